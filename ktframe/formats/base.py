@@ -1,0 +1,68 @@
+"""What a format is: whole batches of payload bytes to typed columns.
+
+A format knows nothing of Kafka, keys or stores. Every payload comes out exactly once: as a row of the frame or as
+a rejection with its reason. JSON and the plain formats live beside this file; one that carries a schema id in the
+payload or in a header fits the same protocol, which is why headers are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import polars as pl
+
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
+"""The headers of one record, as Kafka orders them."""
+
+VALUE_COLUMN = "value"
+"""Name of the only column of a format whose payload is one plain value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One payload that is not in the frame: its index in the batch, and why."""
+
+    index: int
+    reason: str
+    is_conflict: bool = False
+    """True when the payload is well formed but disagrees with the schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a batch of payloads became.
+
+    ``frame`` has a row for every accepted payload, in input order, and exactly the columns of ``schema``;
+    ``accepted`` are their indices in the batch (ascending); ``rejected`` the others.
+    """
+
+    frame: pl.DataFrame
+    accepted: Sequence[int]
+    rejected: tuple[Rejection, ...]
+    schema: pl.Schema
+
+
+class Format(Protocol):
+    """Decodes payloads; holds settings, never state: the schema known so far is handed in and handed back."""
+
+    @property
+    def name(self) -> str:
+        """The name by which ``value=`` or ``key_format=`` asks for it."""
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """The columns that are known before any record was seen; empty where they must be inferred."""
+
+    @property
+    def needs_headers(self) -> bool:
+        """Whether ``decode`` wants the records' headers."""
+
+    def decode(
+        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
+    ) -> Decoded:
+        """Decode ``payloads``, none of them None, against ``schema``, widening it where the format may.
+
+        Rows that were accepted under an older schema are accepted under every schema that came of it.
+        """
