@@ -1,0 +1,142 @@
+"""What happens to a table, as events; in place of C#'s ``EventArgs``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias, TypeVar
+
+from psygnal import Signal
+
+logger = logging.getLogger("ktframe.events")
+
+
+class BindingState(StrEnum):
+    """Where a binding of a topic to its store stands; see ``sync/states.py`` for the legal transitions."""
+
+    CREATED = "created"
+    RESTORING = "restoring"
+    READY = "ready"
+    LAGGING = "lagging"
+    BACKING_OFF = "backing_off"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+class Reason(StrEnum):
+    """Why a table is ready or is not."""
+
+    READY = "READY"
+    SCHEMA_CONFLICT = "SCHEMA_CONFLICT"
+    NOT_STARTED = "NOT_STARTED"
+    RESTORING = "RESTORING"
+    LAGGING = "LAGGING"
+    STALLED = "STALLED"
+    BROKER_UNREACHABLE = "BROKER_UNREACHABLE"
+    AUTHENTICATION = "AUTHENTICATION"
+    AUTHORIZATION = "AUTHORIZATION"
+    UNKNOWN_TOPIC = "UNKNOWN_TOPIC"
+    STORE = "STORE"
+    ERROR = "ERROR"
+    STOPPED = "STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """One partition: ``position`` is the next offset to apply, ``end`` is exclusive, ``lag`` is their distance.
+
+    ``end`` and ``lag`` are None while the end is unknown.
+    """
+
+    partition: int
+    position: int
+    end: int | None
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets still to apply."""
+        return None if self.end is None else max(0, self.end - self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyChanged:
+    """A table became ready, or fell behind."""
+
+    is_ready: bool
+    reason: Reason
+    total_lag: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LagUpdated:
+    """The monitor measured the lag, in offsets."""
+
+    total: int
+    previous: int | None
+    partitions: tuple[PartitionLag, ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BindingStateChanged:
+    """A binding went from one state to another."""
+
+    old: BindingState
+    new: BindingState
+    reason: Reason
+    error: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RowsChanged:
+    """A batch reached the view: how many rows it changed, and the positions after it."""
+
+    rows: int
+    position: dict[int, int]
+    at: datetime
+
+
+Event: TypeAlias = ReadyChanged | LagUpdated | BindingStateChanged | RowsChanged
+E = TypeVar("E", ReadyChanged, LagUpdated, BindingStateChanged, RowsChanged)
+
+
+class Events:
+    """Subscriptions of one table. Callbacks run on the thread that emits and should be short."""
+
+    ready_changed = Signal(ReadyChanged)
+    lag_updated = Signal(LagUpdated)
+    state_changed = Signal(BindingStateChanged)
+    rows_changed = Signal(RowsChanged)
+
+    def __init__(self) -> None:
+        self._signals = {
+            ReadyChanged: self.ready_changed,
+            LagUpdated: self.lag_updated,
+            BindingStateChanged: self.state_changed,
+            RowsChanged: self.rows_changed,
+        }
+
+    def emit(self, event: Event) -> None:
+        """Call everyone who subscribed to events of this kind."""
+        self._signals[type(event)].emit(event)
+
+    def subscribe(self, kind: type[E], callback: Callable[[E], object]) -> Callable[[], None]:
+        """Call ``callback`` with every event of ``kind``; return what ends the subscription.
+
+        An error in a callback is logged and reaches neither the other subscribers nor the table.
+        """
+
+        def guarded(event: E) -> None:
+            try:
+                callback(event)
+            except Exception:
+                logger.exception("a callback for %s failed", kind.__name__)
+
+        signal = self._signals[kind]
+        signal.connect(guarded)
+        return lambda: signal.disconnect(guarded, missing_ok=True)

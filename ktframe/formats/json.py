@@ -1,0 +1,164 @@
+"""JSON objects to typed columns: whole batches in Arrow where that is certain, record by record where it is not."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import polars as pl
+
+from ktframe.errors import SchemaError
+from ktframe.formats.base import Decoded, Headers
+from ktframe.formats.json_arrow import NATIVE_ERRORS, empty_frame, read_batch
+from ktframe.formats.json_kinds import InferenceRules
+from ktframe.formats.json_readers import reader_of
+from ktframe.formats.json_records import Verdict, judge
+
+_PIECES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """One JSON object a payload; accepted values equal those of ``json.loads``, absent fields are null.
+
+    Parameters
+    ----------
+    declared
+        Fields whose type is fixed. Their values are taken exactly or the record is rejected; only a Float32 rounds.
+        Dates and times are ISO 8601 strings: with an offset for a column that has a time zone, without one for a
+        column that has none. A Decimal takes numbers and strings. Other fields are inferred, and kept.
+    exact_fields
+        Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
+    integer_fields
+        Top-level fields whose integers never become floats; see ``keeping_integers``.
+
+    Raises
+    ------
+    SchemaError
+        A declared type has no form in JSON, or can't be part of an identity.
+
+    Notes
+    -----
+    *Rejected*: what isn't one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), what is nested
+    deeper than 64 levels, and, as a conflict, what its column can't hold exactly. Of equal keys the last one counts.
+
+    *Inferred*: Null < every kind, Int64 < Float64, structs and lists inside; others conflict. A field takes the
+    commonest kind among the records of the batch in which it first isn't null. Null alone is a ``Null`` column, ``{}``
+    a struct without fields. A known kind never changes but from Int64 to Float64, and not in a batch that holds an
+    integer beyond 2**53 there; a Float64 column rejects such integers. Fields are in order of first appearance, and
+    rejected records leave no trace in the schema.
+    """
+
+    declared: pl.Schema | None = field(default=None, hash=False)
+    exact_fields: frozenset[str] = frozenset()
+    integer_fields: frozenset[str] = frozenset()
+
+    name: ClassVar[str] = "json"
+    needs_headers: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.declared is None:
+            return
+        object.__setattr__(self, "declared", _checked(self.declared))
+        for name in self.exact_fields & self.declared.keys():
+            if isinstance(self.declared[name], pl.Float32 | pl.Float64 | pl.List | pl.Struct):
+                message = f"field {name!r} is part of the key but declared {self.declared[name]}."
+                raise SchemaError(
+                    message, "a key needs values that are exactly equal: String, Int64, Decimal..."
+                )
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """The declared fields."""
+        return self.declared or pl.Schema()
+
+    def keeping_integers(self, *fields: str) -> JsonFormat:
+        """Return this format with ``fields`` never widened from Int64 to Float64.
+
+        ``decode`` knows the schema, not the rows of earlier batches. Whoever keeps rows looks, when
+        ``fields_widened_to_float(old, new)`` names a column, whether one of them holds an integer beyond 2**53 there;
+        if so it decodes the batch again with this, and the floats are rejected instead.
+        """
+        return replace(self, integer_fields=self.integer_fields | set(fields))
+
+    def decode(
+        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
+    ) -> Decoded:
+        """Decode ``payloads`` against ``schema``, which may be empty; ``headers`` play no part.
+
+        At most some ten thousand payloads a call keep the time short for which other threads wait.
+        """
+        del headers
+        known = self._with_declared(schema)
+        if not payloads:
+            return Decoded(empty_frame(known), (), (), known)
+        frame = read_batch(payloads, known)
+        if frame is not None:
+            return Decoded(frame, range(len(payloads)), (), known)
+        return self._decode_pieces(payloads, known)
+
+    @property
+    def _rules(self) -> InferenceRules:
+        return InferenceRules(frozenset(self.initial_schema), self.exact_fields, self.integer_fields)
+
+    def _with_declared(self, schema: pl.Schema) -> pl.Schema:
+        declared = self.initial_schema
+        if all(schema.get(name) == dtype for name, dtype in declared.items()):
+            return schema
+        return pl.Schema({**declared, **{name: schema[name] for name in schema if name not in declared}})
+
+    def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
+        """Read what can be read in pieces and judge the rest together, with the outcome of judging everything."""
+        size = -(-len(payloads) // _PIECES)
+        pieces = [range(start, min(start + size, len(payloads))) for start in range(0, len(payloads), size)]
+        frames = [read_batch(payloads[piece.start : piece.stop], known) for piece in pieces]
+        doubtful = [
+            index for piece, frame in zip(pieces, frames, strict=True) if frame is None for index in piece
+        ]
+        verdict = judge(payloads, doubtful, known, self._rules)
+        if verdict.schema != known:
+            for at, piece in enumerate(pieces):
+                if frames[at] is not None:
+                    frames[at] = read_batch(payloads[piece.start : piece.stop], verdict.schema)
+                    if frames[at] is None:  # it holds integers that the wider type would round
+                        return self._decode_records(payloads, known)
+        whole, accepted = _in_order(pieces, frames, verdict)
+        return Decoded(whole, accepted, verdict.rejected, verdict.schema)
+
+    def _decode_records(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
+        """Judge every payload: what ``decode`` must equal."""
+        verdict = judge(payloads, range(len(payloads)), known, self._rules)
+        return Decoded(verdict.frame, verdict.accepted, verdict.rejected, verdict.schema)
+
+
+def _in_order(
+    pieces: Sequence[range], frames: Sequence[pl.DataFrame | None], verdict: Verdict
+) -> tuple[pl.DataFrame, list[int]]:
+    """Put frames of whole pieces and judged rows together in the order of the batch."""
+    parts: list[pl.DataFrame] = []
+    accepted: list[int] = []
+    first = 0
+    for piece, frame in zip(pieces, frames, strict=True):
+        if frame is not None:
+            parts.append(frame)
+            accepted += piece
+            continue
+        end = bisect_left(verdict.accepted, piece.stop, first)
+        parts.append(verdict.frame.slice(first, end - first))
+        accepted += verdict.accepted[first:end]
+        first = end
+    return pl.concat(parts, rechunk=True), accepted
+
+
+def _checked(declared: pl.Schema) -> pl.Schema:
+    """Return ``declared`` fully specified; SchemaError names the field that can't be."""
+    for name, dtype in declared.items():
+        reader_of(dtype, name)
+        try:
+            empty_frame(pl.Schema({name: dtype}))
+        except NATIVE_ERRORS as error:
+            message = f"field {name!r} is declared {dtype}, which can't be held: {error}"
+            raise SchemaError(message, "see the Polars data types.") from error
+    return declared

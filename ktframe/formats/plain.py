@@ -1,0 +1,166 @@
+"""Payloads that are one plain value, as Kafka's own serializers write them: string, int, long, bytes.
+
+Whole batches are converted by Polars; records are looked at one by one only when some are bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import polars as pl
+
+from ktframe.formats.base import VALUE_COLUMN, Decoded, Headers, Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class BytesFormat:
+    """Payloads as they are: one ``value`` column of ``Binary``; nothing is ever rejected."""
+
+    name: ClassVar[str] = "bytes"
+    needs_headers: ClassVar[bool] = False
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """``value: Binary``."""
+        return _schema(pl.Binary())
+
+    def decode(
+        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
+    ) -> Decoded:
+        """Return every payload unchanged; ``schema`` and ``headers`` play no part."""
+        del schema, headers
+        return _decoded(_binary(payloads), pl.Binary(), range(len(payloads)), ())
+
+
+@dataclass(frozen=True, slots=True)
+class StringFormat:
+    """UTF-8 text, as ``StringSerializer`` writes it: one ``value`` column of ``String``.
+
+    Strictly UTF-8: anything else is rejected, never replaced. No bytes are the empty string.
+    """
+
+    name: ClassVar[str] = "string"
+    needs_headers: ClassVar[bool] = False
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """``value: String``."""
+        return _schema(pl.String())
+
+    def decode(
+        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
+    ) -> Decoded:
+        """Return the text of every payload that is UTF-8; ``schema`` and ``headers`` play no part."""
+        del schema, headers
+        try:
+            text = _binary(payloads).cast(pl.String)
+        except pl.exceptions.ComputeError:
+            rejected = tuple(
+                Rejection(index, _not_text(payload))
+                for index, payload in enumerate(payloads)
+                if not _is_utf8(payload)
+            )
+        else:
+            return _decoded(text, pl.String(), range(len(payloads)), ())
+        accepted = _others(len(payloads), rejected)
+        good = _binary([payloads[index] for index in accepted])
+        return _decoded(good.cast(pl.String), pl.String(), accepted, rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class _IntegerFormat:
+    """A two's complement, big-endian integer of fixed width."""
+
+    name: ClassVar[str]
+    dtype: ClassVar[pl.DataType]
+    width_bytes: ClassVar[int]
+    serializer: ClassVar[str]
+    needs_headers: ClassVar[bool] = False
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """The one column ``value``."""
+        return _schema(self.dtype)
+
+    def decode(
+        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
+    ) -> Decoded:
+        """Return the number in every payload of the right width; ``schema`` and ``headers`` play no part."""
+        del schema, headers
+        binary = _binary(payloads)
+        is_bad = binary.bin.size() != self.width_bytes
+        if not is_bad.any():
+            return _decoded(self._reinterpret(binary), self.dtype, range(len(payloads)), ())
+        rejected = tuple(Rejection(index, self._why(payloads[index])) for index in is_bad.arg_true())
+        return _decoded(
+            self._reinterpret(binary.filter(~is_bad)), self.dtype, _others(len(payloads), rejected), rejected
+        )
+
+    def _reinterpret(self, binary: pl.Series) -> pl.Series:
+        return binary.bin.reinterpret(dtype=self.dtype, endianness="big")
+
+    def _why(self, payload: bytes) -> str:
+        fact = f"{len(payload)} bytes, but {self.name!r} ({self.serializer}) is {self.width_bytes}"
+        fitting = _format_of_width(len(payload))
+        return f"{fact}; {fitting!r} may be the right format" if fitting else fact
+
+
+class IntFormat(_IntegerFormat):
+    """Four bytes, big-endian, as ``IntegerSerializer`` writes them: one ``value`` column of ``Int32``."""
+
+    __slots__ = ()
+    name = "int"
+    dtype = pl.Int32()
+    width_bytes = 4
+    serializer = "IntegerSerializer"
+
+
+class LongFormat(_IntegerFormat):
+    """Eight bytes, big-endian, as ``LongSerializer`` writes them: one ``value`` column of ``Int64``."""
+
+    __slots__ = ()
+    name = "long"
+    dtype = pl.Int64()
+    width_bytes = 8
+    serializer = "LongSerializer"
+
+
+def _schema(dtype: pl.DataType) -> pl.Schema:
+    return pl.Schema({VALUE_COLUMN: dtype})
+
+
+def _binary(payloads: Sequence[bytes]) -> pl.Series:
+    return pl.Series(VALUE_COLUMN, payloads, dtype=pl.Binary)
+
+
+def _decoded(
+    values: pl.Series, dtype: pl.DataType, accepted: Sequence[int], rejected: tuple[Rejection, ...]
+) -> Decoded:
+    return Decoded(values.alias(VALUE_COLUMN).to_frame(), accepted, rejected, _schema(dtype))
+
+
+def _others(count: int, rejected: tuple[Rejection, ...]) -> Sequence[int]:
+    bad = {rejection.index for rejection in rejected}
+    return [index for index in range(count) if index not in bad]
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _not_text(payload: bytes) -> str:
+    fitting = _format_of_width(len(payload))
+    advice = (
+        f"{fitting!r} or 'bytes' may be the right format" if fitting else "'bytes' may be the right format"
+    )
+    return f"{len(payload)} bytes that are not UTF-8 text; {advice}"
+
+
+def _format_of_width(width_bytes: int) -> str | None:
+    return {IntFormat.width_bytes: IntFormat.name, LongFormat.width_bytes: LongFormat.name}.get(width_bytes)

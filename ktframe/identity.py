@@ -1,0 +1,193 @@
+"""What makes a row: the one place that knows what identifies a record and what a tombstone does.
+
+A frame is the fold of a topic by an identity: the last record per identity, each partition alone in offset order.
+Stores, views and the sync loop are written against this protocol and never ask which identity it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import polars as pl
+
+from ktframe.encoding import decode_column, decode_parts, encode_columns
+from ktframe.records import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, Changes, KeyTombstone
+from ktframe.rowvalue import record_key_of
+
+
+class RowLookup(Protocol):
+    """What resolving tombstones asks of a store."""
+
+    def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """Return for each identity its (partition, stored row) pairs."""
+
+    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
+        """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
+
+
+class Identity(Protocol):
+    """Decides which identity a record has, how it is encoded, and what a tombstone does."""
+
+    @property
+    def kind(self) -> str:
+        """Prefix of the store's directory."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the view that make the identity."""
+
+    @property
+    def needs_record_key(self) -> bool:
+        """Whether a record without a (decodable) record key is no row."""
+
+    def encode(self, rows: pl.DataFrame) -> pl.Series:
+        """Return the canonical bytes of each row's identity."""
+
+    def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
+        """Return the identity's columns, as far as the value does not hold them."""
+
+    def missing_reason(self) -> str:
+        """Say why a record without an identity is no row."""
+
+    def resolve(self, changes: Changes, rows: RowLookup) -> Changes:
+        """Turn tombstones that do not name an identity into removals of the rows they mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordKey:
+    """The record key is the identity: Kafka's KTable. A tombstone removes the row of its key."""
+
+    kind: str = "table"
+    columns: tuple[str, ...] = (KEY,)
+    needs_record_key: bool = True
+
+    def encode(self, rows: pl.DataFrame) -> pl.Series:
+        """Return the canonical bytes of each decoded key."""
+        return encode_columns(rows.select(KEY))
+
+    def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
+        """Return the column ``KEY``; a value never holds it."""
+        return decode_column(pl.Series(identities, dtype=pl.Binary), dtypes[KEY]).alias(KEY).to_frame()
+
+    def missing_reason(self) -> str:
+        """Say that the key is null."""
+        return "the record key is null: no row could ever be updated or deleted by it"
+
+    def resolve(self, changes: Changes, rows: RowLookup) -> Changes:  # noqa: ARG002 - the protocol's signature
+        """Return ``changes``: each tombstone already named its identity."""
+        return changes
+
+
+@dataclass(frozen=True, slots=True)
+class FieldKey:
+    """Fields of the value are the identity; the record key is kept beside the row.
+
+    A tombstone removes the rows of its partition whose newest record carried its record key. A value never removes
+    another identity's row.
+    """
+
+    fields: tuple[str, ...]
+    kind: str = "table"
+    needs_record_key: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The key fields, in the order they were named."""
+        return self.fields
+
+    def encode(self, rows: pl.DataFrame) -> pl.Series:
+        """Return the canonical bytes of the key fields of each row."""
+        return encode_columns(rows.select(self.fields))
+
+    def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:  # noqa: ARG002
+        """Return no column: the value holds them all."""
+        return pl.DataFrame(height=len(identities))
+
+    def missing_reason(self) -> str:
+        """Name the key fields."""
+        names = ", ".join(map(repr, self.fields))
+        return f"no key: {names} {'is' if len(self.fields) == 1 else 'are all'} missing or null"
+
+    def resolve(self, changes: Changes, rows: RowLookup) -> Changes:
+        """Turn each record-key tombstone into removals.
+
+        ``changes`` is folded, so a line of the batch is the newest state of its identity: one with a greater offset
+        than the tombstone outlives it, one with a smaller offset is what the tombstone finds.
+        """
+        if not changes.tombstones:
+            return changes
+        assert changes.record_keys is not None  # noqa: S101 - an invariant of Entity.decode
+        batch = _BatchIndex(changes)
+        doomed: dict[tuple[int, bytes], KeyTombstone] = {}
+        for tombstone in changes.tombstones:
+            found = batch.lines_of(tombstone.partition, tombstone.key, before=tombstone.offset)
+            for identity in (*found, *self._stored(tombstone, rows, batch)):
+                doomed[tombstone.partition, identity] = tombstone
+        return _with_removals(changes, doomed, self.fields)
+
+    @staticmethod
+    def _stored(tombstone: KeyTombstone, rows: RowLookup, batch: _BatchIndex) -> Iterator[bytes]:
+        partition, key = tombstone.partition, tombstone.key
+        candidates = [i for i in rows.identities_of(partition, key) if (partition, i) not in batch]
+        for identity, found in zip(candidates, rows.get_many(candidates), strict=True):
+            if any(at == partition and record_key_of(row) == key for at, row in found):
+                yield identity
+
+
+class _BatchIndex:
+    """The lines of one batch by (partition, identity) and by (partition, record key)."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._lines: set[tuple[int, bytes]] = set()
+        self._by_key: dict[tuple[int, bytes | None], list[tuple[int, bytes]]] = {}
+        offsets = changes.frame[OFFSET].to_list()
+        lines = zip(changes.partitions, changes.identities, changes.record_keys or (), offsets, strict=True)
+        for partition, identity, key, offset in lines:
+            self._lines.add((partition, identity))
+            self._by_key.setdefault((partition, key), []).append((offset, identity))
+
+    def __contains__(self, line: tuple[int, bytes]) -> bool:
+        return line in self._lines
+
+    def lines_of(self, partition: int, key: bytes, *, before: int) -> list[bytes]:
+        return [identity for offset, identity in self._by_key.get((partition, key), ()) if offset < before]
+
+
+def _with_removals(
+    changes: Changes, doomed: dict[tuple[int, bytes], KeyTombstone], columns: tuple[str, ...]
+) -> Changes:
+    """Return ``changes`` with the lines of ``doomed`` turned into, or joined by, removals."""
+    lines = list(zip(changes.partitions, changes.identities, strict=True))
+    kept = [index for index, line in enumerate(lines) if line not in doomed]
+    partitions = [partition for partition, _ in doomed]
+    identities = [identity for _, identity in doomed]
+    parts = [decode_parts(identity) for identity in identities]
+    removals = pl.DataFrame(
+        {
+            PARTITION: pl.Series(partitions, dtype=BOOKKEEPING[PARTITION]),
+            OFFSET: pl.Series([tombstone.offset for tombstone in doomed.values()], dtype=BOOKKEEPING[OFFSET]),
+            HASH: hash_identities(identities),
+            REMOVED: pl.Series([True] * len(doomed), dtype=pl.Boolean),
+            **{
+                name: pl.Series([part[at] for part in parts]).cast(changes.schema[name])
+                for at, name in enumerate(columns)
+            },
+        },
+    )
+    keys = changes.record_keys or ()
+    return replace(
+        changes,
+        partitions=[*(changes.partitions[index] for index in kept), *partitions],
+        identities=[*(changes.identities[index] for index in kept), *identities],
+        values=[*(changes.values[index] for index in kept), *([None] * len(doomed))],
+        record_keys=[*(keys[index] for index in kept), *(tombstone.key for tombstone in doomed.values())],
+        frame=pl.concat([changes.frame[kept], removals], how="diagonal_relaxed"),
+        tombstones=(),
+    )
+
+
+def hash_identities(identities: Sequence[bytes] | pl.Series) -> pl.Series:
+    """Return the 64-bit hash by which the view finds rows; stable within one process only."""
+    return pl.Series(identities, dtype=pl.Binary).hash(seed=0).alias(HASH)

@@ -1,0 +1,125 @@
+"""Reads assigned partitions as batches of raw columns. No group, no commit, positions are the caller's."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from ktframe.errors import BrokerError
+from ktframe.kafka.translate import translate
+from ktframe.records import RecordBatch
+from ktframe.settings import Settings
+
+logger = logging.getLogger("ktframe.kafka")
+
+BATCH_RECORDS = 10_000
+_POLL_SECONDS = 0.1
+
+
+class Reader(Protocol):
+    """Reads one topic; owned by the binding's thread."""
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions, each from the offset given, in place of what was read before."""
+
+    def poll(self) -> RecordBatch | None:
+        """Return what arrived, None when nothing did for a tenth of a second.
+
+        A partition's end (also where it is a transaction marker or a hole of compaction) only advances ``positions``.
+        """
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+class KafkaReader:
+    """A ``Reader`` over one Consumer."""
+
+    def __init__(self, settings: Settings, topic: str, *, with_headers: bool = False) -> None:
+        self._topic = topic
+        self._bootstrap = settings.bootstrap
+        self._mechanism = str(settings.librdkafka.get("sasl.mechanism", ""))
+        self._with_headers = with_headers
+        self._failure: BrokerError | None = None
+        config: dict[str, Any] = {
+            "group.id": "ktframe",  # librdkafka wants one; with assign and no commits the cluster never hears it
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.wait.max.ms": 50,
+            "fetch.error.backoff.ms": 50,
+            **settings.librdkafka,
+            "bootstrap.servers": settings.bootstrap,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "error_cb": self._on_error,
+            "log_level": 0,
+        }
+        self._consumer = Consumer(config, logger=logger)
+
+    def _on_error(self, error: KafkaError) -> None:
+        meaning = self._translate(error)
+        # Single connections come and go; only when no broker is left, or the login is refused, is it a failure.
+        if meaning.is_fatal or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self._failure = meaning
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions, each from the offset given, in place of what was read before."""
+        self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
+
+    def poll(self) -> RecordBatch | None:
+        """Return what arrived, None when nothing did for a tenth of a second."""
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        try:
+            # consume(n, t) waits out its whole timeout; one poll wakes at once, the rest is already here.
+            first = self._consumer.poll(_POLL_SECONDS)
+            if first is None:
+                return None
+            messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
+        except KafkaException as error:
+            raise self._translate(error.args[0]) from error
+        return self._columns(messages)
+
+    def _columns(self, messages: list[Message]) -> RecordBatch:
+        positions: dict[int, int] = {}
+        records = [message for message in messages if message.error() is None]
+        if len(records) < len(messages):
+            for message in messages:
+                error = message.error()
+                if error is None:
+                    continue
+                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                    positions[message.partition()] = message.offset()
+                else:
+                    # Raised by the next poll: the records that came with it are good.
+                    self._failure = self._translate(error, message.partition())
+        partitions = [message.partition() for message in records]
+        offsets = [message.offset() for message in records]
+        # The last of each partition wins: offsets rise within a partition.
+        last = dict(zip(partitions, offsets, strict=True))
+        for partition, offset in last.items():
+            positions[partition] = max(positions.get(partition, 0), offset + 1)
+        return RecordBatch(
+            partitions=partitions,
+            offsets=offsets,
+            timestamps=[message.timestamp() for message in records],
+            keys=[message.key() for message in records],
+            values=[message.value() for message in records],
+            headers=[message.headers() for message in records] if self._with_headers else None,
+            positions=positions,
+        )
+
+    def _translate(self, error: KafkaError, partition: int = -1) -> BrokerError:
+        return translate(
+            error, bootstrap=self._bootstrap, mechanism=self._mechanism, topic=self._topic, partition=partition
+        )
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()

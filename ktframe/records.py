@@ -1,0 +1,125 @@
+"""The shapes in which data moves: raw records in, changes out, rows as a store keeps them.
+
+Nothing here decides anything; see ``identity.py`` for what a row is and ``entity.py`` for how records become changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ktframe.formats.base import Headers
+
+# Columns of a change or of the view that are not the user's. A NUL starts each, so that no field can be meant.
+KEY = "\0key"
+HASH = "\0hash"
+PARTITION = "\0partition"
+OFFSET = "\0offset"
+TIMESTAMP = "\0timestamp"
+REMOVED = "\0removed"
+
+BOOKKEEPING = pl.Schema(
+    {HASH: pl.UInt64(), PARTITION: pl.Int32(), OFFSET: pl.Int64(), TIMESTAMP: pl.Int64()},
+)
+"""Columns that every row of the view carries beside its identity and its fields; timestamps are ms since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Raw records as columns, each partition in offset order; ``positions`` are the next offsets after it.
+
+    ``timestamps`` are Kafka's pairs (type, milliseconds); type 0 means that the record has none.
+    """
+
+    partitions: Sequence[int] = ()
+    offsets: Sequence[int] = ()
+    timestamps: Sequence[tuple[int, int]] = ()
+    keys: Sequence[bytes | None] = ()
+    values: Sequence[bytes | None] = ()
+    headers: Sequence[Headers] | None = None
+    positions: Mapping[int, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __add__(self, later: RecordBatch) -> RecordBatch:
+        """Return both batches as one, ``later`` behind this one."""
+        headers = None if self.headers is None or later.headers is None else [*self.headers, *later.headers]
+        return RecordBatch(
+            partitions=[*self.partitions, *later.partitions],
+            offsets=[*self.offsets, *later.offsets],
+            timestamps=[*self.timestamps, *later.timestamps],
+            keys=[*self.keys, *later.keys],
+            values=[*self.values, *later.values],
+            headers=headers,
+            positions={**self.positions, **later.positions},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A record that is no row, with its bytes and the reason."""
+
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    is_conflict: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTombstone:
+    """A tombstone that names rows by record key where the record key is not their identity."""
+
+    partition: int
+    offset: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a batch does to a store and its view: at most one line per partition and identity.
+
+    ``identities``, ``values`` and ``record_keys`` run parallel to ``frame``. A value of None removes the row.
+    ``frame`` has the bookkeeping columns, ``REMOVED`` (Boolean), the identity's columns and the fields.
+    ``record_keys`` is None where the record key is the identity; beside a removal it is the tombstone's key.
+    """
+
+    partitions: Sequence[int]
+    identities: Sequence[bytes]
+    values: Sequence[bytes | None]
+    frame: pl.DataFrame
+    record_keys: Sequence[bytes | None] | None = None
+    quarantined: tuple[QuarantinedRecord, ...] = ()
+    tombstones: tuple[KeyTombstone, ...] = ()
+    stream_times: Mapping[int, int] = field(default_factory=dict)
+    """The greatest timestamp (ms) of the batch per partition."""
+    schema: pl.Schema = field(default_factory=pl.Schema)
+    """The fields as known after this batch."""
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one partition is applied: ``offset`` is the next one to apply, not the last one applied."""
+
+    offset: int
+    stream_time: int | None = None
+    """Greatest timestamp applied, in milliseconds."""
+    quarantined: int = 0
+    conflicts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows as a store keeps them, a chunk of at most 10,000."""
+
+    partitions: Sequence[int]
+    identities: Sequence[bytes]
+    values: Sequence[bytes]

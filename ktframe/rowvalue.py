@@ -1,0 +1,85 @@
+"""The bytes of one stored row: a header, the record key where it is not the identity, the raw value.
+
+======  =====================================================================================
+bytes   meaning
+======  =====================================================================================
+1       flags: bit 0 tombstone marker, bits 1-2 Kafka's timestamp type, bit 3 a record key follows
+8       timestamp, ms since 1970, signed big-endian (0 where the type is 0)
+8       offset, big-endian
+4 + n   only with bit 3: length and bytes of the record key; length 2**32 - 1 stands for null
+rest    the value exactly as the producer sent it
+======  =====================================================================================
+
+Raw bytes are kept so that a schema can widen later and the row be decoded again. Pinned by golden-bytes tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+
+import polars as pl
+
+from ktframe.records import OFFSET, TIMESTAMP
+
+_HEADER = Struct(">Bqq")
+_LENGTH = Struct(">I")
+_NULL_KEY = _LENGTH.pack(0xFFFF_FFFF)
+_TYPE_SHIFT = 1
+_HAS_KEY = 0b1000
+
+
+def pack_rows(
+    timestamps: Sequence[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes]
+) -> list[bytes]:
+    """Return the stored bytes of rows whose identity is the record key."""
+    pack = _HEADER.pack
+    return [
+        pack(kind << _TYPE_SHIFT, at if kind else 0, offset) + value
+        for (kind, at), offset, value in zip(timestamps, offsets, values, strict=True)
+    ]
+
+
+def pack_keyed_rows(
+    timestamps: Sequence[tuple[int, int]],
+    offsets: Sequence[int],
+    values: Sequence[bytes],
+    keys: Sequence[bytes | None],
+) -> list[bytes]:
+    """Return the stored bytes of rows that carry their record key beside another identity."""
+    pack, length = _HEADER.pack, _LENGTH.pack
+    return [
+        pack(kind << _TYPE_SHIFT | _HAS_KEY, at if kind else 0, offset)
+        + (_NULL_KEY if key is None else length(len(key)) + key)
+        + value
+        for (kind, at), offset, value, key in zip(timestamps, offsets, values, keys, strict=True)
+    ]
+
+
+def record_key_of(stored: bytes) -> bytes | None:
+    """Return the record key that a stored row carries, None where it is null or not carried."""
+    if not stored[0] & _HAS_KEY:
+        return None
+    start = _HEADER.size + _LENGTH.size
+    (length,) = _LENGTH.unpack_from(stored, _HEADER.size)
+    return None if stored[_HEADER.size : start] == _NULL_KEY else stored[start : start + length]
+
+
+def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
+    """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64; the raw values)."""
+    unpack, header = _HEADER.unpack_from, _HEADER.size
+    heads = [unpack(row) for row in stored]
+    columns = pl.DataFrame(
+        {
+            TIMESTAMP: pl.Series([at if flags >> _TYPE_SHIFT & 3 else None for flags, at, _ in heads], dtype=pl.Int64),
+            OFFSET: pl.Series([offset for _, _, offset in heads], dtype=pl.Int64),
+        },
+    )
+    return columns, [row[_value_start(row, header) :] for row in stored]
+
+
+def _value_start(row: bytes, header: int) -> int:
+    if not row[0] & _HAS_KEY:
+        return header
+    start = header + _LENGTH.size
+    return start if row[header:start] == _NULL_KEY else start + _LENGTH.unpack_from(row, header)[0]

@@ -1,0 +1,175 @@
+"""An ordered map of bytes in RocksDB: the only import of rocksdict, and the facts about it.
+
+Every write is one batch to one column family with the write-ahead log off. Kafka is the log: after a crash RocksDB
+comes back as a consistent prefix of the batches, so rows never run ahead of the positions that passed them. One write
+with the log on would break that, which is why ``write`` is the only way in.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+
+from rocksdict import (
+    BlockBasedOptions,
+    Cache,
+    Checkpoint,
+    DBCompressionType,
+    Options,
+    Rdict,
+    ReadOptions,
+    WriteBatch,
+    WriteBufferManager,
+    WriteOptions,
+)
+
+from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError
+from ktframe.settings import StoreOptions
+from ktframe.store.protocol import CHUNK_ROWS
+
+
+class SharedMemory:
+    """The block cache and the write buffers that all stores of a Context share."""
+
+    def __init__(self, options: StoreOptions) -> None:
+        self.cache = Cache(options.block_cache_bytes)
+        # Never stalling: a stall would hold the interpreter's lock.
+        self.buffers = WriteBufferManager(16 * options.write_buffer_bytes, allow_stall=False)
+
+
+class Engine:
+    """An open RocksDB directory. Any thread may read; one writes."""
+
+    def __init__(self, path: Path, options: StoreOptions, memory: SharedMemory, *, create: bool = False) -> None:
+        self.path = path
+        self._lock = Lock()
+        self._is_open = False
+        self._write_options = WriteOptions()
+        # A property, whatever rocksdict's stub says; a test looks at the log file.
+        self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
+        self._write_options.no_slowdown = True
+        rocks = _rocksdb_options(options, memory, create=create)
+        with self._translated():
+            # Without the third argument a re-open silently ignores every option of the column family.
+            self._db = Rdict(str(path), rocks, {"default": rocks})
+        self._is_open = True
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of ``key``."""
+        return self.get_many([key])[0]
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the value of each of ``keys``."""
+        values: list[bytes | None] = []
+        for start in range(0, len(keys), CHUNK_ROWS):
+            with self._translated(), self._lock:
+                values += self._db.get(list(keys[start : start + CHUNK_ROWS]))
+        return values
+
+    def scan(self, start: bytes, end: bytes) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """Yield (keys, values) of ``start <= key < end`` in chunks; no iterator lives across a ``yield``."""
+        while True:
+            bounds = ReadOptions()
+            bounds.set_iterate_upper_bound(end)
+            with self._translated(), self._lock, _no_cyclic_gc():
+                pairs = list(islice(self._db.items(from_key=start, read_opt=bounds), CHUNK_ROWS))
+            if pairs:
+                keys, values = zip(*pairs, strict=True)
+                yield list(keys), list(values)
+                start = keys[-1] + b"\0"
+            if len(pairs) < CHUNK_ROWS:
+                return
+
+    def write(self, build: Callable[[WriteBatch], None]) -> None:
+        """Write what ``build`` puts into a batch, in one step."""
+        while True:
+            batch = WriteBatch(raw_mode=True)
+            build(batch)
+            try:
+                with self._translated(), self._lock:
+                    self._db.write(batch, self._write_options)
+            except _WriteStalledError:
+                self.flush()  # without the interpreter's lock; the refused write has consumed its batch
+            else:
+                return
+
+    def compact(self, start: bytes, end: bytes) -> None:
+        """Free the disk that deleted keys of the range still take."""
+        with self._translated():
+            self._db.compact_range(start, end)
+
+    def flush(self) -> None:
+        """Make everything written so far survive a crash."""
+        with self._translated():
+            self._db.flush()
+
+    def checkpoint(self, path: Path) -> None:
+        """Write a consistent copy to ``path``, which must not exist."""
+        self.flush()  # first, because a checkpoint flushes with the interpreter's lock held
+        with self._translated():
+            Checkpoint(self._db).create_checkpoint(str(path))
+
+    def close(self) -> None:
+        """Flush and release the directory; a second call does nothing."""
+        with self._lock:
+            if not self._is_open:
+                return
+            self._is_open = False
+            with self._translated():
+                self._db.flush()
+                self._db.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn rocksdict's errors, all plain ``Exception``, into ktframe's."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            text, path = str(error), str(self.path)
+            if "Incomplete" in text or "Write stall" in text:
+                raise _WriteStalledError(path, text) from error
+            if "IO error" in text and "lock" in text.lower():
+                raise StoreLockedError(path, text) from error
+            if "orruption" in text or "does not exist" in text or "No such file" in text:
+                raise StoreCorruptError(path, text) from error
+            raise StoreError(path, text or type(error).__name__) from error
+
+
+class _WriteStalledError(StoreError):
+    """RocksDB is behind with flushing and would have made the write wait."""
+
+
+def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: bool) -> Options:
+    table = BlockBasedOptions()
+    table.set_block_cache(memory.cache)
+    table.set_cache_index_and_filter_blocks(True)
+    if options.bloom_bits:
+        table.set_bloom_filter(options.bloom_bits, False)
+    # Raw mode always: the default one unpickles what it reads, so that a store from someone else could run code.
+    rocks = Options(raw_mode=True)
+    rocks.create_if_missing(create)
+    rocks.set_block_based_table_factory(table)
+    rocks.set_write_buffer_size(options.write_buffer_bytes)
+    rocks.set_max_write_buffer_number(6)
+    rocks.set_write_buffer_manager(memory.buffers)
+    rocks.set_compression_type(getattr(DBCompressionType, options.compression)())
+    rocks.set_max_background_jobs(2)
+    rocks.set_keep_log_file_num(2)
+    return rocks
+
+
+@contextmanager
+def _no_cyclic_gc() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

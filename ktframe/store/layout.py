@@ -1,0 +1,146 @@
+"""Keys and values of a store on disk, in one column family. Pinned by golden-bytes tests.
+
+Key: slot (u32, big-endian), kind (1 byte), then what the kind says::
+
+    slot 0   metadata      a name                     the value of that name
+    slot 0   position      partition (u32)            the slot of that partition (u32)
+    slot n   position      nothing                    offset i64, stream time i64, quarantined u64, conflicts u64
+    slot n   row           identity                   see rowvalue.py
+    slot n   quarantined   offset (u64)               see pack_quarantined
+    slot n   index         length u32, record key, identity     nothing
+
+A partition's rows live in its slot, so that a rebuild can fill another and switch in one write. Widths are fixed and
+big-endian: keys compare as numbers do. A stream time of -2**63 stands for none.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import polars as pl
+import pyarrow as pa
+
+from ktframe.records import Position, QuarantinedRecord
+
+FORMAT_VERSION = 1
+
+METADATA, POSITION, ROW, LATE, QUARANTINED, INDEX = range(6)
+
+_PREFIX = Struct(">IB")
+_U32 = Struct(">I")
+_U64 = Struct(">Q")
+_POSITION = Struct(">qqQQ")
+_QUARANTINED = Struct(">BqI")
+_NO_TIME = -(1 << 63)
+_HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
+
+
+def prefix(slot: int, kind: int) -> bytes:
+    """Return what every key of ``kind`` in ``slot`` starts with."""
+    return _PREFIX.pack(slot, kind)
+
+
+def prefix_end(slot: int, kind: int) -> bytes:
+    """Return the first key behind those of ``kind`` in ``slot``."""
+    return _PREFIX.pack(slot, kind + 1)
+
+
+def slot_range(slot: int) -> tuple[bytes, bytes]:
+    """Return the first key of ``slot`` and the first one behind it."""
+    return _U32.pack(slot), _U32.pack(slot + 1)
+
+
+def metadata_key(name: str) -> bytes:
+    """Return the key of a name in slot 0."""
+    return prefix(0, METADATA) + name.encode()
+
+
+def metadata_name(key: bytes) -> str:
+    """Return the name in a key of slot 0."""
+    return key[_PREFIX.size :].decode()
+
+
+def partition_key(partition: int) -> bytes:
+    """Return the key under which slot 0 says where ``partition`` lives."""
+    return prefix(0, POSITION) + _U32.pack(partition)
+
+
+def pack_u32(value: int) -> bytes:
+    """Return four bytes big-endian."""
+    return _U32.pack(value)
+
+
+def unpack_u32(raw: bytes) -> int:
+    """Return the number in the last four bytes of ``raw``."""
+    return int(_U32.unpack(raw[-4:])[0])
+
+
+def pack_position(position: Position) -> bytes:
+    """Return the stored bytes of ``position``."""
+    time = _NO_TIME if position.stream_time is None else position.stream_time
+    return _POSITION.pack(position.offset, time, position.quarantined, position.conflicts)
+
+
+def unpack_position(raw: bytes) -> Position:
+    """Return the position that ``raw`` holds."""
+    offset, time, quarantined, conflicts = _POSITION.unpack(raw)
+    return Position(offset, None if time == _NO_TIME else time, quarantined, conflicts)
+
+
+def index_prefix(slot: int, record_key: bytes) -> bytes:
+    """Return what the index keys of ``record_key`` start with; the length keeps keys apart."""
+    return prefix(slot, INDEX) + _U32.pack(len(record_key)) + record_key
+
+
+def quarantined_key(slot: int, offset: int) -> bytes:
+    """Return the key of the quarantined record at ``offset``."""
+    return prefix(slot, QUARANTINED) + _U64.pack(offset)
+
+
+def quarantined_offset(key: bytes) -> int:
+    """Return the offset in a key of a quarantined record."""
+    return int(_U64.unpack(key[-_U64.size :])[0])
+
+
+def pack_quarantined(record: QuarantinedRecord) -> bytes:
+    """Return flags u8, timestamp i64, key length u32, reason length u32, key, reason, value."""
+    flags = (
+        _HAS_TIME * (record.timestamp is not None)
+        | _HAS_KEY * (record.key is not None)
+        | _HAS_VALUE * (record.value is not None)
+        | _IS_CONFLICT * record.is_conflict
+    )
+    key, reason = record.key or b"", record.reason.encode()
+    head = _QUARANTINED.pack(flags, record.timestamp or 0, len(key)) + _U32.pack(len(reason))
+    return head + key + reason + (record.value or b"")
+
+
+def unpack_quarantined(partition: int, offset: int, raw: bytes) -> QuarantinedRecord:
+    """Return the record that ``pack_quarantined`` was given."""
+    flags, timestamp, key_length = _QUARANTINED.unpack_from(raw)
+    start = _QUARANTINED.size + _U32.size
+    (reason_length,) = _U32.unpack_from(raw, _QUARANTINED.size)
+    reason_at = start + key_length
+    value_at = reason_at + reason_length
+    return QuarantinedRecord(
+        partition=partition,
+        offset=offset,
+        timestamp=timestamp if flags & _HAS_TIME else None,
+        key=raw[start:reason_at] if flags & _HAS_KEY else None,
+        value=raw[value_at:] if flags & _HAS_VALUE else None,
+        reason=raw[reason_at:value_at].decode(),
+        is_conflict=bool(flags & _IS_CONFLICT),
+    )
+
+
+def pack_schema(schema: pl.Schema) -> bytes:
+    """Return the fields as an Arrow IPC schema message."""
+    arrow: pa.Schema = pl.DataFrame(schema=schema).to_arrow().schema
+    return bytes(arrow.serialize())
+
+
+def unpack_schema(raw: bytes) -> pl.Schema:
+    """Return the fields that ``pack_schema`` was given."""
+    frame = pl.from_arrow(pa.ipc.read_schema(pa.py_buffer(raw)).empty_table())
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table never becomes a Series
+    return frame.schema

@@ -1,0 +1,116 @@
+"""The executable specification of a store: dictionaries. Nothing survives ``close``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+
+import polars as pl
+
+from ktframe.errors import ConfigurationError
+from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, advance
+
+
+class MemoryStore:
+    """Keeps everything in dictionaries, partition by partition."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._rows: dict[int, dict[bytes, bytes]] = {}
+        self._index: dict[int, dict[bytes, set[bytes]]] = {}
+        self._quarantined: dict[int, deque[QuarantinedRecord]] = {}
+        self._positions: dict[int, Position] = {}
+        self._schema = pl.Schema()
+        self.topic_id: str | None = None
+
+    def get(self, identity: bytes) -> list[tuple[int, bytes]]:
+        """Return the (partition, stored row) pairs of ``identity``."""
+        return self.get_many([identity])[0]
+
+    def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """Return the pairs of each of ``identities``."""
+        with self._lock:
+            return [
+                [(partition, rows[identity]) for partition, rows in self._rows.items() if identity in rows]
+                for identity in identities
+            ]
+
+    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
+        """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
+        with self._lock:
+            return sorted(self._index.get(partition, {}).get(record_key, ()))
+
+    def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
+        """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
+        with self._lock:
+            snapshot = {partition: sorted(rows.items()) for partition, rows in sorted(self._rows.items())}
+        for partition, rows in snapshot.items():
+            wanted = [(i, v) for i, v in rows if (start is None or i >= start) and (end is None or i < end)]
+            for at in range(0, len(wanted), CHUNK_ROWS):
+                chunk = wanted[at : at + CHUNK_ROWS]
+                yield StoredRows([partition] * len(chunk), [i for i, _ in chunk], [v for _, v in chunk])
+
+    def quarantined(self) -> list[QuarantinedRecord]:
+        """Return the kept quarantined records, in offset order per partition."""
+        with self._lock:
+            return [record for _, records in sorted(self._quarantined.items()) for record in records]
+
+    def positions(self) -> dict[int, Position]:
+        """Return how far each partition is applied."""
+        with self._lock:
+            return dict(self._positions)
+
+    def schema(self) -> pl.Schema:
+        """Return the fields as the last applied changes knew them."""
+        return self._schema
+
+    def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
+        """Write ``changes`` and the next offsets in one step."""
+        keys = changes.record_keys or [None] * len(changes)
+        with self._lock:
+            lines = zip(changes.partitions, changes.identities, changes.values, keys, strict=True)
+            for partition, identity, value, key in lines:
+                rows = self._rows.setdefault(partition, {})
+                named = self._index.setdefault(partition, {}).setdefault(key, set()) if key is not None else set()
+                if value is None:
+                    rows.pop(identity, None)
+                    named.discard(identity)
+                else:
+                    rows[identity] = value
+                    named.add(identity)
+            for record in changes.quarantined:
+                kept = self._quarantined.setdefault(record.partition, deque(maxlen=QUARANTINE_KEPT))
+                kept.append(record)
+            for partition, offset in positions.items():
+                self._positions[partition] = advance(self._positions.get(partition), offset, partition, changes)
+            if len(changes.schema):
+                self._schema = changes.schema
+
+    def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
+        """Forget rows, quarantined records and positions of ``partitions`` (None: of all)."""
+        with self._lock:
+            for partition in list(self._positions) if partitions is None else partitions:
+                for table in (self._rows, self._index, self._quarantined, self._positions):
+                    table.pop(partition, None)
+            if partitions is None:
+                self._schema = pl.Schema()
+            self.topic_id = topic_id or self.topic_id
+
+    def flush(self) -> None:
+        """Do nothing: there is no crash to survive."""
+
+    def checkpoint(self, path: Path) -> None:
+        """Refuse: there is nothing on disk to copy."""
+        message = f"a memory store can't be copied to {path}"
+        raise ConfigurationError(message, 'use backend="rocksdb"')
+
+    def close(self) -> None:
+        """Drop everything."""
+        with self._lock:
+            self._rows.clear()
+            self._index.clear()
+            self._quarantined.clear()
+            self._positions.clear()

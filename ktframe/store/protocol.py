@@ -1,0 +1,92 @@
+"""What a store promises, whichever backend keeps the bytes.
+
+``apply`` is atomic: rows, quarantined records and the positions that passed them become visible, and survive a
+crash, together or not at all. A store is written by one thread (the binding's) and read by any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
+
+CHUNK_ROWS = 10_000
+"""Rows that one call into a backend may touch: it holds the interpreter's lock meanwhile."""
+
+QUARANTINE_KEPT = 10_000
+"""Quarantined records that are kept a partition, the newest; their count stays exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreDescription:
+    """Whose rows a store holds: checked at every open, never changed."""
+
+    cluster_id: str
+    topic: str
+    kind: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What decides which rows exist: key, formats, schema, time, start."""
+
+
+class StateStore(Protocol):
+    """The rows of one topic by one identity, each partition apart."""
+
+    @property
+    def topic_id(self) -> str | None:
+        """Kafka's id of the topic that was read, None while unknown."""
+
+    def get(self, identity: bytes) -> list[tuple[int, bytes]]:
+        """Return the (partition, stored row) pairs of ``identity``."""
+
+    def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """Return the pairs of each of ``identities``."""
+
+    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
+        """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
+
+    def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
+        """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
+
+    def quarantined(self) -> list[QuarantinedRecord]:
+        """Return the kept quarantined records, in offset order per partition."""
+
+    def positions(self) -> dict[int, Position]:
+        """Return how far each partition is applied."""
+
+    def schema(self) -> pl.Schema:
+        """Return the fields as the last applied changes knew them."""
+
+    def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
+        """Write ``changes`` and the next offsets in one step."""
+
+    def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
+        """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
+
+    def flush(self) -> None:
+        """Make everything applied so far survive a crash."""
+
+    def checkpoint(self, path: Path) -> None:
+        """Write a consistent copy of the store to ``path``, which must not exist."""
+
+    def close(self) -> None:
+        """Flush and release the store; a second call does nothing."""
+
+
+def advance(
+    previous: Position | None, offset: int, partition: int, changes: Changes
+) -> Position:
+    """Return the position of ``partition`` after ``changes``."""
+    previous = previous or Position(0)
+    times = [t for t in (previous.stream_time, changes.stream_times.get(partition)) if t is not None]
+    mine = [record for record in changes.quarantined if record.partition == partition]
+    return Position(
+        offset=offset,
+        stream_time=max(times, default=None),
+        quarantined=previous.quarantined + len(mine),
+        conflicts=previous.conflicts + sum(record.is_conflict for record in mine),
+    )

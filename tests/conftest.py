@@ -1,0 +1,48 @@
+"""Fixtures of all tests: the real broker and topic names."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.kafka_broker import KafkaBroker
+from support.kafka_topics import ExternalKafka, KafkaTopics
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every integration test with ``kafka``."""
+    for item in items:
+        if item.path.is_relative_to(INTEGRATION):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[KafkaTopics]:
+    """Yield a running Kafka; a machine that cannot run one fails the test, so nothing passes unseen."""
+    if bootstrap := os.environ.get("KTFRAME_TEST_BOOTSTRAP"):
+        yield ExternalKafka(bootstrap)
+        return
+    with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(kafka: KafkaTopics) -> KafkaBroker:
+    """Return the running Kafka as a process that a test may stop, kill or pause."""
+    if not isinstance(kafka, KafkaBroker):
+        pytest.skip("KTFRAME_TEST_BOOTSTRAP names a cluster whose process is not ours")
+    return kafka
+
+
+@pytest.fixture
+def topic(request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Return a function that makes topic names which no other test and no earlier run uses."""
+    test = "".join(char if char.isalnum() else "-" for char in request.node.name)[:60]
+
+    def unique(suffix: str = "topic") -> str:
+        return f"{test}-{suffix}-{uuid.uuid4().hex[:8]}"
+
+    return unique

@@ -1,0 +1,116 @@
+"""The test broker's settings: one KRaft node whose cleaner and retention run within seconds."""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+# Below the range from which systems take ports for outgoing connections: while the broker is down, a
+# client that reconnects to such a port can connect to itself and hold it against the broker's return.
+PORTS = range(20_000, 32_000)
+
+JVM_FLAGS = (
+    "-Xms256m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xshare:auto",
+    "-Djava.awt.headless=true",
+)
+
+SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+
+LOG4J = """\
+status = error
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d %p %m (%c)%n%ex
+rootLogger.level = warn
+rootLogger.appenderRef.out.ref = out
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPorts:
+    """The three loopback ports of one broker."""
+
+    plaintext: int
+    sasl: int
+    controller: int
+
+
+def free_ports(start: int) -> BrokerPorts:
+    """Return three free ports, searched from ``start`` so that two brokers rarely try the same ones."""
+    free = _free_ports(start)
+    return BrokerPorts(next(free), next(free), next(free))
+
+
+def _free_ports(start: int) -> Iterator[int]:
+    for step in range(len(PORTS)):
+        port = PORTS[(start + step) % len(PORTS)]
+        with socket.socket() as probe:
+            # As the broker does: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        yield port
+
+
+def server_properties(ports: BrokerPorts, log_dir: Path) -> str:
+    """Return the broker's ``server.properties``."""
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{HOST}:{ports.controller}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": (
+            f"PLAINTEXT://{HOST}:{ports.plaintext},"
+            f"SASL_PLAINTEXT://{HOST}:{ports.sasl},"
+            f"CONTROLLER://{HOST}:{ports.controller}"
+        ),
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports.plaintext},SASL_PLAINTEXT://{HOST}:{ports.sasl}",
+        "listener.security.protocol.map": (
+            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+        ),
+        "inter.broker.listener.name": "PLAINTEXT",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-256,SCRAM-SHA-512",
+        "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": SCRAM_LOGIN,
+        "listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config": SCRAM_LOGIN,
+        # Whoever comes over the plaintext listener may do all; a SCRAM user only what an ACL grants.
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found": "false",
+        "log.dirs": str(log_dir),
+        "auto.create.topics.enable": "false",
+        "default.replication.factor": "1",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "1",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.num.partitions": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.num.partitions": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        # Cleaner and retention run at once and often, with little memory.
+        "log.cleaner.enable": "true",
+        "log.cleaner.backoff.ms": "100",
+        "log.cleaner.dedupe.buffer.size": "4194304",
+        "log.initial.task.delay.ms": "100",
+        "log.retention.check.interval.ms": "200",
+        "log.segment.delete.delay.ms": "100",
+        "log.index.size.max.bytes": "65536",
+        # Retention goes by the records' own timestamps, and tests like small ones: keep unless a topic says.
+        "log.retention.ms": "-1",
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+        # A killed broker may come back only when its registration has run out (9 s by default).
+        "broker.session.timeout.ms": "2000",
+        "broker.heartbeat.interval.ms": "400",
+        "num.network.threads": "2",
+        "num.io.threads": "2",
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
