@@ -1,1 +1,86 @@
-"""Kafka topics as Polars DataFrames."""
+"""Kafka topics as Polars DataFrames: complete as of the call, kept in local RocksDB stores.
+
+>>> import ktframe
+>>> with ktframe.demo(rate=0) as kt:
+...     orders = kt.table("orders")
+...     orders.to_polars().height > 5_000
+True
+"""
+
+from ktframe._api import connect, demo, table
+from ktframe.context import Context
+from ktframe.declare import entity
+from ktframe.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerError,
+    BrokerUnreachableError,
+    ConfigurationError,
+    ContextClosedError,
+    ContextError,
+    KtframeError,
+    NotConnectedError,
+    NotReadyError,
+    OffsetOutOfRangeError,
+    SchemaError,
+    StoreCorruptError,
+    StoreError,
+    StoreLockedError,
+    StoreMismatchError,
+    UnknownTopicError,
+)
+from ktframe.events import (
+    BindingState,
+    BindingStateChanged,
+    LagUpdated,
+    PartitionLag,
+    ReadyChanged,
+    Reason,
+    RowsChanged,
+)
+from ktframe.monitor import Readiness
+from ktframe.settings import RetryPolicy, Settings, StoreOptions
+from ktframe.sync.health import BindingHealth
+from ktframe.table import KTable, TablePosition, TableStatus
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AuthenticationError",
+    "AuthorizationError",
+    "BindingHealth",
+    "BindingState",
+    "BindingStateChanged",
+    "BrokerError",
+    "BrokerUnreachableError",
+    "ConfigurationError",
+    "Context",
+    "ContextClosedError",
+    "ContextError",
+    "KTable",
+    "KtframeError",
+    "LagUpdated",
+    "NotConnectedError",
+    "NotReadyError",
+    "OffsetOutOfRangeError",
+    "PartitionLag",
+    "Readiness",
+    "ReadyChanged",
+    "Reason",
+    "RetryPolicy",
+    "RowsChanged",
+    "SchemaError",
+    "Settings",
+    "StoreCorruptError",
+    "StoreError",
+    "StoreLockedError",
+    "StoreMismatchError",
+    "StoreOptions",
+    "TablePosition",
+    "TableStatus",
+    "UnknownTopicError",
+    "connect",
+    "demo",
+    "entity",
+    "table",
+]

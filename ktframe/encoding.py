@@ -1,34 +1,44 @@
 """Canonical bytes of an identity: injective, order-preserving, one value after the other.
 
-=====  =======  ======================================================================
-tag    kind     body
-=====  =======  ======================================================================
-01     null     nothing
-02     false    nothing
-03     true     nothing
-04     integer  8 bytes big-endian, sign bit flipped
-05     bytes    the bytes, 00 written as 00 FF, then 00
-06     string   UTF-8, 00 written as 00 FF, then 00
-=====  =======  ======================================================================
+=====  ======================  =============================================
+tag    kind                    body
+=====  ======================  =============================================
+01     null                    nothing
+02     false                   nothing
+03     true                    nothing
+04     integer below Int64     16 bytes big-endian, sign bit flipped
+05     integer within Int64    8 bytes big-endian, sign bit flipped
+06     integer above Int64     16 bytes big-endian, sign bit flipped
+07     bytes                   the bytes, 00 written as 00 FF, then 00
+08     string                  UTF-8, 00 written as 00 FF, then 00
+=====  ======================  =============================================
 
-No value's bytes are a prefix of another's, so composite keys can't collide, and bytes compare as the values do.
+Behind the 00 that ends a value stands a tag or nothing, never FF: composite values can't collide, and bytes compare
+as the values do. Dates, times, durations and decimals are the integers that Polars keeps them as; an enum or
+categorical is its text, because its numbers mean nothing elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from functools import reduce
 from typing import TypeAlias
 
 import polars as pl
 
 Part: TypeAlias = bool | int | bytes | str | None
 
-_NULL, _FALSE, _TRUE, _INTEGER, _BYTES, _STRING = (bytes([tag]) for tag in range(1, 7))
+_NULL, _FALSE, _TRUE, _BELOW, _INTEGER, _ABOVE, _BYTES, _STRING = (bytes([tag]) for tag in range(1, 9))
 _SIGN = 1 << 63
+_WIDE_SIGN = 1 << 127
 _INTEGER_LENGTH = 9
+_WIDE_LENGTH = 17
+_TEXT_TAGS = {pl.String: _STRING, pl.Binary: _BYTES}
 
 
-def encode_part(value: Part) -> bytes:
+def encode_part(value: object) -> bytes:
     """Return the canonical bytes of one value.
 
     Raises
@@ -36,14 +46,16 @@ def encode_part(value: Part) -> bytes:
     TypeError
         For a value that can't be part of an identity (a float, a list, a struct).
     OverflowError
-        For an integer outside Int64.
+        For an integer outside Int128.
     """
     if value is None:
         return _NULL
     if isinstance(value, bool):
         return _TRUE if value else _FALSE
     if isinstance(value, int):
-        return _INTEGER + (value + _SIGN).to_bytes(8, "big")
+        if -_SIGN <= value < _SIGN:
+            return _INTEGER + (value + _SIGN).to_bytes(8, "big")
+        return (_BELOW if value < 0 else _ABOVE) + (value + _WIDE_SIGN).to_bytes(16, "big")
     if isinstance(value, bytes):
         return _BYTES + value.replace(b"\0", b"\0\xff") + b"\0"
     if isinstance(value, str):
@@ -59,18 +71,16 @@ def encode_parts(values: Iterable[Part]) -> bytes:
 
 def encode_columns(frame: pl.DataFrame) -> pl.Series:
     """Return the canonical bytes (Binary, no nulls) of each row of ``frame``."""
-    first, *others = [_encode_column(column) for column in frame.iter_columns()]
-    for other in others:
-        first = first + other
-    return first
+    return reduce(operator.add, map(_encode_column, frame.iter_columns()))
 
 
 def _encode_column(column: pl.Series) -> pl.Series:
-    if column.dtype in (pl.String, pl.Binary) and column.null_count() == 0:
-        raw = column.cast(pl.Binary)
+    if isinstance(column.dtype, pl.Enum | pl.Categorical):
+        column = column.cast(pl.String)
+    if column.dtype in _TEXT_TAGS:
+        raw, tag = column.cast(pl.Binary), _TEXT_TAGS[column.dtype]
         if not raw.bin.contains(b"\0").any():
-            tag = _STRING if column.dtype == pl.String else _BYTES
-            return pl.select(pl.lit(tag) + raw + pl.lit(b"\0")).to_series()
+            return pl.select((pl.lit(tag) + raw + pl.lit(b"\0")).fill_null(_NULL)).to_series()
     return pl.Series([encode_part(value) for value in column.to_physical().to_list()], dtype=pl.Binary)
 
 
@@ -88,6 +98,9 @@ def decode_parts(encoded: bytes) -> tuple[Part, ...]:
         elif tag == _INTEGER:
             parts.append(int.from_bytes(encoded[at + 1 : at + _INTEGER_LENGTH], "big") - _SIGN)
             at += _INTEGER_LENGTH
+        elif tag in (_BELOW, _ABOVE):
+            parts.append(int.from_bytes(encoded[at + 1 : at + _WIDE_LENGTH], "big") - _WIDE_SIGN)
+            at += _WIDE_LENGTH
         else:
             parts.append({_NULL: None, _FALSE: False, _TRUE: True}[tag])
             at += 1
@@ -103,8 +116,22 @@ def _end_of(encoded: bytes, start: int) -> int:
 
 def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return the values of single-part identities as a column of ``dtype``."""
-    plain = dtype in (pl.String, pl.Binary) and not encoded.bin.contains(b"\0\xff").any()
-    if plain and len(encoded):
-        body = encoded.to_frame("e").select(pl.col("e").bin.slice(1, pl.col("e").bin.size() - 2)).to_series()
-        return body.cast(dtype)
-    return pl.Series([decode_parts(value)[0] for value in encoded], dtype=dtype)
+    body = encoded.bin
+    if dtype in _TEXT_TAGS and body.starts_with(_TEXT_TAGS[dtype]).all() and not body.contains(b"\0\xff").any():
+        sliced = pl.col("e").bin.slice(1, pl.col("e").bin.size() - 2)
+        return encoded.alias("e").to_frame().select(sliced).to_series().cast(dtype)
+    if dtype.is_integer() and body.starts_with(_INTEGER).all():
+        flipped = body.slice(1, 8).bin.reinterpret(dtype=pl.Int64, endianness="big")
+        return (flipped ^ -_SIGN).cast(dtype)
+    return column_of([decode_parts(value)[0] for value in encoded], dtype)
+
+
+def column_of(parts: Sequence[Part], dtype: pl.DataType) -> pl.Series:
+    """Return decoded parts as the column of ``dtype`` that they were encoded from."""
+    if isinstance(dtype, pl.Decimal):
+        # From text, because Decimal's own arithmetic rounds to 28 digits.
+        exact = [None if part is None else Decimal(f"{part}E-{dtype.scale}") for part in parts]
+        return pl.Series(exact, dtype=dtype)
+    if dtype.is_temporal():
+        return pl.Series(parts, dtype=pl.Int64).cast(dtype)
+    return pl.Series(parts, dtype=dtype)

@@ -43,9 +43,9 @@ class Entity:
     key_format: Format
     time: str | None = None
 
-    def locking(self, fields: frozenset[str]) -> Entity:
-        """Return this entity with the kind of ``fields`` exact: no integer among them turns into a float."""
-        return replace(self, value_format=self.value_format.locking(fields))
+    def keeping_integers(self, *fields: str) -> Entity:
+        """Return this entity with no integer among ``fields`` ever turned into a float."""
+        return replace(self, value_format=self.value_format.keeping_integers(*fields))
 
     def identity_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return the dtypes of the identity's columns, given the fields known so far."""

@@ -89,6 +89,12 @@ class ReadyMonitor:
         """Whether everything that is waited for is applied."""
         return self._is_ready
 
+    def behind(self) -> tuple[int, ...]:
+        """Return the partitions that are waited for."""
+        with self._lock:
+            targets = self._targets or {}
+            return tuple(p for p, end in targets.items() if self._positions.get(p, 0) < end)
+
     def begin(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Start (again) at ``positions``; ready once they have passed ``ends``."""
         with self._lock:

@@ -20,6 +20,12 @@ OFFSET = "\0offset"
 TIMESTAMP = "\0timestamp"
 REMOVED = "\0removed"
 
+
+def is_field(column: str) -> bool:
+    """Say whether a column of the view is a field of the value, not one of ours."""
+    return not column.startswith("\0")
+
+
 BOOKKEEPING = pl.Schema(
     {HASH: pl.UInt64(), PARTITION: pl.Int32(), OFFSET: pl.Int64(), TIMESTAMP: pl.Int64()},
 )

@@ -141,7 +141,7 @@ class Settings:
     writable: bool = False
     monitor_interval: float = 5.0
     stall_timeout: float = 30.0
-    request_timeout: float = 10.0
+    request_timeout: float = 5.0
     store: StoreOptions = field(default_factory=StoreOptions)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     log_level: str = "WARNING"

@@ -72,15 +72,14 @@ def value_format(
 def key_format(name: str) -> Format:
     """Return the format that decodes record keys.
 
-    A JSON key is a JSON object; all its fields are part of the identity, so pass a format with ``exact_fields``
-    where its fields are known.
+    A JSON key is an object all of whose fields are part of the identity: String, Int64 or Boolean.
 
     Raises
     ------
     ConfigurationError
         There is no format of that name.
     """
-    return value_format(name)
+    return JsonFormat(are_all_exact=True) if name == JsonFormat.name else value_format(name)
 
 
 def _unknown(name: str) -> ConfigurationError:

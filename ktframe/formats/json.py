@@ -33,6 +33,8 @@ class JsonFormat:
         Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
     integer_fields
         Top-level fields whose integers never become floats; see ``keeping_integers``.
+    are_all_exact
+        Whether every field is part of the identity, as in a record key.
 
     Raises
     ------
@@ -54,6 +56,7 @@ class JsonFormat:
     declared: pl.Schema | None = field(default=None, hash=False)
     exact_fields: frozenset[str] = frozenset()
     integer_fields: frozenset[str] = frozenset()
+    are_all_exact: bool = False
 
     name: ClassVar[str] = "json"
     needs_headers: ClassVar[bool] = False
@@ -62,9 +65,10 @@ class JsonFormat:
         if self.declared is None:
             return
         object.__setattr__(self, "declared", _checked(self.declared))
-        for name in self.exact_fields & self.declared.keys():
-            if isinstance(self.declared[name], pl.Float32 | pl.Float64 | pl.List | pl.Struct):
-                message = f"field {name!r} is part of the key but declared {self.declared[name]}."
+        for name, dtype in self.declared.items():
+            is_exact = self.are_all_exact or name in self.exact_fields
+            if is_exact and isinstance(dtype, pl.Float32 | pl.Float64 | pl.List | pl.Struct):
+                message = f"field {name!r} is part of the key but declared {dtype}."
                 raise SchemaError(
                     message, "a key needs values that are exactly equal: String, Int64, Decimal..."
                 )
@@ -101,7 +105,12 @@ class JsonFormat:
 
     @property
     def _rules(self) -> InferenceRules:
-        return InferenceRules(frozenset(self.initial_schema), self.exact_fields, self.integer_fields)
+        return InferenceRules(
+            fixed=frozenset(self.initial_schema),
+            exact=self.exact_fields,
+            are_all_exact=self.are_all_exact,
+            integer=self.integer_fields,
+        )
 
     def _with_declared(self, schema: pl.Schema) -> pl.Schema:
         declared = self.initial_schema

@@ -48,6 +48,7 @@ _SAME: dict[type[pl.DataType], pa.DataType] = {
     pl.Time: pa.time64("ns"),
 }
 _PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
+    **_SAME,
     # Arrow's JSON reader takes a missing offset for UTC and a date for a number of days; its casts do neither.
     pl.Date: pa.string(),
     pl.Datetime: pa.string(),
@@ -171,12 +172,11 @@ def _arrow(dtype: pl.DataType, *, is_parsed: bool = False) -> pa.DataType:
     if isinstance(dtype, pl.Struct):
         fields = [(field.name, as_instance(field.dtype)) for field in dtype.fields]
         return pa.struct([(name, _arrow(inner, is_parsed=is_parsed)) for name, inner in fields])
-    if is_parsed and type(dtype) in _PARSED_AS:
-        return _PARSED_AS[type(dtype)]
-    if isinstance(dtype, pl.Datetime):
+    if isinstance(dtype, pl.Datetime) and not is_parsed:
         return pa.timestamp(dtype.time_unit, dtype.time_zone)
-    is_decimal = isinstance(dtype, pl.Decimal)
-    return pa.decimal128(dtype.precision or 38, dtype.scale) if is_decimal else _SAME[type(dtype)]
+    if isinstance(dtype, pl.Decimal):
+        return pa.decimal128(dtype.precision or 38, dtype.scale)
+    return (_PARSED_AS if is_parsed else _SAME)[type(dtype)]
 
 
 def _leaves(array: Any) -> Iterator[Any]:

@@ -32,6 +32,8 @@ class InferenceRules:
     """Declared: their types never change."""
     exact: frozenset[str] = frozenset()
     """Part of an identity: String, Int64 or Boolean only."""
+    are_all_exact: bool = False
+    """Every field is part of an identity, as in a record key."""
     integer: frozenset[str] = frozenset()
     """Their integers never become floats, at any depth."""
 
@@ -51,7 +53,7 @@ def widened(known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: Infer
     schema = dict(known)
     for name, seen in sightings.items():
         dtype = schema.get(name, pl.Null())
-        if name in rules.exact:
+        if rules.are_all_exact or name in rules.exact:
             schema[name] = seen.identity_dtype(dtype)
         else:
             schema[name] = seen.dtype(dtype, keeps_integers=name in rules.integer)

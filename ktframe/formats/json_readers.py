@@ -31,7 +31,9 @@ _INTEGER_RANGES: dict[type[pl.DataType], tuple[int, int]] = {
     pl.UInt32: (0, 2**32 - 1),
     pl.UInt64: (0, 2**64 - 1),
 }
-_FLOAT32_MAX = (2.0 - 2.0**-23) * 2.0**127
+_FLOAT32_LIMIT = 2.0**128 - 2.0**103
+"""From here on the nearest Float32 is an infinity."""
+
 _DECIMAL_TEXT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,6})?", re.ASCII)
 _KINDS: dict[type[pl.DataType], type] = {
     pl.Null: type(None),
@@ -99,7 +101,7 @@ def _integer_reader(dtype: pl.DataType, path: str) -> Reader:
 
 
 def _float_reader(dtype: pl.DataType, path: str) -> Reader:
-    largest = _FLOAT32_MAX if isinstance(dtype, pl.Float32) else float("inf")
+    limit = _FLOAT32_LIMIT if isinstance(dtype, pl.Float32) else float("inf")
 
     def read(value: Any) -> float:
         if type(value) is int:
@@ -111,7 +113,7 @@ def _float_reader(dtype: pl.DataType, path: str) -> Reader:
         elif type(value) not in {float, Decimal}:
             raise _conflict(path, dtype, value)
         number = float(value)
-        if not -largest <= number <= largest:
+        if not -limit < number < limit:
             message = f"field {path!r}: number out of the range of {dtype}"
             raise RefusedError(message)
         return number

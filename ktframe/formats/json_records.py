@@ -26,8 +26,6 @@ DEEPEST = 64
 
 _CONFLUENT_HEADER_BYTES = 5
 _LONG_NUMBER = re.compile(rb"\d{19}")
-_MOST_DIGITS = 60
-_UNUSABLE_INTEGER: int = 10**_MOST_DIGITS
 _BOM = b"\xef\xbb\xbf"
 _JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
@@ -95,7 +93,7 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
         raise UnreadableError(message)
     if has_decimals or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
-        value = json.loads(payload, parse_int=_integer, parse_float=Decimal if has_decimals else float)
+        value = json.loads(payload, parse_float=Decimal if has_decimals else float)
     record: dict[str, Any] = value
     return record
 
@@ -126,13 +124,6 @@ def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataF
         del rows[index]
     reason = "its values can't be held in a column"
     return pl.concat([empty_frame(schema), *good]), [Rejection(index, reason) for index in bad]
-
-
-def _integer(digits: str) -> int:
-    # int() refuses thousands of digits; no column takes more than these.
-    if len(digits) > _MOST_DIGITS:
-        return _UNUSABLE_INTEGER
-    return int(digits)
 
 
 def _is_deep(value: Any) -> bool:

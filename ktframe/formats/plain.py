@@ -102,7 +102,7 @@ class _IntegerFormat:
         return binary.bin.reinterpret(dtype=self.dtype, endianness="big")
 
     def _why(self, payload: bytes) -> str:
-        fact = f"{len(payload)} bytes, but {self.name!r} ({self.serializer}) is {self.width_bytes}"
+        fact = f"{_bytes(payload)}, but {self.name!r} ({self.serializer}) takes {self.width_bytes}"
         fitting = _format_of_width(len(payload))
         return f"{fact}; {fitting!r} may be the right format" if fitting else fact
 
@@ -156,10 +156,13 @@ def _is_utf8(payload: bytes) -> bool:
 
 def _not_text(payload: bytes) -> str:
     fitting = _format_of_width(len(payload))
-    advice = (
-        f"{fitting!r} or 'bytes' may be the right format" if fitting else "'bytes' may be the right format"
-    )
-    return f"{len(payload)} bytes that are not UTF-8 text; {advice}"
+    names = f"{fitting!r} or 'bytes'" if fitting else "'bytes'"
+    verb = "is" if len(payload) == 1 else "are"
+    return f"{_bytes(payload)} that {verb} not UTF-8 text; {names} may be the right format"
+
+
+def _bytes(payload: bytes) -> str:
+    return "1 byte" if len(payload) == 1 else f"{len(payload)} bytes"
 
 
 def _format_of_width(width_bytes: int) -> str | None:

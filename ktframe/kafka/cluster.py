@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -16,6 +18,26 @@ from ktframe.kafka.translate import translate
 from ktframe.settings import Settings
 
 logger = logging.getLogger("ktframe.kafka")
+
+
+_SLICE_SECONDS = 0.5
+_RETRY_SECONDS = 0.05
+_PASSING = frozenset(
+    {
+        # Just after a topic was made or a broker came back: metadata names a leader that does not know it yet.
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """A topic as it is now; ``topic_id`` changes when it is made anew, None where the cluster has no ids."""
+
+    partitions: int
+    topic_id: str | None
 
 
 class Cluster(Protocol):
@@ -31,11 +53,8 @@ class Cluster(Protocol):
     def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic that may be seen, internal ones left out."""
 
-    def partitions(self, topic: str) -> int:
-        """Return the number of partitions of ``topic``."""
-
-    def topic_id(self, topic: str) -> str | None:
-        """Return Kafka's id of the topic, which changes when it is made anew; None where the cluster has none."""
+    def topic(self, name: str) -> TopicFacts:
+        """Return what the cluster says of one topic."""
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that the log still holds, per partition."""
@@ -45,19 +64,18 @@ class Cluster(Protocol):
 
 
 class KafkaCluster:
-    """A ``Cluster`` over one AdminClient."""
+    """A ``Cluster`` over one AdminClient; librdkafka's mock cluster has no topic ids and lets the question time out."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, has_topic_ids: bool = True) -> None:
         self.bootstrap = settings.bootstrap
         self._timeout = settings.request_timeout
-        self._mechanism = str(settings.librdkafka.get("sasl.mechanism", settings.librdkafka.get("sasl.mechanisms", "")))
+        self._mechanism = mechanism_of(settings)
         self._denied: KafkaError | None = None
-        self._has_topic_ids = True
+        self._has_topic_ids = has_topic_ids
         config: dict[str, Any] = {
             **settings.librdkafka,
             "bootstrap.servers": settings.bootstrap,
             "error_cb": self._on_error,
-            "socket.connection.setup.timeout.ms": 10_000,
             "log_level": 0,  # what matters comes through error_cb
         }
         self._admin = AdminClient(config, logger=logger)
@@ -75,37 +93,37 @@ class KafkaCluster:
         topics: Mapping[str, Any] = self._metadata().topics
         return {name: len(t.partitions) for name, t in topics.items() if t.error is None and not name.startswith("__")}
 
-    def partitions(self, topic: str) -> int:
-        """Return the number of partitions of ``topic``.
+    def topic(self, name: str) -> TopicFacts:
+        """Return what the cluster says of one topic.
 
         Raises
         ------
         UnknownTopicError
             When there is no such topic, with the names that come close.
         """
-        # All topics, because asking for one by name makes it on clusters that create topics on demand.
-        metadata = self._metadata()
-        found = metadata.topics.get(topic)
-        if found is None:
-            close = tuple(difflib.get_close_matches(topic, metadata.topics, n=2))
-            raise UnknownTopicError(self.bootstrap, "no such topic", topic=topic, suggestions=close)
-        if found.error is not None:
-            raise translate(found.error, bootstrap=self.bootstrap, topic=topic)
-        return len(found.partitions)
+        if self._has_topic_ids:
+            try:
+                future = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)[name]
+                found = future.result(self._timeout + 1)
+                return TopicFacts(len(found.partitions), str(found.topic_id))
+            except (KafkaException, TimeoutError) as error:
+                facts = self._topic_from_metadata(name)
+                # The cluster knows the topic and answers, but not this request: it has no topic ids to give.
+                logger.info("topic ids can't be read on this cluster: %s", error)
+                self._has_topic_ids = False
+                return facts
+        return self._topic_from_metadata(name)
 
-    def topic_id(self, topic: str) -> str | None:
-        """Return Kafka's id of the topic, which changes when it is made anew; None where the cluster has none."""
-        if not self._has_topic_ids:
-            return None
-        try:
-            future = self._admin.describe_topics(TopicCollection([topic]), request_timeout=self._timeout)[topic]
-            found = future.result(self._timeout + 1)
-        except (KafkaException, TimeoutError) as error:
-            logger.info("topic ids can't be read on this cluster: %s", error)
-            self._has_topic_ids = False
-            return None
-        identifier = found.topic_id
-        return None if identifier is None else str(identifier)
+    def _topic_from_metadata(self, name: str) -> TopicFacts:
+        # All topics, because asking for one by name makes it on clusters that create topics on demand.
+        topics = self._metadata().topics
+        found = topics.get(name)
+        if found is None:
+            close = tuple(difflib.get_close_matches(name, topics, n=2))
+            raise UnknownTopicError(self.bootstrap, "no such topic", topic=name, suggestions=close)
+        if found.error is not None:
+            raise translate(found.error, bootstrap=self.bootstrap, topic=name)
+        return TopicFacts(len(found.partitions), None)
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that the log still holds, per partition."""
@@ -116,29 +134,40 @@ class KafkaCluster:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(topic, partitions, OffsetSpec.latest(), level)
 
-    def _offsets(self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel) -> dict[int, int]:
+    def _offsets(
+        self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
+    ) -> dict[int, int]:
         asked = {TopicPartition(topic, partition): spec for partition in partitions}
-        if not asked:
-            return {}
-        futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
-        offsets = {}
-        for at, future in futures.items():
+        deadline = time.monotonic() + self._timeout
+        while True:
             try:
-                offsets[at.partition] = future.result(self._timeout + 1).offset
+                futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
+                return {at.partition: future.result(self._timeout + 1).offset for at, future in futures.items()}
             except KafkaException as error:
-                raise self._meaning(error.args[0], topic, at.partition) from error
-        return offsets
+                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                    raise self._meaning(error.args[0], topic) from error
+            self._topic_from_metadata(topic)  # a topic that may not be seen looks the same, but stays so
+            time.sleep(_RETRY_SECONDS)
 
     def _metadata(self) -> Any:
-        try:
-            return self._admin.list_topics(timeout=self._timeout)
-        except KafkaException as error:
-            raise self._meaning(error.args[0]) from error
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._admin.list_topics(timeout=_SLICE_SECONDS)
+            except KafkaException as error:
+                # A refused login looks like a slow answer here: in slices, the callback tells at once.
+                meaning = self._meaning(error.args[0])
+                if meaning.is_fatal or time.monotonic() > deadline:
+                    raise meaning from error
 
-    def _meaning(self, error: KafkaError, topic: str = "", partition: int = -1) -> BrokerError:
-        # A refused login reaches a request as a mere timeout; what it really was comes through the callback.
+    def _meaning(self, error: KafkaError, topic: str = "") -> BrokerError:
         with suppress(KafkaException):
-            self._admin.poll(0)
-        return translate(
-            self._denied or error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic, partition=partition
-        )
+            self._admin.poll(0)  # serves the error callback
+        denied, self._denied = self._denied, None
+        return translate(denied or error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic)
+
+
+def mechanism_of(settings: Settings) -> str:
+    """Return the name of the SASL mechanism in use, empty without one."""
+    found = settings.librdkafka.get("sasl.mechanism", settings.librdkafka.get("sasl.mechanisms", ""))
+    return str(found)

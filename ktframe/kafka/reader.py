@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from ktframe.errors import BrokerError
+from ktframe.errors import BrokerError, UnknownTopicError
+from ktframe.kafka.cluster import mechanism_of
 from ktframe.kafka.translate import translate
 from ktframe.records import RecordBatch
 from ktframe.settings import Settings
@@ -41,7 +42,7 @@ class KafkaReader:
     def __init__(self, settings: Settings, topic: str, *, with_headers: bool = False) -> None:
         self._topic = topic
         self._bootstrap = settings.bootstrap
-        self._mechanism = str(settings.librdkafka.get("sasl.mechanism", ""))
+        self._mechanism = mechanism_of(settings)
         self._with_headers = with_headers
         self._failure: BrokerError | None = None
         config: dict[str, Any] = {
@@ -63,8 +64,8 @@ class KafkaReader:
 
     def _on_error(self, error: KafkaError) -> None:
         meaning = self._translate(error)
-        # Single connections come and go; only when no broker is left, or the login is refused, is it a failure.
-        if meaning.is_fatal or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        # Single connections come and go. A failure is: no broker left, a refused login, a topic that is gone.
+        if meaning.is_fatal or isinstance(meaning, UnknownTopicError) or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self._failure = meaning
 
     def assign(self, positions: Mapping[int, int]) -> None:
@@ -96,7 +97,8 @@ class KafkaReader:
                     continue
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                     positions[message.partition()] = message.offset()
-                else:
+                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+                    # (Without rights on the group librdkafka says so once and reads on: there is no group.)
                     # Raised by the next poll: the records that came with it are good.
                     self._failure = self._translate(error, message.partition())
         partitions = [message.partition() for message in records]
@@ -116,9 +118,12 @@ class KafkaReader:
         )
 
     def _translate(self, error: KafkaError, partition: int = -1) -> BrokerError:
-        return translate(
+        meaning = translate(
             error, bootstrap=self._bootstrap, mechanism=self._mechanism, topic=self._topic, partition=partition
         )
+        if isinstance(meaning, UnknownTopicError):
+            meaning.is_fatal = False  # it was there a moment ago: whether it is gone is seen when it is opened again
+        return meaning
 
     def close(self) -> None:
         """Stop reading."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Lock
 
 from rocksdict import (
     BlockBasedOptions,
@@ -27,8 +27,8 @@ from rocksdict import (
     WriteOptions,
 )
 
-from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError
 from ktframe.settings import StoreOptions
+from ktframe.store.failures import WriteStalledError, closed_error, translated
 from ktframe.store.protocol import CHUNK_ROWS
 
 
@@ -42,21 +42,26 @@ class SharedMemory:
 
 
 class Engine:
-    """An open RocksDB directory. Any thread may read; one writes."""
+    """An open RocksDB directory. Any thread may read, flush or close; one writes.
+
+    ``close`` waits for the calls that are under way; the ones that come later raise StoreError.
+    """
 
     def __init__(self, path: Path, options: StoreOptions, memory: SharedMemory, *, create: bool = False) -> None:
         self.path = path
-        self._lock = Lock()
-        self._is_open = False
+        self._idle = Condition()
+        self._calls = 0
+        self._is_open = True
+        self._closing = Lock()
+        self._is_released = False
         self._write_options = WriteOptions()
         # A property, whatever rocksdict's stub says; a test looks at the log file.
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._write_options.no_slowdown = True
         rocks = _rocksdb_options(options, memory, create=create)
-        with self._translated():
+        with translated(path):
             # Without the third argument a re-open silently ignores every option of the column family.
             self._db = Rdict(str(path), rocks, {"default": rocks})
-        self._is_open = True
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of ``key``."""
@@ -66,23 +71,27 @@ class Engine:
         """Return the value of each of ``keys``."""
         values: list[bytes | None] = []
         for start in range(0, len(keys), CHUNK_ROWS):
-            with self._translated(), self._lock:
-                values += self._db.get(list(keys[start : start + CHUNK_ROWS]))
+            with self._in_use() as db:
+                found: list[bytes | None] = db.get(list(keys[start : start + CHUNK_ROWS]))
+                values += found
         return values
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Yield (keys, values) of ``start <= key < end`` in chunks; no iterator lives across a ``yield``."""
         while True:
-            bounds = ReadOptions()
-            bounds.set_iterate_upper_bound(end)
-            with self._translated(), self._lock, _no_cyclic_gc():
-                pairs = list(islice(self._db.items(from_key=start, read_opt=bounds), CHUNK_ROWS))
+            with self._in_use() as db, _no_cyclic_gc():
+                bounds = ReadOptions()
+                bounds.set_iterate_upper_bound(end)
+                pairs = list(islice(db.items(from_key=start, read_opt=bounds), CHUNK_ROWS))
+                behind = pairs[-1][0] + b"\0" if pairs else start
+                if len(pairs) < CHUNK_ROWS:
+                    _check_end(db, behind, bounds)
             if pairs:
                 keys, values = zip(*pairs, strict=True)
                 yield list(keys), list(values)
-                start = keys[-1] + b"\0"
             if len(pairs) < CHUNK_ROWS:
                 return
+            start = behind
 
     def write(self, build: Callable[[WriteBatch], None]) -> None:
         """Write what ``build`` puts into a batch, in one step."""
@@ -90,59 +99,68 @@ class Engine:
             batch = WriteBatch(raw_mode=True)
             build(batch)
             try:
-                with self._translated(), self._lock:
-                    self._db.write(batch, self._write_options)
-            except _WriteStalledError:
-                self.flush()  # without the interpreter's lock; the refused write has consumed its batch
+                with self._in_use() as db:
+                    db.write(batch, self._write_options)
+            except WriteStalledError:
+                # Flushing waits without the interpreter's lock; the refused write has consumed its batch.
+                self.flush()
             else:
                 return
 
     def compact(self, start: bytes, end: bytes) -> None:
         """Free the disk that deleted keys of the range still take."""
-        with self._translated():
-            self._db.compact_range(start, end)
+        with self._in_use() as db:
+            db.compact_range(start, end)
 
     def flush(self) -> None:
         """Make everything written so far survive a crash."""
-        with self._translated():
-            self._db.flush()
+        with self._in_use() as db:
+            db.flush()
 
     def checkpoint(self, path: Path) -> None:
         """Write a consistent copy to ``path``, which must not exist."""
         self.flush()  # first, because a checkpoint flushes with the interpreter's lock held
-        with self._translated():
-            Checkpoint(self._db).create_checkpoint(str(path))
+        with self._in_use() as db:
+            Checkpoint(db).create_checkpoint(str(path))
 
     def close(self) -> None:
-        """Flush and release the directory; a second call does nothing."""
-        with self._lock:
-            if not self._is_open:
+        """Flush and release the directory, the latter even if flushing fails; a second call does nothing."""
+        with self._closing:
+            with self._idle:
+                self._is_open = False
+                # rocksdict refuses to close while a call is under way.
+                self._idle.wait_for(lambda: self._calls == 0)
+            if self._is_released:
                 return
-            self._is_open = False
-            with self._translated():
-                self._db.flush()
-                self._db.close()
+            try:
+                with translated(self.path):
+                    self._db.flush()
+            finally:
+                self._is_released = True
+                with translated(self.path):
+                    self._db.close()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
-        """Turn rocksdict's errors, all plain ``Exception``, into ktframe's."""
+    def _in_use(self) -> Iterator[Rdict]:
+        """Give the database to one call, and keep it open meanwhile."""
+        with self._idle:
+            if not self._is_open:
+                raise closed_error(str(self.path))
+            self._calls += 1
         try:
-            yield
-        except StoreError:
-            raise
-        except Exception as error:
-            text, path = str(error), str(self.path)
-            if "Incomplete" in text or "Write stall" in text:
-                raise _WriteStalledError(path, text) from error
-            if "IO error" in text and "lock" in text.lower():
-                raise StoreLockedError(path, text) from error
-            if "orruption" in text or "does not exist" in text or "No such file" in text:
-                raise StoreCorruptError(path, text) from error
-            raise StoreError(path, text or type(error).__name__) from error
+            with translated(self.path):
+                yield self._db
+        finally:
+            with self._idle:
+                self._calls -= 1
+                self._idle.notify_all()
 
 
-class _WriteStalledError(StoreError):
-    """RocksDB is behind with flushing and would have made the write wait."""
+def _check_end(db: Rdict, start: bytes, bounds: ReadOptions) -> None:
+    """Raise if what is behind ``start`` can't be read: ``items()`` takes a damaged block for the end."""
+    cursor = db.iter(bounds)
+    cursor.seek(start)
+    cursor.status()
 
 
 def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: bool) -> Options:

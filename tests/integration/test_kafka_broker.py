@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,22 @@ def read_to_end(consumer: Consumer, topic: str, start: int = 0) -> tuple[list[in
     """Return the offsets of the records of partition 0 and the offset at which its end was announced."""
     consumer.assign([TopicPartition(topic, 0, start)])
     offsets: list[int] = []
+    ends: list[int] = []
 
-    def next_end() -> int | None:
-        message = consumer.poll(0.1)
-        if message is None:
-            return None
-        if message.error() is None:
-            offsets.append(message.offset())
-        elif message.error().code() == KafkaError._PARTITION_EOF:
-            return message.offset()
-        elif message.error().code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-            raise KafkaException(message.error())
-        return None
+    def is_read() -> bool:
+        for message in consumer.consume(100, 0.1):
+            error = message.error()
+            if error is None:
+                offsets.append(message.offset())
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends.append(message.offset())
+            # Comes to whoever has a group.id, though assignment needs no group.
+            elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
+                raise KafkaException(error)
+        return bool(ends)
 
-    end = wait_until(lambda: [end] if (end := next_end()) is not None else None, f"the end of {topic}")
-    return offsets, end[0]
+    wait_until(is_read, f"the end of {topic}")
+    return offsets, ends[0]
 
 
 def position(consumer: Consumer, topic: str) -> int:
@@ -48,7 +49,7 @@ def position(consumer: Consumer, topic: str) -> int:
 
 
 @pytest.fixture
-def make_consumer(kafka: KafkaTopics) -> Any:
+def make_consumer(kafka: KafkaTopics) -> Iterator[Callable[..., Consumer]]:
     """Return a function that makes consumers, which are closed when the test is over."""
     made: list[Consumer] = []
 
@@ -70,7 +71,7 @@ def test_round_trip(kafka: KafkaTopics, topic: Callable[..., str]) -> None:
     """What is produced is read back: partition, timestamp, key, tombstone and empty value."""
     name = kafka.create_topic(topic(), partitions=2)
 
-    kafka.produce(
+    written = kafka.produce(
         name,
         [
             (b"a", b"1", 0, 1_000),
@@ -80,6 +81,7 @@ def test_round_trip(kafka: KafkaTopics, topic: Callable[..., str]) -> None:
         ],
     )
 
+    assert written == [0, 1, 0, 1]
     assert kafka.records(name) == [
         (0, 0, 1_000, b"a", b"1"),
         (0, 1, 2_000, b"a", None),

@@ -1,7 +1,7 @@
 """A real Apache Kafka for the tests: one KRaft node in a child process that dies with its parent."""
 
 import base64
-import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,7 +16,7 @@ from confluent_kafka import KafkaException
 
 from support.kafka_jars import KafkaUnavailableError, java_command, kafka_jars
 from support.kafka_records import quiet_admin
-from support.kafka_settings import HOST, JVM_FLAGS, LOG4J, free_ports, server_properties
+from support.kafka_settings import HOST, JVM_FLAGS, LOG4J, PORTS, free_ports, server_properties
 from support.kafka_topics import KafkaTopics
 from support.waiting import wait_until
 
@@ -52,7 +52,7 @@ class KafkaBroker(KafkaTopics):
         self._java = java_command()
         self._jars = kafka_jars()
         self._dir = Path(tempfile.mkdtemp(prefix="ktframe-kafka-"))
-        self._ports = free_ports(start=os.getpid() * 7)
+        self._ports = free_ports(start=secrets.randbelow(len(PORTS)))
         self._process: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self.sasl_bootstrap = f"{HOST}:{self._ports.sasl}"
@@ -61,7 +61,11 @@ class KafkaBroker(KafkaTopics):
 
     def __enter__(self) -> Self:
         """Start the broker."""
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

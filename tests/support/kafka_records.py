@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -97,31 +98,35 @@ class KafkaRecords:
     def produce(
         self, topic: str, records: Iterable[tuple[Any, ...]], *, producer: Producer | None = None
     ) -> list[int]:
-        """Write records and return their offsets once the broker has acknowledged every one.
+        """Write records and return their offsets, once the broker has acknowledged every one.
 
         A record is ``(key, value)`` and may go on with ``partition``, ``timestamp_ms`` and ``headers``,
         each of which may be ``None``.
         """
         writer = self.producer() if producer is None else producer
-        delivered: list[tuple[KafkaError | None, Message]] = []
+        offsets: dict[int, int] = {}
+        errors: list[KafkaError] = []
 
-        def on_delivery(error: KafkaError | None, message: Message) -> None:
-            delivered.append((error, message))
+        def on_delivery(number: int, error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                errors.append(error)
+            offsets[number] = message.offset()
 
         count = 0
         for key, value, *rest in records:
             options = dict(zip(("partition", "timestamp", "headers"), rest, strict=False))
             given = {name: option for name, option in options.items() if option is not None}
-            writer.produce(topic, value=value, key=key, on_delivery=on_delivery, **given)
+            writer.produce(topic, value=value, key=key, on_delivery=partial(on_delivery, count), **given)
             writer.poll(0)
             count += 1
         writer.flush(REQUEST_SECONDS)
-        if failed := next((error for error, _ in delivered if error is not None), None):
-            raise KafkaException(failed)
-        if len(delivered) != count:
-            text = f"{topic}: {len(delivered)} of {count} records acknowledged in {REQUEST_SECONDS:g} s"
+        if errors:
+            raise KafkaException(errors[0])
+        if len(offsets) != count:
+            text = f"{topic}: {len(offsets)} of {count} records acknowledged in {REQUEST_SECONDS:g} s"
             raise AssertionError(text)
-        return [message.offset() for _, message in delivered]
+        # Acknowledged partition by partition, returned in the order in which they were given.
+        return [offsets[number] for number in range(count)]
 
     def start_offsets(self, topic: str) -> dict[int, int]:
         """Return the first offset of every partition."""

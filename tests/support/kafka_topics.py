@@ -106,9 +106,9 @@ class KafkaTopics(KafkaRecords):
 
         Only a write closes a segment. With ``key`` it is a record ``(key, b"roll")``; without, it is a
         record of an aborted transaction, which takes two offsets and no reader of committed records sees.
-        The segment is closed when its first record's timestamp is older than ``segment.ms``.
+        Needs a ``segment.ms`` below one second and no records from the future in the segment.
         """
-        # Not the clock of this process: the record carries the time at which the segment must be over.
+        # The broker compares this timestamp with that of the segment's first record, not with its clock.
         later_ms = int(time.time() * 1000) + 1000
         if key is not None:
             self.produce(topic, [(key, b"roll", partition, later_ms)])

@@ -1,0 +1,97 @@
+"""The functions of the package, thin over one default ``Context``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from ktframe.configuration import resolve_settings
+from ktframe.context import Context
+from ktframe.demo import DEFAULT_RATE, demo_context
+from ktframe.errors import NotConnectedError
+from ktframe.settings import RUNTIME_SETTINGS
+from ktframe.table import KTable
+
+_lock = RLock()
+_current: Context | None = None
+_demo_rate: float | None = None
+
+
+def connect(bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> Context:
+    """Connect to a cluster; ``ktframe.table`` uses this connection from then on.
+
+    Safe to run again: with equal settings it returns the connection that is there, with others it closes that one
+    and makes a new one. A change of ``monitor_interval``, ``flush_interval`` or ``log_level`` alone acts on the
+    connection that is there.
+
+    Parameters
+    ----------
+    bootstrap_or_config
+        ``"host:port"``, a mapping of librdkafka settings, or the path of a ``.toml`` or ``.properties`` file.
+    **settings
+        Fields of ``Settings``, ``profile=``, and librdkafka's names with underscores (``sasl_username=``). They win
+        over ``KTFRAME_*`` in the environment, which wins over ``ktframe.toml``.
+
+    Raises
+    ------
+    ConfigurationError
+        When a setting is wrong or unknown.
+    BrokerUnreachableError, AuthenticationError
+        When the cluster can't be reached within ``request_timeout``, or refuses the login.
+    """
+    global _demo_rate  # noqa: PLW0603 - the default Context is what this module is for
+    wanted = resolve_settings(bootstrap_or_config, **settings)
+    with _lock:
+        if _current is not None and not _current.is_closed and _demo_rate is None:
+            changed = wanted.changed_in(_current.settings)
+            if not changed:
+                return _current
+            if changed <= RUNTIME_SETTINGS:
+                return _current.adopt(wanted)
+        made = _replace(lambda: Context(wanted))
+        _demo_rate = None
+        return made
+
+
+def demo(rate: float = DEFAULT_RATE) -> Context:
+    """Connect to an embedded broker with sample topics: ``orders``, ``customers`` and ``clicks``; needs no Kafka.
+
+    ``rate`` orders a second change from then on; 0 keeps everything still. Safe to run again.
+    """
+    global _demo_rate  # noqa: PLW0603 - the default Context is what this module is for
+    with _lock:
+        if _current is not None and not _current.is_closed and _demo_rate == rate:
+            return _current
+        made = _replace(lambda: demo_context(rate))
+        _demo_rate = rate
+        return made
+
+
+def _replace(make: Any) -> Context:
+    global _current  # noqa: PLW0603 - the default Context is what this module is for
+    if _current is not None:
+        _current.close()
+        _current = None
+    _current = make()
+    return _current
+
+
+def table(topic: str | type, *args: Any, **kwargs: Any) -> KTable:
+    """Return the latest row per key of ``topic`` on the default connection; see ``Context.table``.
+
+    Raises
+    ------
+    NotConnectedError
+        When neither ``connect`` nor ``demo`` was called.
+    """
+    return default_context().table(topic, *args, **kwargs)
+
+
+def default_context() -> Context:
+    """Return the connection that ``connect`` or ``demo`` made last."""
+    with _lock:
+        if _current is None:
+            raise NotConnectedError
+        return _current

@@ -1,0 +1,275 @@
+"""A connection: settings, cluster, stores and bindings wired together. Closing it leaves nothing running."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from types import TracebackType
+from typing import Self
+
+from ktframe.clock import SystemClock
+from ktframe.declare import SchemaLike, TableArguments, declared_arguments, table_arguments
+from ktframe.durations import Duration, parse_seconds
+from ktframe.errors import ConfigurationError, ContextClosedError
+from ktframe.events import BindingState, Events
+from ktframe.kafka.cluster import Cluster, KafkaCluster
+from ktframe.kafka.reader import KafkaReader, Reader
+from ktframe.presentation import Presentation
+from ktframe.settings import Settings, StoreOptions
+from ktframe.store.manager import StoreManager
+from ktframe.store.protocol import StoreDescription
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.manager import BindingManager
+from ktframe.sync.materializer import Materializer
+from ktframe.table import KTable
+
+logger = logging.getLogger("ktframe")
+
+OpenReader = Callable[[str, bool], Reader]
+"""Opens a reader of a topic, with or without the records' headers."""
+
+
+@dataclass(slots=True)
+class _Tuning:
+    """What may change while everything runs."""
+
+    monitor_interval: float
+    flush_interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A table that was asked for, with what it was asked for with."""
+
+    table: KTable
+    key_name: str | None
+    options: StoreOptions
+
+
+class Context:
+    """A connection to one cluster; a context manager. Any thread may use it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cluster: Cluster | None = None,
+        open_reader: OpenReader | None = None,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._cluster = cluster or KafkaCluster(settings)
+        self._open_reader = open_reader or (lambda topic, headers: KafkaReader(settings, topic, with_headers=headers))
+        self._on_close = on_close
+        self._cluster_id = self._cluster.cluster_id()
+        self._stores = StoreManager(settings.state_dir, settings.store)
+        self._tuning = _Tuning(settings.monitor_interval, settings.store.flush_interval)
+        self._bindings = BindingManager(
+            monitor_interval=lambda: self._tuning.monitor_interval, close_store=self._stores.close
+        )
+        self._lock = RLock()
+        self._tables: dict[TableArguments, _Entry] = {}
+        self._is_closed = False
+        logging.getLogger("ktframe").setLevel(settings.log_level)
+        # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
+        self._at_exit = weakref.finalize(self, _close_parts, self._bindings, self._stores, on_close)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
+    def table(
+        self,
+        topic: str | type,
+        key: str | Sequence[str] | None = None,
+        *,
+        value: str | None = None,
+        schema: SchemaLike | None = None,
+        time: str | None = None,
+        key_format: str | None = None,
+        key_name: str | None = "key",
+        store: StoreOptions | None = None,
+    ) -> KTable:
+        """Return the latest row per key of ``topic``; at once, nothing is read yet.
+
+        Parameters
+        ----------
+        topic
+            A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
+        key
+            Fields of the value that identify a row; None: the record key does.
+        value
+            Format of the values: ``"json"`` (default), ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
+        schema
+            Fields with fixed dtypes; others are inferred and kept.
+        time
+            Field that holds the event time; None: the record timestamp is it.
+        key_format
+            Format of the record keys: ``"string"`` (default), ``"int"``, ``"long"``, ``"bytes"``.
+        key_name
+            Name of the record key's column; None hides it.
+        store
+            How this table's store is kept, where it differs from the settings.
+
+        Raises
+        ------
+        ConfigurationError
+            When the arguments are wrong, or the same table was asked for with another ``key_name`` or ``store``.
+        ContextClosedError
+            When this connection was closed.
+        """
+        if isinstance(topic, type):
+            arguments = declared_arguments(topic)
+            options = store or self.settings.store
+        else:
+            arguments, options = self._arguments(topic, key, value, schema, time, key_format, store)
+        with self._lock:
+            self._require_open()
+            entry = self._tables.get(arguments)
+            if entry is None:
+                entry = _Entry(self._new_table(arguments, key_name, options), key_name, options)
+                self._tables[arguments] = entry
+            for name, had, wanted in (("key_name", entry.key_name, key_name), ("store", entry.options, options)):
+                if had != wanted:
+                    message = f"table {arguments.topic!r} is already there with {name}={had!r}, not {wanted!r}."
+                    raise ConfigurationError(message, "use the same arguments, or close() the table first.")
+            return entry.table
+
+    def _arguments(
+        self,
+        topic: str,
+        key: str | Sequence[str] | None,
+        value: str | None,
+        schema: SchemaLike | None,
+        time: str | None,
+        key_format: str | None,
+        store: StoreOptions | None,
+    ) -> tuple[TableArguments, StoreOptions]:
+        declared = self.settings.tables.get(topic)
+        if declared is None:
+            arguments = table_arguments(topic, key=key, key_format=key_format, value=value, schema=schema, time=time)
+            return arguments, store or self.settings.store
+        arguments = table_arguments(
+            declared.topic,
+            key=key if key is not None else declared.key,
+            key_format=key_format or declared.key_format,
+            value=value or declared.value,
+            schema=schema if schema is not None else declared.schema,
+            time=time or declared.time,
+        )
+        return arguments, store or declared.store_options(self.settings.store)
+
+    def _new_table(self, arguments: TableArguments, key_name: str | None, options: StoreOptions) -> KTable:
+        entity = arguments.entity()
+        description = StoreDescription(
+            self._cluster_id, arguments.topic, entity.identity.kind, arguments.settings()
+        )
+        binding = TopicBinding(
+            arguments.topic,
+            cluster=self._cluster,
+            open_materializer=lambda: Materializer(
+                arguments.topic, entity, self._stores.get_or_open(description, options)
+            ),
+            open_reader=lambda: self._open_reader(arguments.topic, entity.value_format.needs_headers),
+            events=Events(),
+            clock=SystemClock(),
+            retry=self.settings.retry,
+            flush_interval=lambda: self._tuning.flush_interval,
+        )
+        return KTable(
+            binding,
+            Presentation(entity.identity, key_name),
+            start=self._start,
+            close=self._close_table,
+            stall_timeout=self.settings.stall_timeout,
+        )
+
+    def _start(self, binding: TopicBinding) -> None:
+        if binding.state in (BindingState.CREATED, BindingState.FAILED):
+            with self._lock:
+                self._require_open()
+            self._bindings.start(binding)
+
+    def _close_table(self, table: KTable) -> None:
+        with self._lock:
+            for arguments, entry in list(self._tables.items()):
+                if entry.table is table:
+                    del self._tables[arguments]
+                    self._bindings.stop(table.binding)
+
+    def initialize(self) -> list[KTable]:
+        """Open every table that the settings declare, and start reading; the seed's ``InitializeStateStores``."""
+        tables = [self.table(name) for name in self.settings.tables]
+        for table in tables:
+            table.readiness()
+        return tables
+
+    def tables(self) -> list[KTable]:
+        """Return the tables that were asked for."""
+        with self._lock:
+            return [entry.table for entry in self._tables.values()]
+
+    def configure(
+        self,
+        *,
+        monitor_interval: Duration | None = None,
+        flush_interval: Duration | None = None,
+        log_level: str | None = None,
+    ) -> None:
+        """Change what is safe to change while everything runs; it acts at once."""
+        if monitor_interval is not None:
+            self._tuning.monitor_interval = parse_seconds("monitor_interval", monitor_interval)
+            self._bindings.reschedule()
+        if flush_interval is not None:
+            self._tuning.flush_interval = parse_seconds("flush_interval", flush_interval)
+        if log_level is not None:
+            logging.getLogger("ktframe").setLevel(log_level.upper())
+
+    def adopt(self, settings: Settings) -> Context:
+        """Take over the run-time settings of ``settings``, which are otherwise equal to ours."""
+        self.settings = settings
+        self.configure(
+            monitor_interval=settings.monitor_interval,
+            flush_interval=settings.store.flush_interval,
+            log_level=settings.log_level,
+        )
+        return self
+
+    def close(self) -> None:
+        """Stop every table and close every store; a second call does nothing."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            tables = self.tables()
+            self._tables.clear()
+        self._at_exit()
+        for table in tables:
+            table.binding.stopped()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ContextClosedError(repr(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else f"{len(self._tables)} tables"
+        return f"Context({self.settings.bootstrap!r}, {state})"
+
+
+def _close_parts(bindings: BindingManager, stores: StoreManager, on_close: Callable[[], object] | None) -> None:
+    bindings.close()
+    stores.close_all()
+    if on_close is not None:
+        on_close()

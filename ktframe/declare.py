@@ -1,0 +1,188 @@
+"""From what a user says about a topic to an ``Entity``: arguments, or a dataclass under ``@ktframe.entity``."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Literal, TypeAlias, TypeVar, Union
+
+import polars as pl
+
+from ktframe.entity import Entity
+from ktframe.errors import SchemaError
+from ktframe.formats import key_format as find_key_format
+from ktframe.formats import value_format as find_value_format
+from ktframe.identity import FieldKey, Identity, RecordKey
+
+SchemaLike: TypeAlias = Mapping[str, Any] | pl.Schema | type
+"""A Polars schema, a mapping of field to dtype (a Polars one, its name, or a Python type), or a dataclass."""
+
+T = TypeVar("T")
+_MARK = "__ktframe_entity__"
+_SCALARS: dict[Any, pl.DataType] = {
+    str: pl.String(),
+    int: pl.Int64(),
+    float: pl.Float64(),
+    bool: pl.Boolean(),
+    date: pl.Date(),
+    datetime: pl.Datetime("ms", "UTC"),
+    Decimal: pl.Decimal(38, 9),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableArguments:
+    """What decides which rows a table has; two tables with equal ones share a store."""
+
+    topic: str
+    key: tuple[str, ...] | None = None
+    key_format: str = "string"
+    value: str = "json"
+    schema: pl.Schema | None = None
+    time: str | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Return them as text, for the store's directory and description."""
+        schema = {} if self.schema is None else {name: str(dtype) for name, dtype in self.schema.items()}
+        return {
+            "key": repr(self.key),
+            "key_format": self.key_format,
+            "value": self.value,
+            "schema": repr(schema),
+            "time": repr(self.time),
+        }
+
+    def entity(self) -> Entity:
+        """Return the entity that decodes by these arguments.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is no such format.
+        SchemaError
+            When the schema can't be what was said, or a key field can't identify a row.
+        """
+        identity: Identity = RecordKey() if self.key is None else FieldKey(self.key)
+        exact = frozenset(self.key or ())
+        if exact and self.value != "json" and exact != {"value"}:
+            message = f"key={list(self.key or ())} names fields, but a {self.value} value has none."
+            raise SchemaError(message, "leave key= out: the record key is used.")
+        return Entity(
+            identity=identity,
+            value_format=find_value_format(self.value, declared=self.schema, exact_fields=exact),
+            key_format=find_key_format(self.key_format),
+            time=self.time,
+        )
+
+
+def table_arguments(
+    topic: str,
+    *,
+    key: str | Sequence[str] | None = None,
+    key_format: str | None = None,
+    value: str | None = None,
+    schema: SchemaLike | None = None,
+    time: str | None = None,
+) -> TableArguments:
+    """Return checked arguments; None stands for the default of each."""
+    fields = (key,) if isinstance(key, str) else None if key is None else tuple(key)
+    if fields is not None and (not fields or len(set(fields)) != len(fields)):
+        message = f"key={key!r} must name at least one field, each once."
+        raise SchemaError(message, 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.')
+    return TableArguments(
+        topic=topic,
+        key=fields,
+        key_format=key_format or "string",
+        value=value or "json",
+        schema=None if schema is None else as_schema(schema),
+        time=time,
+    )
+
+
+def entity(
+    *, topic: str, key: str | Sequence[str] | None = None, time: str | None = None, value: str = "json"
+) -> Callable[[type[T]], type[T]]:
+    """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
+
+    ``ktframe.table(Order)`` then gives the table.
+
+    Examples
+    --------
+    >>> import ktframe
+    >>> from dataclasses import dataclass
+    >>> @ktframe.entity(topic="orders", key="order_id", time="created_at")
+    ... @dataclass
+    ... class Order:
+    ...     order_id: str
+    ...     amount: float
+    ...     created_at: str
+    """
+
+    def mark(cls: type[T]) -> type[T]:
+        declared = cls if dataclasses.is_dataclass(cls) else dataclass(cls)
+        arguments = table_arguments(topic, key=key, time=time, value=value, schema=declared)
+        names = arguments.schema or {}
+        for name in (*(arguments.key or ()), *(() if time is None else (time,))):
+            if name not in names:
+                message = f"{cls.__name__} has no field {name!r}."
+                raise SchemaError(message, f"its fields are {', '.join(names)}.")
+        setattr(declared, _MARK, arguments)
+        return declared
+
+    return mark
+
+
+def declared_arguments(cls: type) -> TableArguments:
+    """Return what ``@ktframe.entity`` noted on ``cls``."""
+    arguments = getattr(cls, _MARK, None)
+    if not isinstance(arguments, TableArguments):
+        message = f"{cls.__name__} does not say which topic it describes."
+        raise SchemaError(message, 'put @ktframe.entity(topic="...") above the dataclass.')
+    return arguments
+
+
+def as_schema(schema: SchemaLike) -> pl.Schema:
+    """Return ``schema`` in Polars' terms."""
+    if isinstance(schema, type):
+        return pl.Schema(_fields_of(schema))
+    return pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
+
+
+def _fields_of(cls: type) -> dict[str, pl.DataType]:
+    if not dataclasses.is_dataclass(cls):
+        message = f"schema={cls.__name__} is not a dataclass."
+        raise SchemaError(message, "pass a dataclass, or a mapping of field name to dtype.")
+    hints = typing.get_type_hints(cls)
+    return {field.name: _dtype(hints[field.name], field.name) for field in dataclasses.fields(cls)}
+
+
+def _dtype(annotation: Any, name: str) -> pl.DataType:
+    if isinstance(annotation, str) and hasattr(pl, annotation):
+        annotation = getattr(pl, annotation)
+    if isinstance(annotation, pl.DataType):
+        return annotation
+    if isinstance(annotation, type) and issubclass(annotation, pl.DataType):
+        return annotation()
+    if annotation in _SCALARS:
+        return _SCALARS[annotation]
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return pl.Struct(_fields_of(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return pl.Enum([str(member.value) for member in annotation])
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        (inner, *others) = [argument for argument in arguments if argument is not type(None)]
+        if not others:
+            return _dtype(inner, name)
+    if origin is Literal and all(isinstance(argument, str) for argument in arguments):
+        return pl.Enum(list(arguments))
+    if origin in (list, Sequence) and arguments:
+        return pl.List(_dtype(arguments[0], name))
+    message = f"field {name!r}: {annotation!r} is no column type."
+    raise SchemaError(message, "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, or pl.*.")

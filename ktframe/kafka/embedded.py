@@ -1,0 +1,68 @@
+"""A Kafka cluster inside the process, for trying things out: librdkafka's own mock, no installation.
+
+It keeps about 5 MB a partition, has no admin requests and no disk, and forgets everything when it is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from threading import Event, Thread
+
+from confluent_kafka import Producer
+
+from ktframe.kafka.sample import SampleRecord
+
+logger = logging.getLogger("ktframe.demo")
+
+_TIMEOUT_SECONDS = 10.0
+_FLUSH_EVERY = 10_000
+
+
+class EmbeddedBroker:
+    """A mock cluster of one broker; it lives until ``close``."""
+
+    def __init__(self) -> None:
+        self._producer = Producer({"test.mock.num.brokers": 1, "log_level": 0, "linger.ms": 5}, logger=logger)
+        broker = next(iter(self._producer.list_topics(timeout=_TIMEOUT_SECONDS).brokers.values()))
+        self.bootstrap = f"{broker.host}:{broker.port}"
+        self._stop = Event()
+        self._threads: list[Thread] = []
+
+    def load(self, topic: str, records: Iterable[SampleRecord]) -> int:
+        """Produce ``records`` in order, wait until all are acknowledged, and return how many there were."""
+        count = 0
+        for count, record in enumerate(records, 1):
+            self._produce(topic, record)
+            if count % _FLUSH_EVERY == 0:
+                self._producer.flush(_TIMEOUT_SECONDS)
+        self._producer.flush(_TIMEOUT_SECONDS)
+        return count
+
+    def _produce(self, topic: str, record: SampleRecord) -> None:
+        self._producer.produce(topic, key=record.key, value=record.value, timestamp=record.timestamp_ms)
+
+    def keep_producing(self, topic: str, records: Iterator[SampleRecord], rate: Callable[[], float]) -> None:
+        """Produce from ``records`` in the background, about ``rate()`` a second."""
+        thread = Thread(target=self._run, args=(topic, records, rate), name="ktframe-demo", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, topic: str, records: Iterator[SampleRecord], rate: Callable[[], float]) -> None:
+        due = time.monotonic()
+        while True:
+            due = max(due, time.monotonic() - 1.0) + 1.0 / rate()
+            if self._stop.wait(max(0.0, due - time.monotonic())):
+                return
+            self._produce(topic, next(records))
+            self._producer.poll(0)
+
+    def close(self) -> None:
+        """Stop producing and take the cluster down; a second call does nothing."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(_TIMEOUT_SECONDS)
+        self._threads.clear()
+        self._producer.purge()
+        self._producer.flush(_TIMEOUT_SECONDS)

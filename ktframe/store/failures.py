@@ -1,0 +1,61 @@
+"""What goes wrong below a store, as ktframe's errors: RocksDB's own and the file system's."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: free some space, or use another state_dir",
+    errno.EDQUOT: "the disk quota is used up: free some space, or use another state_dir",
+    errno.EACCES: "this user may not read and write there: use another state_dir",
+    errno.EPERM: "this user may not read and write there: use another state_dir",
+    errno.EROFS: "the file system is read-only: use another state_dir",
+    errno.EMFILE: "this process has too many open files: raise its limit (ulimit -n)",
+}
+
+
+class WriteStalledError(StoreError):
+    """RocksDB is behind with flushing and would have made the write wait."""
+
+
+def closed_error(path: str) -> StoreError:
+    """Return what a call on a closed store raises."""
+    return StoreError(path, "it is closed.")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what rocksdict (plain ``Exception`` with RocksDB's text) or the file system raises into a StoreError."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(str(path), _with_remedy(error.errno, str(error))) from error
+    except Exception as error:
+        raise _of_rocksdb(str(path), str(error) or type(error).__name__) from error
+
+
+def _of_rocksdb(path: str, text: str) -> StoreError:
+    # By how the text begins and with the path taken out: a topic may be called "lock" or "corruption".
+    status = text.partition(":")[0].lower()
+    plain = text.replace(path, "").lower()
+    if "incomplete" in status:
+        return WriteStalledError(path, text)
+    if "lock hold by current process" in plain or "while lock file" in plain:
+        return StoreLockedError(path, text)
+    if "corruption" in status or "does not exist" in plain or "no such file" in plain or "is a directory" in plain:
+        return StoreCorruptError(path, text)
+    code = next((code for code in _REMEDIES if os.strerror(code).lower() in plain), None)
+    return StoreError(path, _with_remedy(code, text))
+
+
+def _with_remedy(code: int | None, text: str) -> str:
+    remedy = _REMEDIES.get(code or 0)
+    return f"{remedy} ({text})" if remedy else text

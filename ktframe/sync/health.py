@@ -1,0 +1,60 @@
+"""What is wrong, in a word, a sentence and a remedy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ktframe.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerError,
+    BrokerUnreachableError,
+    ConfigurationError,
+    KtframeError,
+    StoreError,
+    UnknownTopicError,
+)
+from ktframe.events import BindingState, Reason
+
+_REASONS: tuple[tuple[type[Exception], Reason], ...] = (
+    (UnknownTopicError, Reason.UNKNOWN_TOPIC),
+    (AuthenticationError, Reason.AUTHENTICATION),
+    (AuthorizationError, Reason.AUTHORIZATION),
+    (BrokerUnreachableError, Reason.BROKER_UNREACHABLE),
+    (StoreError, Reason.STORE),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BindingHealth:
+    """How a binding fares: its state, why, what went wrong last, and how often."""
+
+    state: BindingState
+    reason: Reason
+    last_error: str | None
+    consecutive_failures: int
+    restarts: int
+    rate: float | None
+    """Offsets a second over the last ten seconds."""
+    last_record_at: datetime | None
+    """Timestamp of the newest record that was applied."""
+
+
+def reason_of(error: BaseException) -> Reason:
+    """Return the code for ``error``."""
+    return next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.ERROR)
+
+
+def explain(error: BaseException) -> tuple[Reason, str, str | None]:
+    """Return (code, sentence, remedy) for ``error``."""
+    if isinstance(error, KtframeError):
+        return reason_of(error), error.fact, error.hint
+    return reason_of(error), f"{type(error).__name__}: {error}", None
+
+
+def is_worth_retrying(error: BaseException) -> bool:
+    """Say whether time alone may heal ``error``."""
+    if isinstance(error, BrokerError):
+        return not error.is_fatal
+    return isinstance(error, Exception) and not isinstance(error, StoreError | ConfigurationError)

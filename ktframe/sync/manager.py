@@ -1,0 +1,93 @@
+"""The threads: one per started binding, and one that watches them all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+
+from ktframe.errors import KtframeError
+from ktframe.events import BindingState
+from ktframe.store.protocol import StateStore
+from ktframe.sync.binding import TopicBinding
+
+logger = logging.getLogger("ktframe.sync")
+
+_JOIN_SECONDS = 15.0
+
+
+class BindingManager:
+    """Starts, watches and stops bindings. All threads are daemons: an interpreter that ends never waits for them."""
+
+    def __init__(self, *, monitor_interval: Callable[[], float], close_store: Callable[[StateStore], None]) -> None:
+        self._monitor_interval = monitor_interval
+        self._close_store = close_store
+        self._lock = Lock()
+        self._threads: dict[TopicBinding, Thread] = {}
+        self._stop = Event()
+        self._wake = Event()
+        self._watcher: Thread | None = None
+
+    def start(self, binding: TopicBinding) -> None:
+        """Start ``binding`` if it is not running; one that has failed is tried again."""
+        with self._lock:
+            thread = self._threads.get(binding)
+            if self._stop.is_set() or binding.state is BindingState.STOPPED or (thread and thread.is_alive()):
+                return
+            if binding.materializer is None:
+                binding.prepare()
+            thread = Thread(target=binding.run, name=f"ktframe-{binding.topic}", daemon=True)
+            self._threads[binding] = thread
+            thread.start()
+            if self._watcher is None:
+                self._watcher = Thread(target=self._watch, name="ktframe-monitor", daemon=True)
+                self._watcher.start()
+
+    def bindings(self) -> list[TopicBinding]:
+        """Return the bindings that were started."""
+        with self._lock:
+            return list(self._threads)
+
+    def reschedule(self) -> None:
+        """Let a changed monitor interval act now."""
+        self._wake.set()
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            self._wake.wait(self._monitor_interval())
+            self._wake.clear()
+            for binding in self.bindings():
+                if self._stop.is_set() or binding.state in (BindingState.FAILED, BindingState.STOPPED):
+                    continue
+                try:
+                    binding.check()
+                except KtframeError as error:
+                    logger.info("%s: the lag can't be measured: %s", binding.topic, error.fact)
+                except Exception:
+                    logger.exception("%s: the monitor failed", binding.topic)
+
+    def stop(self, binding: TopicBinding) -> None:
+        """Stop ``binding`` and close its store."""
+        with self._lock:
+            thread = self._threads.pop(binding, None)
+        binding.stop()
+        if thread is not None:
+            thread.join(_JOIN_SECONDS)
+            if thread.is_alive():
+                logger.error("%s: its thread did not stop in %g s", binding.topic, _JOIN_SECONDS)
+                return
+        binding.stopped()
+        if binding.materializer is not None:
+            self._close_store(binding.materializer.store)
+
+    def close(self) -> None:
+        """Stop everything; a second call does nothing."""
+        self._stop.set()
+        self._wake.set()
+        for binding in self.bindings():
+            binding.stop()
+        for binding in self.bindings():
+            self.stop(binding)
+        if self._watcher is not None:
+            self._watcher.join(_JOIN_SECONDS)
+            self._watcher = None

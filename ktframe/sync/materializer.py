@@ -1,0 +1,93 @@
+"""One store and its view, kept equal: loads what is on disk, applies batches, forgets what is no longer true.
+
+Owned by the binding's thread; the view and the store may be read from any.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import polars as pl
+
+from ktframe.entity import Entity
+from ktframe.errors import StoreCorruptError
+from ktframe.frame import View
+from ktframe.records import Changes, RecordBatch
+from ktframe.store.protocol import StateStore
+
+logger = logging.getLogger("ktframe.sync")
+
+_LOGGED_REJECTIONS = 3
+
+
+class Materializer:
+    """Folds batches into a store and its view, in this order, so that the view never knows more than the store."""
+
+    def __init__(self, name: str, entity: Entity, store: StateStore) -> None:
+        self.name = name
+        self.entity = entity
+        self.store = store
+        self.schema = self._initial_schema()
+        self.view = View(entity.identity.columns, entity.frame_schema(self.schema))
+        self.sees_deletes = True
+        """False once a row came without a record key: no tombstone can name it."""
+
+    def _initial_schema(self) -> pl.Schema:
+        return self.store.schema() or self.entity.value_format.initial_schema
+
+    @property
+    def is_schema_open(self) -> bool:
+        """Whether the fields must still be inferred, from the first batch that comes."""
+        return len(self.schema) == 0
+
+    def stored_schema(self) -> pl.Schema:
+        """Return the fields that every row in the store fits; the store learns of new ones first."""
+        return self.store.schema() or self.schema
+
+    def load(self) -> None:
+        """Fill the view with the rows of the store.
+
+        Raises
+        ------
+        StoreCorruptError
+            When a row can't be read.
+        """
+        try:
+            chunks = [self.entity.load(rows, self.schema) for rows in self.store.items()]
+        except ValueError as error:
+            raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
+        self.view.load(chunks, {p: position.offset for p, position in self.store.positions().items()})
+
+    def apply(self, batch: RecordBatch) -> Changes:
+        """Apply ``batch`` to the store, then to the view."""
+        changes = self.entity.decode(batch, self.schema)
+        inexact = self.view.inexact(changes.schema)
+        if inexact:
+            # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
+            changes = self.entity.keeping_integers(*inexact).decode(batch, self.schema)
+        changes = self.entity.identity.resolve(changes, self.store)
+        self.store.apply(changes, batch.positions)
+        self.schema = changes.schema
+        if changes.record_keys is not None and None in changes.record_keys:
+            self.sees_deletes = False
+        self.view.apply(changes.frame, self.entity.frame_schema(self.schema), batch.positions)
+        for record in changes.quarantined[:_LOGGED_REJECTIONS]:
+            where = f"{self.name}[{record.partition}]@{record.offset}"
+            logger.warning("%s is quarantined: %s", where, record.reason)
+        return changes
+
+    def advance(self, positions: Mapping[int, int]) -> None:
+        """Pass offsets that hold no record for us: transaction markers, holes of compaction, a late start."""
+        known = self.view.positions()
+        if any(known.get(partition) != offset for partition, offset in positions.items()):
+            empty = Changes([], [], [], pl.DataFrame(), schema=self.schema)
+            self.store.apply(empty, positions)
+            self.view.apply(empty.frame, self.entity.frame_schema(self.schema), positions)
+
+    def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
+        """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
+        self.store.clear(partitions, topic_id=topic_id)
+        if partitions is None:
+            self.schema = self._initial_schema()
+        self.view.clear(partitions, self.entity.frame_schema(self.schema))

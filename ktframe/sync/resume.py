@@ -1,0 +1,40 @@
+"""From which offset each partition is read, and what of the store is no longer true. Pure: facts in, plan out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``positions`` to read from; ``forget`` names the partitions whose rows must go first, with the reason."""
+
+    positions: dict[int, int]
+    forget: dict[int, str] = field(default_factory=dict)
+
+
+def plan_resume(
+    stored: Mapping[int, int],
+    starts: Mapping[int, int],
+    ends: Mapping[int, int],
+    *,
+    is_recreated: bool = False,
+) -> Plan:
+    """Compare stored positions with the log (``starts`` inclusive, ``ends`` exclusive, all partitions of the topic).
+
+    A stored position outside the log is never moved into it: offsets were lost or start anew, so the rows are built
+    again from the start of the log (Kafka Streams wipes its local store for the same reasons).
+    """
+    forget: dict[int, str] = {}
+    for partition, position in stored.items():
+        if is_recreated:
+            forget[partition] = "the topic was deleted and made anew"
+        elif partition not in starts:
+            forget[partition] = "the partition is gone"
+        elif position < starts[partition]:
+            forget[partition] = f"the log starts at {starts[partition]}, behind the stored position {position}"
+        elif position > ends[partition]:
+            forget[partition] = f"the log ends at {ends[partition]}, before the stored position {position}"
+    kept = {partition: position for partition, position in stored.items() if partition not in forget}
+    return Plan({partition: kept.get(partition, start) for partition, start in starts.items()}, forget)

@@ -1,0 +1,356 @@
+"""What users hold: a topic as a table, the latest row per key."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from ktframe.durations import parse_duration_ms
+from ktframe.encoding import encode_parts
+from ktframe.errors import ContextClosedError
+from ktframe.events import BindingState, RowsChanged
+from ktframe.monitor import Readiness
+from ktframe.presentation import Presentation, quarantine_frame
+from ktframe.progress import Progress, describe
+from ktframe.records import PARTITION, TIMESTAMP, StoredRows, is_field
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.health import BindingHealth
+from ktframe.sync.materializer import Materializer
+
+Key = Any
+"""A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""
+
+_CHUNK_ROWS = 10_000
+_HEAD_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TablePosition:
+    """Where a table stands: ``offsets`` are the next ones to apply, per partition.
+
+    ``held_back`` counts offsets behind the start of transactions that are still open: they are not waited for.
+    """
+
+    offsets: dict[int, int]
+    stream_time: datetime | None
+    lag: int | None
+    state: BindingState
+    held_back: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """A table's condition at a glance; ``rows`` are those in the view now, whether fresh or not."""
+
+    name: str
+    readiness: Readiness
+    health: BindingHealth
+    rows: int
+    quarantined: int
+    conflicts: int
+    contested: int
+    """Keys that have rows in several partitions; the newest is shown."""
+    sees_deletes: bool
+    """False when a row was seen whose record key is null: no tombstone can ever delete it."""
+
+    def __str__(self) -> str:
+        lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
+        if self.quarantined:
+            lines.append(f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()")
+        if self.contested:
+            lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
+        if not self.sees_deletes:
+            lines.append("rows without a record key were read: deletes of these can't be seen")
+        if self.health.last_error:
+            lines.append(f"last error: {self.health.last_error}")
+        if self.readiness.remedy:
+            lines.append(f"Hint: {self.readiness.remedy}")
+        return "\n".join(lines)
+
+
+class KTable:
+    """The latest row per key of a topic. Make one with ``ktframe.table``.
+
+    Every read is complete as of the call: it waits until all that was in the topic is in the table, unless it is
+    told ``fresh=False``. It waits as long as progress is made, and raises ``NotReadyError`` when none is.
+    """
+
+    def __init__(
+        self,
+        binding: TopicBinding,
+        presentation: Presentation,
+        *,
+        start: Callable[[TopicBinding], None],
+        close: Callable[[KTable], None],
+        stall_timeout: float,
+    ) -> None:
+        self.topic = binding.topic
+        self.events = binding.events
+        self.binding = binding
+        self._presentation = presentation
+        self._start = start
+        self._close = close
+        self._stall_timeout = stall_timeout
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def to_polars(self, *, fresh: bool = True, metadata: bool = False) -> pl.DataFrame:
+        """Return the table as a frame.
+
+        Columns are the record key (``key``), where it is the table's key, and the value's fields in schema order.
+        Row order is unspecified. Dtypes do not depend on how many rows there are.
+
+        Parameters
+        ----------
+        fresh
+            Wait until everything that is in the topic now is in the frame; False answers at once.
+        metadata
+            Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC")).
+
+        Raises
+        ------
+        NotReadyError
+            When the table can't catch up, naming the partitions and the reason.
+        BrokerError
+            When the cluster does not answer, the topic is unknown, or the login refused.
+        """
+        materializer = self._read(fresh=fresh)
+        snapshot = materializer.view.snapshot()
+        return self._present(snapshot.rows, metadata=metadata)
+
+    async def to_polars_async(self, *, fresh: bool = True, metadata: bool = False) -> pl.DataFrame:
+        """Return what ``to_polars`` does, leaving the event loop free while it waits."""
+        return await asyncio.to_thread(self.to_polars, fresh=fresh, metadata=metadata)
+
+    def lazy(self, *, fresh: bool = True, metadata: bool = False) -> pl.LazyFrame:
+        """Return the table, as of this call, as a LazyFrame."""
+        return self.to_polars(fresh=fresh, metadata=metadata).lazy()
+
+    def get(self, key: Key, default: Any = None, *, fresh: bool = True) -> Any:
+        """Return the row of ``key`` as a dict, or ``default``. A composite key is a tuple."""
+        row = self.get_many([key], fresh=fresh)[0]
+        return default if row is None else row
+
+    def get_many(self, keys: Sequence[Key], *, fresh: bool = True) -> list[dict[str, Any] | None]:
+        """Return the row of each of ``keys`` as a dict, None where there is none, with one wait for all."""
+        materializer = self._read(fresh=fresh)
+        entity = materializer.entity
+        dtypes = list(entity.identity_schema(materializer.schema).values())
+        encoded = [_encode_key(key, dtypes) for key in keys]
+        wanted = sorted({identity for identity in encoded if identity is not None})
+        rows = _newest(materializer, wanted)
+        return [None if identity is None else self._row(rows.get(identity)) for identity in encoded]
+
+    def _row(self, row: pl.DataFrame | None) -> dict[str, Any] | None:
+        return None if row is None else self._present(row).row(0, named=True)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        row = self.get_many([key])[0]
+        if row is None:
+            raise KeyError(key)
+        return row
+
+    def __contains__(self, key: object) -> bool:
+        return self.get_many([key])[0] is not None
+
+    def __len__(self) -> int:
+        return self._read(fresh=True).view.snapshot().rows.height
+
+    def __bool__(self) -> bool:
+        # Without this, ``if table:`` would wait for the whole topic.
+        return True
+
+    def keys(self, *, fresh: bool = True) -> list[Hashable]:
+        """Return all keys, as ``get`` takes them."""
+        rows = self._read(fresh=fresh).view.snapshot().rows
+        return self._presentation.keys(rows)  # type: ignore[return-value] - parts of a key are hashable
+
+    def items(
+        self, start: Key = None, end: Key = None, *, fresh: bool = True
+    ) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
+        rows = self._read(fresh=fresh).view.snapshot().rows
+        rows = rows.filter(self._presentation.between(start, end)).sort(self._presentation.identity.columns)
+        for chunk in rows.iter_slices(_CHUNK_ROWS):
+            yield from zip(self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True)
+
+    def errors(self, *, fresh: bool = True) -> pl.DataFrame:
+        """Return the quarantined records, the newest 10,000 of each partition.
+
+        Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
+        ``value`` (Binary, as the producer sent them), ``reason`` (String).
+        """
+        return quarantine_frame(self._read(fresh=fresh).store.quarantined())
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
+        materializer = self._started()
+        return self._present(pl.DataFrame(schema=materializer.view.schema)).schema
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Hand a fresh frame to anything that speaks Arrow's PyCapsule protocol: DuckDB, pyarrow, pandas."""
+        return self.to_polars().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        """Hand over the columns without the rows."""
+        return pl.DataFrame(schema=self.schema).to_arrow().schema.__arrow_c_schema__()
+
+    # --- condition ------------------------------------------------------------------------------------------------
+
+    def wait_until_ready(
+        self, timeout: float | str | timedelta | None = None, *, progress: bool = True
+    ) -> Readiness:
+        """Wait until everything that was in the topic when reading began is in the table; return ``Readiness``.
+
+        ``timeout`` bounds the wait (seconds, ``"5m"``, a timedelta; None: as long as progress is made).
+
+        Raises
+        ------
+        NotReadyError
+            With the reason: the time is over, or no progress was made for the stall timeout.
+        """
+        seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
+        self._started()
+        with self._progress(shown=progress) as on_wait:
+            self.binding.wait_until_ready(stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait)
+        return self.binding.readiness()
+
+    async def ready(self, timeout: float | str | timedelta | None = None, *, progress: bool = True) -> Readiness:
+        """Wait as ``wait_until_ready`` does, leaving the event loop (and the notebook's buttons) free."""
+        return await asyncio.to_thread(self.wait_until_ready, timeout, progress=progress)
+
+    def readiness(self) -> Readiness:
+        """Return whether the table is complete, and if not, why; does not wait."""
+        self._started()
+        return self.binding.readiness()
+
+    def position(self) -> TablePosition:
+        """Return where the table stands; does not wait."""
+        materializer = self._started()
+        times = [position.stream_time for position in materializer.store.positions().values()]
+        newest = max((time for time in times if time is not None), default=None)
+        readiness = self.binding.readiness()
+        return TablePosition(
+            offsets=materializer.view.positions(),
+            stream_time=None if newest is None else datetime.fromtimestamp(newest / 1000, UTC),
+            lag=readiness.total_lag,
+            state=readiness.state,
+            held_back=self.binding.held_back,
+        )
+
+    def status(self) -> TableStatus:
+        """Return the table's condition at a glance; does not wait."""
+        materializer = self._started()
+        positions = materializer.store.positions().values()
+        return TableStatus(
+            name=self.topic,
+            readiness=self.binding.readiness(),
+            health=self.binding.health(),
+            rows=materializer.view.snapshot().rows.height,
+            quarantined=sum(position.quarantined for position in positions),
+            conflicts=sum(position.conflicts for position in positions),
+            contested=materializer.view.contested,
+            sees_deletes=materializer.sees_deletes,
+        )
+
+    def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
+        """Call ``callback`` after every batch that changed rows; return what ends that.
+
+        It runs on the table's own thread: keep it short, and don't wait for this table in it.
+        """
+        self._started()
+        return self.events.subscribe(RowsChanged, callback)
+
+    def close(self) -> None:
+        """Stop following the topic and close the local store; the rows stay on disk."""
+        self._close(self)
+
+    def __repr__(self) -> str:
+        state = self.binding.state
+        if self.binding.materializer is None or state in (BindingState.CREATED, BindingState.STOPPED):
+            return f"KTable({self.topic!r}, {state})"
+        rows = self.binding.materializer.view.snapshot().rows.height
+        lag = self.binding.readiness().total_lag
+        behind = "" if not lag else f", {lag:,} offsets behind"
+        return f"KTable({self.topic!r}, {state}, {rows:,} rows{behind})"
+
+    def _repr_html_(self) -> str:
+        head = ""
+        if self.binding.materializer is not None and self.binding.state is not BindingState.STOPPED:
+            rows = self.binding.materializer.view.snapshot().rows.head(_HEAD_ROWS)
+            head = self._present(rows)._repr_html_()
+        return f"<code>{html.escape(repr(self))}</code>{head}"
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _started(self) -> Materializer:
+        if self.binding.state is BindingState.STOPPED:
+            raise ContextClosedError(f"table {self.topic!r}")
+        self._start(self.binding)
+        materializer = self.binding.materializer
+        if materializer is None:  # the Context was closed between the two lines above
+            raise ContextClosedError(f"table {self.topic!r}")
+        return materializer
+
+    def _read(self, *, fresh: bool) -> Materializer:
+        materializer = self._started()
+        if fresh:
+            with self._progress(shown=True) as on_wait:
+                self.binding.wait_until_fresh(stall_timeout=self._stall_timeout, on_wait=on_wait)
+        return materializer
+
+    @contextmanager
+    def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:
+        if not shown:
+            yield None
+            return
+        progress = Progress()
+        try:
+            yield progress
+        finally:
+            progress.close(self.binding.readiness())
+
+    def _present(self, rows: pl.DataFrame, *, metadata: bool = False) -> pl.DataFrame:
+        fields = pl.Schema({name: dtype for name, dtype in rows.schema.items() if is_field(name)})
+        return self._presentation.frame(rows, fields, metadata=metadata)
+
+
+def _encode_key(key: Key, dtypes: Sequence[pl.DataType]) -> bytes | None:
+    """Return the identity of ``key``; None where no row can have it."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) != len(dtypes):
+        return None
+    try:
+        physical = [
+            pl.Series([part], dtype=dtype).to_physical()[0] if dtype.is_temporal() else part
+            for part, dtype in zip(parts, dtypes, strict=True)
+        ]
+        return encode_parts(physical)
+    except (TypeError, OverflowError):
+        return None
+
+
+def _newest(materializer: Materializer, identities: Sequence[bytes]) -> dict[bytes, pl.DataFrame]:
+    """Return the one row of each identity: of several partitions', that with the greatest (timestamp, partition)."""
+    found = materializer.store.get_many(identities)
+    lines = [
+        (partition, identity, value)
+        for identity, pairs in zip(identities, found, strict=True)
+        for partition, value in pairs
+    ]
+    if not lines:
+        return {}
+    partitions, names, values = zip(*lines, strict=True)
+    # The schema is asked for after the rows: it knows every row that is there.
+    rows = materializer.entity.load(StoredRows(partitions, names, values), materializer.stored_schema())
+    order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
+    best = {names[line]: line for line in order}  # the last, greatest one stays
+    return {identity: rows[line : line + 1] for identity, line in best.items()}
