@@ -7,6 +7,8 @@
 True
 """
 
+import logging
+
 from ktframe._api import connect, demo, table
 from ktframe.context import Context
 from ktframe.declare import entity
@@ -44,6 +46,9 @@ from ktframe.sync.health import BindingHealth
 from ktframe.table import KTable, TablePosition, TableStatus
 
 __version__ = "0.1.0"
+
+# A library is silent unless its user's program configures logging.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __all__ = [
     "AuthenticationError",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 from ktframe.configuration import resolve_settings
 from ktframe.context import Context
-from ktframe.demo import DEFAULT_RATE, demo_context
+from ktframe.demo import DEFAULT_RATE, start_demo
 from ktframe.errors import NotConnectedError
 from ktframe.settings import RUNTIME_SETTINGS
 from ktframe.table import KTable
@@ -64,12 +64,12 @@ def demo(rate: float = DEFAULT_RATE) -> Context:
     with _lock:
         if _current is not None and not _current.is_closed and _demo_rate == rate:
             return _current
-        made = _replace(lambda: demo_context(rate))
+        made = _replace(lambda: start_demo(rate).context)
         _demo_rate = rate
         return made
 
 
-def _replace(make: Any) -> Context:
+def _replace(make: Callable[[], Context]) -> Context:
     global _current  # noqa: PLW0603 - the default Context is what this module is for
     if _current is not None:
         _current.close()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from ktframe.clock import SystemClock
 from ktframe.declare import SchemaLike, TableArguments, declared_arguments, table_arguments
@@ -62,7 +62,9 @@ class Context:
     ) -> None:
         self.settings = settings
         self._cluster = cluster or KafkaCluster(settings)
-        self._open_reader = open_reader or (lambda topic, headers: KafkaReader(settings, topic, with_headers=headers))
+        self._open_reader = open_reader or (
+            lambda topic, headers: KafkaReader(settings, topic, with_headers=headers)
+        )
         self._on_close = on_close
         self._cluster_id = self._cluster.cluster_id()
         self._stores = StoreManager(settings.state_dir, settings.store)
@@ -73,7 +75,8 @@ class Context:
         self._lock = RLock()
         self._tables: dict[TableArguments, _Entry] = {}
         self._is_closed = False
-        logging.getLogger("ktframe").setLevel(settings.log_level)
+        if settings.log_level is not None:
+            logger.setLevel(settings.log_level)
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
         self._at_exit = weakref.finalize(self, _close_parts, self._bindings, self._stores, on_close)
 
@@ -126,42 +129,35 @@ class Context:
             arguments = declared_arguments(topic)
             options = store or self.settings.store
         else:
-            arguments, options = self._arguments(topic, key, value, schema, time, key_format, store)
+            given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
+            arguments, options = self._declared(topic, given, store)
         with self._lock:
             self._require_open()
             entry = self._tables.get(arguments)
             if entry is None:
                 entry = _Entry(self._new_table(arguments, key_name, options), key_name, options)
                 self._tables[arguments] = entry
-            for name, had, wanted in (("key_name", entry.key_name, key_name), ("store", entry.options, options)):
+            for name, had, wanted in (
+                ("key_name", entry.key_name, key_name),
+                ("store", entry.options, options),
+            ):
                 if had != wanted:
-                    message = f"table {arguments.topic!r} is already there with {name}={had!r}, not {wanted!r}."
+                    message = (
+                        f"table {arguments.topic!r} is already there with {name}={had!r}, not {wanted!r}."
+                    )
                     raise ConfigurationError(message, "use the same arguments, or close() the table first.")
             return entry.table
 
-    def _arguments(
-        self,
-        topic: str,
-        key: str | Sequence[str] | None,
-        value: str | None,
-        schema: SchemaLike | None,
-        time: str | None,
-        key_format: str | None,
-        store: StoreOptions | None,
+    def _declared(
+        self, topic: str, given: Mapping[str, Any], store: StoreOptions | None
     ) -> tuple[TableArguments, StoreOptions]:
+        """Complete what was given by what the settings declare under this name."""
         declared = self.settings.tables.get(topic)
         if declared is None:
-            arguments = table_arguments(topic, key=key, key_format=key_format, value=value, schema=schema, time=time)
-            return arguments, store or self.settings.store
-        arguments = table_arguments(
-            declared.topic,
-            key=key if key is not None else declared.key,
-            key_format=key_format or declared.key_format,
-            value=value or declared.value,
-            schema=schema if schema is not None else declared.schema,
-            time=time or declared.time,
-        )
-        return arguments, store or declared.store_options(self.settings.store)
+            return table_arguments(topic, **given), store or self.settings.store
+        noted = {name: getattr(declared, name) for name in given}
+        chosen = {name: noted[name] if value is None else value for name, value in given.items()}
+        return table_arguments(declared.topic, **chosen), store or declared.store_options(self.settings.store)
 
     def _new_table(self, arguments: TableArguments, key_name: str | None, options: StoreOptions) -> KTable:
         entity = arguments.entity()
@@ -227,7 +223,7 @@ class Context:
         if flush_interval is not None:
             self._tuning.flush_interval = parse_seconds("flush_interval", flush_interval)
         if log_level is not None:
-            logging.getLogger("ktframe").setLevel(log_level.upper())
+            logger.setLevel(log_level.upper())
 
     def adopt(self, settings: Settings) -> Context:
         """Take over the run-time settings of ``settings``, which are otherwise equal to ours."""
@@ -268,7 +264,9 @@ class Context:
         return f"Context({self.settings.bootstrap!r}, {state})"
 
 
-def _close_parts(bindings: BindingManager, stores: StoreManager, on_close: Callable[[], object] | None) -> None:
+def _close_parts(
+    bindings: BindingManager, stores: StoreManager, on_close: Callable[[], object] | None
+) -> None:
     bindings.close()
     stores.close_all()
     if on_close is not None:

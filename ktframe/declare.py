@@ -94,7 +94,9 @@ def table_arguments(
     fields = (key,) if isinstance(key, str) else None if key is None else tuple(key)
     if fields is not None and (not fields or len(set(fields)) != len(fields)):
         message = f"key={key!r} must name at least one field, each once."
-        raise SchemaError(message, 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.')
+        raise SchemaError(
+            message, 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.'
+        )
     return TableArguments(
         topic=topic,
         key=fields,
@@ -127,7 +129,7 @@ def entity(
     def mark(cls: type[T]) -> type[T]:
         declared = cls if dataclasses.is_dataclass(cls) else dataclass(cls)
         arguments = table_arguments(topic, key=key, time=time, value=value, schema=declared)
-        names = arguments.schema or {}
+        names = arguments.schema or pl.Schema()
         for name in (*(arguments.key or ()), *(() if time is None else (time,))):
             if name not in names:
                 message = f"{cls.__name__} has no field {name!r}."
@@ -163,26 +165,38 @@ def _fields_of(cls: type) -> dict[str, pl.DataType]:
 
 
 def _dtype(annotation: Any, name: str) -> pl.DataType:
-    if isinstance(annotation, str) and hasattr(pl, annotation):
-        annotation = getattr(pl, annotation)
+    found = _scalar(annotation) or _compound(annotation, name)
+    if found is None:
+        message = f"field {name!r}: {annotation!r} is no column type."
+        remedy = (
+            "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, or a Polars dtype."
+        )
+        raise SchemaError(message, remedy)
+    return found
+
+
+def _scalar(annotation: Any) -> pl.DataType | None:
+    if isinstance(annotation, str):
+        annotation = getattr(pl, annotation, annotation)
     if isinstance(annotation, pl.DataType):
         return annotation
     if isinstance(annotation, type) and issubclass(annotation, pl.DataType):
         return annotation()
-    if annotation in _SCALARS:
-        return _SCALARS[annotation]
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return pl.Struct(_fields_of(annotation))
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return pl.Enum([str(member.value) for member in annotation])
+    return _SCALARS.get(annotation)
+
+
+def _compound(annotation: Any, name: str) -> pl.DataType | None:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return pl.Struct(_fields_of(annotation))
     if origin in (Union, types.UnionType):
-        (inner, *others) = [argument for argument in arguments if argument is not type(None)]
-        if not others:
-            return _dtype(inner, name)
+        # Every column holds nulls: ``X | None`` is an X.
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        return _dtype(kinds[0], name) if len(kinds) == 1 else None
     if origin is Literal and all(isinstance(argument, str) for argument in arguments):
         return pl.Enum(list(arguments))
-    if origin in (list, Sequence) and arguments:
+    if origin in (list, Sequence):
         return pl.List(_dtype(arguments[0], name))
-    message = f"field {name!r}: {annotation!r} is no column type."
-    raise SchemaError(message, "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, or pl.*.")
+    return None

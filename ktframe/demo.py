@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ktframe.context import Context
@@ -18,8 +19,16 @@ DEFAULT_RATE = 5.0
 _SEED = 20_261
 
 
-def demo_context(rate: float = DEFAULT_RATE) -> Context:
-    """Start a broker in this process, load the topics ``orders``, ``customers`` and ``clicks``, and connect to it.
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """A broker in this process, and a Context connected to it; closing the Context ends both."""
+
+    broker: EmbeddedBroker
+    context: Context
+
+
+def start_demo(rate: float = DEFAULT_RATE) -> Demo:
+    """Start a broker, load the topics ``orders``, ``customers`` and ``clicks``, and connect to it.
 
     ``rate`` orders a second change from then on; 0 keeps everything still. Stores are temporary.
     """
@@ -27,11 +36,11 @@ def demo_context(rate: float = DEFAULT_RATE) -> Context:
         message = f"rate={rate} is negative."
         raise ConfigurationError(message, "rate is in order changes a second; 0 keeps the topics still.")
     broker = EmbeddedBroker()
-    now_ms = _now_ms()
+    loaded_at = now_ms()
     for name in SAMPLE_NAMES:
-        broker.load(name, load_sample(name, now_ms))
+        broker.load(name, load_sample(name, loaded_at))
     if rate > 0:
-        broker.keep_producing("orders", live_orders(_SEED, _now_ms), lambda: rate)
+        broker.keep_producing("orders", live_orders(_SEED, now_ms), rate)
     state_dir = Path(tempfile.mkdtemp(prefix="ktframe-demo-"))
 
     def clean_up() -> None:
@@ -39,8 +48,10 @@ def demo_context(rate: float = DEFAULT_RATE) -> Context:
         shutil.rmtree(state_dir, ignore_errors=True)
 
     settings = Settings(bootstrap=broker.bootstrap, state_dir=state_dir, monitor_interval=1.0)
-    return Context(settings, cluster=KafkaCluster(settings, has_topic_ids=False), on_close=clean_up)
+    cluster = KafkaCluster(settings, has_topic_ids=False)
+    return Demo(broker, Context(settings, cluster=cluster, on_close=clean_up))
 
 
-def _now_ms() -> int:
+def now_ms() -> int:
+    """Return the wall time in milliseconds since 1970, as Kafka's timestamps are."""
     return time.time_ns() // 1_000_000

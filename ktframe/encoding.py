@@ -35,7 +35,6 @@ _SIGN = 1 << 63
 _WIDE_SIGN = 1 << 127
 _INTEGER_LENGTH = 9
 _WIDE_LENGTH = 17
-_TEXT_TAGS = {pl.String: _STRING, pl.Binary: _BYTES}
 
 
 def encode_part(value: object) -> bytes:
@@ -77,11 +76,16 @@ def encode_columns(frame: pl.DataFrame) -> pl.Series:
 def _encode_column(column: pl.Series) -> pl.Series:
     if isinstance(column.dtype, pl.Enum | pl.Categorical):
         column = column.cast(pl.String)
-    if column.dtype in _TEXT_TAGS:
-        raw, tag = column.cast(pl.Binary), _TEXT_TAGS[column.dtype]
+    tag = _text_tag(column.dtype)
+    if tag is not None:
+        raw = column.cast(pl.Binary)
         if not raw.bin.contains(b"\0").any():
             return pl.select((pl.lit(tag) + raw + pl.lit(b"\0")).fill_null(_NULL)).to_series()
     return pl.Series([encode_part(value) for value in column.to_physical().to_list()], dtype=pl.Binary)
+
+
+def _text_tag(dtype: pl.DataType) -> bytes | None:
+    return _STRING if dtype == pl.String else _BYTES if dtype == pl.Binary else None
 
 
 def decode_parts(encoded: bytes) -> tuple[Part, ...]:
@@ -116,8 +120,8 @@ def _end_of(encoded: bytes, start: int) -> int:
 
 def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return the values of single-part identities as a column of ``dtype``."""
-    body = encoded.bin
-    if dtype in _TEXT_TAGS and body.starts_with(_TEXT_TAGS[dtype]).all() and not body.contains(b"\0\xff").any():
+    body, tag = encoded.bin, _text_tag(dtype)
+    if tag is not None and body.starts_with(tag).all() and not body.contains(b"\0\xff").any():
         sliced = pl.col("e").bin.slice(1, pl.col("e").bin.size() - 2)
         return encoded.alias("e").to_frame().select(sliced).to_series().cast(dtype)
     if dtype.is_integer() and body.starts_with(_INTEGER).all():
@@ -130,7 +134,7 @@ def column_of(parts: Sequence[Part], dtype: pl.DataType) -> pl.Series:
     """Return decoded parts as the column of ``dtype`` that they were encoded from."""
     if isinstance(dtype, pl.Decimal):
         # From text, because Decimal's own arithmetic rounds to 28 digits.
-        exact = [None if part is None else Decimal(f"{part}E-{dtype.scale}") for part in parts]
+        exact = [None if part is None else Decimal(f"{part!r}E-{dtype.scale}") for part in parts]
         return pl.Series(exact, dtype=dtype)
     if dtype.is_temporal():
         return pl.Series(parts, dtype=pl.Int64).cast(dtype)

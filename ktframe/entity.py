@@ -63,7 +63,7 @@ class Entity:
         lines = keyed[_LINE].to_list()
         valued = [line for line in lines if batch.values[line] is not None]
         decoded = self.value_format.decode(
-            [batch.values[line] for line in valued],  # type: ignore[misc] - no None among these lines
+            [value for line in lines if (value := batch.values[line]) is not None],
             schema,
             None if batch.headers is None else [batch.headers[line] for line in valued],
         )

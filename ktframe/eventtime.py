@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import polars as pl
 
+_ZONED = ("%+", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z", "%Y-%m-%d %H:%M%#z")
+_ZONELESS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+
 
 def event_times(rows: pl.DataFrame, field: str) -> pl.Series:
     """Return the event time of each row in ms since 1970 (Int64), null where it has no usable one.
 
     Integers are milliseconds, floats seconds (as Unix time is usually written), text ISO 8601 (UTC where no offset
-    is given); dates and datetimes are themselves.
+    is given); dates and datetimes are themselves. What is finer than a millisecond is floored, before 1970 too.
     """
-    if field not in rows.columns:
-        return pl.Series([None] * rows.height, dtype=pl.Int64)
-    column = rows[field]
+    column = rows[field] if field in rows.columns else pl.repeat(None, rows.height, eager=True)
     dtype = column.dtype
     if dtype.is_integer():
-        return column.cast(pl.Int64)
+        return column.cast(pl.Int64, strict=False)
     if dtype.is_float():
-        return (column * 1000).round().cast(pl.Int64, strict=False)
+        # By way of microseconds, which a float holds exactly enough: 1.001 * 1000 is below 1001.
+        return (column.cast(pl.Float64) * 1_000_000).round().cast(pl.Int64, strict=False) // 1000
     if dtype == pl.String:
         column = _parse_iso(column)
-    elif not dtype.is_temporal():
-        return pl.Series([None] * rows.height, dtype=pl.Int64)
+    elif not isinstance(dtype, pl.Date | pl.Datetime):
+        return pl.repeat(None, rows.height, dtype=pl.Int64, eager=True)
     return column.dt.epoch("ms")
 
 
 def _parse_iso(column: pl.Series) -> pl.Series:
-    frame = column.alias("t").to_frame()
-    # With and without an offset, with and without a fraction: ISO 8601 as JSON writers produce it.
-    aware = pl.col("t").str.to_datetime("%+", time_unit="ms", time_zone="UTC", strict=False)
-    naive = [
-        pl.col("t").str.to_datetime(form, time_unit="ms", strict=False).dt.replace_time_zone("UTC")
-        for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f")
-    ]
-    day = pl.col("t").str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("ms", "UTC"))
-    return frame.select(pl.coalesce(aware, *naive, day)).to_series()
+    """Try ISO 8601 in the forms that JSON writers produce, the commonest first, while some text is not read."""
+    times = pl.repeat(None, len(column), dtype=pl.Datetime("us", "UTC"), eager=True)
+    for form in (*_ZONED, *_ZONELESS, "%Y-%m-%d"):
+        unread = times.is_null() & column.is_not_null()
+        if not unread.any():
+            break
+        text = column.set(~unread, None).str
+        if form in _ZONED:
+            found = text.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+        elif form in _ZONELESS:
+            found = text.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+        else:
+            found = text.to_date(form, strict=False).cast(times.dtype)
+        times = times.fill_null(found)
+    return times

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import polars as pl
 
-from ktframe.encoding import decode_column, decode_parts, encode_columns
+from ktframe.encoding import column_of, decode_column, decode_parts, encode_columns
 from ktframe.records import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, Changes, KeyTombstone
 from ktframe.rowvalue import record_key_of
 
@@ -125,7 +125,7 @@ class FieldKey:
             found = batch.lines_of(tombstone.partition, tombstone.key, before=tombstone.offset)
             for identity in (*found, *self._stored(tombstone, rows, batch)):
                 doomed[tombstone.partition, identity] = tombstone
-        return _with_removals(changes, doomed, self.fields)
+        return _with_removals(changes, doomed, self.fields) if doomed else replace(changes, tombstones=())
 
     @staticmethod
     def _stored(tombstone: KeyTombstone, rows: RowLookup, batch: _BatchIndex) -> Iterator[bytes]:
@@ -171,7 +171,7 @@ def _with_removals(
             HASH: hash_identities(identities),
             REMOVED: pl.Series([True] * len(doomed), dtype=pl.Boolean),
             **{
-                name: pl.Series([part[at] for part in parts]).cast(changes.schema[name])
+                name: column_of([part[at] for part in parts], changes.frame.schema[name])
                 for at, name in enumerate(columns)
             },
         },

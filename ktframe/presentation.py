@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -13,7 +14,11 @@ from ktframe.records import KEY, OFFSET, PARTITION, TIMESTAMP, QuarantinedRecord
 
 _DEFAULT_KEY_NAME = "key"
 _TIME = pl.Datetime("ms", "UTC")
-_METADATA = ((PARTITION, "partition", pl.Int32()), (OFFSET, "offset", pl.Int64()), (TIMESTAMP, "timestamp", _TIME))
+_METADATA = (
+    (PARTITION, "partition", pl.Int32()),
+    (OFFSET, "offset", pl.Int64()),
+    (TIMESTAMP, "timestamp", _TIME),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Presentation:
         """Return ``rows`` of the view as the user sees them."""
         return rows.select(self.columns(fields, metadata=metadata))
 
-    def keys(self, rows: pl.DataFrame) -> list[object]:
+    def keys(self, rows: pl.DataFrame) -> list[Any]:
         """Return the key of each row: a value, or a tuple where the key is composite."""
         columns = rows.select(self.identity.columns)
         return columns.to_series().to_list() if columns.width == 1 else columns.rows()

@@ -86,7 +86,11 @@ def _notebook_drawer() -> Drawer | None:
 
     def draw(readiness: Readiness, is_last: bool) -> None:  # noqa: FBT001 - a private callback
         text = html.escape(describe(readiness))
-        bar = "" if is_last else f'<progress value="{readiness.progress or 0:.3f}" style="width:16em"></progress> '
+        bar = (
+            ""
+            if is_last
+            else f'<progress value="{readiness.progress or 0:.3f}" style="width:16em"></progress> '
+        )
         page = HTML(f"{bar}<span>{text}</span>")
         if handles:
             handles[0].update(page)

@@ -26,6 +26,7 @@ _HEADER = Struct(">Bqq")
 _LENGTH = Struct(">I")
 _NULL_KEY = _LENGTH.pack(0xFFFF_FFFF)
 _TYPE_SHIFT = 1
+_TYPE_MASK = 0b11
 _HAS_KEY = 0b1000
 
 
@@ -67,19 +68,21 @@ def record_key_of(stored: bytes) -> bytes | None:
 
 def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
     """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64; the raw values)."""
-    unpack, header = _HEADER.unpack_from, _HEADER.size
+    unpack = _HEADER.unpack_from
     heads = [unpack(row) for row in stored]
+    timestamps = [at if flags >> _TYPE_SHIFT & _TYPE_MASK else None for flags, at, _ in heads]
     columns = pl.DataFrame(
         {
-            TIMESTAMP: pl.Series([at if flags >> _TYPE_SHIFT & 3 else None for flags, at, _ in heads], dtype=pl.Int64),
+            TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64),
             OFFSET: pl.Series([offset for _, _, offset in heads], dtype=pl.Int64),
         },
     )
-    return columns, [row[_value_start(row, header) :] for row in stored]
+    return columns, [row[_value_start(row) :] for row in stored]
 
 
-def _value_start(row: bytes, header: int) -> int:
+def _value_start(row: bytes) -> int:
     if not row[0] & _HAS_KEY:
-        return header
-    start = header + _LENGTH.size
-    return start if row[header:start] == _NULL_KEY else start + _LENGTH.unpack_from(row, header)[0]
+        return _HEADER.size
+    start = _HEADER.size + _LENGTH.size
+    (length,) = _LENGTH.unpack_from(row, _HEADER.size)
+    return start if row[_HEADER.size : start] == _NULL_KEY else start + int(length)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -63,7 +63,9 @@ class TableStatus:
     def __str__(self) -> str:
         lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
         if self.quarantined:
-            lines.append(f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()")
+            lines.append(
+                f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()"
+            )
         if self.contested:
             lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
         if not self.sees_deletes:
@@ -167,10 +169,10 @@ class KTable:
         # Without this, ``if table:`` would wait for the whole topic.
         return True
 
-    def keys(self, *, fresh: bool = True) -> list[Hashable]:
+    def keys(self, *, fresh: bool = True) -> list[Any]:
         """Return all keys, as ``get`` takes them."""
         rows = self._read(fresh=fresh).view.snapshot().rows
-        return self._presentation.keys(rows)  # type: ignore[return-value] - parts of a key are hashable
+        return self._presentation.keys(rows)
 
     def items(
         self, start: Key = None, end: Key = None, *, fresh: bool = True
@@ -179,7 +181,9 @@ class KTable:
         rows = self._read(fresh=fresh).view.snapshot().rows
         rows = rows.filter(self._presentation.between(start, end)).sort(self._presentation.identity.columns)
         for chunk in rows.iter_slices(_CHUNK_ROWS):
-            yield from zip(self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True)
+            yield from zip(
+                self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True
+            )
 
     def errors(self, *, fresh: bool = True) -> pl.DataFrame:
         """Return the quarantined records, the newest 10,000 of each partition.
@@ -223,7 +227,9 @@ class KTable:
             self.binding.wait_until_ready(stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait)
         return self.binding.readiness()
 
-    async def ready(self, timeout: float | str | timedelta | None = None, *, progress: bool = True) -> Readiness:
+    async def ready(
+        self, timeout: float | str | timedelta | None = None, *, progress: bool = True
+    ) -> Readiness:
         """Wait as ``wait_until_ready`` does, leaving the event loop (and the notebook's buttons) free."""
         return await asyncio.to_thread(self.wait_until_ready, timeout, progress=progress)
 
@@ -292,12 +298,12 @@ class KTable:
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _started(self) -> Materializer:
-        if self.binding.state is BindingState.STOPPED:
-            raise ContextClosedError(f"table {self.topic!r}")
-        self._start(self.binding)
+        if self.binding.state is not BindingState.STOPPED:
+            self._start(self.binding)
         materializer = self.binding.materializer
-        if materializer is None:  # the Context was closed between the two lines above
-            raise ContextClosedError(f"table {self.topic!r}")
+        if materializer is None or self.binding.state is BindingState.STOPPED:
+            name = f"table {self.topic!r}"
+            raise ContextClosedError(name)
         return materializer
 
     def _read(self, *, fresh: bool) -> Materializer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from threading import Event, Thread
 
 from confluent_kafka import Producer
@@ -43,16 +43,16 @@ class EmbeddedBroker:
     def _produce(self, topic: str, record: SampleRecord) -> None:
         self._producer.produce(topic, key=record.key, value=record.value, timestamp=record.timestamp_ms)
 
-    def keep_producing(self, topic: str, records: Iterator[SampleRecord], rate: Callable[[], float]) -> None:
-        """Produce from ``records`` in the background, about ``rate()`` a second."""
+    def keep_producing(self, topic: str, records: Iterator[SampleRecord], rate: float) -> None:
+        """Produce from ``records`` in the background, about ``rate`` a second."""
         thread = Thread(target=self._run, args=(topic, records, rate), name="ktframe-demo", daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _run(self, topic: str, records: Iterator[SampleRecord], rate: Callable[[], float]) -> None:
+    def _run(self, topic: str, records: Iterator[SampleRecord], rate: float) -> None:
         due = time.monotonic()
         while True:
-            due = max(due, time.monotonic() - 1.0) + 1.0 / rate()
+            due = max(due, time.monotonic() - 1.0) + 1.0 / rate
             if self._stop.wait(max(0.0, due - time.monotonic())):
                 return
             self._produce(topic, next(records))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from threading import Condition, Lock
+from typing import cast
 
 from rocksdict import (
     BlockBasedOptions,
@@ -28,8 +29,12 @@ from rocksdict import (
 )
 
 from ktframe.settings import StoreOptions
-from ktframe.store.failures import WriteStalledError, closed_error, translated
+from ktframe.store.failures import WriteStalledError, closed_error, rocksdb_errors
 from ktframe.store.protocol import CHUNK_ROWS
+
+
+DATA = "rocksdb"
+"""Where RocksDB's files are in the directory of a store."""
 
 
 class SharedMemory:
@@ -42,12 +47,14 @@ class SharedMemory:
 
 
 class Engine:
-    """An open RocksDB directory. Any thread may read, flush or close; one writes.
+    """An open RocksDB, in ``rocksdb/`` of a store's directory. Any thread may read, flush or close; one writes.
 
     ``close`` waits for the calls that are under way; the ones that come later raise StoreError.
     """
 
-    def __init__(self, path: Path, options: StoreOptions, memory: SharedMemory, *, create: bool = False) -> None:
+    def __init__(
+        self, path: Path, options: StoreOptions, memory: SharedMemory, *, create: bool = False
+    ) -> None:
         self.path = path
         self._idle = Condition()
         self._calls = 0
@@ -59,9 +66,9 @@ class Engine:
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._write_options.no_slowdown = True
         rocks = _rocksdb_options(options, memory, create=create)
-        with translated(path):
+        with rocksdb_errors(path):
             # Without the third argument a re-open silently ignores every option of the column family.
-            self._db = Rdict(str(path), rocks, {"default": rocks})
+            self._db = Rdict(str(path / DATA), rocks, {"default": rocks})
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of ``key``."""
@@ -72,8 +79,7 @@ class Engine:
         values: list[bytes | None] = []
         for start in range(0, len(keys), CHUNK_ROWS):
             with self._in_use() as db:
-                found: list[bytes | None] = db.get(list(keys[start : start + CHUNK_ROWS]))
-                values += found
+                values += cast(list[bytes | None], db.get(list(keys[start : start + CHUNK_ROWS])))
         return values
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[list[bytes], list[bytes]]]:
@@ -82,7 +88,9 @@ class Engine:
             with self._in_use() as db, _no_cyclic_gc():
                 bounds = ReadOptions()
                 bounds.set_iterate_upper_bound(end)
-                pairs = list(islice(db.items(from_key=start, read_opt=bounds), CHUNK_ROWS))
+                items = cast(Iterator[tuple[bytes, bytes]], db.items(from_key=start, read_opt=bounds))
+                pairs = list(islice(items, CHUNK_ROWS))
+                del items
                 behind = pairs[-1][0] + b"\0" if pairs else start
                 if len(pairs) < CHUNK_ROWS:
                     _check_end(db, behind, bounds)
@@ -123,6 +131,11 @@ class Engine:
         with self._in_use() as db:
             Checkpoint(db).create_checkpoint(str(path))
 
+    def check_open(self) -> None:
+        """Raise StoreError once ``close`` was called."""
+        if not self._is_open:
+            raise closed_error(str(self.path))
+
     def close(self) -> None:
         """Flush and release the directory, the latter even if flushing fails; a second call does nothing."""
         with self._closing:
@@ -133,22 +146,21 @@ class Engine:
             if self._is_released:
                 return
             try:
-                with translated(self.path):
+                with rocksdb_errors(self.path):
                     self._db.flush()
             finally:
                 self._is_released = True
-                with translated(self.path):
+                with rocksdb_errors(self.path):
                     self._db.close()
 
     @contextmanager
     def _in_use(self) -> Iterator[Rdict]:
         """Give the database to one call, and keep it open meanwhile."""
         with self._idle:
-            if not self._is_open:
-                raise closed_error(str(self.path))
+            self.check_open()
             self._calls += 1
         try:
-            with translated(self.path):
+            with rocksdb_errors(self.path):
                 yield self._db
         finally:
             with self._idle:
@@ -159,8 +171,11 @@ class Engine:
 def _check_end(db: Rdict, start: bytes, bounds: ReadOptions) -> None:
     """Raise if what is behind ``start`` can't be read: ``items()`` takes a damaged block for the end."""
     cursor = db.iter(bounds)
-    cursor.seek(start)
-    cursor.status()
+    try:
+        cursor.seek(start)
+        cursor.status()
+    finally:
+        del cursor  # or the error's traceback would hold it, and a live iterator keeps the directory locked
 
 
 def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: bool) -> Options:

@@ -30,16 +30,27 @@ def closed_error(path: str) -> StoreError:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn what rocksdict (plain ``Exception`` with RocksDB's text) or the file system raises into a StoreError."""
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn what the file system raises into a StoreError."""
     try:
         yield
-    except StoreError:
-        raise
     except OSError as error:
         raise StoreError(str(path), _with_remedy(error.errno, str(error))) from error
-    except Exception as error:
-        raise _of_rocksdb(str(path), str(error) or type(error).__name__) from error
+
+
+@contextmanager
+def rocksdb_errors(path: Path) -> Iterator[None]:
+    """Turn what rocksdict raises, mostly plain ``Exception`` with RocksDB's text, into a StoreError."""
+    try:
+        with file_errors(path):
+            yield
+    except StoreError:
+        raise
+    except BaseException as error:
+        # A panic of rocksdict is no Exception, and its class has no name to import.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise _of_rocksdb(str(path), str(error) or type(error).__name__) from error
+        raise
 
 
 def _of_rocksdb(path: str, text: str) -> StoreError:
@@ -50,7 +61,12 @@ def _of_rocksdb(path: str, text: str) -> StoreError:
         return WriteStalledError(path, text)
     if "lock hold by current process" in plain or "while lock file" in plain:
         return StoreLockedError(path, text)
-    if "corruption" in status or "does not exist" in plain or "no such file" in plain or "is a directory" in plain:
+    if (
+        "corruption" in status
+        or "does not exist" in plain
+        or "no such file" in plain
+        or "is a directory" in plain
+    ):
         return StoreCorruptError(path, text)
     code = next((code for code in _REMEDIES if os.strerror(code).lower() in plain), None)
     return StoreError(path, _with_remedy(code, text))

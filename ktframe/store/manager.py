@@ -13,21 +13,23 @@ import os
 import shutil
 import socket
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import mkdtemp
 from threading import Lock
+from typing import Any
 from urllib.parse import quote
 
-from ktframe.errors import StoreCorruptError, StoreLockedError, StoreMismatchError
+from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError, StoreMismatchError
 from ktframe.settings import StoreOptions
-from ktframe.store.engine import Engine, SharedMemory
+from ktframe.store.engine import DATA, Engine, SharedMemory
+from ktframe.store.failures import file_errors
 from ktframe.store.layout import FORMAT_VERSION
 from ktframe.store.memory import MemoryStore
 from ktframe.store.protocol import StateStore, StoreDescription
 from ktframe.store.rocksdb import RocksDBStore
 
-_DESCRIPTION, _OWNER, _DATA = "store.json", "owner.json", "rocksdb"
+_DESCRIPTION, _OWNER = "store.json", "owner.json"
 
 
 class StoreManager:
@@ -44,7 +46,9 @@ class StoreManager:
         settings = json.dumps(dict(description.settings), sort_keys=True).encode()
         digest = hashlib.blake2b(settings, digest_size=8).hexdigest()
         topic = quote(description.topic, safe="")
-        return self.state_dir / quote(description.cluster_id, safe="") / topic / f"{description.kind}-{digest}"
+        return (
+            self.state_dir / quote(description.cluster_id, safe="") / topic / f"{description.kind}-{digest}"
+        )
 
     def get_or_open(self, description: StoreDescription, options: StoreOptions) -> StateStore:
         """Return the open store of ``description``, opening or making it if need be.
@@ -57,6 +61,8 @@ class StoreManager:
             When what is there belongs to another cluster, topic or format version.
         StoreCorruptError
             When what is there can't be read.
+        StoreError
+            When the file system refuses: no permission, no space, a read-only disk.
         """
         path = self.path_of(description)
         with self._lock:
@@ -67,55 +73,77 @@ class StoreManager:
     def _open_store(self, path: Path, description: StoreDescription, options: StoreOptions) -> StateStore:
         if options.backend == "memory":
             return MemoryStore()
-        if not path.exists():
-            self._create(path, description, options)
-        _check_description(path, description)
-        try:
-            engine = Engine(path / _DATA, options, self._memory)
-        except StoreLockedError as error:
-            owner = _read_json(path / _OWNER)
-            raise StoreLockedError(
-                str(path), error.reason, owner.get("pid"), owner.get("host"), owner.get("since")
-            ) from error
-        try:
-            store = RocksDBStore(engine)
-            _check_metadata(path, store, description)
-        except BaseException:
-            engine.close()
-            raise
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        _write_json(path / _OWNER, {"pid": os.getpid(), "host": socket.gethostname(), "since": now})
+        with file_errors(path):
+            if not path.exists():
+                self._create(path, description, options)
+            _check_description(path, description)
+            try:
+                engine = Engine(path, options, self._memory)
+            except StoreLockedError as error:
+                raise StoreLockedError(str(path), error.reason, **_owner_of(path)) from error
+            try:
+                store = RocksDBStore(engine)
+                _check_metadata(path, store, description)
+                _write_json(path / _OWNER, _this_process())
+            except BaseException:
+                with suppress(StoreError):  # the reason why it can't be used says more
+                    engine.close()
+                raise
         return store
 
     def _create(self, path: Path, description: StoreDescription, options: StoreOptions) -> None:
-        for parent in (path.parent, *path.parent.parents):
+        # One by one from the top: mkdir(parents=True) would give the mode to the last one only.
+        for parent in reversed([path.parent, *path.parent.parents]):
             if not parent.exists():
-                parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
-        engine = Engine(draft / _DATA, options, self._memory, create=True)
-        store = RocksDBStore(engine)
-        store.set_metadata(_metadata(description))
-        store.close()
-        _write_json(draft / _DESCRIPTION, {"format_version": FORMAT_VERSION, **asdict(description)})
-        with suppress(OSError):  # another process was first: its store is as good
-            draft.rename(path)
-        shutil.rmtree(draft, ignore_errors=True)
+                parent.mkdir(mode=0o700, exist_ok=True)
+        draft = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        try:
+            store = RocksDBStore(Engine(draft, options, self._memory, create=True))
+            try:
+                store.set_metadata(_metadata(description))
+            finally:
+                store.close()
+            _write_json(draft / _DESCRIPTION, {"format_version": FORMAT_VERSION, **_as_json(description)})
+            try:
+                draft.rename(path)
+            except OSError:
+                if not path.exists():  # else another process was first: its store is as good
+                    raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
     def close(self, store: StateStore) -> None:
-        """Close ``store`` and forget it."""
+        """Close ``store`` and forget it, even if flushing it fails."""
         with self._lock:
-            paths = [path for path, opened in self._open.items() if opened is store]
-            store.close()
-            for path in paths:
+            for path in [path for path, opened in self._open.items() if opened is store]:
                 del self._open[path]
-                (path / _OWNER).unlink(missing_ok=True)
+                # Before the lock is released: afterwards the file may be that of the next owner.
+                if _owner_of(path).get("pid") == os.getpid():
+                    with suppress(OSError):
+                        (path / _OWNER).unlink()
+            store.close()
 
     def close_all(self) -> None:
-        """Close every open store."""
-        for store in list(self._open.values()):
-            self.close(store)
+        """Close every open store; if that fails for some, raise the first failure once all are closed."""
+        with self._lock:
+            stores = list(self._open.values())
+        failures = []
+        for store in stores:
+            try:
+                self.close(store)
+            except StoreError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+def _as_json(description: StoreDescription) -> dict[str, Any]:
+    return {
+        "cluster_id": description.cluster_id,
+        "topic": description.topic,
+        "kind": description.kind,
+        "settings": dict(description.settings),
+    }
 
 
 def _metadata(description: StoreDescription) -> dict[str, bytes]:
@@ -127,14 +155,16 @@ def _metadata(description: StoreDescription) -> dict[str, bytes]:
 
 
 def _check_description(path: Path, description: StoreDescription) -> None:
-    if not (path / _DESCRIPTION).is_file() or not (path / _DATA / "CURRENT").is_file():
-        reason = f"it is not a complete ktframe store: {_DESCRIPTION} or {_DATA}/CURRENT is missing"
+    if not (path / _DESCRIPTION).is_file() or not (path / DATA / "CURRENT").is_file():
+        reason = f"it is not a complete ktframe store: {_DESCRIPTION} or {DATA}/CURRENT is missing"
         raise StoreCorruptError(str(path), reason)
     found = _read_json(path / _DESCRIPTION)
+    if not found:
+        raise StoreCorruptError(str(path), f"{_DESCRIPTION} can't be read")
     if found.get("format_version") != FORMAT_VERSION:
         reason = f"its format version is {found.get('format_version')}, this ktframe reads {FORMAT_VERSION}"
         raise StoreMismatchError(str(path), reason)
-    for name, wanted in asdict(description).items():
+    for name, wanted in _as_json(description).items():
         if found.get(name) != wanted:
             raise StoreMismatchError(str(path), f"its {name} is {found.get(name)!r}, wanted is {wanted!r}")
 
@@ -143,19 +173,38 @@ def _check_metadata(path: Path, store: RocksDBStore, description: StoreDescripti
     """Look at what the rows themselves say: ``store.json`` may have been copied beside another's rows."""
     for name, wanted in _metadata(description).items():
         found = store.metadata.get(name)
+        if found is None:
+            raise StoreCorruptError(str(path), f"its rows don't say their {name}")
         if found != wanted:
-            raise StoreMismatchError(str(path), f"its rows say {name} {found!r}, wanted is {wanted!r}")
+            reason = f"its rows say {name} {found.decode(errors='replace')!r}, wanted is {wanted.decode()!r}"
+            raise StoreMismatchError(str(path), reason)
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _this_process() -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+
+
+def _owner_of(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = _read_json(path / _OWNER)
+    except OSError:
+        return {}
+    return {name: found.get(name) for name in ("pid", "host", "since")}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _write_json(path: Path, value: dict[str, object]) -> None:
+def _write_json(path: Path, value: dict[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(value, indent=1))
+    with draft.open("w") as file:
+        json.dump(value, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)

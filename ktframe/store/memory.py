@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
@@ -11,7 +12,8 @@ import polars as pl
 
 from ktframe.errors import ConfigurationError
 from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
-from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, advance
+from ktframe.store.failures import closed_error
+from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, advanced
 
 
 class MemoryStore:
@@ -19,12 +21,18 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._is_open = True
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._index: dict[int, dict[bytes, set[bytes]]] = {}
         self._quarantined: dict[int, deque[QuarantinedRecord]] = {}
         self._positions: dict[int, Position] = {}
         self._schema = pl.Schema()
-        self.topic_id: str | None = None
+        self._topic_id: str | None = None
+
+    @property
+    def topic_id(self) -> str | None:
+        """Kafka's id of the topic that was read, None while unknown."""
+        return self._topic_id
 
     def get(self, identity: bytes) -> list[tuple[int, bytes]]:
         """Return the (partition, stored row) pairs of ``identity``."""
@@ -32,20 +40,20 @@ class MemoryStore:
 
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
         """Return the pairs of each of ``identities``."""
-        with self._lock:
+        with self._held():
+            partitions = sorted(self._rows.items())
             return [
-                [(partition, rows[identity]) for partition, rows in self._rows.items() if identity in rows]
-                for identity in identities
+                [(p, rows[identity]) for p, rows in partitions if identity in rows] for identity in identities
             ]
 
     def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
-        with self._lock:
+        with self._held():
             return sorted(self._index.get(partition, {}).get(record_key, ()))
 
     def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
-        with self._lock:
+        with self._held():
             snapshot = {partition: sorted(rows.items()) for partition, rows in sorted(self._rows.items())}
         for partition, rows in snapshot.items():
             wanted = [(i, v) for i, v in rows if (start is None or i >= start) and (end is None or i < end)]
@@ -55,26 +63,27 @@ class MemoryStore:
 
     def quarantined(self) -> list[QuarantinedRecord]:
         """Return the kept quarantined records, in offset order per partition."""
-        with self._lock:
+        with self._held():
             return [record for _, records in sorted(self._quarantined.items()) for record in records]
 
     def positions(self) -> dict[int, Position]:
         """Return how far each partition is applied."""
-        with self._lock:
+        with self._held():
             return dict(self._positions)
 
     def schema(self) -> pl.Schema:
         """Return the fields as the last applied changes knew them."""
-        return self._schema
+        with self._held():
+            return self._schema
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offsets in one step."""
         keys = changes.record_keys or [None] * len(changes)
-        with self._lock:
+        with self._held():
             lines = zip(changes.partitions, changes.identities, changes.values, keys, strict=True)
             for partition, identity, value, key in lines:
                 rows = self._rows.setdefault(partition, {})
-                named = self._index.setdefault(partition, {}).setdefault(key, set()) if key is not None else set()
+                named = set() if key is None else self._index.setdefault(partition, {}).setdefault(key, set())
                 if value is None:
                     rows.pop(identity, None)
                     named.discard(identity)
@@ -84,23 +93,27 @@ class MemoryStore:
             for record in changes.quarantined:
                 kept = self._quarantined.setdefault(record.partition, deque(maxlen=QUARANTINE_KEPT))
                 kept.append(record)
-            for partition, offset in positions.items():
-                self._positions[partition] = advance(self._positions.get(partition), offset, partition, changes)
+            self._positions |= advanced(self._positions, changes, positions)
             if len(changes.schema):
                 self._schema = changes.schema
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, quarantined records and positions of ``partitions`` (None: of all)."""
-        with self._lock:
+        """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
+        with self._held():
             for partition in list(self._positions) if partitions is None else partitions:
-                for table in (self._rows, self._index, self._quarantined, self._positions):
-                    table.pop(partition, None)
+                self._rows.pop(partition, None)
+                self._index.pop(partition, None)
+                self._quarantined.pop(partition, None)
+                self._positions.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
-            self.topic_id = topic_id or self.topic_id
+            if topic_id is not None:
+                self._topic_id = topic_id
 
     def flush(self) -> None:
         """Do nothing: there is no crash to survive."""
+        with self._held():
+            return
 
     def checkpoint(self, path: Path) -> None:
         """Refuse: there is nothing on disk to copy."""
@@ -108,9 +121,16 @@ class MemoryStore:
         raise ConfigurationError(message, 'use backend="rocksdb"')
 
     def close(self) -> None:
-        """Drop everything."""
+        """Drop everything; a second call does nothing."""
         with self._lock:
-            self._rows.clear()
-            self._index.clear()
-            self._quarantined.clear()
-            self._positions.clear()
+            self._is_open = False
+            for kept in (self._rows, self._index, self._quarantined, self._positions):
+                kept.clear()
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        with self._lock:
+            if not self._is_open:
+                name = "memory"
+                raise closed_error(name)
+            yield

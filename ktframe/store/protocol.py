@@ -1,11 +1,13 @@
 """What a store promises, whichever backend keeps the bytes.
 
 ``apply`` is atomic: rows, quarantined records and the positions that passed them become visible, and survive a
-crash, together or not at all. A store is written by one thread (the binding's) and read by any.
+crash, together or not at all. A store is written by one thread (the binding's); any may read, flush or close it.
+After ``close`` every other call raises StoreError.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +52,10 @@ class StateStore(Protocol):
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
 
     def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
-        """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
+        """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order.
+
+        A chunk is of one moment; beside a writer, two chunks need not be of the same.
+        """
 
     def quarantined(self) -> list[QuarantinedRecord]:
         """Return the kept quarantined records, in offset order per partition."""
@@ -62,7 +67,7 @@ class StateStore(Protocol):
         """Return the fields as the last applied changes knew them."""
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
-        """Write ``changes`` and the next offsets in one step."""
+        """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
@@ -77,16 +82,20 @@ class StateStore(Protocol):
         """Flush and release the store; a second call does nothing."""
 
 
-def advance(
-    previous: Position | None, offset: int, partition: int, changes: Changes
-) -> Position:
-    """Return the position of ``partition`` after ``changes``."""
-    previous = previous or Position(0)
-    times = [t for t in (previous.stream_time, changes.stream_times.get(partition)) if t is not None]
-    mine = [record for record in changes.quarantined if record.partition == partition]
-    return Position(
-        offset=offset,
-        stream_time=max(times, default=None),
-        quarantined=previous.quarantined + len(mine),
-        conflicts=previous.conflicts + sum(record.is_conflict for record in mine),
-    )
+def advanced(
+    known: Mapping[int, Position], changes: Changes, positions: Mapping[int, int]
+) -> dict[int, Position]:
+    """Return what the positions of ``positions`` (next offset per partition) are after ``changes``."""
+    quarantined = Counter(record.partition for record in changes.quarantined)
+    conflicts = Counter(record.partition for record in changes.quarantined if record.is_conflict)
+    after: dict[int, Position] = {}
+    for partition, offset in positions.items():
+        previous = known.get(partition, Position(0))
+        times = (previous.stream_time, changes.stream_times.get(partition))
+        after[partition] = Position(
+            offset=offset,
+            stream_time=max((time for time in times if time is not None), default=None),
+            quarantined=previous.quarantined + quarantined[partition],
+            conflicts=previous.conflicts + conflicts[partition],
+        )
+    return after

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import polars as pl
 from rocksdict import WriteBatch
 
+from ktframe.errors import StoreCorruptError
 from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Engine
-from ktframe.store.protocol import QUARANTINE_KEPT, advance
+from ktframe.store.protocol import QUARANTINE_KEPT, advanced
+from ktframe.store.writes import put_metadata, put_quarantined, put_rows
 
 
 class RocksDBStore:
@@ -20,27 +25,45 @@ class RocksDBStore:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._lock = Lock()
+        """Held by a write until the attributes below agree with it, and by reads: they see all of it or nothing."""
         self.metadata: dict[str, bytes] = {}
         """What slot 0 says of the store, by name."""
+        self._slots: dict[int, int] = {}
+        self._positions: dict[int, Position] = {}
+        self._kept: dict[int, deque[int]] = {}
+        """Offsets of the quarantined records that are kept."""
+        self._schema = pl.Schema()
+        try:
+            self._read_back()
+        except (struct.error, ValueError, OSError) as error:
+            raise StoreCorruptError(
+                str(engine.path), f"what it says of itself is damaged: {error}"
+            ) from error
+        self._next_slot = max(self._slots.values(), default=0) + 1
+
+    def _read_back(self) -> None:
         for keys, values in self._scan(0, layout.METADATA):
             self.metadata |= {layout.metadata_name(k): v for k, v in zip(keys, values, strict=True)}
-        self._slots: dict[int, int] = {}
         for keys, values in self._scan(0, layout.POSITION):
-            self._slots |= {layout.unpack_u32(k): layout.unpack_u32(v) for k, v in zip(keys, values, strict=True)}
-        self._positions = {}
-        self._kept: dict[int, deque[int]] = {}
+            self._slots |= {
+                layout.unpack_u32(k): layout.unpack_u32(v) for k, v in zip(keys, values, strict=True)
+            }
         for partition, slot in self._slots.items():
             raw = self._engine.get(layout.prefix(slot, layout.POSITION))
             self._positions[partition] = layout.unpack_position(raw or b"")
-            offsets = (layout.quarantined_offset(k) for keys, _ in self._scan(slot, layout.QUARANTINED) for k in keys)
+            offsets = (
+                layout.quarantined_offset(k) for keys, _ in self._scan(slot, layout.QUARANTINED) for k in keys
+            )
             self._kept[partition] = deque(offsets)
-        raw_schema = self.metadata.get("schema")
-        self._schema = layout.unpack_schema(raw_schema) if raw_schema else pl.Schema()
+        if raw_schema := self.metadata.get("schema"):
+            self._schema = layout.unpack_schema(raw_schema)
 
     def set_metadata(self, values: Mapping[str, bytes]) -> None:
         """Write names of slot 0."""
-        self._engine.write(lambda batch: _put_metadata(batch, values))
-        self.metadata |= values
+        with self._held():
+            self._engine.write(lambda batch: put_metadata(batch, values))
+            self.metadata |= values
 
     @property
     def topic_id(self) -> str | None:
@@ -55,26 +78,29 @@ class RocksDBStore:
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
         """Return the pairs of each of ``identities``."""
         found: list[list[tuple[int, bytes]]] = [[] for _ in identities]
-        for partition, slot in sorted(self._slots.items()):
-            head = layout.prefix(slot, layout.ROW)
-            values = self._engine.get_many([head + identity for identity in identities])
-            for pairs, value in zip(found, values, strict=True):
-                if value is not None:
-                    pairs.append((partition, value))
+        with self._held():
+            for partition, slot in sorted(self._slots.items()):
+                head = layout.prefix(slot, layout.ROW)
+                values = self._engine.get_many([head + identity for identity in identities])
+                for pairs, value in zip(found, values, strict=True):
+                    if value is not None:
+                        pairs.append((partition, value))
         return found
 
     def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
-        slot = self._slots.get(partition)
-        if slot is None:
-            return []
-        head = layout.index_prefix(slot, record_key)
-        # No identity starts with FF: its first byte is a tag.
-        return [key[len(head) :] for keys, _ in self._engine.scan(head, head + b"\xff") for key in keys]
+        with self._held():
+            if partition not in self._slots:
+                return []
+            head = layout.index_prefix(self._slots[partition], record_key)
+            # No identity starts with FF: its first byte is a tag.
+            return [key[len(head) :] for keys, _ in self._engine.scan(head, head + b"\xff") for key in keys]
 
     def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
-        for partition, slot in sorted(self._slots.items()):
+        with self._held():
+            slots = sorted(self._slots.items())
+        for partition, slot in slots:
             head = layout.prefix(slot, layout.ROW)
             last = layout.prefix_end(slot, layout.ROW) if end is None else head + end
             for keys, values in self._engine.scan(head + (start or b""), last):
@@ -82,56 +108,60 @@ class RocksDBStore:
 
     def quarantined(self) -> list[QuarantinedRecord]:
         """Return the kept quarantined records, in offset order per partition."""
-        return [
-            layout.unpack_quarantined(partition, layout.quarantined_offset(key), value)
-            for partition, slot in sorted(self._slots.items())
-            for keys, values in self._scan(slot, layout.QUARANTINED)
-            for key, value in zip(keys, values, strict=True)
-        ]
+        with self._held():
+            return [
+                layout.unpack_quarantined(partition, layout.quarantined_offset(key), value)
+                for partition, slot in sorted(self._slots.items())
+                for keys, values in self._scan(slot, layout.QUARANTINED)
+                for key, value in zip(keys, values, strict=True)
+            ]
 
     def positions(self) -> dict[int, Position]:
         """Return how far each partition is applied."""
-        return dict(self._positions)
+        with self._held():
+            return dict(self._positions)
 
     def schema(self) -> pl.Schema:
         """Return the fields as the last applied changes knew them."""
-        return self._schema
+        with self._held():
+            return self._schema
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
-        """Write ``changes`` and the next offsets in one step."""
-        after = {p: advance(self._positions.get(p), offset, p, changes) for p, offset in positions.items()}
-        added = [partition for partition in after if partition not in self._slots]
-        fresh = range(max(self._slots.values(), default=0) + 1, 1 << 32)
-        slots = self._slots | dict(zip(added, fresh, strict=False))
-        kept, surplus = self._kept_with(changes.quarantined)
-        is_new_schema = len(changes.schema) > 0 and changes.schema != self._schema
+        """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
+        with self._held():
+            added = [partition for partition in positions if partition not in self._slots]
+            slots = self._slots | {partition: self._next_slot + i for i, partition in enumerate(added)}
+            after = advanced(self._positions, changes, positions)
+            kept, surplus = self._kept_with(changes.quarantined)
+            schema = changes.schema if len(changes.schema) else self._schema
+            is_new_schema = schema != self._schema
 
-        def build(batch: WriteBatch) -> None:
-            _put_rows(batch, changes, slots)
-            for record in changes.quarantined:
-                key = layout.quarantined_key(slots[record.partition], record.offset)
-                batch.put(key, layout.pack_quarantined(record))
-            for partition, offset in surplus:
-                batch.delete(layout.quarantined_key(slots[partition], offset))
-            if is_new_schema:
-                _put_metadata(batch, {"schema": layout.pack_schema(changes.schema)})
-            for partition in added:
-                batch.put(layout.partition_key(partition), layout.pack_u32(slots[partition]))
-            for partition, position in after.items():
-                batch.put(layout.prefix(slots[partition], layout.POSITION), layout.pack_position(position))
+            def build(batch: WriteBatch) -> None:
+                put_rows(batch, changes, slots)
+                put_quarantined(batch, changes.quarantined, surplus, slots)
+                if is_new_schema:
+                    put_metadata(batch, {"schema": layout.pack_schema(schema)})
+                for partition in added:
+                    batch.put(layout.partition_key(partition), layout.pack_u32(slots[partition]))
+                for partition, position in after.items():
+                    batch.put(
+                        layout.prefix(slots[partition], layout.POSITION), layout.pack_position(position)
+                    )
 
-        self._engine.write(build)
-        self._slots = slots
-        self._positions |= after
-        self._kept |= kept
-        if is_new_schema:
-            self._schema = changes.schema
+            self._engine.write(build)
+            self._slots = slots
+            self._next_slot += len(added)
+            self._positions |= after
+            self._kept |= kept
+            self._schema = schema
 
     def _kept_with(
         self, records: Sequence[QuarantinedRecord]
     ) -> tuple[dict[int, deque[int]], list[tuple[int, int]]]:
         """Return the offsets kept once ``records`` are, and the (partition, offset) pairs that make room."""
-        kept = {partition: deque(self._kept.get(partition, ())) for partition in {r.partition for r in records}}
+        kept = {
+            partition: deque(self._kept.get(partition, ())) for partition in {r.partition for r in records}
+        }
         for record in records:
             kept[record.partition].append(record.offset)
         surplus = [
@@ -143,26 +173,26 @@ class RocksDBStore:
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
-        gone = [p for p in (self._slots if partitions is None else partitions) if p in self._slots]
         noted = {} if topic_id is None else {"topic_id": topic_id.encode()}
-        ranges = [layout.slot_range(self._slots[partition]) for partition in gone]
+        with self._held():
+            gone = [p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots]
+            ranges = [layout.slot_range(self._slots[partition]) for partition in gone]
 
-        def build(batch: WriteBatch) -> None:
-            for start, end in ranges:
-                batch.delete_range(start, end)
+            def build(batch: WriteBatch) -> None:
+                for start, end in ranges:
+                    batch.delete_range(start, end)
+                for partition in gone:
+                    batch.delete(layout.partition_key(partition))
+                if partitions is None:
+                    batch.delete(layout.metadata_key("schema"))
+                put_metadata(batch, noted)
+
+            self._engine.write(build)
             for partition in gone:
-                batch.delete(layout.partition_key(partition))
+                del self._slots[partition], self._positions[partition], self._kept[partition]
             if partitions is None:
-                batch.delete(layout.metadata_key("schema"))
-            _put_metadata(batch, noted)
-
-        self._engine.write(build)
-        for known in (self._slots, self._positions, self._kept):
-            for partition in gone:
-                known.pop(partition, None)
-        self.metadata |= noted
-        if partitions is None:
-            self._schema = pl.Schema()
+                self._schema = pl.Schema()
+            self.metadata |= noted
         for start, end in ranges:
             self._engine.compact(start, end)  # delete_range alone frees no disk
 
@@ -178,30 +208,11 @@ class RocksDBStore:
         """Flush and release the store; a second call does nothing."""
         self._engine.close()
 
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        with self._lock:
+            self._engine.check_open()
+            yield
+
     def _scan(self, slot: int, kind: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
         return self._engine.scan(layout.prefix(slot, kind), layout.prefix_end(slot, kind))
-
-
-def _put_metadata(batch: WriteBatch, values: Mapping[str, bytes]) -> None:
-    for name, value in values.items():
-        batch.put(layout.metadata_key(name), value)
-
-
-def _put_rows(batch: WriteBatch, changes: Changes, slots: Mapping[int, int]) -> None:
-    heads = {partition: layout.prefix(slot, layout.ROW) for partition, slot in slots.items()}
-    put, delete = batch.put, batch.delete
-    for partition, identity, value in zip(changes.partitions, changes.identities, changes.values, strict=True):
-        if value is None:
-            delete(heads[partition] + identity)
-        else:
-            put(heads[partition] + identity, value)
-    if changes.record_keys is None:
-        return
-    lines = zip(changes.partitions, changes.identities, changes.values, changes.record_keys, strict=True)
-    for partition, identity, value, key in lines:
-        if key is not None:
-            entry = layout.index_prefix(slots[partition], key) + identity
-            if value is None:
-                delete(entry)
-            else:
-                put(entry, b"")

@@ -69,7 +69,7 @@ def test_defaults_are_the_documented_ones() -> None:
     settings = Settings("localhost:9092")
 
     assert settings.writable is False
-    assert (settings.monitor_interval, settings.stall_timeout, settings.request_timeout) == (5.0, 30.0, 10.0)
+    assert (settings.monitor_interval, settings.stall_timeout, settings.request_timeout) == (5.0, 30.0, 5.0)
     assert settings.store == StoreOptions(
         backend="rocksdb", cache=True, write_buffer_bytes=8_388_608, compression="lz4", bloom_bits=10
     )

@@ -1,0 +1,48 @@
+# Every target makes what it needs: a virtual environment in .venv, the browser-less parts by pip, the rest by apt-get
+# where that is allowed. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check lab bench clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "ktframe needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || sh tests/support/ensure.sh python3-venv "Python's venv module"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed, ends by itself
+	$(BIN)/python -m ktframe
+
+test: $(READY) ## every test, on a real Kafka broker that is started for them (Java 17 and Maven)
+	@sh tests/support/ensure.sh java "a Java 17 runtime" openjdk-17-jre-headless
+	@sh tests/support/ensure.sh mvn "Maven" maven
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+quick: $(READY) ## what needs only pip, in under a minute; for contributors, never the judge
+	$(BIN)/python -m pytest -m 'not kafka and not slow' -q
+
+check: $(READY) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+lab: $(READY) ## JupyterLab on the notebooks
+	$(BIN)/python -m pip install --quiet --editable '.[notebook]'
+	$(BIN)/jupyter lab notebooks
+
+bench: $(READY) ## ratios measured in one run; needs Java 17 and Maven
+	$(BIN)/python benchmarks/load.py
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

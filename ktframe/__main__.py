@@ -1,0 +1,113 @@
+"""``python -m ktframe``: a tour of the main job on the embedded broker; needs no Kafka, ends by itself."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+import polars as pl
+
+from ktframe.demo import now_ms, start_demo
+from ktframe.events import RowsChanged
+from ktframe.kafka.sample import SampleRecord
+from ktframe.progress import describe
+from ktframe.table import KTable
+
+Load: TypeAlias = Callable[[str, Iterable[SampleRecord]], int]
+
+_RATE = 20.0
+_WATCH_SECONDS = 4.0
+_LOOK_SECONDS = 0.2
+_COLUMNS = ("key", "region", "currency", "amount", "status", "updated_at")
+
+
+def main() -> int:
+    """Show a topic becoming a frame, the frame following the topic, and a delete taking effect."""
+    pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_width_chars(110).set_fmt_str_lengths(24)
+    _say("Starting a broker inside this process and loading the sample topics ...")
+    demo = start_demo(_RATE)
+    with demo.context as kt:
+        orders = kt.table("orders")
+        _watch_restore(orders)
+        _show_frame(orders)
+        _follow(orders)
+        _show_regions(orders)
+        _delete_one(orders, demo.broker.load)
+        _say("What could not be read is kept, never dropped: orders.errors()")
+        _print(orders.errors().select("partition", "offset", "reason").head(5))
+    _say("Closed: no thread, consumer or store is left.")
+    return 0
+
+
+def _watch_restore(orders: KTable) -> None:
+    _say("Restoring the table orders from its topic:")
+    while not (readiness := orders.readiness()):
+        print("  ", describe(readiness))
+        time.sleep(_LOOK_SECONDS)
+    print("  ", describe(orders.wait_until_ready()))
+
+
+def _show_frame(orders: KTable) -> None:
+    started = time.perf_counter()
+    frame = orders.to_polars()
+    took = (time.perf_counter() - started) * 1000
+    _say(
+        f"orders.to_polars(): {frame.height:,} rows x {frame.width} columns, complete as of the call, {took:.0f} ms"
+    )
+    _print(frame.select(_COLUMNS).sort("updated_at", descending=True).head(5))
+
+
+def _follow(orders: KTable) -> None:
+    changes: list[int] = []
+    unsubscribe = orders.on_change(lambda event: changes.append(_rows(event)))
+    _say(f"Orders change {_RATE:.0f} times a second. Watching for {_WATCH_SECONDS:.0f} s:")
+    until = time.monotonic() + _WATCH_SECONDS
+    while time.monotonic() < until:
+        time.sleep(1)
+        frame = orders.to_polars()
+        newest = frame.sort("updated_at").row(-1, named=True)
+        print(
+            f"   {frame.height:,} rows, {sum(changes)} changed; newest: {newest['key']} is {newest['status']}"
+        )
+    unsubscribe()
+
+
+def _rows(event: RowsChanged) -> int:
+    return event.rows
+
+
+def _show_regions(orders: KTable) -> None:
+    _say('orders.to_polars().group_by("region", "currency") ...')
+    regions = (
+        orders.to_polars()
+        .group_by("region", "currency")
+        .agg(
+            orders=pl.len(),
+            revenue=pl.col("amount").sum().round(2),
+            delivered=(pl.col("status") == "delivered").mean().round(2),
+        )
+    )
+    _print(regions.sort("revenue", descending=True).head(8))
+
+
+def _delete_one(orders: KTable, load: Load) -> None:
+    key = orders.to_polars().sort("updated_at")["key"][0]
+    before = key in orders
+    load("orders", [SampleRecord(key.encode(), None, now_ms())])
+    _say(f"A tombstone for {key}: in the table before: {before}, after: {key in orders}")
+
+
+def _say(*lines: str) -> None:
+    print()
+    for line in lines:
+        print("==", line)
+
+
+def _print(frame: pl.DataFrame) -> None:
+    print(frame)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""What leaves the house: dependencies that agree, and a wheel that works where the source tree is gone."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_environment_yml_names_the_dependencies_of_pyproject() -> None:
+    """A conda user gets exactly what a pip user gets with the notebook extra."""
+    listed = re.findall(r"^      - (\S+)$", (ROOT / "environment.yml").read_text(), flags=re.MULTILINE)
+    assert listed == [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["notebook"]]
+
+
+def test_the_version_is_said_once_and_the_same() -> None:
+    """``ktframe.__version__`` is the version of the project."""
+    import ktframe  # noqa: PLC0415 - only this test needs it
+
+    assert ktframe.__version__ == PROJECT["version"]
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_the_demo_where_the_source_tree_is_gone(tmp_path: Path) -> None:
+    """The built wheel, alone in a clean environment, goes from ``demo()`` to a frame."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        timeout=300,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    environment = tmp_path / "environment"
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
+    python = environment / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True, timeout=600)
+    code = (
+        "import ktframe, pathlib\n"
+        f"assert {str(ROOT)!r} not in ktframe.__file__, ktframe.__file__\n"
+        "with ktframe.demo(rate=0) as kt:\n"
+        "    print(kt.table('orders').to_polars().height)\n"
+    )
+    done = subprocess.run(
+        [python, "-c", code], check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 5_000

@@ -1,0 +1,45 @@
+"""What a user may rely on: the names, their docstrings, and that they are few."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import ktframe
+import ktframe.errors
+
+
+def test_the_exported_names_are_sorted_and_there() -> None:
+    """``__all__`` is sorted and names only what exists."""
+    assert sorted(ktframe.__all__) == ktframe.__all__
+    assert [name for name in ktframe.__all__ if not hasattr(ktframe, name)] == []
+
+
+def test_every_error_of_the_tree_is_exported() -> None:
+    """Whatever ktframe raises can be caught by a name of the package."""
+    errors = {
+        name
+        for name, value in vars(ktframe.errors).items()
+        if inspect.isclass(value) and issubclass(value, ktframe.KtframeError)
+    }
+    assert errors - set(ktframe.__all__) == set()
+
+
+@pytest.mark.parametrize("name", ktframe.__all__)
+def test_every_exported_name_has_a_docstring(name: str) -> None:
+    """``help()`` says something about every public name."""
+    assert inspect.getdoc(getattr(ktframe, name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("to_polars", "to_polars_async", "lazy", "get", "get_many", "items", "keys", "position", "readiness"),
+        *("status", "wait_until_ready", "ready", "on_change", "errors", "schema", "close"),
+        *("__getitem__", "__contains__", "__len__", "__arrow_c_stream__", "__repr__", "_repr_html_"),
+    ],
+)
+def test_a_table_offers_what_it_promises(name: str) -> None:
+    """Every name that the README and the design promise is there."""
+    assert hasattr(ktframe.KTable, name)
