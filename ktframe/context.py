@@ -61,12 +61,20 @@ class Context:
         on_close: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings
-        self._cluster = cluster or KafkaCluster(settings)
+        closers = [] if on_close is None else [on_close]
+        if cluster is None:
+            cluster = mine = KafkaCluster(settings)
+            closers.append(mine.close)
+        self._cluster = cluster
         self._open_reader = open_reader or (
             lambda topic, headers: KafkaReader(settings, topic, with_headers=headers)
         )
-        self._on_close = on_close
-        self._cluster_id = self._cluster.cluster_id()
+        try:
+            self._cluster_id = self._cluster.cluster_id()
+        except BaseException:
+            for close in closers:
+                close()  # or it would try a refused login again and again
+            raise
         self._stores = StoreManager(settings.state_dir, settings.store)
         self._tuning = _Tuning(settings.monitor_interval, settings.store.flush_interval)
         self._bindings = BindingManager(
@@ -78,7 +86,7 @@ class Context:
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
-        self._at_exit = weakref.finalize(self, _close_parts, self._bindings, self._stores, on_close)
+        self._at_exit = weakref.finalize(self, _close_parts, self._bindings, self._stores, closers)
 
     @property
     def is_closed(self) -> bool:
@@ -265,9 +273,9 @@ class Context:
 
 
 def _close_parts(
-    bindings: BindingManager, stores: StoreManager, on_close: Callable[[], object] | None
+    bindings: BindingManager, stores: StoreManager, closers: Sequence[Callable[[], object]]
 ) -> None:
     bindings.close()
     stores.close_all()
-    if on_close is not None:
-        on_close()
+    for close in closers:
+        close()

@@ -7,7 +7,7 @@ import enum
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, TypeVar, Union
@@ -44,7 +44,7 @@ class TableArguments:
     key: tuple[str, ...] | None = None
     key_format: str = "string"
     value: str = "json"
-    schema: pl.Schema | None = None
+    schema: pl.Schema | None = field(default=None, hash=False)
     time: str | None = None
 
     def settings(self) -> dict[str, str]:
@@ -117,7 +117,7 @@ def entity(
     Examples
     --------
     >>> import ktframe
-    >>> from dataclasses import dataclass
+    >>> from dataclasses import dataclass, field
     >>> @ktframe.entity(topic="orders", key="order_id", time="created_at")
     ... @dataclass
     ... class Order:
@@ -161,7 +161,7 @@ def _fields_of(cls: type) -> dict[str, pl.DataType]:
         message = f"schema={cls.__name__} is not a dataclass."
         raise SchemaError(message, "pass a dataclass, or a mapping of field name to dtype.")
     hints = typing.get_type_hints(cls)
-    return {field.name: _dtype(hints[field.name], field.name) for field in dataclasses.fields(cls)}
+    return {each.name: _dtype(hints[each.name], each.name) for each in dataclasses.fields(cls)}
 
 
 def _dtype(annotation: Any, name: str) -> pl.DataType:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from threading import RLock
+from types import MappingProxyType
 from typing import Protocol
 
 from ktframe.events import BindingState, Events, LagUpdated, PartitionLag, ReadyChanged, Reason
@@ -22,6 +23,7 @@ logger = logging.getLogger("ktframe.monitor")
 HYSTERESIS_CHECKS = 3
 _RATE_WINDOW_SECONDS = 10.0
 _CONFLICT_SHARE = 0.01
+_NOWHERE: Mapping[int, int] = MappingProxyType({})
 
 
 class Clock(Protocol):
@@ -89,11 +91,11 @@ class ReadyMonitor:
         """Whether everything that is waited for is applied."""
         return self._is_ready
 
-    def behind(self) -> tuple[int, ...]:
-        """Return the partitions that are waited for."""
+    def behind(self, ahead: Mapping[int, int] = _NOWHERE) -> tuple[int, ...]:
+        """Return the partitions that are waited for, were positions as in ``ahead`` applied as well."""
         with self._lock:
-            targets = self._targets or {}
-            return tuple(p for p, end in targets.items() if self._positions.get(p, 0) < end)
+            positions = {**self._positions, **ahead}
+            return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
 
     def begin(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Start (again) at ``positions``; ready once they have passed ``ends``."""
@@ -138,23 +140,25 @@ class ReadyMonitor:
             self._last_lag = lag
         self._events.emit(event)
 
-    def suspend(self) -> None:
-        """Note that reading has stopped: nothing is ready until it begins again."""
+    def suspend(self, reason: Reason) -> None:
+        """Note that reading has stopped, and why: nothing is ready until it begins again."""
         with self._lock:
             self._targets = None
-            self._decide()
+            self._decide(reason)
 
     def _has_passed(self, ends: Mapping[int, int]) -> bool:
         return all(self._positions.get(partition, 0) >= end for partition, end in ends.items())
 
-    def _decide(self) -> None:
+    def _decide(self, otherwise: Reason = Reason.LAGGING) -> None:
         is_ready = self._targets is not None and self._has_passed(self._targets)
         if is_ready == self._is_ready:
             return
         self._is_ready = is_ready
-        reason = Reason.READY if is_ready else Reason.LAGGING
-        logger.info("%s is %s", self.name, "ready" if is_ready else "not ready any more")
-        self._events.emit(ReadyChanged(is_ready, reason, self._total_lag(), self._clock.now()))
+        reason, lag = Reason.READY if is_ready else otherwise, self._total_lag()
+        what = "ready" if is_ready else f"not ready any more: {reason}, {lag} offsets behind"
+        logger.info("%s is %s", self.name, what)
+        # Under the lock, so that nobody is told of a change before he was told of an earlier one.
+        self._events.emit(ReadyChanged(is_ready, reason, lag, self._clock.now()))
 
     def _lags(self) -> tuple[PartitionLag, ...]:
         partitions = sorted({*self._positions, *self._ends})
@@ -178,7 +182,9 @@ class ReadyMonitor:
         left = sum(max(0, end - self._positions.get(p, 0)) for p, end in self._targets.items())
         return 1.0 if span == 0 else (span - left) / span
 
-    def readiness(self, state: BindingState, failure: tuple[Reason, str, str | None] | None = None) -> Readiness:
+    def readiness(
+        self, state: BindingState, failure: tuple[Reason, str, str | None] | None = None
+    ) -> Readiness:
         """Return where the table stands, given its binding's state and what made it fail."""
         with self._lock:
             total, rate = self._total_lag(), self._rate()

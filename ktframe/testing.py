@@ -241,6 +241,9 @@ class FakeBroker:
             for partition in partitions
         }
 
+    def close(self) -> None:
+        """Do nothing: the test may connect again."""
+
     def _require_up(self) -> None:
         if self._outage is not None:
             raise self._outage

@@ -6,27 +6,38 @@ import difflib
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from ktframe.errors import AuthenticationError, BrokerError, UnknownTopicError
+from ktframe.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerError,
+    BrokerUnreachableError,
+    UnknownTopicError,
+)
 from ktframe.kafka.translate import translate
 from ktframe.settings import Settings
 
 logger = logging.getLogger("ktframe.kafka")
 
 
+T = TypeVar("T")
+
 _SLICE_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
+_NO_TOPIC_ID = str(Uuid(0, 0))
 _PASSING = frozenset(
     {
         # Just after a topic was made or a broker came back: metadata names a leader that does not know it yet.
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
     },
 )
@@ -62,11 +73,14 @@ class Cluster(Protocol):
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
         """Return the offset behind the last record (of committed transactions only, unless told otherwise)."""
 
-
 class KafkaCluster:
-    """A ``Cluster`` over one AdminClient; librdkafka's mock cluster has no topic ids and lets the question time out."""
+    """A ``Cluster`` over one AdminClient.
 
-    def __init__(self, settings: Settings, *, has_topic_ids: bool = True) -> None:
+    ``has_topic_ids`` None means that it is found out; librdkafka's mock cluster has none, and lets the question time
+    out.
+    """
+
+    def __init__(self, settings: Settings, *, has_topic_ids: bool | None = None) -> None:
         self.bootstrap = settings.bootstrap
         self._timeout = settings.request_timeout
         self._mechanism = mechanism_of(settings)
@@ -78,7 +92,12 @@ class KafkaCluster:
             "error_cb": self._on_error,
             "log_level": 0,  # what matters comes through error_cb
         }
-        self._admin = AdminClient(config, logger=logger)
+        self._connection = ExitStack()
+        self._admin = self._connection.enter_context(AdminClient(config, logger=logger))
+
+    def close(self) -> None:
+        """Hang up, and ask nothing any more; a second call does nothing."""
+        self._connection.close()
 
     def _on_error(self, error: KafkaError) -> None:
         if isinstance(translate(error, bootstrap=self.bootstrap), AuthenticationError):
@@ -91,7 +110,11 @@ class KafkaCluster:
     def topics(self) -> dict[str, int]:
         """Return the number of partitions of every topic that may be seen, internal ones left out."""
         topics: Mapping[str, Any] = self._metadata().topics
-        return {name: len(t.partitions) for name, t in topics.items() if t.error is None and not name.startswith("__")}
+        return {
+            name: len(t.partitions)
+            for name, t in topics.items()
+            if t.error is None and not name.startswith("__")
+        }
 
     def topic(self, name: str) -> TopicFacts:
         """Return what the cluster says of one topic.
@@ -100,30 +123,44 @@ class KafkaCluster:
         ------
         UnknownTopicError
             When there is no such topic, with the names that come close.
+        AuthorizationError
+            When it may not be seen; Kafka then does not tell whether there is one.
         """
-        if self._has_topic_ids:
-            try:
-                future = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)[name]
-                found = future.result(self._timeout + 1)
-                return TopicFacts(len(found.partitions), str(found.topic_id))
-            except (KafkaException, TimeoutError) as error:
-                facts = self._topic_from_metadata(name)
-                # The cluster knows the topic and answers, but not this request: it has no topic ids to give.
-                logger.info("topic ids can't be read on this cluster: %s", error)
-                self._has_topic_ids = False
-                return facts
-        return self._topic_from_metadata(name)
+        if self._has_topic_ids is False:
+            return self._topic_from_metadata(name)
+        asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
+        try:
+            found = self._answer(asked[name])
+        except KafkaException as error:
+            meaning = self._meaning(error.args[0], name)
+            if self._has_topic_ids or not isinstance(meaning, BrokerUnreachableError):
+                raise self._with_suggestions(meaning, name) from error
+            facts = self._topic_from_metadata(name)
+            logger.info("topic ids can't be read on this cluster, which answers otherwise: %s", error)
+            self._has_topic_ids = False
+            return facts
+        self._has_topic_ids = True
+        topic_id = str(found.topic_id)
+        return TopicFacts(len(found.partitions), None if topic_id == _NO_TOPIC_ID else topic_id)
 
     def _topic_from_metadata(self, name: str) -> TopicFacts:
         # All topics, because asking for one by name makes it on clusters that create topics on demand.
-        topics = self._metadata().topics
-        found = topics.get(name)
+        found = self._metadata().topics.get(name)
         if found is None:
-            close = tuple(difflib.get_close_matches(name, topics, n=2))
-            raise UnknownTopicError(self.bootstrap, "no such topic", topic=name, suggestions=close)
+            missing = UnknownTopicError(self.bootstrap, "no such topic", topic=name)
+            raise self._with_suggestions(missing, name)
         if found.error is not None:
-            raise translate(found.error, bootstrap=self.bootstrap, topic=name)
+            raise self._meaning(found.error, name)
         return TopicFacts(len(found.partitions), None)
+
+    def _with_suggestions(self, error: BrokerError, name: str) -> BrokerError:
+        """Return ``error`` with the visible topics whose names come close to ``name``, where that may help."""
+        if isinstance(error, UnknownTopicError):
+            error.suggestions = tuple(difflib.get_close_matches(name, self.topics(), n=2))
+        elif isinstance(error, AuthorizationError):
+            close = difflib.get_close_matches(name, self.topics(), n=2)
+            error.reason += f"; may be read: {', '.join(close)}" if close else ""
+        return error
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that the log still holds, per partition."""
@@ -140,14 +177,20 @@ class KafkaCluster:
         asked = {TopicPartition(topic, partition): spec for partition in partitions}
         deadline = time.monotonic() + self._timeout
         while True:
+            futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
             try:
-                futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
-                return {at.partition: future.result(self._timeout + 1).offset for at, future in futures.items()}
+                return {at.partition: self._answer(future).offset for at, future in futures.items()}
             except KafkaException as error:
                 if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
-            self._topic_from_metadata(topic)  # a topic that may not be seen looks the same, but stays so
+            self.topic(topic)  # one that is gone looks the same, but stays so
             time.sleep(_RETRY_SECONDS)
+
+    def _answer(self, future: Future[T]) -> T:
+        try:
+            return future.result(self._timeout + 1)  # librdkafka keeps the time itself: a net below the net
+        except TimeoutError as error:
+            raise BrokerUnreachableError(self.bootstrap, f"no answer in {self._timeout:g} s") from error
 
     def _metadata(self) -> Any:
         deadline = time.monotonic() + self._timeout

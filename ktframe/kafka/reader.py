@@ -18,6 +18,8 @@ logger = logging.getLogger("ktframe.kafka")
 
 BATCH_RECORDS = 10_000
 _POLL_SECONDS = 0.1
+# Without rights on the group librdkafka says so once and reads on: there is no group.
+_HARMLESS = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
 class Reader(Protocol):
@@ -63,9 +65,12 @@ class KafkaReader:
         self._consumer = Consumer(config, logger=logger)
 
     def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _HARMLESS:
+            return
         meaning = self._translate(error)
         # Single connections come and go. A failure is: no broker left, a refused login, a topic that is gone.
-        if meaning.is_fatal or isinstance(meaning, UnknownTopicError) or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        is_over = meaning.is_fatal or isinstance(meaning, UnknownTopicError)
+        if is_over or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self._failure = meaning
 
     def assign(self, positions: Mapping[int, int]) -> None:
@@ -97,8 +102,7 @@ class KafkaReader:
                     continue
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                     positions[message.partition()] = message.offset()
-                elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED:
-                    # (Without rights on the group librdkafka says so once and reads on: there is no group.)
+                elif error.code() not in _HARMLESS:
                     # Raised by the next poll: the records that came with it are good.
                     self._failure = self._translate(error, message.partition())
         partitions = [message.partition() for message in records]
@@ -119,10 +123,16 @@ class KafkaReader:
 
     def _translate(self, error: KafkaError, partition: int = -1) -> BrokerError:
         meaning = translate(
-            error, bootstrap=self._bootstrap, mechanism=self._mechanism, topic=self._topic, partition=partition
+            error,
+            bootstrap=self._bootstrap,
+            mechanism=self._mechanism,
+            topic=self._topic,
+            partition=partition,
         )
         if isinstance(meaning, UnknownTopicError):
-            meaning.is_fatal = False  # it was there a moment ago: whether it is gone is seen when it is opened again
+            meaning.is_fatal = (
+                False  # it was there a moment ago: whether it is gone is seen when it is opened again
+            )
         return meaning
 
     def close(self) -> None:

@@ -32,7 +32,6 @@ from ktframe.settings import StoreOptions
 from ktframe.store.failures import WriteStalledError, closed_error, rocksdb_errors
 from ktframe.store.protocol import CHUNK_ROWS
 
-
 DATA = "rocksdb"
 """Where RocksDB's files are in the directory of a store."""
 

@@ -189,7 +189,8 @@ class RocksDBStore:
 
             self._engine.write(build)
             for partition in gone:
-                del self._slots[partition], self._positions[partition], self._kept[partition]
+                del self._slots[partition], self._positions[partition]
+                self._kept.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
             self.metadata |= noted

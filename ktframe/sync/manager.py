@@ -19,7 +19,9 @@ _JOIN_SECONDS = 15.0
 class BindingManager:
     """Starts, watches and stops bindings. All threads are daemons: an interpreter that ends never waits for them."""
 
-    def __init__(self, *, monitor_interval: Callable[[], float], close_store: Callable[[StateStore], None]) -> None:
+    def __init__(
+        self, *, monitor_interval: Callable[[], float], close_store: Callable[[StateStore], None]
+    ) -> None:
         self._monitor_interval = monitor_interval
         self._close_store = close_store
         self._lock = Lock()
@@ -30,15 +32,17 @@ class BindingManager:
 
     def start(self, binding: TopicBinding) -> None:
         """Start ``binding`` if it is not running; one that has failed is tried again."""
+        binding.prepare()  # outside the lock: it asks the cluster, which takes its time where there is none
         with self._lock:
             thread = self._threads.get(binding)
-            if self._stop.is_set() or binding.state is BindingState.STOPPED or (thread and thread.is_alive()):
+            if self._stop.is_set() or binding.state is BindingState.STOPPED:
+                self._close_store_of(binding)
                 return
-            if binding.materializer is None:
-                binding.prepare()
-            thread = Thread(target=binding.run, name=f"ktframe-{binding.topic}", daemon=True)
-            self._threads[binding] = thread
-            thread.start()
+            if thread is not None and thread.is_alive():
+                return
+            binding.begin()
+            self._threads[binding] = Thread(target=binding.run, name=f"ktframe-{binding.topic}", daemon=True)
+            self._threads[binding].start()
             if self._watcher is None:
                 self._watcher = Thread(target=self._watch, name="ktframe-monitor", daemon=True)
                 self._watcher.start()
@@ -77,6 +81,9 @@ class BindingManager:
                 logger.error("%s: its thread did not stop in %g s", binding.topic, _JOIN_SECONDS)
                 return
         binding.stopped()
+        self._close_store_of(binding)
+
+    def _close_store_of(self, binding: TopicBinding) -> None:
         if binding.materializer is not None:
             self._close_store(binding.materializer.store)
 

@@ -1,9 +1,15 @@
-"""From which offset each partition is read, and what of the store is no longer true. Pure: facts in, plan out."""
+"""From which offset each partition is read, and what of the store is no longer true."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.sync.materializer import Materializer
+
+logger = logging.getLogger("ktframe.sync")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,36 @@ def plan_resume(
         elif partition not in starts:
             forget[partition] = "the partition is gone"
         elif position < starts[partition]:
-            forget[partition] = f"the log starts at {starts[partition]}, behind the stored position {position}"
+            forget[partition] = (
+                f"the log starts at {starts[partition]}, behind the stored position {position}"
+            )
         elif position > ends[partition]:
             forget[partition] = f"the log ends at {ends[partition]}, before the stored position {position}"
     kept = {partition: position for partition, position in stored.items() if partition not in forget}
     return Plan({partition: kept.get(partition, start) for partition, start in starts.items()}, forget)
+
+
+def resume(materializer: Materializer, cluster: Cluster, topic: str) -> tuple[TopicFacts, dict[int, int]]:
+    """Compare the store with the topic as it is now, and drop what is no longer true.
+
+    Returns
+    -------
+    tuple
+        The topic, and the offset to read from of each of its partitions: the store holds all before it.
+    """
+    facts = cluster.topic(topic)
+    partitions, store = range(facts.partitions), materializer.store
+    stored = {partition: position.offset for partition, position in store.positions().items()}
+    is_recreated = None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id
+    plan = plan_resume(
+        stored,
+        cluster.start_offsets(topic, partitions),
+        cluster.end_offsets(topic, partitions, committed=False),
+        is_recreated=is_recreated,
+    )
+    for partition, why in plan.forget.items():
+        logger.warning("%s[%d] is built again from the start of the log: %s", topic, partition, why)
+    if plan.forget or store.topic_id != facts.topic_id:
+        materializer.forget(None if is_recreated else sorted(plan.forget), topic_id=facts.topic_id)
+    materializer.advance(plan.positions)
+    return facts, plan.positions

@@ -1,0 +1,459 @@
+"""What every store promises, backend by backend: the rules of ``StateStore``, and a dict that both must equal."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from support.changes import changes_of, refused
+
+from ktframe.encoding import encode_part
+from ktframe.errors import ConfigurationError, StoreError
+from ktframe.records import Position, QuarantinedRecord, StoredRows
+from ktframe.settings import StoreOptions
+from ktframe.store.engine import Engine, SharedMemory
+from ktframe.store.manager import StoreManager
+from ktframe.store.protocol import CHUNK_ROWS, StateStore, StoreDescription
+from ktframe.store.rocksdb import RocksDBStore
+
+DESCRIPTION = StoreDescription("cluster", "orders", "table", {"value": "json"})
+A, B, C = (encode_part(letter) for letter in "abc")
+SCHEMA = pl.Schema({"a": pl.Int64()})
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StateStore]:
+    """Yield an empty store of each backend."""
+    options = StoreOptions(backend=request.param)
+    manager = StoreManager(tmp_path, options)
+    yield manager.get_or_open(DESCRIPTION, options)
+    manager.close_all()
+
+
+def rows_of(chunks: Iterator[StoredRows]) -> list[tuple[int, bytes, bytes]]:
+    """Return the lines of ``items()`` as one list."""
+    return [
+        line
+        for chunk in chunks
+        for line in zip(chunk.partitions, chunk.identities, chunk.values, strict=True)
+    ]
+
+
+def test_an_applied_row_is_found(store: StateStore) -> None:
+    """A row is returned with its partition, and a later one of the same identity replaces it."""
+    store.apply(changes_of([(0, A, b"1")]), {0: 1})
+    store.apply(changes_of([(0, A, b"2")]), {0: 2})
+    assert store.get(A) == [(0, b"2")]
+
+
+def test_an_unknown_identity_has_no_rows(store: StateStore) -> None:
+    """What was never applied is an empty list, before and after other rows exist."""
+    assert store.get(A) == []
+    store.apply(changes_of([(0, A, b"1")]), {0: 1})
+    assert store.get_many([B, A, C]) == [[], [(0, b"1")], []]
+    assert store.get_many([]) == []
+
+
+def test_partitions_are_apart(store: StateStore) -> None:
+    """One identity has a row in every partition that holds it, in partition order, whichever came first."""
+    store.apply(changes_of([(7, A, b"seven"), (7, B, b"x")]), {7: 2})
+    store.apply(changes_of([(2, A, b"two")]), {2: 1})
+    assert store.get_many([A, B]) == [[(2, b"two"), (7, b"seven")], [(7, b"x")]]
+
+
+def test_a_removal_acts_in_its_partition_only(store: StateStore) -> None:
+    """A value of None removes the row of its partition and no other; removing nothing does nothing."""
+    store.apply(changes_of([(0, A, b"0"), (1, A, b"1")]), {0: 1, 1: 1})
+    store.apply(changes_of([(0, A, None), (0, B, None)]), {0: 3})
+    assert rows_of(store.items()) == [(1, A, b"1")]
+
+
+def test_more_identities_than_a_chunk_are_found_at_once(store: StateStore) -> None:
+    """``get_many`` answers in the order of the question, however long that is."""
+    identities = [encode_part(number) for number in range(CHUNK_ROWS + 5)]
+    store.apply(changes_of((0, each, each[-2:]) for each in identities[::2]), {0: 1})
+    expected = [[(0, each[-2:])] if at % 2 == 0 else [] for at, each in enumerate(identities)]
+    assert store.get_many(identities) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (None, None),
+        (B, None),
+        (None, B),
+        (A, C),
+        (B, B),
+        (C, A),
+        (A + b"\0", None),
+        (None, C + b"\0"),
+        (b"", b"\xff"),
+    ],
+)
+def test_items_yields_a_range_in_order(store: StateStore, start: bytes | None, end: bytes | None) -> None:
+    """``items(start, end)`` holds ``start <= identity < end``, partition by partition, in identity order."""
+    lines = [(1, C, b"1c"), (1, A, b"1a"), (0, B, b"0b"), (0, A, b"0a"), (2, C, b"2c")]
+    store.apply(changes_of(lines), dict.fromkeys(range(3), 1))
+    expected = sorted(line for line in lines if (start or b"") <= line[1] and (end is None or line[1] < end))
+    assert rows_of(store.items(start, end)) == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS])
+def test_items_comes_in_chunks(store: StateStore, count: int) -> None:
+    """No chunk has more than 10,000 rows, none is empty, none crosses partitions, and no row is lost or twice."""
+    lines = [(p, encode_part(number), b"%d" % number) for p in (0, 1) for number in range(count)]
+    store.apply(changes_of(lines), {0: 1, 1: 1})
+    chunks = list(store.items())
+    assert all(0 < len(chunk.identities) <= CHUNK_ROWS for chunk in chunks)
+    assert all(len(set(chunk.partitions)) == 1 for chunk in chunks)
+    assert rows_of(iter(chunks)) == lines
+
+
+def test_positions_advance_with_or_without_rows(store: StateStore) -> None:
+    """A position is the next offset; stream time is the greatest seen, and stays where a batch has none."""
+    store.apply(changes_of([(0, A, b"1")], stream_times={0: 50}), {0: 1})
+    store.apply(changes_of(stream_times={0: -3, 1: -7}), {0: 4, 1: 2})
+    store.apply(changes_of(), {0: 9, 3: 0})
+    expected = {0: Position(9, stream_time=50), 1: Position(2, stream_time=-7), 3: Position(0)}
+    assert store.positions() == expected
+
+
+def test_quarantined_records_are_counted_and_kept(store: StateStore) -> None:
+    """Every quarantined record comes back whole, in offset order, and is counted; conflicts apart."""
+    odd = QuarantinedRecord(1, 3, None, None, None, "null key ☃")
+    empty = QuarantinedRecord(1, 4, -1, b"", b"", "")
+    records = [refused(0, 5), refused(0, 6, is_conflict=True), odd, empty]
+    store.apply(changes_of(quarantined=records), {1: 5, 0: 7})
+    assert store.quarantined() == records
+    expected = {0: Position(7, quarantined=2, conflicts=1), 1: Position(5, quarantined=2)}
+    assert store.positions() == expected
+
+
+def test_only_the_newest_quarantined_records_are_kept(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit the oldest of each partition go, within a batch as well, and the counts stay exact."""
+    for backend in ("memory", "rocksdb"):
+        monkeypatch.setattr(f"ktframe.store.{backend}.QUARANTINE_KEPT", 3)
+    store.apply(changes_of(quarantined=[refused(0, 0), refused(1, 0), refused(0, 1)]), {0: 2, 1: 1})
+    store.apply(changes_of(quarantined=[refused(0, offset) for offset in range(2, 9)]), {0: 9})
+    store.apply(changes_of(quarantined=[refused(0, 9), refused(1, 9)]), {0: 10, 1: 10})
+    kept = [(record.partition, record.offset) for record in store.quarantined()]
+    assert kept == [(0, 7), (0, 8), (0, 9), (1, 0), (1, 9)]
+    assert {p: position.quarantined for p, position in store.positions().items()} == {0: 10, 1: 2}
+
+
+def test_clearing_a_partition_leaves_the_others(store: StateStore) -> None:
+    """Rows, index, quarantine and position of a cleared partition are gone; schema and the rest stay."""
+    lines = [(0, A, b"0"), (1, A, b"1")]
+    records = [refused(0, 0), refused(1, 0)]
+    store.apply(changes_of(lines, record_keys=[b"k", b"k"], quarantined=records, schema=SCHEMA), {0: 1, 1: 1})
+    store.clear([0, 99])
+    assert rows_of(store.items()) == [(1, A, b"1")]
+    assert store.quarantined() == [refused(1, 0)]
+    assert store.positions() == {1: Position(1, quarantined=1)}
+    assert store.identities_of(0, b"k") == []
+    assert store.identities_of(1, b"k") == [A]
+    assert store.schema() == SCHEMA
+
+
+def test_a_cleared_partition_starts_afresh(store: StateStore) -> None:
+    """What is applied after a clear is all there is, also where another partition comes in between."""
+    store.apply(changes_of([(0, A, b"old"), (0, B, b"old")], quarantined=[refused(0, 1)]), {0: 5})
+    store.clear([0])
+    store.apply(changes_of([(4, C, b"four")]), {4: 1})
+    store.apply(changes_of([(0, A, b"new")]), {0: 1})
+    assert rows_of(store.items()) == [(0, A, b"new"), (4, C, b"four")]
+    assert store.positions() == {0: Position(1), 4: Position(1)}
+
+
+def test_clearing_everything_notes_the_topic(store: StateStore) -> None:
+    """``clear()`` forgets the schema too; a topic id is kept until another one comes."""
+    assert store.topic_id is None
+    store.apply(changes_of([(0, A, b"0")], schema=SCHEMA), {0: 1})
+    store.clear(topic_id="first")
+    assert (rows_of(store.items()), store.positions(), store.schema()) == ([], {}, pl.Schema())
+    assert store.topic_id == "first"
+    store.clear([])
+    assert store.topic_id == "first"
+    store.clear([], topic_id="second")
+    assert store.topic_id == "second"
+
+
+def test_clearing_nothing_keeps_all(store: StateStore) -> None:
+    """``clear([])``, by which a topic id is noted, takes no row."""
+    store.apply(changes_of([(0, A, b"0")], schema=SCHEMA), {0: 1})
+    store.clear([], topic_id="id")
+    assert rows_of(store.items()) == [(0, A, b"0")]
+    assert store.schema() == SCHEMA
+
+
+def test_the_last_known_schema_is_remembered(store: StateStore) -> None:
+    """Changes that know no fields leave the schema alone; order of fields is part of it."""
+    store.apply(changes_of(schema=SCHEMA), {0: 1})
+    store.apply(changes_of(), {0: 2})
+    assert store.schema() == SCHEMA
+    wider = pl.Schema({"b": pl.String(), "a": pl.Float64()})
+    store.apply(changes_of(schema=wider), {0: 3})
+    assert list(store.schema().items()) == list(wider.items())
+
+
+def test_the_index_keeps_record_keys_apart(store: StateStore) -> None:
+    """Keys that are prefixes of each other, empty, or full of FF bytes never find each other's identities."""
+    keys = [b"", b"a", b"aa", b"a\xff", b"\xff", b"\xff\xff", b"\0", b"a\0"]
+    lines = [(0, encode_part(number), b"row") for number, _ in enumerate(keys)]
+    store.apply(changes_of(lines, record_keys=keys), {0: 1})
+    store.apply(changes_of([(0, A, b"row"), (1, B, b"row")], record_keys=[b"a", b"a"]), {0: 2, 1: 1})
+    expected = {key: [encode_part(number)] for number, key in enumerate(keys)}
+    expected[b"a"].append(A)
+    assert {key: store.identities_of(0, key) for key in keys} == expected
+    assert store.identities_of(1, b"a") == [B]
+    assert store.identities_of(2, b"a") == []
+
+
+def test_a_removal_drops_its_index_entry(store: StateStore) -> None:
+    """A row removed under a record key is no longer found by it; a null record key has no entry."""
+    lines = [(0, A, b"1"), (0, B, b"2"), (0, C, b"3")]
+    store.apply(changes_of(lines, record_keys=[b"k", b"k", None]), {0: 3})
+    store.apply(changes_of([(0, A, None), (0, C, None)], record_keys=[b"k", None]), {0: 5})
+    assert store.identities_of(0, b"k") == [B]
+
+
+def test_a_reader_sees_all_of_a_batch_or_nothing(store: StateStore) -> None:
+    """Rows of one batch, in several partitions, are of the same batch for any reader, and no position is ahead."""
+    identities = [encode_part(number) for number in range(20)]
+    store.apply(changes_of((p, i, b"0") for p in range(3) for i in identities), dict.fromkeys(range(3), 0))
+    is_done = threading.Event()
+
+    def read() -> tuple[int, list[Any]]:
+        torn: list[Any] = []
+        reads = 0
+        while not is_done.is_set() or not reads:
+            position = store.positions()[0].offset
+            found = {int(row) for pairs in store.get_many(identities) for _, row in pairs}
+            if len(found) != 1 or found.pop() < position:
+                torn.append((position, found))
+            if len(set(store.positions().values())) != 1:
+                torn.append(store.positions())
+            reads += 1
+        return reads, torn
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        for number in range(1, 200):
+            lines = [(p, i, b"%d" % number) for p in range(3) for i in identities]
+            store.apply(changes_of(lines), dict.fromkeys(range(3), number))
+        is_done.set()
+        assert [reader.result()[1] for reader in readers] == [[], []]
+
+
+def test_a_closed_store_says_so(store: StateStore) -> None:
+    """After ``close`` every call raises StoreError with the reason, and closing again does nothing."""
+    store.apply(changes_of([(0, A, b"1")]), {0: 1})
+    under_way = store.items()
+    store.close()
+    store.close()
+    calls: list[Callable[[], object]] = [
+        lambda: store.get(A),
+        lambda: store.get_many([A]),
+        lambda: store.identities_of(0, b"k"),
+        lambda: list(under_way),
+        lambda: list(store.items()),
+        store.quarantined,
+        store.positions,
+        store.schema,
+        lambda: store.apply(changes_of([(0, A, b"1")]), {0: 1}),
+        store.clear,
+        store.flush,
+    ]
+    for call in calls:
+        with pytest.raises(StoreError, match=r"store .*: it is closed\."):
+            call()
+
+
+def test_a_checkpoint_is_a_store_of_its_own(tmp_path: Path) -> None:
+    """A copy holds what was applied before it, the metadata included, and nothing that came after."""
+    options = StoreOptions()
+    manager = StoreManager(tmp_path / "state", options)
+    store = manager.get_or_open(DESCRIPTION, options)
+    store.clear(topic_id="id")
+    store.apply(changes_of([(0, A, b"1")], schema=SCHEMA), {0: 1})
+    (tmp_path / "copy").mkdir()
+    store.checkpoint(tmp_path / "copy" / "rocksdb")
+    store.apply(changes_of([(0, B, b"2")]), {0: 2})
+    manager.close_all()
+    copy = RocksDBStore(Engine(tmp_path / "copy", options, SharedMemory(options)))
+    assert rows_of(copy.items()) == [(0, A, b"1")]
+    assert (copy.positions(), copy.schema(), copy.topic_id) == ({0: Position(1)}, SCHEMA, "id")
+    copy.close()
+
+
+def test_a_memory_store_can_not_be_copied(tmp_path: Path) -> None:
+    """``checkpoint`` of a memory store names the backend that can."""
+    options = StoreOptions(backend="memory")
+    store = StoreManager(tmp_path, options).get_or_open(DESCRIPTION, options)
+    with pytest.raises(ConfigurationError, match='use backend="rocksdb"'):
+        store.checkpoint(tmp_path / "copy")
+
+
+# ------------------------------------------------------------------------------------------- against a dict
+
+PARTITIONS = (0, 1, 2)
+IDENTITIES = [encode_part(part) for part in ("", "a", "a\0", "ab", None, -1, b"\xff")]
+KEYS = [b"", b"a", b"ab", b"\xff", b"a\xff"]
+KEPT = 4
+
+
+@dataclass
+class Model:
+    """A store as dicts, written without a look at either backend."""
+
+    rows: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    index: set[tuple[int, bytes, bytes]] = field(default_factory=set)
+    quarantined: dict[int, list[QuarantinedRecord]] = field(default_factory=dict)
+    offsets: dict[int, int] = field(default_factory=dict)
+    times: dict[int, int] = field(default_factory=dict)
+    schema: pl.Schema = field(default_factory=pl.Schema)
+    topic_id: str | None = None
+
+    def apply(self, change: dict[str, Any]) -> None:
+        """Take one batch."""
+        for (partition, identity), (value, key) in change["lines"].items():
+            if value is None:
+                self.rows.pop((partition, identity), None)
+                self.index.discard((partition, key, identity))
+            else:
+                self.rows[partition, identity] = value
+                self.index |= {(partition, key, identity)} if key is not None else set()
+        for partition, count in change["refused"].items():
+            records = self.quarantined.setdefault(partition, [])
+            records += [refused(partition, len(records) + at, is_conflict=at % 2 == 0) for at in range(count)]
+        for partition, time in change["times"].items():
+            self.times[partition] = max(time, self.times.get(partition, time))
+        self.offsets |= dict.fromkeys(PARTITIONS, change["offset"])
+        self.schema = change["schema"] or self.schema
+
+    def clear(self, partitions: list[int] | None, topic_id: str | None) -> None:
+        """Forget partitions."""
+        for partition in PARTITIONS if partitions is None else partitions:
+            self.rows = {at: value for at, value in self.rows.items() if at[0] != partition}
+            self.index = {entry for entry in self.index if entry[0] != partition}
+            for kept in (self.quarantined, self.offsets, self.times):
+                kept.pop(partition, None)
+        self.schema = pl.Schema() if partitions is None else self.schema
+        self.topic_id = topic_id or self.topic_id
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything that a store must answer."""
+        return {
+            "rows": sorted((p, identity, value) for (p, identity), value in self.rows.items()),
+            "found": [
+                [(p, self.rows[p, identity]) for p in PARTITIONS if (p, identity) in self.rows]
+                for identity in IDENTITIES
+            ],
+            "index": sorted(self.index),
+            "quarantined": [record for p in PARTITIONS for record in self.quarantined.get(p, [])[-KEPT:]],
+            "positions": {
+                p: Position(
+                    offset,
+                    self.times.get(p),
+                    len(self.quarantined.get(p, [])),
+                    sum(record.is_conflict for record in self.quarantined.get(p, [])),
+                )
+                for p, offset in self.offsets.items()
+            },
+            "schema": self.schema,
+            "topic_id": self.topic_id,
+        }
+
+
+def described(store: StateStore) -> dict[str, Any]:
+    """Return everything that a store answers, as ``Model.describe`` does."""
+    return {
+        "rows": rows_of(store.items()),
+        "found": store.get_many(IDENTITIES),
+        "index": sorted((p, key, i) for p in PARTITIONS for key in KEYS for i in store.identities_of(p, key)),
+        "quarantined": store.quarantined(),
+        "positions": store.positions(),
+        "schema": store.schema(),
+        "topic_id": store.topic_id,
+    }
+
+
+lines = st.dictionaries(
+    st.tuples(st.sampled_from(PARTITIONS), st.sampled_from(IDENTITIES)),
+    st.tuples(st.none() | st.binary(max_size=3), st.none() | st.sampled_from(KEYS)),
+    max_size=12,
+)
+applied = st.fixed_dictionaries(
+    {
+        "lines": lines,
+        "refused": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(1, 6), max_size=2),
+        "times": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(-5, 5)),
+        "offset": st.integers(0, 2**62),
+        "schema": st.sampled_from(
+            [pl.Schema(), SCHEMA, pl.Schema({"a": pl.Float64(), "b": pl.List(pl.String())})]
+        ),
+    },
+)
+cleared = st.tuples(
+    st.none() | st.lists(st.sampled_from(PARTITIONS), unique=True),
+    st.none() | st.sampled_from(["id-1", "id-2"]),
+)
+steps = st.lists(
+    st.one_of(applied, applied, applied, cleared, st.just("reopen"), st.just("flush")), max_size=14
+)
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+@given(steps)
+def test_both_backends_equal_a_dict(history: list[Any]) -> None:
+    """After any applies, clears, flushes and re-opens, both backends answer exactly what dicts would."""
+    options = StoreOptions()
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        for backend in ("memory", "rocksdb"):
+            patched.setattr(f"ktframe.store.{backend}.QUARANTINE_KEPT", KEPT)
+        manager = StoreManager(Path(directory), options)
+        model = Model()
+        memory = StoreManager(Path(directory), options).get_or_open(
+            DESCRIPTION, StoreOptions(backend="memory")
+        )
+        rocks = manager.get_or_open(DESCRIPTION, options)
+        try:
+            for step in history:
+                if step == "reopen":
+                    manager.close(rocks)
+                    rocks = manager.get_or_open(DESCRIPTION, options)
+                elif step == "flush":
+                    rocks.flush()
+                elif isinstance(step, tuple):
+                    model.clear(*step)
+                    for store in (memory, rocks):
+                        store.clear(step[0], topic_id=step[1])
+                else:
+                    before = {p: len(records) for p, records in model.quarantined.items()}
+                    model.apply(step)
+                    changes = changes_of(
+                        [(p, identity, value) for (p, identity), (value, _) in step["lines"].items()],
+                        record_keys=[key for _, key in step["lines"].values()],
+                        quarantined=[
+                            r for p, rs in model.quarantined.items() for r in rs[before.get(p, 0) :]
+                        ],
+                        stream_times=step["times"],
+                        schema=step["schema"],
+                    )
+                    for store in (memory, rocks):
+                        store.apply(changes, dict.fromkeys(PARTITIONS, step["offset"]))
+                assert described(memory) == model.describe()
+                assert described(rocks) == model.describe()
+        finally:
+            manager.close_all()

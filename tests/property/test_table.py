@@ -1,0 +1,158 @@
+"""A table equals a dictionary built from what was produced, after any records, re-opens and re-reads."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ktframe import Context, KTable
+from ktframe.testing import FakeBroker
+
+KEYS = st.sampled_from([None, "", "a", "b", "a\0", "ab", "ключ", "c|d"])
+VALUES = st.one_of(
+    st.none(),
+    st.just(b""),
+    st.just(b"{"),
+    st.just(b"[1]"),
+    st.builds(lambda n: {"n": n}, st.integers(-5, 5)),
+    st.builds(lambda n, t: {"n": n, "t": t}, st.integers(-5, 5), st.sampled_from(["x", "y"])),
+)
+RECORDS = st.tuples(KEYS, VALUES, st.integers(0, 2), st.one_of(st.none(), st.integers(0, 5)))
+STEPS = st.lists(st.one_of(RECORDS, st.sampled_from(["read", "reopen", "skip"])), max_size=40)
+BACKENDS = ["memory", "rocksdb"]
+
+
+@dataclass
+class Model:
+    """What a table must hold: per partition the last good value per key, with its timestamp."""
+
+    rows: dict[int, dict[str, tuple[int, dict[str, Any]]]]
+    quarantined: int = 0
+
+    def apply(self, key: str | None, value: Any, partition: int, timestamp: int | None) -> None:
+        """Apply one record as Kafka Streams' KTable does; a value that is no JSON object is quarantined."""
+        if key is None or not isinstance(value, dict | None):
+            self.quarantined += 1
+        elif value is None:
+            self.rows[partition].pop(key, None)
+        else:
+            self.rows[partition][key] = (-1 if timestamp is None else timestamp, value)
+
+    def visible(self) -> dict[str, dict[str, Any]]:
+        """Return the row of each key: of several partitions', that with the greatest (timestamp, partition)."""
+        best: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        for partition, rows in self.rows.items():
+            for key, (timestamp, value) in rows.items():
+                if key not in best or (timestamp, partition) > best[key][:2]:
+                    best[key] = (timestamp, partition, value)
+        return {key: value for key, (_, _, value) in best.items()}
+
+
+def rows_of(table: KTable, key: str = "key") -> dict[Any, dict[str, Any]]:
+    """Return a frame as a dictionary, nulls left out, which a missing JSON field is too."""
+    frame = table.to_polars()
+    found = {row.pop(key): row for row in frame.to_dicts()}
+    assert len(found) == frame.height
+    return {
+        name: {field: value for field, value in row.items() if value is not None}
+        for name, row in found.items()
+    }
+
+
+@contextmanager
+def opened(broker: FakeBroker, backend: str, path: Path) -> Iterator[Context]:
+    """Connect with stores of the given backend."""
+    with broker.connect(path if backend == "rocksdb" else None) as kt:
+        yield kt
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS)
+def test_a_table_equals_a_dictionary(backend: str, steps: list[Any]) -> None:
+    """to_polars, get, len, in, keys and the number of errors follow the records, whatever happens in between."""
+    broker, model = FakeBroker(), Model({0: {}, 1: {}, 2: {}})
+    broker.create_topic("t", 3)
+    with tempfile.TemporaryDirectory() as path:
+        context = broker.connect(path if backend == "rocksdb" else None)
+        try:
+            for step in steps:
+                if step == "reopen":
+                    context.close()
+                    context = broker.connect(path if backend == "rocksdb" else None)
+                elif step == "read":
+                    assert rows_of(context.table("t")) == model.visible()
+                elif step == "skip":
+                    broker.skip("t", partition=1)
+                else:
+                    key, value, partition, timestamp = step
+                    broker.produce("t", key, value, partition=partition, timestamp=timestamp)
+                    model.apply(key, value, partition, timestamp)
+            table, expected = context.table("t"), model.visible()
+            assert rows_of(table) == expected
+            assert len(table) == len(expected)
+            assert sorted(table.keys()) == sorted(expected)
+            assert table.errors().height == model.quarantined
+            for key in ["", "a", "b", "a\0", "zz"]:
+                assert (key in table) == (key in expected)
+                row = table.get(key)
+                fields = (
+                    None if row is None else {n: v for n, v in row.items() if v is not None and n != "key"}
+                )
+                assert fields == expected.get(key)
+        finally:
+            context.close()
+
+
+FIELD_RECORDS = st.tuples(
+    st.sampled_from([None, "k1", "k2"]),
+    st.one_of(
+        st.none(),
+        st.builds(
+            lambda r, i, n: {"r": r, "i": i, "n": n},
+            st.sampled_from(["x", "x|", "", None]),
+            st.sampled_from([1, 2, None]),
+            st.integers(0, 9),
+        ),
+    ),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(st.one_of(FIELD_RECORDS, st.just("read")), max_size=30))
+def test_a_table_keyed_by_fields_equals_a_dictionary(backend: str, steps: list[Any]) -> None:
+    """A composite key folds by its fields; a tombstone removes the rows whose newest record carried its record key."""
+    broker, rows, quarantined = FakeBroker(), {}, 0
+    broker.create_topic("t")
+    with tempfile.TemporaryDirectory() as path, opened(broker, backend, Path(path)) as context:
+        table = context.table("t", key=["r", "i"])
+        for step in steps:
+            if step == "read":
+                assert table.to_polars().height == len(rows)
+                continue
+            key, value = step
+            broker.produce("t", key, value)
+            if value is None:
+                rows = {i: row for i, row in rows.items() if key is None or row[0] != key}
+                quarantined += key is None
+            elif value["r"] is None and value["i"] is None:
+                quarantined += 1
+            else:
+                rows[value["r"], value["i"]] = (key, value)
+        frame = table.to_polars()
+        found = {(row["r"], row["i"]): row for row in frame.to_dicts()} if frame.height else {}
+        assert found == {identity: value for identity, (_, value) in rows.items()}
+        assert table.errors().height == quarantined
+        for identity, (_, value) in rows.items():
+            assert table.get(identity) == value
