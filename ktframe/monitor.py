@@ -167,7 +167,7 @@ class ReadyMonitor:
     def _total_lag(self) -> int | None:
         lags = [lag.lag for lag in self._lags()]
         known = [lag for lag in lags if lag is not None]
-        return sum(known) if known or not lags else None
+        return sum(known) if known else None
 
     def _rate(self) -> float | None:
         if len(self._samples) < 2:  # noqa: PLR2004 - a rate takes two points

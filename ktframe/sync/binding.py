@@ -340,7 +340,7 @@ class TopicBinding:
 
     def _not_ready(self, behind: tuple[int, ...], reason: Reason, detail: str) -> NotReadyError:
         failure = self._restarts.failure
-        last = f"; the last error was: {explain(failure)[1]}" if failure else ""
+        last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
         remedy = "to_polars(fresh=False) answers with what is there; status() tells more."
         return NotReadyError(self.topic, reason, detail + last, behind, remedy)
 

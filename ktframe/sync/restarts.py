@@ -10,7 +10,8 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 
 from ktframe.monitor import Clock
@@ -42,7 +43,8 @@ class Restarts:
         Retrying(
             retry=retry_if_exception(is_worth_retrying),
             stop=stop_after_attempt(policy.attempts),
-            wait=wait_exponential_jitter(policy.initial_delay, policy.max_delay, jitter=policy.jitter),
+            wait=wait_exponential(multiplier=policy.initial_delay, max=policy.max_delay)
+            + wait_random(0, policy.jitter),
             sleep=self._sleep,
             after=self._count,
             before_sleep=lambda _: self._on_failure(self.failure) if self.failure else None,

@@ -1,0 +1,45 @@
+"""Contexts on the real broker, and a watch over what they leave behind."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.kafka_topics import KafkaTopics
+from support.readers import Gate
+from support.waiting import wait_until
+
+from ktframe.configuration import resolve_settings
+from ktframe.context import Context
+
+RETRY = {"initial_delay": 0.1, "max_delay": 0.5, "jitter": 0.0, "attempts": 30}
+
+Connect = Callable[..., Context]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test after which a thread of ktframe still runs."""
+    yield
+
+    def are_gone() -> bool:
+        return not [thread for thread in threading.enumerate() if thread.name.startswith("ktframe-")]
+
+    wait_until(are_gone, "the threads of ktframe to end", timeout=5)
+
+
+@pytest.fixture
+def connect(kafka: KafkaTopics, tmp_path: Path) -> Iterator[Connect]:
+    """Return a function that makes Contexts on the broker, all with the same state directory unless told otherwise."""
+    made: list[Context] = []
+
+    def make(bootstrap: Any = None, *, gate: Gate | None = None, **settings: Any) -> Context:
+        given = {"state_dir": tmp_path / "state", "monitor_interval": 0.1, "retry": RETRY, **settings}
+        resolved = resolve_settings(bootstrap or kafka.bootstrap, environ={}, cwd=tmp_path, **given)
+        made.append(Context(resolved, open_reader=None if gate is None else gate.reader(resolved)))
+        return made[-1]
+
+    yield make
+    for context in made:
+        context.close()

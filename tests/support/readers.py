@@ -1,0 +1,81 @@
+"""Readers that a test holds back, and that remember where they were told to start."""
+
+from collections.abc import Callable, Mapping
+from threading import Event
+
+from ktframe.kafka.reader import KafkaReader, Reader
+from ktframe.records import RecordBatch
+from ktframe.settings import Settings
+
+
+class Gate:
+    """Stands before the readers of one Context: open, closed, or open up to an offset of partition 0."""
+
+    def __init__(self) -> None:
+        self.assigned: list[dict[int, int]] = []
+        self._opened = Event()
+        self._limit: int | None = None
+        self.open()
+
+    def open(self) -> None:
+        """Let everything through."""
+        self._limit = None
+        self._opened.set()
+
+    def close(self, at: int | None = None) -> None:
+        """Let nothing through from now on; with ``at``, what is before that offset of partition 0."""
+        self._limit = at
+        self._opened.clear()
+
+    def reader(self, settings: Settings) -> Callable[[str, bool], Reader]:
+        """Return what a Context takes as ``open_reader``."""
+        return lambda topic, headers: _GatedReader(KafkaReader(settings, topic, with_headers=headers), self)
+
+    def admit(self, batch: RecordBatch) -> tuple[RecordBatch | None, RecordBatch | None]:
+        """Return what may pass of a batch, and what is to be kept back."""
+        if self._opened.is_set():
+            return batch, None
+        limit = -1 if self._limit is None else self._limit
+        passing = [line for line, offset in enumerate(batch.offsets) if offset < limit]
+        if not passing:
+            return None, batch
+        kept = [line for line in range(len(batch)) if line not in set(passing)]
+        return _lines(batch, passing, {0: limit}), _lines(batch, kept, batch.positions)
+
+    def wait(self, seconds: float) -> None:
+        """Return when the gate is open, or after some time."""
+        self._opened.wait(seconds)
+
+
+class _GatedReader:
+    def __init__(self, reader: KafkaReader, gate: Gate) -> None:
+        self._reader = reader
+        self._gate = gate
+        self._kept: RecordBatch | None = None
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        self._gate.assigned.append(dict(positions))
+        self._reader.assign(positions)
+
+    def poll(self) -> RecordBatch | None:
+        batch = self._reader.poll() if self._kept is None else self._kept
+        if batch is None:
+            return None
+        passing, self._kept = self._gate.admit(batch)
+        if passing is None:
+            self._gate.wait(0.05)
+        return passing
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def _lines(batch: RecordBatch, lines: list[int], positions: Mapping[int, int]) -> RecordBatch:
+    return RecordBatch(
+        partitions=[batch.partitions[line] for line in lines],
+        offsets=[batch.offsets[line] for line in lines],
+        timestamps=[batch.timestamps[line] for line in lines],
+        keys=[batch.keys[line] for line in lines],
+        values=[batch.values[line] for line in lines],
+        positions=positions,
+    )

@@ -1,0 +1,34 @@
+"""A store on disk for tests, and what is in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ktframe.encoding import encode_part
+from ktframe.settings import StoreOptions
+from ktframe.store.manager import StoreManager
+from ktframe.store.protocol import StateStore, StoreDescription
+from support.changes import changes_of
+
+OPTIONS = StoreOptions()
+ORDERS = StoreDescription("cluster", "orders", "table", {"value": "json"})
+
+
+def make_store(manager: StoreManager, *, rows: int = 1) -> Path:
+    """Make the store of ``ORDERS`` with a position of 1, close it, and return its directory."""
+    store = manager.get_or_open(ORDERS, OPTIONS)
+    store.apply(changes_of((0, encode_part(number), os.urandom(100)) for number in range(rows)), {0: 1})
+    manager.close(store)
+    return manager.path_of(ORDERS)
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """Return every file that holds something: RocksDB renames and rewrites its logs and options at will."""
+    names = ("*.sst", "MANIFEST-*", "CURRENT", "store.json", "notes.txt")
+    return {str(file): file.read_bytes() for name in names for file in path.rglob(name)}
+
+
+def rows_of(store: StateStore) -> list[bytes]:
+    """Return the identities in a store."""
+    return [identity for chunk in store.items() for identity in chunk.identities]

@@ -1,0 +1,158 @@
+"""Readiness and lag from positions, ends and a clock that stands still."""
+
+from __future__ import annotations
+
+import pytest
+
+from ktframe.events import BindingState, Event, Events, LagUpdated, ReadyChanged, Reason
+from ktframe.monitor import HYSTERESIS_CHECKS, Readiness, ReadyMonitor
+from ktframe.progress import describe
+from ktframe.testing import ManualClock
+
+RESTORING, READY = BindingState.RESTORING, BindingState.READY
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """Return a clock that the test turns."""
+    return ManualClock()
+
+
+@pytest.fixture
+def seen() -> list[Event]:
+    """Return the list into which events go."""
+    return []
+
+
+@pytest.fixture
+def monitor(clock: ManualClock, seen: list[Event]) -> ReadyMonitor:
+    """Return a monitor whose events are collected."""
+    events = Events()
+    events.subscribe(ReadyChanged, seen.append)
+    events.subscribe(LagUpdated, seen.append)
+    return ReadyMonitor("orders", events, clock)
+
+
+def test_an_empty_topic_is_ready_at_once(monitor: ReadyMonitor) -> None:
+    """Nothing is waited for where a partition ends where it starts, at zero or beyond."""
+    monitor.begin({0: 0, 1: 7}, {0: 0, 1: 7})
+    assert monitor.is_ready
+
+
+def test_every_partition_counts(monitor: ReadyMonitor) -> None:
+    """One partition short of its end keeps the table unready; each is measured against its own end."""
+    monitor.begin({0: 0, 1: 0}, {0: 2, 1: 5})
+    monitor.observe({0: 2, 1: 4})
+    assert (monitor.is_ready, monitor.behind()) == (False, (1,))
+    monitor.observe({1: 5})
+    assert (monitor.is_ready, monitor.behind()) == (True, ())
+
+
+def test_a_position_advanced_by_an_end_of_partition_counts(monitor: ReadyMonitor) -> None:
+    """No record need be seen: a marker's offset passes like any other."""
+    monitor.begin({0: 3}, {0: 4})
+    monitor.observe({0: 4}, records=0)
+    assert monitor.is_ready
+
+
+def test_becoming_ready_is_told_once(monitor: ReadyMonitor, seen: list[Event]) -> None:
+    """ReadyChanged comes when readiness changes, not with every batch."""
+    monitor.begin({0: 0}, {0: 1})
+    for position in (1, 2, 3):
+        monitor.observe({0: position})
+    assert [(event.is_ready, event.reason) for event in seen if isinstance(event, ReadyChanged)] == [
+        (True, Reason.READY)
+    ]
+
+
+def test_a_busy_topic_stays_ready(monitor: ReadyMonitor) -> None:
+    """Some offsets to go at every check are no reason to call a table unready that keeps up."""
+    monitor.begin({0: 0}, {0: 0})
+    for check in range(1, 20):
+        monitor.check({0: check * 1000})
+        assert monitor.is_ready
+        monitor.observe({0: check * 1000 - 1})
+
+
+def test_falling_behind_makes_unready_and_catching_up_ready_again(
+    monitor: ReadyMonitor, seen: list[Event]
+) -> None:
+    """What was there some checks ago and still is not applied makes the table unready; passing the end heals it."""
+    monitor.begin({0: 0}, {0: 0})
+    for _ in range(HYSTERESIS_CHECKS):
+        monitor.check({0: 10})
+        assert monitor.is_ready
+    monitor.check({0: 12})
+    assert not monitor.is_ready
+    monitor.observe({0: 11})
+    assert not monitor.is_ready
+    monitor.observe({0: 12})
+    assert monitor.is_ready
+    changes = [event for event in seen if isinstance(event, ReadyChanged)]
+    assert [(e.is_ready, e.reason, e.total_lag) for e in changes] == [
+        (True, Reason.READY, 0),
+        (False, Reason.LAGGING, 12),
+        (True, Reason.READY, 0),
+    ]
+
+
+def test_lag_is_told_with_its_parts_and_its_predecessor(monitor: ReadyMonitor, seen: list[Event]) -> None:
+    """LagUpdated carries total, previous total and each partition; no lag is below zero."""
+    monitor.begin({0: 0, 1: 5}, {0: 4, 1: 5})
+    monitor.check({0: 4, 1: 3})
+    monitor.observe({0: 3})
+    monitor.check({0: 4, 1: 3})
+    first, second = (event for event in seen if isinstance(event, LagUpdated))
+    assert (first.total, first.previous, second.total, second.previous) == (4, None, 1, 4)
+    assert [(lag.partition, lag.position, lag.end, lag.lag) for lag in second.partitions] == [
+        (0, 3, 4, 1),
+        (1, 5, 3, 0),
+    ]
+
+
+def test_rate_and_eta_come_from_the_last_seconds(monitor: ReadyMonitor, clock: ManualClock) -> None:
+    """A thousand offsets in two seconds, three thousand to go: six seconds."""
+    monitor.begin({0: 0}, {0: 4000})
+    monitor.observe({0: 0})
+    clock.advance(2)
+    monitor.observe({0: 1000})
+    readiness = monitor.readiness(RESTORING)
+    assert (readiness.rate, readiness.eta, readiness.progress, readiness.total_lag) == (
+        500.0,
+        6.0,
+        0.25,
+        3000,
+    )
+    assert describe(readiness) == "orders: restoring, 25%, 3,000 to go, 500/s, about 6 s left"
+
+
+def test_what_is_unknown_is_none(monitor: ReadyMonitor) -> None:
+    """Before reading begins there is no lag, age, rate or time left, and none is invented."""
+    readiness = monitor.readiness(BindingState.CREATED)
+    unknown = (readiness.data_age, readiness.eta, readiness.rate, readiness.progress)
+    assert (readiness.is_ready, readiness.reason, unknown) == (False, Reason.NOT_STARTED, (None,) * 4)
+
+
+def test_data_age_is_measured_against_the_newest_timestamp(monitor: ReadyMonitor, clock: ManualClock) -> None:
+    """The age is wall time minus the newest record's timestamp, whatever the lag."""
+    monitor.begin({0: 0}, {0: 0})
+    monitor.observe({0: 1}, newest=int(clock.now().timestamp() * 1000) - 1500)
+    monitor.observe({0: 2}, newest=0)
+    clock.advance(1)
+    assert monitor.readiness(READY).data_age == pytest.approx(2.5)
+
+
+def test_stopping_to_read_is_unready(monitor: ReadyMonitor, seen: list[Event]) -> None:
+    """A suspended table is not ready, with the reason it was suspended for."""
+    monitor.begin({0: 0}, {0: 0})
+    monitor.suspend(Reason.BROKER_UNREACHABLE)
+    assert (monitor.is_ready, seen[-1].reason) == (False, Reason.BROKER_UNREACHABLE)
+
+
+def test_a_readiness_is_true_when_ready(monitor: ReadyMonitor) -> None:
+    """``if table.readiness():`` says what it seems to say, and its text names the reason."""
+    assert not monitor.readiness(BindingState.CREATED)
+    monitor.begin({0: 0}, {0: 0})
+    readiness: Readiness = monitor.readiness(READY)
+    assert readiness
+    assert str(readiness) == "orders: READY (0 offsets behind)"
