@@ -6,17 +6,26 @@ No error text here may hold a value of a client setting: it may be a secret.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 import platformdirs
 
+from ktframe.clientsettings import (
+    CLIENT_NAME,
+    OFTEN_MEANT,
+    WITHOUT_DOT,
+    check_names,
+    checked_table,
+    read_properties,
+    read_text,
+    with_client_settings,
+)
 from ktframe.errors import ConfigurationError
 from ktframe.settings import RetryPolicy, Settings, StoreOptions, TableDeclaration
 
@@ -29,41 +38,6 @@ _PARTS: Final = {"store": StoreOptions, "retry": RetryPolicy}
 _FLAT: Final = {f"{part}_{each.name}": str(each.type) for part, cls in _PARTS.items() for each in fields(cls)}
 _IN_FILE: Final = {*_SETTINGS, "kafka"} - {"librdkafka", "profile"}
 _IN_ENVIRONMENT: Final = {*_SETTINGS, *_FLAT} - {"librdkafka", "tables", *_PARTS}
-# How librdkafka's names begin: what counts as one among keyword arguments, in underscore spelling.
-_CLIENT_NAME: Final = re.compile(
-    r"(allow|api|batch|bootstrap_servers|broker|check|client|compression|connections|delivery|enable|fetch|group"
-    r"|heartbeat|https|isolation|linger|auto|max_(in|partition|poll)|message|metadata|plugin|queued?|receive"
-    r"|reconnect|retry_backoff|sasl|security|session|socket|ssl|statistics|test|topic|transaction(al)?)(_|$).*"
-)
-_WITHOUT_DOT: Final = frozenset({"acks", "debug", "log_level", "partitioner", "retries"})
-_OFTEN_MEANT: Final = (
-    "sasl.mechanism",
-    "sasl.password",
-    "sasl.username",
-    "security.protocol",
-    "ssl.ca.location",
-)
-_ADDRESSES: Final = ("bootstrap.servers", "metadata.broker.list")
-_NO_COMMITS: Final = "ktframe never commits; positions are kept in the store"
-_OWNED: Final = {
-    "auto.offset.reset": "ktframe decides where to start; ktframe.stream() has start=",
-    "auto.commit.enable": _NO_COMMITS,
-    "enable.auto.commit": _NO_COMMITS,
-    "enable.auto.offset.store": _NO_COMMITS,
-    "enable.partition.eof": "ktframe needs the end-of-partition events to know when a table is complete",
-    "isolation.level": "a table holds committed records only",
-}
-_JAVA_ONLY: Final = {
-    r"sasl\.jaas\.config": "sasl.username and sasl.password",
-    r"sasl\.(login|client)\..*class": "sasl.mechanism, with sasl.oauthbearer.method or oauth_cb",
-    r"ssl\.truststore\.certificates": "ssl.ca.pem",
-    r"ssl\.truststore\..*": "ssl.ca.location, the path of a PEM file",
-    r"ssl\.keystore\.key": "ssl.key.pem",
-    r"ssl\.keystore\.certificate\.chain": "ssl.certificate.pem",
-    r"ssl\.keystore\.type": "ssl.keystore.location with a PKCS#12 file, or ssl.key.location with a PEM file",
-    r"fetch\.max\.wait\.ms": "fetch.wait.max.ms",
-    r"(.*\.)?(de)?serializer(\..*)?": "value= and key_format= of ktframe.table()",
-}
 _FLAGS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
@@ -107,9 +81,9 @@ def resolve_settings(
     argument: Layer = {}
     properties: Layer = {}
     if isinstance(bootstrap_or_config, Mapping):
-        argument = _named("the configuration", {"kafka": bootstrap_or_config})
+        argument = with_client_settings("the configuration", {"kafka": bootstrap_or_config})
     elif str(bootstrap_or_config).endswith(".properties"):
-        properties = _properties_layer(folder / Path(str(bootstrap_or_config)).expanduser())
+        properties = read_properties(folder / Path(str(bootstrap_or_config)).expanduser())
     elif isinstance(bootstrap_or_config, Path) or str(bootstrap_or_config).endswith(".toml"):
         file = str(bootstrap_or_config)
     elif bootstrap_or_config is not None:
@@ -134,7 +108,7 @@ def _settings(layer: Layer, folder: Path) -> Settings:
     values = {**layer, "librdkafka": layer.get("kafka", {})}
     values.pop("kafka", None)
     values |= {part: _built(cls, layer.get(part, {}), f"[{part}]") for part, cls in _PARTS.items()}
-    tables = _checked_table(layer.get("tables", {}), "tables")
+    tables = checked_table(layer.get("tables", {}), "tables")
     values["tables"] = {name: _declaration(name, table) for name, table in tables.items()}
     if "state_dir" in layer:
         values["state_dir"] = folder / Path(str(layer["state_dir"])).expanduser()
@@ -144,8 +118,8 @@ def _settings(layer: Layer, folder: Path) -> Settings:
 def _declaration(name: str, given: Any) -> TableDeclaration:
     if isinstance(given, TableDeclaration):
         return given
-    table = {"name": name, **_checked_table(given, f"[tables.{name}]")}
-    _check_names(
+    table = {"name": name, **checked_table(given, f"[tables.{name}]")}
+    check_names(
         table.get("store", {}), (each.name for each in fields(StoreOptions)), f"[tables.{name}.store]"
     )
     return _built(TableDeclaration, table, f"[tables.{name}]")
@@ -155,7 +129,7 @@ def _built(cls: type[_Built], given: Any, where: str) -> _Built:
     if isinstance(given, cls):
         return given
     known = [each.name for each in fields(cls)]  # type: ignore[arg-type]  # every caller gives a dataclass
-    _check_names(_checked_table(given, where), known, where)
+    check_names(checked_table(given, where), known, where)
     try:
         return cls(**given)
     except TypeError as exc:
@@ -169,19 +143,19 @@ def _keyword_layer(kwargs: Mapping[str, Any]) -> Layer:
         if value is None:
             continue
         if name in {"config", "librdkafka"}:
-            layer["kafka"] |= _checked_table(value, name)
+            layer["kafka"] |= checked_table(value, name)
         elif name in _PARTS and is_dataclass(value):
             layer[name] = {each.name: getattr(value, each.name) for each in fields(value)}
         elif name in _SETTINGS or name in _FLAT:
             _place(layer, name, value)
-        elif name in _WITHOUT_DOT or name.endswith("_cb"):
+        elif name in WITHOUT_DOT or name.endswith("_cb"):
             layer["kafka"][name] = value
-        elif _CLIENT_NAME.fullmatch(name):
+        elif CLIENT_NAME.fullmatch(name):
             layer["kafka"][name.replace("_", ".")] = value
         else:
-            often_meant = (each.replace(".", "_") for each in _OFTEN_MEANT)
-            _check_names([name], {*_SETTINGS, *_FLAT, *often_meant, "config"}, "the arguments")
-    return _named("the arguments", layer)
+            often_meant = (each.replace(".", "_") for each in OFTEN_MEANT)
+            check_names([name], {*_SETTINGS, *_FLAT, *often_meant, "config"}, "the arguments")
+    return with_client_settings("the arguments", layer)
 
 
 def _environment_layer(environ: Mapping[str, str]) -> Layer:
@@ -193,12 +167,12 @@ def _environment_layer(environ: Mapping[str, str]) -> Layer:
             continue
         if name.startswith("kafka_"):
             name = name.removeprefix("kafka_")
-            layer["kafka"][name if name in _WITHOUT_DOT else name.replace("_", ".")] = text
+            layer["kafka"][name if name in WITHOUT_DOT else name.replace("_", ".")] = text
             continue
         known = {f"KTFRAME_{each.upper()}" for each in (*_IN_ENVIRONMENT, "config")}
-        _check_names([variable.upper()], known, "the environment")
+        check_names([variable.upper()], known, "the environment")
         _place(layer, name, _from_text(text, (_SETTINGS | _FLAT)[name]))
-    return _named("the environment", layer)
+    return with_client_settings("the environment", layer)
 
 
 def _from_text(text: str, kind: str) -> str | bool | int | float:
@@ -212,7 +186,7 @@ def _from_text(text: str, kind: str) -> str | bool | int | float:
 def _place(layer: Layer, name: str, value: Any) -> None:
     part, _, leaf = name.partition("_")
     if name in _FLAT:
-        layer[part] = {**_checked_table(layer.get(part, {}), part), leaf: value}
+        layer[part] = {**checked_table(layer.get(part, {}), part), leaf: value}
     else:
         layer[name] = _merged(layer[name], value) if name in layer and isinstance(value, Mapping) else value
 
@@ -225,7 +199,7 @@ def _find_file(folder: Path) -> Path | None:
 def _file_layer(path: Path | None, profile: str | None) -> Layer:
     document: Layer = {} if path is None else _read_toml(path)
     where = "ktframe.toml, which was not found" if path is None else str(path)
-    profiles = _checked_table(document.pop("profiles", {}), f"[profiles] in {where}")
+    profiles = checked_table(document.pop("profiles", {}), f"[profiles] in {where}")
     default = document.pop("default_profile", None)
     chosen = profile or default
     if chosen is not None and chosen not in profiles:
@@ -240,86 +214,16 @@ def _file_layer(path: Path | None, profile: str | None) -> Layer:
 
 
 def _file_part(part: Any, where: str) -> Layer:
-    _check_names(_checked_table(part, where), _IN_FILE, where)
-    return _named(where, part)
+    check_names(checked_table(part, where), _IN_FILE, where)
+    return with_client_settings(where, part)
 
 
 def _read_toml(path: Path) -> Layer:
     try:
-        return tomllib.loads(_read(path))
+        return tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as exc:
         message = f"{path} is not TOML: {exc}."
         raise ConfigurationError(message, "text needs quotes; a backslash in it needs single ones.") from exc
-
-
-def _properties_layer(path: Path) -> Layer:
-    """Return the settings of a Java-style properties file: comments, continued lines and escapes included."""
-    lines = [line.lstrip() for line in _read(path).split("\n")]
-    text = "\n".join(line for line in lines if not line.startswith(("#", "!")))
-    text = re.sub(r"(?<!\\)((?:\\\\)*)\\\n", r"\1", text)
-    pairs = re.findall(r"(?m)^((?:\\.|[^\s:=\\])+)[ \t\f]*[:=]?[ \t\f]*(.*)$", text)
-    return _named(path.name, {"kafka": {_unescaped(name): _unescaped(value) for name, value in pairs}})
-
-
-def _unescaped(text: str) -> str:
-    short = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-    pattern = r"\\(?:u([0-9a-fA-F]{4})|(.))"
-    return re.sub(
-        pattern, lambda each: chr(int(each[1], 16)) if each[1] else short.get(each[2], each[2]), text
-    )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8 text"
-        message = f"the configuration file {path} can't be read: {reason}."
-        raise ConfigurationError(message, "relative paths start at the working directory.") from exc
-
-
-def _named(where: str, layer: Mapping[str, Any]) -> Layer:
-    """Return the layer with its client settings checked and the address among them moved to ``bootstrap``."""
-    client = _flat(_checked_table(layer.get("kafka", {}), f"the Kafka settings of {where}"))
-    for name, value in client.items():
-        _check_client_setting(name, value, where)
-    addresses = [client.pop(name) for name in _ADDRESSES if name in client]
-    address = {"bootstrap": addresses[0]} if addresses else {}
-    return {**address, **layer, "kafka": client}
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted names, which TOML reads as nested tables where they have no quotes."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        nested = _flat(value) if isinstance(value, Mapping) else {}
-        flat |= {f"{name}.{rest}": each for rest, each in nested.items()} if nested else {name: value}
-    return flat
-
-
-def _check_client_setting(name: str, value: object, where: str) -> None:
-    if not re.fullmatch(r"[a-z0-9._]+", name):
-        # Not shown: it may be the second line of a private key.
-        message = f"a name in {where} can't be a Kafka client setting."
-        raise ConfigurationError(
-            message, "names are lower case with dots; continue a value with a backslash."
-        )
-    if name in _OWNED:
-        message = f"{name!r} in {where} is not yours to set: {_OWNED[name]}."
-        raise ConfigurationError(message, "leave it out.")
-    for pattern, instead in _JAVA_ONLY.items():
-        if re.fullmatch(pattern, name):
-            message = f"{name!r} in {where} is a setting of the Java client only."
-            raise ConfigurationError(message, f"use {instead}.")
-    if name in _SETTINGS and name not in _WITHOUT_DOT:
-        message = f"{name!r} in {where} is a setting of ktframe, not of the Kafka client."
-        raise ConfigurationError(message, f"give it by itself: {name}=...")
-    # librdkafka is the judge of names with a dot; one without is seldom right.
-    if "." not in name and not name.endswith("_cb"):
-        _check_names([name], {*_WITHOUT_DOT, *_OFTEN_MEANT, *_ADDRESSES}, where)
-    if not isinstance(value, str | int | bool) and not callable(value):
-        message = f"{name!r} in {where} can't be a {type(value).__name__}."
-        raise ConfigurationError(message, "give text, a whole number, or true or false.")
 
 
 def _check_one_address(one: Layer, other: Layer, where: str) -> None:
@@ -327,23 +231,6 @@ def _check_one_address(one: Layer, other: Layer, where: str) -> None:
     if all(addresses) and addresses[0] != addresses[1]:
         message = f"{where} name different Kafka addresses."
         raise ConfigurationError(message, "give one of them.")
-
-
-def _check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    choices = sorted(known)
-    for name in given:
-        if name not in choices:
-            near = difflib.get_close_matches(name, choices, n=1)
-            message = f"there is no setting {name!r} in {where}."
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(choices)}."
-            raise ConfigurationError(message, hint)
-
-
-def _checked_table(value: Any, where: str) -> Mapping[str, Any]:
-    if isinstance(value, Mapping):
-        return value
-    message = f"{where} must be a table of names and values, not a {type(value).__name__}."
-    raise ConfigurationError(message)
 
 
 def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> Layer:

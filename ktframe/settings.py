@@ -152,10 +152,11 @@ class Settings:
         _set(self, "bootstrap", _as_bootstrap(self.bootstrap))
         _set(self, "librdkafka", MappingProxyType(dict(self.librdkafka)))
         _set(self, "state_dir", Path(self.state_dir).expanduser())
-        _set(self, "log_level", None if self.log_level is None else str(self.log_level).upper())
         _set(self, "tables", MappingProxyType(dict(self.tables)))
         _check_choice(self, "writable", (True, False))
-        _check_choice(self, "log_level", (None, *logging.getLevelNamesMapping()))
+        if self.log_level is not None:
+            _set(self, "log_level", str(self.log_level).upper())
+            _check_choice(self, "log_level", tuple(logging.getLevelNamesMapping()))
         _set_seconds(self, "monitor_interval", "stall_timeout", "request_timeout")
 
     def changed_in(self, other: Settings) -> frozenset[str]:
