@@ -10,16 +10,16 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
+from typing import Self
 
-import orjson
 from confluent_kafka import Consumer, TopicPartition
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from support.kafka_broker import KafkaBroker
+from support.orders import produce_orders
 
 import ktframe
 
@@ -37,7 +37,7 @@ class Ticker:
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -52,31 +52,6 @@ class Ticker:
             now = time.perf_counter()
             self.longest = max(self.longest, now - last - 0.001)
             last = now
-
-
-def orders(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Yield ``count`` orders over ``KEYS`` keys, about 113 bytes each."""
-    for number in range(count):
-        key = f"o-{number * 7919 % KEYS:07d}"
-        value = {
-            "order_id": key,
-            "region": ("EMEA", "APAC", "AMER", "LATAM")[number % 4],
-            "amount": number % 99_991 / 100,
-            "quantity": number % 9 + 1,
-            "status": ("placed", "paid", "shipped")[number % 3],
-        }
-        yield key.encode(), orjson.dumps(value)
-
-
-def fill(broker: KafkaBroker, count: int) -> None:
-    """Create the topic and produce the orders."""
-    broker.create_topic(TOPIC, PARTITIONS)
-    producer = broker.producer(**{"linger.ms": 50, "queue.buffering.max.messages": 200_000, "compression.type": "lz4"})
-    for number, (key, value) in enumerate(orders(count)):
-        producer.produce(TOPIC, key=key, value=value)
-        if number % 50_000 == 0:
-            producer.flush()
-    producer.flush()
 
 
 def bare_consume(bootstrap: str, count: int) -> float:
@@ -97,7 +72,8 @@ def main() -> None:
     """Fill, measure, print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else ORDERS
     with KafkaBroker() as broker, tempfile.TemporaryDirectory() as state_dir:
-        fill(broker, count)
+        broker.create_topic(TOPIC, PARTITIONS)
+        produce_orders(broker, TOPIC, count, KEYS)
         bare_consume(broker.bootstrap, count)  # warms the broker's page cache
         bare = bare_consume(broker.bootstrap, count)
         with ktframe.connect(broker.bootstrap, state_dir=state_dir) as kt:
@@ -115,10 +91,13 @@ def main() -> None:
         with ktframe.connect(broker.bootstrap, state_dir=state_dir) as kt:
             reopened = kt.table(TOPIC).to_polars()
             reopen = time.perf_counter() - started
-        assert frame.height == reopened.height == min(count, KEYS)
+        if not frame.height == reopened.height == min(count, KEYS):
+            sys.exit(f"rows are missing: {frame.height:,} loaded, {reopened.height:,} re-opened")
         print(f"records                     {count:>12,}")
         print(f"bare consume()              {bare:>12,.0f} records/s")
-        print(f"ktframe load                {count / took:>12,.0f} records/s, {count / took / bare:.2f} x bare consume()")
+        print(
+            f"ktframe load                {count / took:>12,.0f} records/s, {count / took / bare:.2f} x bare consume()"
+        )
         print(f"longest stall while loading {ticker.longest * 1000:>12.0f} ms")
         print(f"fresh read, nothing new     {sorted(again)[10] * 1000:>12.1f} ms (median)")
         print(f"re-open to frame            {reopen:>12.2f} s, {took / reopen:.1f} x faster than loading")

@@ -12,6 +12,7 @@ _ZONED = (
     "%Y-%m-%d %H:%M%#z",
 )
 _ZONELESS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_PRODUCT_ERROR = 2.0**-51
 
 
 def event_times(rows: pl.DataFrame, field: str) -> pl.Series:
@@ -25,8 +26,9 @@ def event_times(rows: pl.DataFrame, field: str) -> pl.Series:
     if dtype.is_integer():
         return column.cast(pl.Int64, strict=False)
     if dtype.is_float():
-        # By way of microseconds, which a float holds exactly enough: 1.001 * 1000 is below 1001.
-        return (column.cast(pl.Float64) * 1_000_000).round().cast(pl.Int64, strict=False) // 1000
+        milliseconds = column.cast(pl.Float64) * 1000
+        # Up by the error of the product, or 1.001 would be 1000 ms: 1.001 * 1000 is below 1001.
+        return (milliseconds + milliseconds.abs() * _PRODUCT_ERROR).floor().cast(pl.Int64, strict=False)
     if dtype == pl.String:
         column = _parse_iso(column)
     elif not isinstance(dtype, pl.Date | pl.Datetime):

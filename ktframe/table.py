@@ -222,7 +222,7 @@ class KTable:
             With the reason: the time is over, or no progress was made for the stall timeout.
         """
         seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
-        self._started()
+        self._started(again=True)
         with self._progress(shown=progress) as on_wait:
             self.binding.wait_until_ready(stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait)
         return self.binding.readiness()
@@ -297,8 +297,10 @@ class KTable:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _started(self) -> Materializer:
-        if self.binding.state is not BindingState.STOPPED:
+    def _started(self, *, again: bool = False) -> Materializer:
+        """Start the binding where nobody has; with ``again`` also one that has failed."""
+        resting = (BindingState.STOPPED,) if again else (BindingState.STOPPED, BindingState.FAILED)
+        if self.binding.state not in resting:
             self._start(self.binding)
         materializer = self.binding.materializer
         if materializer is None or self.binding.state is BindingState.STOPPED:
@@ -307,7 +309,7 @@ class KTable:
         return materializer
 
     def _read(self, *, fresh: bool) -> Materializer:
-        materializer = self._started()
+        materializer = self._started(again=fresh)
         if fresh:
             with self._progress(shown=True) as on_wait:
                 self.binding.wait_until_fresh(stall_timeout=self._stall_timeout, on_wait=on_wait)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
 
 from ktframe.errors import (
     AuthenticationError,
@@ -72,6 +72,7 @@ class Cluster(Protocol):
 
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
         """Return the offset behind the last record (of committed transactions only, unless told otherwise)."""
+
 
 class KafkaCluster:
     """A ``Cluster`` over one AdminClient.

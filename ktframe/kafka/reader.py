@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ktframe.errors import BrokerError, UnknownTopicError
 from ktframe.kafka.cluster import mechanism_of
@@ -92,7 +92,8 @@ class KafkaReader:
             raise self._translate(error.args[0]) from error
         return self._columns(messages)
 
-    def _columns(self, messages: list[Message]) -> RecordBatch:
+    def _columns(self, messages: list[Any]) -> RecordBatch:
+        # Any, not Message: its stubs allow None for the partition and offset of a record.
         positions: dict[int, int] = {}
         records = [message for message in messages if message.error() is None]
         if len(records) < len(messages):
@@ -104,7 +105,7 @@ class KafkaReader:
                     positions[message.partition()] = message.offset()
                 elif error.code() not in _HARMLESS:
                     # Raised by the next poll: the records that came with it are good.
-                    self._failure = self._translate(error, message.partition())
+                    self._failure = self._translate(error, message.partition(), message.offset())
         partitions = [message.partition() for message in records]
         offsets = [message.offset() for message in records]
         # The last of each partition wins: offsets rise within a partition.
@@ -121,7 +122,7 @@ class KafkaReader:
             positions=positions,
         )
 
-    def _translate(self, error: KafkaError, partition: int = -1) -> BrokerError:
+    def _translate(self, error: KafkaError, partition: int = -1, offset: int | None = None) -> BrokerError:
         meaning = translate(
             error,
             bootstrap=self._bootstrap,
@@ -129,10 +130,11 @@ class KafkaReader:
             topic=self._topic,
             partition=partition,
         )
+        if partition >= 0:
+            meaning.reason = f"partition {partition}, offset {offset}: {meaning.reason}"
         if isinstance(meaning, UnknownTopicError):
-            meaning.is_fatal = (
-                False  # it was there a moment ago: whether it is gone is seen when it is opened again
-            )
+            # It was there a moment ago: whether it is gone is seen when it is opened again.
+            meaning.is_fatal = False
         return meaning
 
     def close(self) -> None:

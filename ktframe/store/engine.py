@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from threading import Condition, Lock
-from typing import cast
+from typing import TypeAlias, cast
 
 from rocksdict import (
     BlockBasedOptions,
@@ -31,6 +31,9 @@ from rocksdict import (
 from ktframe.settings import StoreOptions
 from ktframe.store.failures import WriteStalledError, closed_error, rocksdb_errors
 from ktframe.store.protocol import CHUNK_ROWS
+
+Batch: TypeAlias = WriteBatch
+"""What ``write`` hands out to be filled."""
 
 DATA = "rocksdb"
 """Where RocksDB's files are in the directory of a store."""
@@ -100,10 +103,10 @@ class Engine:
                 return
             start = behind
 
-    def write(self, build: Callable[[WriteBatch], None]) -> None:
+    def write(self, build: Callable[[Batch], None]) -> None:
         """Write what ``build`` puts into a batch, in one step."""
         while True:
-            batch = WriteBatch(raw_mode=True)
+            batch = Batch(raw_mode=True)
             build(batch)
             try:
                 with self._in_use() as db:

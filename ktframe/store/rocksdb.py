@@ -10,12 +10,11 @@ from pathlib import Path
 from threading import Lock
 
 import polars as pl
-from rocksdict import WriteBatch
 
 from ktframe.errors import StoreCorruptError
 from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
 from ktframe.store import layout
-from ktframe.store.engine import Engine
+from ktframe.store.engine import Batch, Engine
 from ktframe.store.protocol import QUARANTINE_KEPT, advanced
 from ktframe.store.writes import put_metadata, put_quarantined, put_rows
 
@@ -136,7 +135,7 @@ class RocksDBStore:
             schema = changes.schema if len(changes.schema) else self._schema
             is_new_schema = schema != self._schema
 
-            def build(batch: WriteBatch) -> None:
+            def build(batch: Batch) -> None:
                 put_rows(batch, changes, slots)
                 put_quarantined(batch, changes.quarantined, surplus, slots)
                 if is_new_schema:
@@ -178,7 +177,7 @@ class RocksDBStore:
             gone = [p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots]
             ranges = [layout.slot_range(self._slots[partition]) for partition in gone]
 
-            def build(batch: WriteBatch) -> None:
+            def build(batch: Batch) -> None:
                 for start, end in ranges:
                     batch.delete_range(start, end)
                 for partition in gone:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from rocksdict import WriteBatch
-
 from ktframe.records import Changes, QuarantinedRecord
 from ktframe.store import layout
+from ktframe.store.engine import Batch
 
 
-def put_metadata(batch: WriteBatch, values: Mapping[str, bytes]) -> None:
+def put_metadata(batch: Batch, values: Mapping[str, bytes]) -> None:
     """Put names of slot 0."""
     for name, value in values.items():
         batch.put(layout.metadata_key(name), value)
 
 
-def put_rows(batch: WriteBatch, changes: Changes, slots: Mapping[int, int]) -> None:
+def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
     """Put or delete rows and, where the record key is not the identity, their index entries."""
     heads = {partition: layout.prefix(slot, layout.ROW) for partition, slot in slots.items()}
     put, delete = batch.put, batch.delete
@@ -39,7 +38,7 @@ def put_rows(batch: WriteBatch, changes: Changes, slots: Mapping[int, int]) -> N
 
 
 def put_quarantined(
-    batch: WriteBatch,
+    batch: Batch,
     records: Sequence[QuarantinedRecord],
     surplus: Sequence[tuple[int, int]],
     slots: Mapping[int, int],

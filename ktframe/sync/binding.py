@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from threading import Condition, Event, Lock
-from typing import TypeAlias
 
 from ktframe.errors import KtframeError, NotReadyError, UnknownTopicError
 from ktframe.events import BindingState, BindingStateChanged, Events, Reason, RowsChanged
@@ -21,16 +20,13 @@ from ktframe.records import RecordBatch
 from ktframe.settings import RetryPolicy
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.patience import OnWait, Patience
 from ktframe.sync.restarts import Restarts
 from ktframe.sync.resume import resume
 from ktframe.sync.states import check_transition
 
 logger = logging.getLogger("ktframe.sync")
 
-OnWait: TypeAlias = Callable[[Readiness], object]
-"""Called some ten times a second while a call waits."""
-
-_WAKE_SECONDS = 0.1
 _FIRST_BATCH_SECONDS = 1.0
 _COMMIT_SECONDS = 0.1
 _LEVELS = {BindingState.BACKING_OFF: logging.WARNING, BindingState.FAILED: logging.ERROR}
@@ -246,13 +242,13 @@ class TopicBinding:
         KtframeError
             What made the binding fail, or the cluster unable to answer.
         """
+        patience = Patience(stall_timeout, on_wait=on_wait)
         while True:
             facts = self._look_again()
             ends = self._committed_ends(range(facts.partitions))
             if self.state is BindingState.BACKING_OFF:
                 self._restarts.hurry()  # the cluster answers
-            attached = self._wait_for(ends, facts, stall_timeout=stall_timeout, on_wait=on_wait)
-            if attached.topic_id == facts.topic_id:
+            if self._wait_for(ends, facts, patience).topic_id == facts.topic_id:
                 return
 
     def _committed_ends(self, partitions: range) -> dict[int, int]:
@@ -269,17 +265,10 @@ class TopicBinding:
         self, *, stall_timeout: float, timeout: float | None = None, on_wait: OnWait | None = None
     ) -> None:
         """Return once everything that was in the topic when reading began is in the view."""
-        self._wait(
-            lambda: self.monitor.is_ready,
-            self.monitor.behind,
-            stall_timeout=stall_timeout,
-            timeout=timeout,
-            on_wait=on_wait,
-        )
+        patience = Patience(stall_timeout, timeout, on_wait)
+        self._wait(patience, lambda: self.monitor.is_ready, self.monitor.behind)
 
-    def _wait_for(
-        self, ends: Mapping[int, int], facts: TopicFacts, *, stall_timeout: float, on_wait: OnWait | None
-    ) -> TopicFacts:
+    def _wait_for(self, ends: Mapping[int, int], facts: TopicFacts, patience: Patience) -> TopicFacts:
         """Return the topic of the view once this has passed ``ends`` of ``facts``, or is of another topic."""
         seen = facts
 
@@ -294,37 +283,27 @@ class TopicBinding:
             seen = self._attached
             return seen.topic_id != facts.topic_id or not behind()
 
-        self._wait(is_done, behind, stall_timeout=stall_timeout, on_wait=on_wait)
+        self._wait(patience, is_done, behind)
         return seen
 
     def _wait(
-        self,
-        is_done: Callable[[], bool],
-        behind: Callable[[], tuple[int, ...]],
-        *,
-        stall_timeout: float,
-        timeout: float | None = None,
-        on_wait: OnWait | None,
+        self, patience: Patience, is_done: Callable[[], bool], behind: Callable[[], tuple[int, ...]]
     ) -> None:
-        """Wait as long as something moves; ``timeout`` bounds the whole wait, in seconds."""
-        began = moved = self._clock.monotonic()
-        seen: object = None
-        while True:
-            with self._moved:
-                if is_done():
-                    return
-                self._raise_if_over(behind())
-                self._moved.wait(_WAKE_SECONDS)
-            now = self._clock.monotonic()
-            marks = (self.state, self._attached, self._positions())
-            if marks != seen:
-                seen, moved = marks, now
-            if now - moved > stall_timeout:
-                raise self._not_ready(behind(), Reason.STALLED, f"no progress for {stall_timeout:g} s")
-            if timeout is not None and now - began > timeout:
-                raise self._not_ready(behind(), self.readiness().reason, f"not done after {timeout:g} s")
-            if on_wait is not None:
-                on_wait(self.readiness())
+        def is_over() -> bool:
+            if is_done():
+                return True
+            self._raise_if_over(behind())
+            return False
+
+        given_up = patience.wait(
+            is_over,
+            moved=self._moved,
+            marks=lambda: (self.state, self._attached, self._positions()),
+            readiness=self.readiness,
+            clock=self._clock,
+        )
+        if given_up is not None:
+            raise self._not_ready(behind(), *given_up)
 
     def _positions(self) -> dict[int, int]:
         return {} if self.materializer is None else self.materializer.view.positions()

@@ -47,7 +47,7 @@ class Restarts:
             + wait_random(0, policy.jitter),
             sleep=self._sleep,
             after=self._count,
-            before_sleep=lambda _: self._on_failure(self.failure) if self.failure else None,
+            before_sleep=self._report,
             reraise=True,
         )(self._counted, session)
 
@@ -69,6 +69,10 @@ class Restarts:
             attempt.attempt_number = 1  # a healthy spell: faults far apart never add up
         self.failures = attempt.attempt_number
         self.failure = attempt.outcome.exception() if attempt.outcome else None
+
+    def _report(self, _attempt: RetryCallState) -> None:
+        if self.failure is not None:
+            self._on_failure(self.failure)
 
     def _sleep(self, seconds: float) -> None:
         self._hurry.wait(seconds)

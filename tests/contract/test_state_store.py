@@ -1,31 +1,27 @@
-"""What every store promises, backend by backend: the rules of ``StateStore``, and a dict that both must equal."""
+"""What every store promises, backend by backend: the rules of ``StateStore`` one by one."""
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
 from support.changes import changes_of, refused
+from support.stores import ORDERS, lines_of
 
 from ktframe.encoding import encode_part
 from ktframe.errors import ConfigurationError, StoreError
-from ktframe.records import Position, QuarantinedRecord, StoredRows
+from ktframe.records import Position, QuarantinedRecord
 from ktframe.settings import StoreOptions
 from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
-from ktframe.store.protocol import CHUNK_ROWS, StateStore, StoreDescription
+from ktframe.store.protocol import CHUNK_ROWS, StateStore
 from ktframe.store.rocksdb import RocksDBStore
 
-DESCRIPTION = StoreDescription("cluster", "orders", "table", {"value": "json"})
 A, B, C = (encode_part(letter) for letter in "abc")
 SCHEMA = pl.Schema({"a": pl.Int64()})
 
@@ -35,17 +31,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StateStore
     """Yield an empty store of each backend."""
     options = StoreOptions(backend=request.param)
     manager = StoreManager(tmp_path, options)
-    yield manager.get_or_open(DESCRIPTION, options)
+    yield manager.get_or_open(ORDERS, options)
     manager.close_all()
-
-
-def rows_of(chunks: Iterator[StoredRows]) -> list[tuple[int, bytes, bytes]]:
-    """Return the lines of ``items()`` as one list."""
-    return [
-        line
-        for chunk in chunks
-        for line in zip(chunk.partitions, chunk.identities, chunk.values, strict=True)
-    ]
 
 
 def test_an_applied_row_is_found(store: StateStore) -> None:
@@ -74,7 +61,7 @@ def test_a_removal_acts_in_its_partition_only(store: StateStore) -> None:
     """A value of None removes the row of its partition and no other; removing nothing does nothing."""
     store.apply(changes_of([(0, A, b"0"), (1, A, b"1")]), {0: 1, 1: 1})
     store.apply(changes_of([(0, A, None), (0, B, None)]), {0: 3})
-    assert rows_of(store.items()) == [(1, A, b"1")]
+    assert lines_of(store.items()) == [(1, A, b"1")]
 
 
 def test_more_identities_than_a_chunk_are_found_at_once(store: StateStore) -> None:
@@ -104,7 +91,7 @@ def test_items_yields_a_range_in_order(store: StateStore, start: bytes | None, e
     lines = [(1, C, b"1c"), (1, A, b"1a"), (0, B, b"0b"), (0, A, b"0a"), (2, C, b"2c")]
     store.apply(changes_of(lines), dict.fromkeys(range(3), 1))
     expected = sorted(line for line in lines if (start or b"") <= line[1] and (end is None or line[1] < end))
-    assert rows_of(store.items(start, end)) == expected
+    assert lines_of(store.items(start, end)) == expected
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS])
@@ -115,7 +102,7 @@ def test_items_comes_in_chunks(store: StateStore, count: int) -> None:
     chunks = list(store.items())
     assert all(0 < len(chunk.identities) <= CHUNK_ROWS for chunk in chunks)
     assert all(len(set(chunk.partitions)) == 1 for chunk in chunks)
-    assert rows_of(iter(chunks)) == lines
+    assert lines_of(iter(chunks)) == lines
 
 
 def test_positions_advance_with_or_without_rows(store: StateStore) -> None:
@@ -158,7 +145,7 @@ def test_clearing_a_partition_leaves_the_others(store: StateStore) -> None:
     records = [refused(0, 0), refused(1, 0)]
     store.apply(changes_of(lines, record_keys=[b"k", b"k"], quarantined=records, schema=SCHEMA), {0: 1, 1: 1})
     store.clear([0, 99])
-    assert rows_of(store.items()) == [(1, A, b"1")]
+    assert lines_of(store.items()) == [(1, A, b"1")]
     assert store.quarantined() == [refused(1, 0)]
     assert store.positions() == {1: Position(1, quarantined=1)}
     assert store.identities_of(0, b"k") == []
@@ -172,7 +159,7 @@ def test_a_cleared_partition_starts_afresh(store: StateStore) -> None:
     store.clear([0])
     store.apply(changes_of([(4, C, b"four")]), {4: 1})
     store.apply(changes_of([(0, A, b"new")]), {0: 1})
-    assert rows_of(store.items()) == [(0, A, b"new"), (4, C, b"four")]
+    assert lines_of(store.items()) == [(0, A, b"new"), (4, C, b"four")]
     assert store.positions() == {0: Position(1), 4: Position(1)}
 
 
@@ -181,7 +168,7 @@ def test_clearing_everything_notes_the_topic(store: StateStore) -> None:
     assert store.topic_id is None
     store.apply(changes_of([(0, A, b"0")], schema=SCHEMA), {0: 1})
     store.clear(topic_id="first")
-    assert (rows_of(store.items()), store.positions(), store.schema()) == ([], {}, pl.Schema())
+    assert (lines_of(store.items()), store.positions(), store.schema()) == ([], {}, pl.Schema())
     assert store.topic_id == "first"
     store.clear([])
     assert store.topic_id == "first"
@@ -193,7 +180,7 @@ def test_clearing_nothing_keeps_all(store: StateStore) -> None:
     """``clear([])``, by which a topic id is noted, takes no row."""
     store.apply(changes_of([(0, A, b"0")], schema=SCHEMA), {0: 1})
     store.clear([], topic_id="id")
-    assert rows_of(store.items()) == [(0, A, b"0")]
+    assert lines_of(store.items()) == [(0, A, b"0")]
     assert store.schema() == SCHEMA
 
 
@@ -284,7 +271,7 @@ def test_a_checkpoint_is_a_store_of_its_own(tmp_path: Path) -> None:
     """A copy holds what was applied before it, the metadata included, and nothing that came after."""
     options = StoreOptions()
     manager = StoreManager(tmp_path / "state", options)
-    store = manager.get_or_open(DESCRIPTION, options)
+    store = manager.get_or_open(ORDERS, options)
     store.clear(topic_id="id")
     store.apply(changes_of([(0, A, b"1")], schema=SCHEMA), {0: 1})
     (tmp_path / "copy").mkdir()
@@ -292,7 +279,7 @@ def test_a_checkpoint_is_a_store_of_its_own(tmp_path: Path) -> None:
     store.apply(changes_of([(0, B, b"2")]), {0: 2})
     manager.close_all()
     copy = RocksDBStore(Engine(tmp_path / "copy", options, SharedMemory(options)))
-    assert rows_of(copy.items()) == [(0, A, b"1")]
+    assert lines_of(copy.items()) == [(0, A, b"1")]
     assert (copy.positions(), copy.schema(), copy.topic_id) == ({0: Position(1)}, SCHEMA, "id")
     copy.close()
 
@@ -300,160 +287,6 @@ def test_a_checkpoint_is_a_store_of_its_own(tmp_path: Path) -> None:
 def test_a_memory_store_can_not_be_copied(tmp_path: Path) -> None:
     """``checkpoint`` of a memory store names the backend that can."""
     options = StoreOptions(backend="memory")
-    store = StoreManager(tmp_path, options).get_or_open(DESCRIPTION, options)
+    store = StoreManager(tmp_path, options).get_or_open(ORDERS, options)
     with pytest.raises(ConfigurationError, match='use backend="rocksdb"'):
         store.checkpoint(tmp_path / "copy")
-
-
-# ------------------------------------------------------------------------------------------- against a dict
-
-PARTITIONS = (0, 1, 2)
-IDENTITIES = [encode_part(part) for part in ("", "a", "a\0", "ab", None, -1, b"\xff")]
-KEYS = [b"", b"a", b"ab", b"\xff", b"a\xff"]
-KEPT = 4
-
-
-@dataclass
-class Model:
-    """A store as dicts, written without a look at either backend."""
-
-    rows: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
-    index: set[tuple[int, bytes, bytes]] = field(default_factory=set)
-    quarantined: dict[int, list[QuarantinedRecord]] = field(default_factory=dict)
-    offsets: dict[int, int] = field(default_factory=dict)
-    times: dict[int, int] = field(default_factory=dict)
-    schema: pl.Schema = field(default_factory=pl.Schema)
-    topic_id: str | None = None
-
-    def apply(self, change: dict[str, Any]) -> None:
-        """Take one batch."""
-        for (partition, identity), (value, key) in change["lines"].items():
-            if value is None:
-                self.rows.pop((partition, identity), None)
-                self.index.discard((partition, key, identity))
-            else:
-                self.rows[partition, identity] = value
-                self.index |= {(partition, key, identity)} if key is not None else set()
-        for partition, count in change["refused"].items():
-            records = self.quarantined.setdefault(partition, [])
-            records += [refused(partition, len(records) + at, is_conflict=at % 2 == 0) for at in range(count)]
-        for partition, time in change["times"].items():
-            self.times[partition] = max(time, self.times.get(partition, time))
-        self.offsets |= dict.fromkeys(PARTITIONS, change["offset"])
-        self.schema = change["schema"] or self.schema
-
-    def clear(self, partitions: list[int] | None, topic_id: str | None) -> None:
-        """Forget partitions."""
-        for partition in PARTITIONS if partitions is None else partitions:
-            self.rows = {at: value for at, value in self.rows.items() if at[0] != partition}
-            self.index = {entry for entry in self.index if entry[0] != partition}
-            for kept in (self.quarantined, self.offsets, self.times):
-                kept.pop(partition, None)
-        self.schema = pl.Schema() if partitions is None else self.schema
-        self.topic_id = topic_id or self.topic_id
-
-    def describe(self) -> dict[str, Any]:
-        """Return everything that a store must answer."""
-        return {
-            "rows": sorted((p, identity, value) for (p, identity), value in self.rows.items()),
-            "found": [
-                [(p, self.rows[p, identity]) for p in PARTITIONS if (p, identity) in self.rows]
-                for identity in IDENTITIES
-            ],
-            "index": sorted(self.index),
-            "quarantined": [record for p in PARTITIONS for record in self.quarantined.get(p, [])[-KEPT:]],
-            "positions": {
-                p: Position(
-                    offset,
-                    self.times.get(p),
-                    len(self.quarantined.get(p, [])),
-                    sum(record.is_conflict for record in self.quarantined.get(p, [])),
-                )
-                for p, offset in self.offsets.items()
-            },
-            "schema": self.schema,
-            "topic_id": self.topic_id,
-        }
-
-
-def described(store: StateStore) -> dict[str, Any]:
-    """Return everything that a store answers, as ``Model.describe`` does."""
-    return {
-        "rows": rows_of(store.items()),
-        "found": store.get_many(IDENTITIES),
-        "index": sorted((p, key, i) for p in PARTITIONS for key in KEYS for i in store.identities_of(p, key)),
-        "quarantined": store.quarantined(),
-        "positions": store.positions(),
-        "schema": store.schema(),
-        "topic_id": store.topic_id,
-    }
-
-
-lines = st.dictionaries(
-    st.tuples(st.sampled_from(PARTITIONS), st.sampled_from(IDENTITIES)),
-    st.tuples(st.none() | st.binary(max_size=3), st.none() | st.sampled_from(KEYS)),
-    max_size=12,
-)
-applied = st.fixed_dictionaries(
-    {
-        "lines": lines,
-        "refused": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(1, 6), max_size=2),
-        "times": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(-5, 5)),
-        "offset": st.integers(0, 2**62),
-        "schema": st.sampled_from(
-            [pl.Schema(), SCHEMA, pl.Schema({"a": pl.Float64(), "b": pl.List(pl.String())})]
-        ),
-    },
-)
-cleared = st.tuples(
-    st.none() | st.lists(st.sampled_from(PARTITIONS), unique=True),
-    st.none() | st.sampled_from(["id-1", "id-2"]),
-)
-steps = st.lists(
-    st.one_of(applied, applied, applied, cleared, st.just("reopen"), st.just("flush")), max_size=14
-)
-
-
-@settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
-@given(steps)
-def test_both_backends_equal_a_dict(history: list[Any]) -> None:
-    """After any applies, clears, flushes and re-opens, both backends answer exactly what dicts would."""
-    options = StoreOptions()
-    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
-        for backend in ("memory", "rocksdb"):
-            patched.setattr(f"ktframe.store.{backend}.QUARANTINE_KEPT", KEPT)
-        manager = StoreManager(Path(directory), options)
-        model = Model()
-        memory = StoreManager(Path(directory), options).get_or_open(
-            DESCRIPTION, StoreOptions(backend="memory")
-        )
-        rocks = manager.get_or_open(DESCRIPTION, options)
-        try:
-            for step in history:
-                if step == "reopen":
-                    manager.close(rocks)
-                    rocks = manager.get_or_open(DESCRIPTION, options)
-                elif step == "flush":
-                    rocks.flush()
-                elif isinstance(step, tuple):
-                    model.clear(*step)
-                    for store in (memory, rocks):
-                        store.clear(step[0], topic_id=step[1])
-                else:
-                    before = {p: len(records) for p, records in model.quarantined.items()}
-                    model.apply(step)
-                    changes = changes_of(
-                        [(p, identity, value) for (p, identity), (value, _) in step["lines"].items()],
-                        record_keys=[key for _, key in step["lines"].values()],
-                        quarantined=[
-                            r for p, rs in model.quarantined.items() for r in rs[before.get(p, 0) :]
-                        ],
-                        stream_times=step["times"],
-                        schema=step["schema"],
-                    )
-                    for store in (memory, rocks):
-                        store.apply(changes, dict.fromkeys(PARTITIONS, step["offset"]))
-                assert described(memory) == model.describe()
-                assert described(rocks) == model.describe()
-        finally:
-            manager.close_all()

@@ -99,6 +99,7 @@ def test_key_formats(
     kafka: KafkaTopics,
     topic: Topic,
     connect: Connect,
+    *,
     key_format: str,
     encode: Callable[[Any], bytes],
     keys: list[Any],
@@ -129,6 +130,7 @@ def test_value_formats(
     kafka: KafkaTopics,
     topic: Topic,
     connect: Connect,
+    *,
     value: str,
     encode: Callable[[Any], bytes],
     values: list[Any],
@@ -176,7 +178,7 @@ def test_tombstone_by_record_key(kafka: KafkaTopics, topic: Topic, connect: Conn
 
     table = connect().table(name, key="id")
 
-    assert {"o-2": {"n": 4}, "o-3": {"n": 3}} == rows_by(table.to_polars(), "id")
+    assert rows_by(table.to_polars(), "id") == {"o-2": {"n": 4}, "o-3": {"n": 3}}
     kafka.produce(name, [(b"bob", None)])
     assert table.to_polars().is_empty()
 
@@ -271,8 +273,12 @@ def test_new_process_reads_on(kafka: KafkaTopics, topic: Topic, tmp_path: Path) 
 
     def run() -> dict[str, Any]:
         arguments = [str(tests), kafka.bootstrap, str(tmp_path), name]
-        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-            [sys.executable, "-c", RESUME, *arguments], capture_output=True, text=True, timeout=60, check=False
+        done = subprocess.run(
+            [sys.executable, "-c", RESUME, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")
         return dict(json.loads(done.stdout))

@@ -1,7 +1,6 @@
 """A table is ready exactly when it holds what was in the topic, however the log ends; and says so."""
 
 import io
-import json
 import sys
 import threading
 import time
@@ -129,13 +128,13 @@ def test_not_ready_one_record_short(kafka: KafkaTopics, topic: Topic, connect: C
 
     table = connect(gate=gate, stall_timeout=0.5).table(name)
 
-    with pytest.raises(NotReadyError, match=r"STALLED \(partitions 0\): no progress for 0.5 s") as caught:
+    with pytest.raises(NotReadyError, match=r"STALLED \(partitions 0\): no progress for 0\.5 s") as caught:
         table.to_polars()
     assert caught.value.partitions == (0,)
     assert caught.value.reason == Reason.STALLED
     with pytest.raises(NotReadyError, match="partitions 0"):
         len(table)
-    with pytest.raises(NotReadyError, match="not done after 0.2 s"):
+    with pytest.raises(NotReadyError, match=r"RESTORING \(partitions 0\): not done after 0\.2 s"):
         table.wait_until_ready(0.2)
     readiness = table.readiness()
     assert not readiness
@@ -164,7 +163,7 @@ def test_read_waits_for_the_missing_record(
         assert not reading.done()
         gate.open()
 
-        assert {"a": {"n": 1}, "b": {"n": 2}, "c": {"n": 3}} == rows_by(reading.result(10))
+        assert rows_by(reading.result(10)) == {"a": {"n": 1}, "b": {"n": 2}, "c": {"n": 3}}
 
 
 def test_open_transaction_is_not_waited_for(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
@@ -185,7 +184,7 @@ def test_open_transaction_is_not_waited_for(kafka: KafkaTopics, topic: Topic, co
     assert table.readiness()
     wait_until(lambda: table.position().held_back == 2, "the two offsets to be counted as held back")
     producer.commit_transaction()
-    assert {"a": {"n": 2}, "b": {"n": 1}} == rows_by(table.to_polars())
+    assert rows_by(table.to_polars()) == {"a": {"n": 2}, "b": {"n": 1}}
     wait_until(lambda: table.position().held_back == 0, "nothing to be held back any more")
 
 
@@ -242,8 +241,7 @@ def test_falls_behind_and_catches_up(kafka: KafkaTopics, topic: Topic, connect: 
     assert PartitionLag(0, 1, 3) in {e.partitions[0] for e in lags}
     assert [e.total for e in lags[:-1]] == [e.previous for e in lags[1:]]
     assert max(e.total for e in lags) == 2
-    times = [e.at for e in events]
-    assert all(at.tzinfo is not None for at in times)
+    assert all(e.at.tzinfo is not None for e in events)
 
 
 def test_busy_topic_stays_ready(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
@@ -295,10 +293,10 @@ def test_progress_is_shown(
         gate.open()
         assert waiting.result(10)
 
-    assert terminal.getvalue().endswith("ready, 100%\n") or "ready, 100%" in terminal.getvalue().splitlines()[-1]
+    assert ": ready, 100%" in terminal.getvalue().splitlines()[-1]
 
 
-def test_status_is_json_free_of_waits(kafka: KafkaTopics, topic: Topic, connect: Connect, gate: Gate) -> None:
+def test_status_never_waits(kafka: KafkaTopics, topic: Topic, connect: Connect, gate: Gate) -> None:
     """What a table says of itself never waits, even while its reader is held."""
     name = kafka.create_topic(topic())
     kafka.produce(name, [(b"a", value(1), 0, 1_700_000_000_000)])
@@ -315,4 +313,3 @@ def test_status_is_json_free_of_waits(kafka: KafkaTopics, topic: Topic, connect:
     table.to_polars()
     assert table.position().offsets == {0: 1}
     assert table.position().stream_time.timestamp() == 1_700_000_000
-    assert json.loads(json.dumps(table.position().offsets)) == {"0": 1}

@@ -13,6 +13,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.assigned: list[dict[int, int]] = []
+        self.shift = 0
+        """Added to the offsets of the next assignment, to send a reader astray."""
         self._opened = Event()
         self._limit: int | None = None
         self.open()
@@ -55,7 +57,8 @@ class _GatedReader:
 
     def assign(self, positions: Mapping[int, int]) -> None:
         self._gate.assigned.append(dict(positions))
-        self._reader.assign(positions)
+        shift, self._gate.shift = self._gate.shift, 0
+        self._reader.assign({partition: offset + shift for partition, offset in positions.items()})
 
     def poll(self) -> RecordBatch | None:
         batch = self._reader.poll() if self._kept is None else self._kept

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ktframe.encoding import encode_part
+from ktframe.records import StoredRows
 from ktframe.settings import StoreOptions
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StateStore, StoreDescription
@@ -32,3 +34,12 @@ def contents(path: Path) -> dict[str, bytes]:
 def rows_of(store: StateStore) -> list[bytes]:
     """Return the identities in a store."""
     return [identity for chunk in store.items() for identity in chunk.identities]
+
+
+def lines_of(chunks: Iterable[StoredRows]) -> list[tuple[int, bytes, bytes]]:
+    """Return chunks of rows as one list of (partition, identity, stored row)."""
+    return [
+        line
+        for chunk in chunks
+        for line in zip(chunk.partitions, chunk.identities, chunk.values, strict=True)
+    ]

@@ -82,7 +82,7 @@ def test_a_killed_writer_leaves_a_consistent_prefix(tmp_path: Path, seed: int) -
     reached = 0
     for _ in range(3):
         command = [sys.executable, "-c", f"import sys; sys.path[:0] = {path!r}\n{WRITE}", str(tmp_path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:  # noqa: S603
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             for _ in range(chance.randrange(8, 40)):
                 assert writer.stdout.readline()

@@ -249,10 +249,16 @@ manager.close_all()
 """
 
 
+def holding(state_dir: Path) -> subprocess.Popen[str]:
+    """Return a process that opens the store of ``ORDERS``, says so, and closes it when its input ends."""
+    return subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(state_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
 def test_another_process_is_named(manager: StoreManager) -> None:
     """A store that another process has open is refused with its pid, host and start, and free once it closes."""
-    command = [sys.executable, "-c", HOLD, str(manager.state_dir)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:  # noqa: S603
+    with holding(manager.state_dir) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         owner = json.loads((manager.path_of(ORDERS) / "owner.json").read_text())
@@ -267,8 +273,7 @@ def test_another_process_is_named(manager: StoreManager) -> None:
 
 def test_a_killed_owner_is_no_owner(manager: StoreManager) -> None:
     """A process that was killed leaves its ``owner.json`` behind, but no lock."""
-    command = [sys.executable, "-c", HOLD, str(manager.state_dir)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:  # noqa: S603
+    with holding(manager.state_dir) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         other.kill()

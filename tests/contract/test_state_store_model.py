@@ -1,0 +1,171 @@
+"""Both backends equal a dict after any applies, clears, flushes and re-opens."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from support.changes import changes_of, refused
+from support.stores import ORDERS, lines_of
+
+from ktframe.encoding import encode_part
+from ktframe.records import Position, QuarantinedRecord
+from ktframe.settings import StoreOptions
+from ktframe.store.manager import StoreManager
+from ktframe.store.protocol import StateStore
+
+SCHEMA = pl.Schema({"a": pl.Int64()})
+PARTITIONS = (0, 1, 2)
+IDENTITIES = [encode_part(part) for part in ("", "a", "a\0", "ab", None, -1, b"\xff")]
+KEYS = [b"", b"a", b"ab", b"\xff", b"a\xff"]
+KEPT = 4
+
+
+@dataclass
+class Model:
+    """A store as dicts, written without a look at either backend."""
+
+    rows: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    index: set[tuple[int, bytes, bytes]] = field(default_factory=set)
+    quarantined: dict[int, list[QuarantinedRecord]] = field(default_factory=dict)
+    offsets: dict[int, int] = field(default_factory=dict)
+    times: dict[int, int] = field(default_factory=dict)
+    schema: pl.Schema = field(default_factory=pl.Schema)
+    topic_id: str | None = None
+
+    def apply(self, change: dict[str, Any]) -> None:
+        """Take one batch."""
+        for (partition, identity), (value, key) in change["lines"].items():
+            if value is None:
+                self.rows.pop((partition, identity), None)
+                self.index.discard((partition, key, identity))
+            else:
+                self.rows[partition, identity] = value
+                self.index |= {(partition, key, identity)} if key is not None else set()
+        for partition, count in change["refused"].items():
+            records = self.quarantined.setdefault(partition, [])
+            records += [refused(partition, len(records) + at, is_conflict=at % 2 == 0) for at in range(count)]
+        for partition, time in change["times"].items():
+            self.times[partition] = max(time, self.times.get(partition, time))
+        self.offsets |= dict.fromkeys(PARTITIONS, change["offset"])
+        self.schema = change["schema"] or self.schema
+
+    def clear(self, partitions: list[int] | None, topic_id: str | None) -> None:
+        """Forget partitions."""
+        for partition in PARTITIONS if partitions is None else partitions:
+            self.rows = {at: value for at, value in self.rows.items() if at[0] != partition}
+            self.index = {entry for entry in self.index if entry[0] != partition}
+            for kept in (self.quarantined, self.offsets, self.times):
+                kept.pop(partition, None)
+        self.schema = pl.Schema() if partitions is None else self.schema
+        self.topic_id = topic_id or self.topic_id
+
+    def describe(self) -> dict[str, Any]:
+        """Return everything that a store must answer."""
+        return {
+            "rows": sorted((p, identity, value) for (p, identity), value in self.rows.items()),
+            "found": [
+                [(p, self.rows[p, identity]) for p in PARTITIONS if (p, identity) in self.rows]
+                for identity in IDENTITIES
+            ],
+            "index": sorted(self.index),
+            "quarantined": [record for p in PARTITIONS for record in self.quarantined.get(p, [])[-KEPT:]],
+            "positions": {
+                p: Position(
+                    offset,
+                    self.times.get(p),
+                    len(self.quarantined.get(p, [])),
+                    sum(record.is_conflict for record in self.quarantined.get(p, [])),
+                )
+                for p, offset in self.offsets.items()
+            },
+            "schema": self.schema,
+            "topic_id": self.topic_id,
+        }
+
+
+def described(store: StateStore) -> dict[str, Any]:
+    """Return everything that a store answers, as ``Model.describe`` does."""
+    return {
+        "rows": lines_of(store.items()),
+        "found": store.get_many(IDENTITIES),
+        "index": sorted((p, key, i) for p in PARTITIONS for key in KEYS for i in store.identities_of(p, key)),
+        "quarantined": store.quarantined(),
+        "positions": store.positions(),
+        "schema": store.schema(),
+        "topic_id": store.topic_id,
+    }
+
+
+lines = st.dictionaries(
+    st.tuples(st.sampled_from(PARTITIONS), st.sampled_from(IDENTITIES)),
+    st.tuples(st.none() | st.binary(max_size=3), st.none() | st.sampled_from(KEYS)),
+    max_size=12,
+)
+applied = st.fixed_dictionaries(
+    {
+        "lines": lines,
+        "refused": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(1, 6), max_size=2),
+        "times": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(-5, 5)),
+        "offset": st.integers(0, 2**62),
+        "schema": st.sampled_from(
+            [pl.Schema(), SCHEMA, pl.Schema({"a": pl.Float64(), "b": pl.List(pl.String())})]
+        ),
+    },
+)
+cleared = st.tuples(
+    st.none() | st.lists(st.sampled_from(PARTITIONS), unique=True),
+    st.none() | st.sampled_from(["id-1", "id-2"]),
+)
+steps = st.lists(
+    st.one_of(applied, applied, applied, cleared, st.just("reopen"), st.just("flush")), max_size=14
+)
+
+
+@settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+@given(steps)
+def test_both_backends_equal_a_dict(history: list[Any]) -> None:
+    """After any applies, clears, flushes and re-opens, both backends answer exactly what dicts would."""
+    options = StoreOptions()
+    with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
+        for backend in ("memory", "rocksdb"):
+            patched.setattr(f"ktframe.store.{backend}.QUARANTINE_KEPT", KEPT)
+        manager = StoreManager(Path(directory), options)
+        model = Model()
+        memory = StoreManager(Path(directory), options).get_or_open(ORDERS, StoreOptions(backend="memory"))
+        rocks = manager.get_or_open(ORDERS, options)
+        try:
+            for step in history:
+                if step == "reopen":
+                    manager.close(rocks)
+                    rocks = manager.get_or_open(ORDERS, options)
+                elif step == "flush":
+                    rocks.flush()
+                elif isinstance(step, tuple):
+                    model.clear(*step)
+                    for store in (memory, rocks):
+                        store.clear(step[0], topic_id=step[1])
+                else:
+                    before = {p: len(records) for p, records in model.quarantined.items()}
+                    model.apply(step)
+                    changes = changes_of(
+                        [(p, identity, value) for (p, identity), (value, _) in step["lines"].items()],
+                        record_keys=[key for _, key in step["lines"].values()],
+                        quarantined=[
+                            r for p, rs in model.quarantined.items() for r in rs[before.get(p, 0) :]
+                        ],
+                        stream_times=step["times"],
+                        schema=step["schema"],
+                    )
+                    for store in (memory, rocks):
+                        store.apply(changes, dict.fromkeys(PARTITIONS, step["offset"]))
+                assert described(memory) == model.describe()
+                assert described(rocks) == model.describe()
+        finally:
+            manager.close_all()

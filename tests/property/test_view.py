@@ -1,0 +1,157 @@
+"""The view equals a dict after any batches, removals, reads, loads and clears."""
+
+from __future__ import annotations
+
+from typing import Any
+from zlib import crc32
+
+import hypothesis.strategies as st
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+
+from ktframe.encoding import encode_parts
+from ktframe.frame import View
+from ktframe.records import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
+
+PARTITIONS = (0, 1, 2)
+IDENTITY = ("x", "y")
+SCHEMAS: list[dict[str, pl.DataType]] = [
+    {"x": pl.String(), "y": pl.Int64()},
+    {"x": pl.String(), "y": pl.Int64(), "a": pl.Null()},
+    {"x": pl.String(), "y": pl.Int64(), "a": pl.Int64()},
+    {"x": pl.String(), "y": pl.Int64(), "a": pl.Float64(), "s": pl.Struct({"p": pl.Null()})},
+    {
+        "x": pl.String(),
+        "y": pl.Int64(),
+        "a": pl.Float64(),
+        "s": pl.Struct({"p": pl.String(), "q": pl.Int64()}),
+    },
+]
+"""Each is wider than the one before."""
+
+Identity = tuple[str | None, int | None]
+Key = tuple[int, Identity]
+
+
+def hashed(identity: Identity, hashes: int) -> int:
+    """Return one of so many hashes: with few of them, most identities collide."""
+    return crc32(encode_parts(identity)) % hashes
+
+
+def value_of(number: int, width: int) -> dict[str, Any]:
+    """Return the fields of a row that was decoded under schema number ``width``."""
+    fields: dict[str, Any] = {"a": [None, number, float(number), number + 0.5][width - 1]} if width else {}
+    if width >= 3:
+        fields["s"] = {"p": None} if width == 3 else {"p": str(number), "q": number}
+    return fields
+
+
+def widened(fields: dict[str, Any], width: int) -> dict[str, Any]:
+    """Return ``fields`` as schema number ``width`` shows them."""
+    wide = {name: fields.get(name) for name in ("a", "s") if name in SCHEMAS[width]}
+    if width == 4 and wide["s"] is not None:
+        wide["s"] = {"p": None, "q": None, **wide["s"]}
+    return wide
+
+
+def frame_of(lines: dict[Key, Any], width: int, hashes: int) -> pl.DataFrame:
+    """Return a batch as the view takes it."""
+    schema = {**BOOKKEEPING, REMOVED: pl.Boolean(), **SCHEMAS[width]}
+    rows = [
+        {
+            HASH: hashed((x, y), hashes),
+            PARTITION: partition,
+            OFFSET: 0,
+            TIMESTAMP: None if change is None else change[0],
+            REMOVED: change is None,
+            "x": x,
+            "y": y,
+            **({} if change is None else change[1]),
+        }
+        for (partition, (x, y)), change in lines.items()
+    ]
+    return pl.DataFrame(rows, schema=schema)
+
+
+def shown(rows: dict[Key, Any], width: int) -> dict[Identity, Any]:
+    """Return the winner of each identity: the greatest (timestamp, partition), a missing timestamp lowest."""
+    winners: dict[Identity, Any] = {}
+    for (partition, identity), (time, fields) in rows.items():
+        rank = (time is not None, time or 0, partition)
+        if identity not in winners or winners[identity][0] < rank:
+            winners[identity] = (rank, widened(fields, width))
+    return {identity: fields for identity, (_, fields) in winners.items()}
+
+
+identities = st.tuples(st.sampled_from(["a", "ab", "", None]), st.sampled_from([0, -1, None]))
+batch = st.fixed_dictionaries(
+    {
+        "lines": st.dictionaries(
+            st.tuples(st.sampled_from(PARTITIONS), identities),
+            st.none() | st.tuples(st.none() | st.integers(-3, 3), st.integers(0, 99)),
+            max_size=10,
+        ),
+        "wider": st.sampled_from([0, 0, 0, 1]),
+        "positions": st.dictionaries(st.sampled_from(PARTITIONS), st.integers(0, 100)),
+    },
+)
+steps = st.lists(
+    st.one_of(
+        batch,
+        batch,
+        batch,
+        st.just("read"),
+        st.just("load"),
+        st.lists(st.sampled_from(PARTITIONS), unique=True),
+        st.just("clear"),
+    ),
+    max_size=15,
+)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@given(steps, st.sampled_from([2, 2**32]))
+def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
+    """Whatever came, the rows are the fold per partition, the winner per identity, under the widest schema."""
+    width = 0
+
+    def schema() -> pl.Schema:
+        return pl.Schema({**BOOKKEEPING, **SCHEMAS[width]})
+
+    view = View(IDENTITY, schema())
+    rows: dict[Key, Any] = {}
+    positions: dict[int, int] = {}
+    for step in [*history, "read"]:
+        if isinstance(step, dict):
+            width = min(width + step["wider"], len(SCHEMAS) - 1)
+            lines = {
+                key: None if change is None else (change[0], value_of(change[1], width))
+                for key, change in step["lines"].items()
+            }
+            view.apply(frame_of(lines, width, hashes), schema(), step["positions"])
+            rows = {key: change for key, change in (rows | lines).items() if change is not None}
+            positions |= step["positions"]
+        elif isinstance(step, list):
+            view.clear(step, schema())
+            rows = {key: row for key, row in rows.items() if key[0] not in step}
+            positions = {
+                partition: offset for partition, offset in positions.items() if partition not in step
+            }
+        elif step == "clear":
+            width, rows, positions = 0, {}, {}
+            view.clear(None, schema())
+        elif step == "load":
+            view = View(IDENTITY, schema())
+            stored = {key: (time, widened(fields, width)) for key, (time, fields) in rows.items()}
+            whole = frame_of(stored, width, hashes).drop(REMOVED)
+            view.load([whole.head(2), whole.slice(2)], positions)
+        else:
+            snapshot = view.snapshot()
+            assert snapshot.positions == positions
+            assert snapshot.rows.schema == schema()
+            found = {
+                (row["x"], row["y"]): {name: row[name] for name in ("a", "s") if name in row}
+                for row in snapshot.rows.iter_rows(named=True)
+            }
+            assert snapshot.rows.height == len(found)
+            assert found == shown(rows, width)

@@ -1,0 +1,167 @@
+"""Event times from fields: every form that producers write, and null for what is none."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import hypothesis.strategies as st
+import polars as pl
+import pytest
+from hypothesis import given
+
+from ktframe.eventtime import event_times
+
+NEW_YEAR = 1_704_067_200_000
+"""2024-01-01T00:00:00Z in milliseconds."""
+HOUR = 3_600_000
+
+
+def times(series: pl.Series) -> list[int | None]:
+    """Return the event times of a column; that they are Int64 is checked on the way."""
+    found = event_times(series.alias("at").to_frame(), "at")
+    assert found.dtype == pl.Int64()
+    return found.to_list()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-01-01T00:00:00Z", NEW_YEAR),
+        ("2024-01-01T00:00:00z", NEW_YEAR),
+        ("2024-01-01T00:00:00.5Z", NEW_YEAR + 500),
+        ("2024-01-01T00:00:00.123456789Z", NEW_YEAR + 123),
+        ("2024-01-01T00:00:00.9999Z", NEW_YEAR + 999),
+        ("2024-01-01T00:00:00+09:00", NEW_YEAR - 9 * HOUR),
+        ("2024-01-01T00:00:00.25-03:30", NEW_YEAR + 250 + 3 * HOUR + HOUR // 2),
+        ("2024-01-01T00:00:00.000+0000", NEW_YEAR),
+        ("2024-01-01T00:00:00+09", NEW_YEAR - 9 * HOUR),
+        ("2024-01-01 00:00:00+00:00", NEW_YEAR),
+        ("2024-01-01 00:00:00.5+0100", NEW_YEAR + 500 - HOUR),
+        ("2024-01-01T00:00Z", NEW_YEAR),
+        ("2024-01-01T00:00+01:00", NEW_YEAR - HOUR),
+        ("2024-01-01 00:00+01", NEW_YEAR - HOUR),
+        ("2024-01-01T00:00:00", NEW_YEAR),
+        ("2024-01-01T00:00:00.123456", NEW_YEAR + 123),
+        ("2024-01-01 00:00:00.5", NEW_YEAR + 500),
+        ("2024-01-01T00:00", NEW_YEAR),
+        ("2024-01-01 00:00", NEW_YEAR),
+        ("2024-01-01", NEW_YEAR),
+        ("1969-12-31T23:59:59.9995Z", -1),
+        ("1969-12-31T23:59:59.9985", -2),
+        ("1969-12-31", -24 * HOUR),
+        ("", None),
+        ("garbage", None),
+        ("2024-13-01", None),
+        ("2024-02-30T00:00:00Z", None),
+        ("2024-01-01T25:00:00Z", None),
+        ("2024-01-01T00:00:00Zx", None),
+        ("2024-01-01T00:00:00+99:99", None),
+        ("1704067200000", None),
+        ("12:00:00", None),
+    ],
+)
+def test_text_is_iso_8601(text: str, expected: int | None) -> None:
+    """Text is read as ISO 8601, as UTC without an offset, and floored to milliseconds; anything else is null."""
+    assert times(pl.Series([text])) == [expected]
+
+
+def test_forms_may_be_mixed() -> None:
+    """One column may hold every form, nulls and garbage; each row is read by itself."""
+    texts = ["2024-01-01", None, "2024-01-01T00:00:00Z", "x", "2024-01-01 00:00:00", "2024-01-01T00:00"]
+    assert times(pl.Series(texts)) == [NEW_YEAR, None, NEW_YEAR, None, NEW_YEAR, NEW_YEAR]
+
+
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        (pl.Series([0, -1, None, 2**62]), [0, -1, None, 2**62]),
+        (pl.Series([5, -5], dtype=pl.Int8), [5, -5]),
+        (pl.Series([1, 2**63], dtype=pl.UInt64), [1, None]),
+        (pl.Series([2**70, -7], dtype=pl.Int128), [None, -7]),
+    ],
+)
+def test_integers_are_milliseconds(series: pl.Series, expected: list[int | None]) -> None:
+    """Integers of any width are milliseconds since 1970; one beyond Int64 is no time."""
+    assert times(series) == expected
+
+
+@pytest.mark.parametrize("dtype", [pl.Float32(), pl.Float64()])
+def test_what_is_no_finite_float_is_null(dtype: pl.DataType) -> None:
+    """NaN, infinities and seconds beyond all milliseconds are null."""
+    series = pl.Series([1.5, None, float("nan"), float("inf"), float("-inf"), 3e38], dtype=dtype)
+    assert times(series) == [1500, None, None, None, None, None]
+
+
+@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_float_seconds_keep_their_milliseconds(milliseconds: int) -> None:
+    """Seconds as a float give back the very millisecond, though 1.001 * 1000 is below 1001."""
+    assert times(pl.Series([milliseconds / 1000])) == [milliseconds]
+
+
+def test_float_seconds_are_floored() -> None:
+    """What is finer than a millisecond is floored, before 1970 as well."""
+    assert times(pl.Series([1.0019, -0.0001, -1.0005])) == [1001, -1, -1001]
+
+
+AT = datetime(1969, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("series", "expected"),
+    [
+        (pl.Series([AT, None], dtype=pl.Datetime("us", "UTC")), [-1, None]),
+        (pl.Series([AT], dtype=pl.Datetime("ns", "Asia/Tokyo")), [-1]),
+        (pl.Series([AT.replace(tzinfo=None)], dtype=pl.Datetime("us")), [-1]),
+        (pl.Series([-7], dtype=pl.Datetime("ms")), [-7]),
+        (pl.Series([-7], dtype=pl.Datetime("ms", "America/New_York")), [-7]),
+        (pl.Series([date(2024, 1, 1), date(1969, 12, 31), None]), [NEW_YEAR, -24 * HOUR, None]),
+    ],
+)
+def test_temporal_columns_are_themselves(series: pl.Series, expected: list[int | None]) -> None:
+    """Dates are their midnight, datetimes their instant (UTC without a zone), floored from any unit."""
+    assert times(series) == expected
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        pl.Series([None, None]),
+        pl.Series([True, None]),
+        pl.Series([timedelta(1), None]),
+        pl.Series([1, 2], dtype=pl.Time),
+        pl.Series([[1], None]),
+        pl.Series([{"x": 1}, None]),
+        pl.Series([b"2024-01-01", None]),
+    ],
+    ids=lambda series: str(series.dtype),
+)
+def test_other_columns_hold_no_time(series: pl.Series) -> None:
+    """A column of any other dtype is null throughout, and no error."""
+    assert times(series) == [None, None]
+
+
+def test_a_field_that_is_not_there_is_null() -> None:
+    """A field that no record has shown yet gives a null for each row."""
+    assert event_times(pl.DataFrame({"x": [1, 2]}), "at").to_list() == [None, None]
+    assert event_times(pl.DataFrame(), "at").to_list() == []
+
+
+@pytest.mark.parametrize("dtype", [pl.String(), pl.Int64(), pl.Float64(), pl.Date(), pl.Null()], ids=str)
+def test_no_rows_have_no_times(dtype: pl.DataType) -> None:
+    """An empty column of any dtype gives an empty one."""
+    assert times(pl.Series([], dtype=dtype)) == []
+
+
+@given(st.text() | st.from_regex(r"\A[0-9]{1,5}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}.{0,9}\Z"))
+def test_no_text_is_an_error(text: str) -> None:
+    """Whatever a producer wrote, the answer is a time or null."""
+    assert len(times(pl.Series([text]))) == 1
+
+
+@given(st.datetimes(timezones=st.just(UTC)))
+def test_python_s_own_format_is_read(moment: datetime) -> None:
+    """``isoformat()`` and ``str()`` of any datetime, with and without its zone, give its millisecond."""
+    expected = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    naive = moment.replace(tzinfo=None)
+    texts = [moment.isoformat(), str(moment), naive.isoformat(), str(naive)]
+    assert times(pl.Series(texts)) == [expected] * 4
