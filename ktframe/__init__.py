@@ -42,8 +42,9 @@ from ktframe.events import (
 )
 from ktframe.monitor import Readiness
 from ktframe.settings import RetryPolicy, Settings, StoreOptions
+from ktframe.status import TablePosition, TableStatus
 from ktframe.sync.health import BindingHealth
-from ktframe.table import KTable, TablePosition, TableStatus
+from ktframe.table import KTable
 
 __version__ = "0.1.0"
 

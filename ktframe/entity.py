@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from ktframe.encoding import encode_parts
 from ktframe.eventtime import event_times
 from ktframe.formats import Format
 from ktframe.formats.base import Rejection
@@ -55,6 +56,21 @@ class Entity:
     def frame_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return all columns of the view: bookkeeping, identity, fields."""
         return pl.Schema({**BOOKKEEPING, **self.identity_schema(fields), **fields})
+
+    def encode_key(self, key: object, fields: pl.Schema) -> bytes | None:
+        """Return the identity of a key as a user gives it, a tuple where it is composite; None where no row has it."""
+        dtypes = self.identity_schema(fields).values()
+        parts = key if isinstance(key, tuple) else (key,)
+        if len(parts) != len(dtypes):
+            return None
+        try:
+            physical = [
+                pl.Series([part], dtype=dtype).to_physical()[0] if dtype.is_temporal() else part
+                for part, dtype in zip(parts, dtypes, strict=True)
+            ]
+            return encode_parts(physical)
+        except (TypeError, OverflowError):
+            return None
 
     def decode(self, batch: RecordBatch, schema: pl.Schema) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal or a quarantined record, once."""

@@ -97,9 +97,10 @@ class ReadyMonitor:
             positions = {**self._positions, **ahead}
             return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
 
-    def begin(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
-        """Start (again) at ``positions``; ready once they have passed ``ends``."""
+    def begin(self, positions: Mapping[int, int], ends: Mapping[int, int], *, records: int = 0) -> None:
+        """Start (again) at ``positions``, some ``records`` after the start of the log; ready once past ``ends``."""
         with self._lock:
+            self._records = records
             self._positions, self._starts = dict(positions), dict(positions)
             self._targets = dict(ends)
             self._ends = dict(ends)

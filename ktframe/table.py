@@ -6,22 +6,20 @@ import asyncio
 import html
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
 from ktframe.durations import parse_duration_ms
-from ktframe.encoding import encode_parts
 from ktframe.errors import ContextClosedError
 from ktframe.events import BindingState, RowsChanged
 from ktframe.monitor import Readiness
 from ktframe.presentation import Presentation, quarantine_frame
-from ktframe.progress import Progress, describe
-from ktframe.records import PARTITION, TIMESTAMP, StoredRows, is_field
+from ktframe.progress import Progress
+from ktframe.records import is_field
+from ktframe.status import TablePosition, TableStatus
 from ktframe.sync.binding import TopicBinding
-from ktframe.sync.health import BindingHealth
 from ktframe.sync.materializer import Materializer
 
 Key = Any
@@ -29,52 +27,6 @@ Key = Any
 
 _CHUNK_ROWS = 10_000
 _HEAD_ROWS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class TablePosition:
-    """Where a table stands: ``offsets`` are the next ones to apply, per partition.
-
-    ``held_back`` counts offsets behind the start of transactions that are still open: they are not waited for.
-    """
-
-    offsets: dict[int, int]
-    stream_time: datetime | None
-    lag: int | None
-    state: BindingState
-    held_back: int
-
-
-@dataclass(frozen=True, slots=True)
-class TableStatus:
-    """A table's condition at a glance; ``rows`` are those in the view now, whether fresh or not."""
-
-    name: str
-    readiness: Readiness
-    health: BindingHealth
-    rows: int
-    quarantined: int
-    conflicts: int
-    contested: int
-    """Keys that have rows in several partitions; the newest is shown."""
-    sees_deletes: bool
-    """False when a row was seen whose record key is null: no tombstone can ever delete it."""
-
-    def __str__(self) -> str:
-        lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
-        if self.quarantined:
-            lines.append(
-                f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()"
-            )
-        if self.contested:
-            lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
-        if not self.sees_deletes:
-            lines.append("rows without a record key were read: deletes of these can't be seen")
-        if self.health.last_error:
-            lines.append(f"last error: {self.health.last_error}")
-        if self.readiness.remedy:
-            lines.append(f"Hint: {self.readiness.remedy}")
-        return "\n".join(lines)
 
 
 class KTable:
@@ -143,15 +95,12 @@ class KTable:
     def get_many(self, keys: Sequence[Key], *, fresh: bool = True) -> list[dict[str, Any] | None]:
         """Return the row of each of ``keys`` as a dict, None where there is none, with one wait for all."""
         materializer = self._read(fresh=fresh)
-        entity = materializer.entity
-        dtypes = list(entity.identity_schema(materializer.schema).values())
-        encoded = [_encode_key(key, dtypes) for key in keys]
+        entity, schema = materializer.entity, materializer.schema
+        encoded = [entity.encode_key(key, schema) for key in keys]
         wanted = sorted({identity for identity in encoded if identity is not None})
-        rows = _newest(materializer, wanted)
-        return [None if identity is None else self._row(rows.get(identity)) for identity in encoded]
-
-    def _row(self, row: pl.DataFrame | None) -> dict[str, Any] | None:
-        return None if row is None else self._present(row).row(0, named=True)
+        found, rows = materializer.newest(wanted)
+        shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))
+        return [None if identity is None else shown.get(identity) for identity in encoded]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
@@ -329,36 +278,3 @@ class KTable:
     def _present(self, rows: pl.DataFrame, *, metadata: bool = False) -> pl.DataFrame:
         fields = pl.Schema({name: dtype for name, dtype in rows.schema.items() if is_field(name)})
         return self._presentation.frame(rows, fields, metadata=metadata)
-
-
-def _encode_key(key: Key, dtypes: Sequence[pl.DataType]) -> bytes | None:
-    """Return the identity of ``key``; None where no row can have it."""
-    parts = key if isinstance(key, tuple) else (key,)
-    if len(parts) != len(dtypes):
-        return None
-    try:
-        physical = [
-            pl.Series([part], dtype=dtype).to_physical()[0] if dtype.is_temporal() else part
-            for part, dtype in zip(parts, dtypes, strict=True)
-        ]
-        return encode_parts(physical)
-    except (TypeError, OverflowError):
-        return None
-
-
-def _newest(materializer: Materializer, identities: Sequence[bytes]) -> dict[bytes, pl.DataFrame]:
-    """Return the one row of each identity: of several partitions', that with the greatest (timestamp, partition)."""
-    found = materializer.store.get_many(identities)
-    lines = [
-        (partition, identity, value)
-        for identity, pairs in zip(identities, found, strict=True)
-        for partition, value in pairs
-    ]
-    if not lines:
-        return {}
-    partitions, names, values = zip(*lines, strict=True)
-    # The schema is asked for after the rows: it knows every row that is there.
-    rows = materializer.entity.load(StoredRows(partitions, names, values), materializer.stored_schema())
-    order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
-    best = {names[line]: line for line in order}  # the last, greatest one stays
-    return {identity: rows[line : line + 1] for identity, line in best.items()}

@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"kafka", "store", "frame", "presentation"}),
     frozenset({"monitor", "progress"}),
     frozenset({"sync"}),
-    frozenset({"table"}),
+    frozenset({"status", "table"}),
     frozenset({"context"}),
     frozenset({"demo", "_api", "__init__", "__main__", "testing", "widgets"}),
 )

@@ -129,11 +129,12 @@ class TopicBinding:
     def _attach(self) -> dict[int, int]:
         """Bring the store in line with the topic, and return where to read on."""
         self._attached = None
-        facts, positions = resume(self._required(), self._cluster, self.topic)
-        self.monitor.begin(positions, self._cluster.end_offsets(self.topic, positions))
-        self._attached = facts
-        self._tell_waiters()
-        return positions
+        found = resume(self._required(), self._cluster, self.topic)
+        ends = self._cluster.end_offsets(self.topic, found.positions)
+        self.monitor.begin(found.positions, ends, records=found.passed)
+        self._attached = found.facts
+        self._tell()
+        return found.positions
 
     def _next_batch(self, reader: Reader) -> RecordBatch | None:
         batch = reader.poll()
@@ -158,14 +159,15 @@ class TopicBinding:
             self._newest = max((time for time in times if time is not None), default=None)
         else:
             materializer.advance(batch.positions)
-        conflicts = sum(position.conflicts for position in materializer.store.positions().values())
-        self.monitor.note_conflicts(conflicts, "pass schema={...} with the dtypes you want, or see errors()")
         self.monitor.observe(batch.positions, records=len(batch), newest=self._newest)
-        self._tell_waiters()
+        self._tell()
         if changed:
             self.events.emit(RowsChanged(changed, materializer.view.positions(), self._clock.now()))
 
-    def _tell_waiters(self) -> None:
+    def _tell(self) -> None:
+        """Let everybody know what the store holds now."""
+        conflicts = sum(position.conflicts for position in self._required().store.positions().values())
+        self.monitor.note_conflicts(conflicts, "pass schema={...} with the dtypes you want, or see errors()")
         self._follow_readiness()
         with self._moved:
             self._moved.notify_all()

@@ -6,14 +6,14 @@ Owned by the binding's thread; the view and the store may be read from any.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from ktframe.entity import Entity
 from ktframe.errors import StoreCorruptError
 from ktframe.frame import View
-from ktframe.records import Changes, RecordBatch
+from ktframe.records import PARTITION, TIMESTAMP, Changes, RecordBatch, StoredRows
 from ktframe.store.protocol import StateStore
 
 logger = logging.getLogger("ktframe.sync")
@@ -40,10 +40,6 @@ class Materializer:
     def is_schema_open(self) -> bool:
         """Whether the fields must still be inferred, from the first batch that comes."""
         return len(self.schema) == 0
-
-    def stored_schema(self) -> pl.Schema:
-        """Return the fields that every row in the store fits; the store learns of new ones first."""
-        return self.store.schema() or self.schema
 
     def load(self) -> None:
         """Fill the view with the rows of the store.
@@ -76,6 +72,22 @@ class Materializer:
             where = f"{self.name}[{record.partition}]@{record.offset}"
             logger.warning("%s is quarantined: %s", where, record.reason)
         return changes
+
+    def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
+        """Return the identities that have a row, and their rows in this order.
+
+        Of the rows of several partitions it is that with the greatest (timestamp, partition), as in the view.
+        """
+        pairs = self.store.get_many(identities)
+        names = [identity for identity, found in zip(identities, pairs, strict=True) for _ in found]
+        partitions = [partition for found in pairs for partition, _ in found]
+        values = [row for found in pairs for _, row in found]
+        # The schema is asked for after the rows: it fits every row that is there.
+        schema = self.store.schema() or self.schema
+        rows = self.entity.load(StoredRows(partitions, names, values), schema)
+        order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
+        best = {names[line]: line for line in order}  # the last, greatest one stays
+        return list(best), rows[list(best.values())]
 
     def advance(self, positions: Mapping[int, int]) -> None:
         """Pass offsets that hold no record for us: transaction markers, holes of compaction, a late start."""

@@ -48,27 +48,30 @@ def plan_resume(
     return Plan({partition: kept.get(partition, start) for partition, start in starts.items()}, forget)
 
 
-def resume(materializer: Materializer, cluster: Cluster, topic: str) -> tuple[TopicFacts, dict[int, int]]:
-    """Compare the store with the topic as it is now, and drop what is no longer true.
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A topic, and the ``positions`` to read from: the store holds all before them.
 
-    Returns
-    -------
-    tuple
-        The topic, and the offset to read from of each of its partitions: the store holds all before it.
+    ``passed`` counts the offsets before them that the log still has.
     """
+
+    facts: TopicFacts
+    positions: dict[int, int]
+    passed: int
+
+
+def resume(materializer: Materializer, cluster: Cluster, topic: str) -> Resumption:
+    """Compare the store with the topic as it is now, and drop what is no longer true."""
     facts = cluster.topic(topic)
     partitions, store = range(facts.partitions), materializer.store
     stored = {partition: position.offset for partition, position in store.positions().items()}
     is_recreated = None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id
-    plan = plan_resume(
-        stored,
-        cluster.start_offsets(topic, partitions),
-        cluster.end_offsets(topic, partitions, committed=False),
-        is_recreated=is_recreated,
-    )
+    starts = cluster.start_offsets(topic, partitions)
+    written = cluster.end_offsets(topic, partitions, committed=False)
+    plan = plan_resume(stored, starts, written, is_recreated=is_recreated)
     for partition, why in plan.forget.items():
         logger.warning("%s[%d] is built again from the start of the log: %s", topic, partition, why)
     if plan.forget or store.topic_id != facts.topic_id:
         materializer.forget(None if is_recreated else sorted(plan.forget), topic_id=facts.topic_id)
     materializer.advance(plan.positions)
-    return facts, plan.positions
+    return Resumption(facts, plan.positions, sum(plan.positions.values()) - sum(starts.values()))

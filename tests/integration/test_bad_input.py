@@ -21,6 +21,8 @@ from ktframe.errors import (
     UnknownTopicError,
 )
 
+from ktframe.events import Reason
+
 Topic = Callable[..., str]
 Connect = Callable[..., Any]
 
@@ -175,6 +177,28 @@ def test_bad_records_are_quarantined(kafka: KafkaTopics, topic: Topic, connect: 
     kafka.produce(name, [(b"a", b"{broken again"), (b"c", b'{"n":3}')])
     assert rows_by(table.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}, "c": {"n": 3}}
     assert table.status().quarantined == len(bad) + 1
+
+
+@pytest.mark.parametrize(("good", "reason"), [(500, Reason.READY), (20, Reason.SCHEMA_CONFLICT)])
+def test_share_of_conflicts(
+    kafka: KafkaTopics, topic: Topic, connect: Connect, good: int, reason: Reason
+) -> None:
+    """Above one record in a hundred that disagrees with the schema readiness says so, after a re-open no less or more."""
+    name = kafka.create_topic(topic())
+    kafka.produce(name, [*((b"k%d" % n, b'{"n":1}') for n in range(good)), (b"odd", b'{"n":"one"}')])
+    context = connect()
+    table = context.table(name)
+    table.to_polars()
+    assert (table.readiness().is_ready, table.readiness().reason) == (True, reason)
+    context.close()
+
+    table = connect().table(name)
+    table.wait_until_ready(10)
+
+    assert table.readiness().reason == reason
+    kafka.produce(name, [(b"k0", b'{"n":2}')])
+    table.to_polars()
+    assert table.readiness().reason == reason
 
 
 def test_mixed_shapes(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:

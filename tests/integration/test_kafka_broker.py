@@ -134,7 +134,7 @@ def test_broker_dies_with_its_parent() -> None:
         "from support.kafka_broker import KafkaBroker\n"
         "broker = KafkaBroker(); broker.start(); print(broker.pid, broker._dir, flush=True); sys.stdin.read()"
     )
-    parent = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
+    parent = subprocess.Popen(
         [sys.executable, "-c", script, str(TESTS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with parent:
@@ -305,7 +305,7 @@ def test_wrong_scram_password_is_reported_at_once(
     """A wrong password comes as an authentication error through ``error_cb`` within seconds."""
     name = broker.create_topic(topic())
     errors: list[int] = []
-    settings = scram(broker, password="wrong")  # noqa: S106 - the point of the test
+    settings = scram(broker, password="wrong")
     consumer = make_consumer(**settings, error_cb=lambda error: errors.append(error.code()))
     consumer.assign([TopicPartition(name, 0, 0)])
 

@@ -64,7 +64,7 @@ def test_table_and_connect_are_idempotent(
         assert again[1] is table
         assert again[2].equals(frame)
 
-    assert process.num_threads() == threads
+    assert process.num_threads() <= threads
     assert connections(kafka) <= sockets
     assert [t.name for t in threading.enumerate() if t.name == f"ktframe-{name}"] == [f"ktframe-{name}"]
 

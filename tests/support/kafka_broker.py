@@ -46,7 +46,7 @@ class KafkaBroker(KafkaTopics):
     """
 
     scram_user = "reader"
-    scram_password = "reader-secret"  # noqa: S105 - a throw-away broker on loopback
+    scram_password = "reader-secret"
 
     def __init__(self) -> None:
         self._java = java_command()
@@ -168,7 +168,7 @@ class KafkaBroker(KafkaTopics):
         arguments += ["--config", str(self._dir / "server.properties")]
         for mechanism in SCRAM_MECHANISMS:
             arguments += ["--add-scram", f"{mechanism}=[{credential}]"]
-        done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+        done = subprocess.run(
             self._java_command("kafka.tools.StorageTool", *arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -183,7 +183,7 @@ class KafkaBroker(KafkaTopics):
 
     def _spawn(self) -> None:
         with (self._dir / "server.log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
+            self._process = subprocess.Popen(
                 self._java_command("kafka.Kafka", str(self._dir / "server.properties")),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -193,7 +193,7 @@ class KafkaBroker(KafkaTopics):
                 start_new_session=True,
             )
         # -S and -I: without site packages it is there within milliseconds.
-        self._watchdog = subprocess.Popen(  # noqa: S603 - fixed arguments, no shell
+        self._watchdog = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _WATCHDOG, str(self._process.pid), str(self._dir)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -67,7 +67,7 @@ def _fetch(directory: Path) -> None:
     # Maven writes beside the pom when it runs there, so it gets a copy.
     directory.mkdir()
     pom = shutil.copy(POM, directory.parent / POM.name)
-    done = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+    done = subprocess.run(
         [maven, "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={directory}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -95,7 +95,7 @@ def java_command() -> str:
 
 def _java_version(java: str) -> int:
     """Return the major version of ``java``, 0 when it does not say."""
-    answer = subprocess.run(  # noqa: S603 - fixed arguments, no shell
+    answer = subprocess.run(
         [java, "-version"], capture_output=True, text=True, timeout=60, check=False
     )
     found = re.search(r'version "(\d+)', answer.stderr)

@@ -32,6 +32,15 @@ QUIET: Mapping[str, Any] = {
     "log.connection.close": False,
 }
 
+# What a broker answers that came back a moment ago and does not know yet what it leads.
+PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+    }
+)
+
 # The settings of confluent-kafka itself, which are spelt with underscores.
 UNDERSCORED = frozenset(
     {"error_cb", "stats_cb", "throttle_cb", "logger", "oauth_cb", "log_level", "on_commit"}
@@ -178,8 +187,19 @@ class KafkaRecords:
 
     def _offsets(self, topic: str, spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, int]:
         asked = {TopicPartition(topic, partition): spec for partition in self.partitions(topic)}
-        futures = self.admin.list_offsets(asked, isolation_level=isolation, request_timeout=REQUEST_SECONDS)
-        return {at.partition: answer(future).offset for at, future in futures.items()}
+
+        def answers() -> dict[int, int] | None:
+            futures = self.admin.list_offsets(
+                asked, isolation_level=isolation, request_timeout=REQUEST_SECONDS
+            )
+            try:
+                return {at.partition: answer(future).offset for at, future in futures.items()}
+            except KafkaException as error:
+                if error.args[0].code() in PASSING:
+                    return None
+                raise
+
+        return wait_until(answers, f"the offsets of {topic}")
 
 
 def _record(message: Message) -> Record | None:

@@ -14,7 +14,7 @@ from ktframe.configuration import resolve_settings
 from ktframe.errors import ConfigurationError
 from ktframe.settings import RetryPolicy, Settings, StoreOptions, TableDeclaration
 
-SECRET = "swordfish"  # noqa: S105 - it is what must not be shown
+SECRET = "swordfish"
 
 TOML = """
 default_profile = "dev"

@@ -23,7 +23,7 @@ from ktframe.settings import (
     redact,
 )
 
-SECRET = "swordfish"  # noqa: S105 - it is what must not be shown
+SECRET = "swordfish"
 
 
 @pytest.mark.parametrize(
