@@ -16,6 +16,7 @@ import polars as pl
 
 from ktframe.entity import Entity
 from ktframe.errors import SchemaError
+from ktframe.formats import VALUE_COLUMN
 from ktframe.formats import key_format as find_key_format
 from ktframe.formats import value_format as find_value_format
 from ktframe.identity import FieldKey, Identity, RecordKey
@@ -70,13 +71,14 @@ class TableArguments:
         """
         identity: Identity = RecordKey() if self.key is None else FieldKey(self.key)
         exact = frozenset(self.key or ())
-        if exact and self.value != "json" and exact != {"value"}:
-            message = f"key={list(self.key or ())} names fields, but a {self.value} value has none."
-            raise SchemaError(message, "leave key= out: the record key is used.")
+        key_format = find_key_format(self.key_format)
+        if VALUE_COLUMN not in key_format.initial_schema:
+            message = f"key_format={self.key_format!r}: a record key must be one plain value so far."
+            raise SchemaError(message, "key=[...] takes the key from fields of the value.")
         return Entity(
             identity=identity,
             value_format=find_value_format(self.value, declared=self.schema, exact_fields=exact),
-            key_format=find_key_format(self.key_format),
+            key_format=key_format,
             time=self.time,
         )
 

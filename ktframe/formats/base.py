@@ -59,6 +59,13 @@ class Format(Protocol):
     def needs_headers(self) -> bool:
         """Whether ``decode`` wants the records' headers."""
 
+    def keeping_integers(self, *fields: str) -> Format:
+        """Return this format with ``fields`` never widened from integers to floats.
+
+        ``decode`` knows the schema, not the rows of earlier batches. Whoever keeps rows looks whether one of them
+        holds an integer that the float would round, and decodes the batch again with this.
+        """
+
     def decode(
         self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
     ) -> Decoded:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -17,6 +17,8 @@ from ktframe.formats.json_readers import reader_of
 from ktframe.formats.json_records import Verdict, judge
 
 _PIECES = 16
+_SMALLEST_PIECE = 64
+_SAMPLE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,21 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(empty_frame(known), (), (), known)
-        frame = read_batch(payloads, known)
-        if frame is not None:
-            return Decoded(frame, range(len(payloads)), (), known)
+        for likely in self._likely(payloads, known):
+            frame = read_batch(payloads, likely)
+            if frame is not None:
+                return Decoded(frame, range(len(payloads)), (), likely)
         return self._decode_pieces(payloads, known)
+
+    def _likely(self, payloads: Sequence[bytes], known: pl.Schema) -> Iterator[pl.Schema]:
+        """Yield what the whole batch may fit: what is known, then what its first records make of that.
+
+        A batch that fits the second as a whole would have widened the schema to just that.
+        """
+        yield known
+        sample = judge(payloads, range(min(_SAMPLE, len(payloads))), known, self._rules)
+        if sample.schema != known:
+            yield sample.schema
 
     @property
     def _rules(self) -> InferenceRules:
@@ -120,9 +133,7 @@ class JsonFormat:
 
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Read what can be read in pieces and judge the rest together, with the outcome of judging everything."""
-        size = -(-len(payloads) // _PIECES)
-        pieces = [range(start, min(start + size, len(payloads))) for start in range(0, len(payloads), size)]
-        frames = [read_batch(payloads[piece.start : piece.stop], known) for piece in pieces]
+        pieces, frames = _read_pieces(payloads, range(len(payloads)), known)
         doubtful = [
             index for piece, frame in zip(pieces, frames, strict=True) if frame is None for index in piece
         ]
@@ -140,6 +151,24 @@ class JsonFormat:
         """Judge every payload: what ``decode`` must equal."""
         verdict = judge(payloads, range(len(payloads)), known, self._rules)
         return Decoded(verdict.frame, verdict.accepted, verdict.rejected, verdict.schema)
+
+
+def _read_pieces(
+    payloads: Sequence[bytes], whole: range, known: pl.Schema
+) -> tuple[list[range], list[pl.DataFrame | None]]:
+    """Cut ``whole`` in pieces, what can't be read again in pieces, so that a bad record costs only its neighbours."""
+    size = -(-len(whole) // _PIECES)
+    pieces = [range(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size)]
+    frames = [read_batch(payloads[piece.start : piece.stop], known) for piece in pieces]
+    if size <= _SMALLEST_PIECE or all(frame is None for frame in frames):
+        return pieces, frames
+    finer: list[range] = []
+    read: list[pl.DataFrame | None] = []
+    for piece, frame in zip(pieces, frames, strict=True):
+        inner = ([piece], [frame]) if frame is not None else _read_pieces(payloads, piece, known)
+        finer += inner[0]
+        read += inner[1]
+    return finer, read
 
 
 def _in_order(

@@ -7,19 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import polars as pl
 
 from ktframe.formats.base import VALUE_COLUMN, Decoded, Headers, Rejection
 
 
+class _Plain:
+    """What plain formats share: one column, whose type never changes."""
+
+    __slots__ = ()
+    needs_headers: ClassVar[bool] = False
+
+    def keeping_integers(self, *fields: str) -> Self:
+        """Return this format: nothing widens."""
+        del fields
+        return self
+
+
 @dataclass(frozen=True, slots=True)
-class BytesFormat:
+class BytesFormat(_Plain):
     """Payloads as they are: one ``value`` column of ``Binary``; nothing is ever rejected."""
 
     name: ClassVar[str] = "bytes"
-    needs_headers: ClassVar[bool] = False
 
     @property
     def initial_schema(self) -> pl.Schema:
@@ -35,14 +46,13 @@ class BytesFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class StringFormat:
+class StringFormat(_Plain):
     """UTF-8 text, as ``StringSerializer`` writes it: one ``value`` column of ``String``.
 
     Strictly UTF-8: anything else is rejected, never replaced. No bytes are the empty string.
     """
 
     name: ClassVar[str] = "string"
-    needs_headers: ClassVar[bool] = False
 
     @property
     def initial_schema(self) -> pl.Schema:
@@ -70,14 +80,13 @@ class StringFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class _IntegerFormat:
+class _IntegerFormat(_Plain):
     """A two's complement, big-endian integer of fixed width."""
 
     name: ClassVar[str]
     dtype: ClassVar[pl.DataType]
     width_bytes: ClassVar[int]
     serializer: ClassVar[str]
-    needs_headers: ClassVar[bool] = False
 
     @property
     def initial_schema(self) -> pl.Schema:

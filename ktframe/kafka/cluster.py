@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
@@ -22,12 +23,15 @@ from ktframe.errors import (
     UnknownTopicError,
 )
 from ktframe.kafka.translate import translate
-from ktframe.settings import Settings
+from ktframe.settings import ConfigValue, Settings
 
 logger = logging.getLogger("ktframe.kafka")
 
 
 T = TypeVar("T")
+
+RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backoff.max.ms": 1_000})
+"""What users may override: a broker that comes back is found within a second or two, not ten as by default."""
 
 _SLICE_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
@@ -91,6 +95,7 @@ class KafkaCluster:
         self._denied: KafkaError | None = None
         self._has_topic_ids = has_topic_ids
         config: dict[str, Any] = {
+            **RECONNECT,
             **settings.librdkafka,
             "bootstrap.servers": settings.bootstrap,
             "error_cb": self._on_error,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ktframe.errors import BrokerError, UnknownTopicError
-from ktframe.kafka.cluster import mechanism_of
+from ktframe.kafka.cluster import RECONNECT, mechanism_of
 from ktframe.kafka.translate import translate
 from ktframe.records import RecordBatch
 from ktframe.settings import Settings
@@ -52,6 +52,7 @@ class KafkaReader:
             "queued.max.messages.kbytes": 65_536,
             "fetch.wait.max.ms": 50,
             "fetch.error.backoff.ms": 50,
+            **RECONNECT,
             **settings.librdkafka,
             "bootstrap.servers": settings.bootstrap,
             "enable.auto.commit": False,

@@ -20,7 +20,6 @@ from ktframe.errors import (
     StoreMismatchError,
     UnknownTopicError,
 )
-
 from ktframe.events import Reason
 
 Topic = Callable[..., str]

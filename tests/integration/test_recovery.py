@@ -126,7 +126,7 @@ def test_exhausted_attempts(
     name = broker.create_topic(topic())
     broker.produce(name, [(b"a", value(1))])
     retry = {"attempts": 2, "initial_delay": 0.05, "max_delay": 0.1, "jitter": 0.0}
-    table = connect(request_timeout=0.5, retry=retry).table(name)
+    table = connect(request_timeout=2.0, retry=retry).table(name)
     table.to_polars()
     states: list[BindingStateChanged] = []
     table.events.subscribe(BindingStateChanged, states.append)
@@ -273,9 +273,12 @@ def test_position_beyond_the_end(
     """A stored position that the log does not reach means that records were lost: the partition is built again."""
     name = kafka.create_topic(topic(), partitions=2)
     kafka.produce(name, [(b"a", value(1), 0), (b"b", value(2), 1)])
-    context = connect()
+    gate = Gate()
+    context = connect(gate=gate)
     table = context.table(name)
     table.to_polars()
+    gate.close()
+    gate.wait_until_holding()
     # As after an unclean election: the store knows more than the log.
     table.binding.materializer.advance({0: 1_000})
     context.close()

@@ -16,6 +16,7 @@ class Gate:
         self.shift = 0
         """Added to the offsets of the next assignment, to send a reader astray."""
         self._opened = Event()
+        self._holding = Event()
         self._limit: int | None = None
         self.open()
 
@@ -27,11 +28,21 @@ class Gate:
     def close(self, at: int | None = None) -> None:
         """Let nothing through from now on; with ``at``, what is before that offset of partition 0."""
         self._limit = at
+        self._holding.clear()
         self._opened.clear()
+
+    def wait_until_holding(self) -> None:
+        """Return when all that came through is applied and nothing more can come; the gate must be closed."""
+        assert self._holding.wait(10)
 
     def reader(self, settings: Settings) -> Callable[[str, bool], Reader]:
         """Return what a Context takes as ``open_reader``."""
         return lambda topic, headers: _GatedReader(KafkaReader(settings, topic, with_headers=headers), self)
+
+    def arrive(self) -> None:
+        """Note that the reader is asked for more: what it had given before is applied."""
+        if not self._opened.is_set():
+            self._holding.set()
 
     def admit(self, batch: RecordBatch) -> tuple[RecordBatch | None, RecordBatch | None]:
         """Return what may pass of a batch, and what is to be kept back."""
@@ -61,6 +72,7 @@ class _GatedReader:
         self._reader.assign({partition: offset + shift for partition, offset in positions.items()})
 
     def poll(self) -> RecordBatch | None:
+        self._gate.arrive()
         batch = self._reader.poll() if self._kept is None else self._kept
         if batch is None:
             return None

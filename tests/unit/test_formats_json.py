@@ -14,6 +14,7 @@ from hypothesis import given
 
 from ktframe.errors import SchemaError
 from ktframe.formats import JsonFormat, json_arrow, json_records, key_format
+from ktframe.formats import json as json_format
 from ktframe.formats.base import Decoded
 from ktframe.formats.json_kinds import fields_widened_to_float
 
@@ -467,6 +468,7 @@ def test_a_record_that_can_not_be_held_is_rejected_by_itself(monkeypatch: pytest
         return None if any(row.get("a") == 2 for row in rows) else build(rows, schema)
 
     monkeypatch.setattr(json_records, "build_frame", fragile)
+    monkeypatch.setattr(json_format, "read_batch", lambda *_: None)
     decoded = _decode('{"a":1}', '{"a":2}', '{"a":3}')
     assert decoded.frame["a"].to_list() == [1, 3]
     assert decoded.rejected[0].reason == "its values can't be held in a column"
@@ -481,6 +483,23 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_arrow.pj, "read_json", interrupt)
     with pytest.raises(KeyboardInterrupt):
         JsonFormat().decode([b'{"a":1}'], pl.Schema({"a": pl.Int64()}))
+
+
+def test_the_first_records_say_what_the_batch_is_read_as() -> None:
+    """A batch without surprises is inferred from its first records and read whole, with the outcome of judging all."""
+    payloads = [f'{{"a":{number},"b":["x"],"c":{{"d":{number}.5}}}}' for number in range(1000)]
+    assert _decode(*payloads).frame.height == 1000
+    surprises = [*payloads, '{"a":1.5}', '{"e":null}', "{", '{"b":7}']
+    assert len(_decode(*surprises).rejected) == 2
+
+
+def test_bad_records_cost_only_their_neighbours() -> None:
+    """Batches with a few bad records among thousands have the outcome of judging every record."""
+    payloads = [f'{{"a":{number}}}' for number in range(3000)]
+    for at in (0, 17, 1500, 1501, 2999):
+        payloads[at] = "nonsense"
+    decoded = _decode(*payloads, known=pl.Schema({"a": pl.Int64()}))
+    assert [each.index for each in decoded.rejected] == [0, 17, 1500, 1501, 2999]
 
 
 @pytest.mark.parametrize("padding", ["\n", "\r\n", "  "])
