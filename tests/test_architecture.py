@@ -40,9 +40,7 @@ IDENTITY_BLIND = ("sync", "store", "frame")
 
 def modules() -> dict[str, Path]:
     """Return every module of the package by its dotted name below ``ktframe``."""
-    return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")
-    }
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -72,7 +70,12 @@ def own_imports(module: str, path: Path) -> set[str]:
         if room_of(name) != "ktframe":
             continue
         inner = name.removeprefix("ktframe").lstrip(".")
-        candidates = (inner, inner.rpartition(".")[0], f"{inner}.__init__", f"{inner.rpartition('.')[0]}.__init__")
+        candidates = (
+            inner,
+            inner.rpartition(".")[0],
+            f"{inner}.__init__",
+            f"{inner.rpartition('.')[0]}.__init__",
+        )
         found |= {next(candidate for candidate in candidates if candidate in known)}
     return found - {module}
 

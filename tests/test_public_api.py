@@ -35,7 +35,17 @@ def test_every_exported_name_has_a_docstring(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("to_polars", "to_polars_async", "lazy", "get", "get_many", "items", "keys", "position", "readiness"),
+        *(
+            "to_polars",
+            "to_polars_async",
+            "lazy",
+            "get",
+            "get_many",
+            "items",
+            "keys",
+            "position",
+            "readiness",
+        ),
         *("status", "wait_until_ready", "ready", "on_change", "errors", "schema", "close"),
         *("__getitem__", "__contains__", "__len__", "__arrow_c_stream__", "__repr__", "_repr_html_"),
     ],

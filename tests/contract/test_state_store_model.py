@@ -128,6 +128,7 @@ steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
 @given(steps)
 def test_both_backends_equal_a_dict(history: list[Any]) -> None:

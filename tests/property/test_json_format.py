@@ -11,6 +11,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ktframe.formats.base import Decoded
@@ -323,6 +324,7 @@ def _assert_same(left: Decoded, right: Decoded) -> None:
     assert left.frame.to_dicts() == right.frame.to_dicts()
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=2500)
 @given(sequences(2))
 def test_a_batch_equals_its_records_one_by_one(batches: list[Batch]) -> None:
@@ -341,6 +343,7 @@ def test_a_batch_equals_its_records_one_by_one(batches: list[Batch]) -> None:
         known = decoded.schema
 
 
+@pytest.mark.slow
 @settings(QUICK, max_examples=600)
 @given(sequences(4))
 def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> None:

@@ -95,8 +95,6 @@ def java_command() -> str:
 
 def _java_version(java: str) -> int:
     """Return the major version of ``java``, 0 when it does not say."""
-    answer = subprocess.run(
-        [java, "-version"], capture_output=True, text=True, timeout=60, check=False
-    )
+    answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)
     found = re.search(r'version "(\d+)', answer.stderr)
     return int(found[1]) if found else 0
