@@ -101,7 +101,6 @@ class TopicBinding:
     def run(self) -> None:
         """Read until stopped or failed for good; the binding's own thread."""
         try:
-            self._required().load()
             while not self._stop.is_set():
                 self._reopen.clear()
                 self._restarts.run(self._session)
@@ -129,6 +128,7 @@ class TopicBinding:
     def _attach(self) -> dict[int, int]:
         """Bring the store in line with the topic, and return where to read on."""
         self._attached = None
+        self._required().reconcile()
         found = resume(self._required(), self._cluster, self.topic)
         ends = self._cluster.end_offsets(self.topic, found.positions)
         self.monitor.begin(found.positions, ends, records=found.passed)

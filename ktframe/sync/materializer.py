@@ -41,19 +41,25 @@ class Materializer:
         """Whether the fields must still be inferred, from the first batch that comes."""
         return len(self.schema) == 0
 
-    def load(self) -> None:
-        """Fill the view with the rows of the store.
+    def reconcile(self) -> None:
+        """Fill the view from the store, unless both stand at the same positions.
+
+        They differ when the store was just opened, and when an error came between the two halves of ``apply``.
 
         Raises
         ------
         StoreCorruptError
             When a row can't be read.
         """
+        positions = {partition: position.offset for partition, position in self.store.positions().items()}
+        if self.view.positions() == positions:
+            return
+        self.schema = self._initial_schema()
         try:
             chunks = [self.entity.load(rows, self.schema) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        self.view.load(chunks, {p: position.offset for p, position in self.store.positions().items()})
+        self.view.load(chunks, positions)
 
     def apply(self, batch: RecordBatch) -> Changes:
         """Apply ``batch`` to the store, then to the view."""

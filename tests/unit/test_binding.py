@@ -1,0 +1,267 @@
+"""A binding on a broker made of lists: states, recovery, rebuilding, and what never gets lost on the way."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.waiting import wait_until
+
+import ktframe
+from ktframe.errors import AuthenticationError, BrokerUnreachableError, OffsetOutOfRangeError, StoreError
+from ktframe.events import BindingState, BindingStateChanged, Reason
+from ktframe.frame import View
+from ktframe.settings import RetryPolicy
+from ktframe.store.memory import MemoryStore
+from ktframe.testing import FakeBroker
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """Return a broker with three records of two keys on one partition."""
+    broker = FakeBroker()
+    for key, number in [("a", 1), ("b", 2), ("a", 3)]:
+        broker.produce("t", key, {"n": number})
+    return broker
+
+
+def rows(table: ktframe.KTable) -> dict[str, int]:
+    """Return the fresh frame as a dictionary."""
+    return dict(table.to_polars().rows())
+
+
+def test_states_follow_each_other_as_documented(broker: FakeBroker) -> None:
+    """A table goes from created over restoring to ready, and ends stopped."""
+    seen: list[BindingStateChanged] = []
+    with broker.connect() as kt:
+        table = kt.table("t")
+        table.events.subscribe(BindingStateChanged, seen.append)
+        assert rows(table) == {"a": 3, "b": 2}
+    assert [(event.old, event.new) for event in seen] == [
+        (BindingState.CREATED, BindingState.RESTORING),
+        (BindingState.RESTORING, BindingState.READY),
+        (BindingState.READY, BindingState.STOPPED),
+    ]
+
+
+def test_a_passing_fault_is_recovered_from(broker: FakeBroker) -> None:
+    """Reading goes on where the store stands; nothing is read twice, nothing is missed."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        broker.fail_next(BrokerUnreachableError(broker.bootstrap, "gone"), ValueError("odd"))
+        broker.produce("t", "c", {"n": 4})
+        wait_until(lambda: len(broker.assigned) == 3, "two restarts")
+        assert rows(table) == {"a": 3, "b": 2, "c": 4}
+        assert (broker.assigned[0], table.status().health.restarts) == ({0: 0}, 2)
+        assert all(assigned[0] >= 3 for assigned in broker.assigned[1:])
+        assert table.status().health.last_error is None
+
+
+def test_too_many_faults_in_a_row_fail_the_table_and_asking_again_heals_it(broker: FakeBroker) -> None:
+    """After the last attempt reads raise the cause; once the fault is gone the next read starts over."""
+    with broker.connect(retry=RetryPolicy(attempts=2, initial_delay=0.01, jitter=0)) as kt:
+        table = kt.table("t")
+        broker.fail_next(*[BrokerUnreachableError(broker.bootstrap, "no route")] * 2)
+        with pytest.raises(BrokerUnreachableError, match="no route"):
+            table.wait_until_ready()
+        assert repr(table).startswith("KTable('t', failed")
+        assert rows(table) == {"a": 3, "b": 2}
+
+
+def test_a_refused_login_fails_at_once(broker: FakeBroker) -> None:
+    """What time can't heal is not tried again."""
+    seen: list[BindingStateChanged] = []
+    with broker.connect() as kt:
+        table = kt.table("t")
+        table.events.subscribe(BindingStateChanged, seen.append)
+        broker.fail_next(AuthenticationError(broker.bootstrap, "bad password", mechanism="PLAIN"))
+        with pytest.raises(AuthenticationError, match=r"(?s)with PLAIN.*Hint: check sasl"):
+            table.wait_until_ready()
+        last = [(event.old, event.new, event.reason) for event in seen][-1]
+        assert last == (BindingState.RESTORING, BindingState.FAILED, Reason.AUTHENTICATION)
+        assert len(broker.assigned) == 1
+
+
+def test_faults_far_apart_never_add_up(broker: FakeBroker) -> None:
+    """A healthy spell resets the count: many faults, each after one, leave the table alive."""
+    policy = RetryPolicy(attempts=2, initial_delay=0.01, max_delay=0.01, jitter=0, healthy_after=0.001)
+    with broker.connect(retry=policy) as kt:
+        table = kt.table("t")
+        for number in range(6):
+            assert len(table) == 2
+            broker.fail_next(BrokerUnreachableError(broker.bootstrap, "gone"))
+            wait_until(lambda wanted=number + 2: len(broker.assigned) >= wanted, "a restart")
+        assert rows(table) == {"a": 3, "b": 2}
+
+
+def test_an_error_between_store_and_view_loses_no_row(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a batch is in the store and the view then fails, the view is filled from the store again."""
+    apply = View.apply
+    faults = [MemoryError("no memory for a moment")]
+
+    def fragile(view: View, *args: Any) -> None:
+        if args[0].height and faults:
+            raise faults.pop()
+        apply(view, *args)
+
+    monkeypatch.setattr(View, "apply", fragile)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert rows(table) == {"a": 3, "b": 2}
+        assert (faults, len(table)) == ([], 2)
+
+
+def test_a_failing_store_fails_the_table_with_its_reason(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is not retried and not hidden."""
+
+    error = StoreError("/stores/t", "the disk is full")
+
+    def full(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(MemoryStore, "apply", full)
+    with broker.connect() as kt, pytest.raises(StoreError, match="the disk is full"):
+        kt.table("t").to_polars()
+
+
+def test_a_topic_made_anew_replaces_the_rows(broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
+    """Rows of the old topic never show beside those of the new one, however well the offsets fit."""
+    caplog.set_level(logging.INFO, "ktframe")
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        broker.create_topic("t")
+        for number in range(10):
+            broker.produce("t", f"new-{number}", {"n": number})
+        assert rows(table) == {f"new-{number}": number for number in range(10)}
+    assert "built again from the start of the log: the topic was deleted and made anew" in caplog.text
+
+
+def test_a_topic_made_anew_while_away_replaces_the_rows(broker: FakeBroker, tmp_path: Path) -> None:
+    """The store remembers the topic's id across sessions."""
+    with broker.connect(tmp_path) as kt:
+        assert len(kt.table("t")) == 2
+    broker.create_topic("t")
+    broker.produce("t", "x", {"m": "other"})
+    with broker.connect(tmp_path) as kt:
+        assert kt.table("t").to_polars().to_dicts() == [{"key": "x", "m": "other"}]
+
+
+def test_a_log_that_starts_behind_the_stored_position_is_read_anew(
+    broker: FakeBroker, tmp_path: Path
+) -> None:
+    """Deletes may have been missed, so the partition is built again."""
+    with broker.connect(tmp_path) as kt:
+        assert len(kt.table("t")) == 2
+    for number in range(5):
+        broker.produce("t", "z", {"n": number})
+    broker.delete_records("t", 5)
+    with broker.connect(tmp_path) as kt:
+        assert rows(kt.table("t")) == {"z": 4}
+
+
+def test_an_offset_out_of_range_while_reading_is_looked_into(broker: FakeBroker) -> None:
+    """The session is begun again and finds out what the log still has."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        broker.fail_next(OffsetOutOfRangeError(broker.bootstrap, "out of range", topic="t", partition=0))
+        broker.produce("t", "c", {"n": 4})
+        assert rows(table) == {"a": 3, "b": 2, "c": 4}
+
+
+def test_new_partitions_are_read_from_their_beginning(broker: FakeBroker) -> None:
+    """A record on a partition that did not exist a moment ago is in the next frame."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        broker.add_partitions("t", 2)
+        broker.produce("t", "c", {"n": 4}, partition=2)
+        assert rows(table) == {"a": 3, "b": 2, "c": 4}
+
+
+def test_offsets_without_records_are_passed(broker: FakeBroker, tmp_path: Path) -> None:
+    """A topic that ends in transaction markers is ready, and its end is remembered."""
+    broker.skip("t", 3)
+    with broker.connect(tmp_path) as kt:
+        assert kt.table("t").wait_until_ready(5).is_ready
+    with broker.connect(tmp_path) as kt:
+        assert len(kt.table("t")) == 2
+    assert broker.assigned == [{0: 0}, {0: 6}]
+
+
+def test_an_open_transaction_is_not_waited_for(broker: FakeBroker) -> None:
+    """Its records are not there yet; position() says how many offsets they hold back; a commit brings them."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        broker.begin_transaction("t")
+        broker.produce("t", "c", {"n": 4})
+        assert rows(table) == {"a": 3, "b": 2}
+        wait_until(lambda: table.position().held_back == 1, "the monitor to look")
+        broker.commit_transaction("t")
+        assert rows(table) == {"a": 3, "b": 2, "c": 4}
+        assert table.readiness().is_ready
+
+
+def test_a_cluster_that_is_away_is_an_error_not_a_wait(broker: FakeBroker) -> None:
+    """A fresh read says that the cluster does not answer; what is there can still be had."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        broker.go_down(BrokerUnreachableError(broker.bootstrap, "down"))
+        with pytest.raises(BrokerUnreachableError, match="no Kafka broker answered"):
+            table.to_polars()
+        assert table.to_polars(fresh=False).height == 2
+        broker.come_back()
+        assert len(table) == 2
+
+
+def test_an_unknown_topic_leaves_no_store_behind(broker: FakeBroker, tmp_path: Path) -> None:
+    """A typo costs an error with a suggestion, and nothing on disk."""
+    broker.create_topic("orders")
+    with broker.connect(tmp_path) as kt:
+        with pytest.raises(ktframe.UnknownTopicError, match=r"(?s)'oders'.*did you mean 'orders'\?"):
+            kt.table("oders").to_polars()
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_many_schema_conflicts_are_told_with_the_remedy(broker: FakeBroker) -> None:
+    """Above one record in a hundred, readiness says SCHEMA_CONFLICT and names what helps."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        broker.produce("t", "c", {"n": "text"})
+        assert len(table) == 2
+        readiness = table.readiness()
+        assert (readiness.is_ready, readiness.reason) == (True, Reason.SCHEMA_CONFLICT)
+        assert "schema=" in (readiness.remedy or "")
+
+
+def test_waiting_ends_with_its_timeout(broker: FakeBroker) -> None:
+    """wait_until_ready(timeout) raises with the time and the reason."""
+    broker.hold()
+    with (
+        broker.connect() as kt,
+        pytest.raises(ktframe.NotReadyError, match=r"RESTORING \(partitions 0\): not done after 0.2 s"),
+    ):
+        kt.table("t").wait_until_ready("200ms")
+
+
+def test_readiness_and_quarantine_are_logged(broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
+    """Readiness changes are INFO; a quarantined record is named with topic, partition, offset and cause."""
+    caplog.set_level(logging.INFO, "ktframe")
+    broker.produce("t", "c", b"{oops")
+    with broker.connect() as kt:
+        assert len(kt.table("t")) == 2
+    messages = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert ("INFO", "t is ready") in messages
+    assert any(
+        level == "WARNING" and text.startswith("t[0]@3 is quarantined: not JSON") for level, text in messages
+    )
