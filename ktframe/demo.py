@@ -44,6 +44,7 @@ def start_demo(rate: float = DEFAULT_RATE) -> Demo:
     state_dir = Path(tempfile.mkdtemp(prefix="ktframe-demo-"))
 
     def clean_up() -> None:
+        cluster.close()
         broker.close()
         shutil.rmtree(state_dir, ignore_errors=True)
 

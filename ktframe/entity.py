@@ -105,7 +105,7 @@ class Entity:
                 _LINE: pl.Series(range(len(batch)), dtype=pl.UInt32),
                 PARTITION: pl.Series(batch.partitions, dtype=BOOKKEEPING[PARTITION]),
                 OFFSET: pl.Series(batch.offsets, dtype=BOOKKEEPING[OFFSET]),
-                TIMESTAMP: pl.Series([at if kind else None for kind, at in batch.timestamps], dtype=pl.Int64),
+                TIMESTAMP: _record_times(batch),
             },
         )
         if not self.identity.needs_record_key:
@@ -187,6 +187,12 @@ class Entity:
         return frame
 
 
+def _record_times(batch: RecordBatch) -> pl.Series:
+    times = pl.Series(TIMESTAMP, batch.timestamps, dtype=pl.Int64)
+    is_absent = pl.Series(batch.timestamp_types, dtype=pl.UInt8) == 0
+    return times.set(is_absent, None) if is_absent.any() else times
+
+
 def _pick(frame: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
     """Return the rows of ``frame`` (ascending in ``_LINE``) whose line is in ``lines``."""
     return frame if len(lines) == frame.height else frame.filter(pl.col(_LINE).is_in(lines.implode()))
@@ -194,7 +200,7 @@ def _pick(frame: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
 
 def _stored_values(batch: RecordBatch, folded: pl.DataFrame, *, with_keys: bool) -> list[bytes | None]:
     lines = [line for line in folded[_LINE] if batch.values[line] is not None]
-    timestamps = [batch.timestamps[line] for line in lines]
+    timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in lines)
     offsets = [batch.offsets[line] for line in lines]
     payloads = [batch.values[line] or b"" for line in lines]
     if with_keys:
@@ -212,7 +218,7 @@ def _quarantined(batch: RecordBatch, rejected: Sequence[Rejection]) -> tuple[Qua
         QuarantinedRecord(
             partition=batch.partitions[r.index],
             offset=batch.offsets[r.index],
-            timestamp=batch.timestamps[r.index][1] if batch.timestamps[r.index][0] else None,
+            timestamp=batch.timestamps[r.index] if batch.timestamp_types[r.index] else None,
             key=batch.keys[r.index],
             value=batch.values[r.index],
             reason=r.reason,

@@ -224,7 +224,9 @@ class StoreLockedError(StoreError):
 
     @property
     def hint(self) -> str:
-        return "shut that notebook's kernel down, or give this one its own store: connect(..., state_dir=...)."
+        return (
+            "shut that notebook's kernel down, or give this one its own store: connect(..., state_dir=...)."
+        )
 
 
 class StoreMismatchError(StoreError):

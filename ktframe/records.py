@@ -36,12 +36,14 @@ BOOKKEEPING = pl.Schema(
 class RecordBatch:
     """Raw records as columns, each partition in offset order; ``positions`` are the next offsets after it.
 
-    ``timestamps`` are Kafka's pairs (type, milliseconds); type 0 means that the record has none.
+    ``timestamps`` are in milliseconds and mean nothing where their type is 0; Kafka's types 1 and 2 say whether the
+    producer or the broker set them. (Two lists of numbers, because a list of pairs keeps the cyclic collector busy.)
     """
 
     partitions: Sequence[int] = ()
     offsets: Sequence[int] = ()
-    timestamps: Sequence[tuple[int, int]] = ()
+    timestamps: Sequence[int] = ()
+    timestamp_types: Sequence[int] = ()
     keys: Sequence[bytes | None] = ()
     values: Sequence[bytes | None] = ()
     headers: Sequence[Headers] | None = None
@@ -57,6 +59,7 @@ class RecordBatch:
             partitions=[*self.partitions, *later.partitions],
             offsets=[*self.offsets, *later.offsets],
             timestamps=[*self.timestamps, *later.timestamps],
+            timestamp_types=[*self.timestamp_types, *later.timestamp_types],
             keys=[*self.keys, *later.keys],
             values=[*self.values, *later.values],
             headers=headers,

@@ -15,7 +15,7 @@ Raw bytes are kept so that a schema can widen later and the row be decoded again
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from struct import Struct
 
 import polars as pl
@@ -31,7 +31,7 @@ _HAS_KEY = 0b1000
 
 
 def pack_rows(
-    timestamps: Sequence[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes]
+    timestamps: Iterable[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes]
 ) -> list[bytes]:
     """Return the stored bytes of rows whose identity is the record key."""
     pack = _HEADER.pack
@@ -42,7 +42,7 @@ def pack_rows(
 
 
 def pack_keyed_rows(
-    timestamps: Sequence[tuple[int, int]],
+    timestamps: Iterable[tuple[int, int]],
     offsets: Sequence[int],
     values: Sequence[bytes],
     keys: Sequence[bytes | None],
@@ -69,13 +69,14 @@ def record_key_of(stored: bytes) -> bytes | None:
 def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
     """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64; the raw values)."""
     unpack = _HEADER.unpack_from
-    heads = [unpack(row) for row in stored]
-    timestamps = [at if flags >> _TYPE_SHIFT & _TYPE_MASK else None for flags, at, _ in heads]
+    timestamps: list[int | None] = []
+    offsets: list[int] = []
+    for row in stored:
+        flags, at, offset = unpack(row)
+        timestamps.append(at if flags >> _TYPE_SHIFT & _TYPE_MASK else None)
+        offsets.append(offset)
     columns = pl.DataFrame(
-        {
-            TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64),
-            OFFSET: pl.Series([offset for _, _, offset in heads], dtype=pl.Int64),
-        },
+        {TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64), OFFSET: pl.Series(offsets, dtype=pl.Int64)},
     )
     return columns, [row[_value_start(row) :] for row in stored]
 

@@ -301,7 +301,8 @@ def _slice(log: _Partition, partition: int, position: int) -> RecordBatch:
     return RecordBatch(
         partitions=[partition] * len(found),
         offsets=[offset for offset, _ in found],
-        timestamps=[record.timestamp for _, record in found],
+        timestamps=[record.timestamp[1] for _, record in found],
+        timestamp_types=[record.timestamp[0] for _, record in found],
         keys=[record.key for _, record in found],
         values=[record.value for _, record in found],
         positions={partition: end} if end > position else {},

@@ -14,7 +14,18 @@ PACKAGE = Path(__file__).parents[1] / "ktframe"
 # Ground floor first. A module imports its own floor and lower ones.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "events"}),
-    frozenset({"clock", "durations", "settings", "clientsettings", "configuration", "records", "formats"}),
+    frozenset(
+        {
+            "clock",
+            "collector",
+            "durations",
+            "settings",
+            "clientsettings",
+            "configuration",
+            "records",
+            "formats",
+        }
+    ),
     frozenset({"rowvalue", "encoding", "eventtime", "identity", "entity", "declare"}),
     frozenset({"kafka", "store", "frame", "presentation"}),
     frozenset({"monitor", "progress"}),

@@ -7,13 +7,13 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
 
 from ktframe.errors import (
     AuthenticationError,
@@ -22,6 +22,7 @@ from ktframe.errors import (
     BrokerUnreachableError,
     UnknownTopicError,
 )
+from ktframe.kafka.connection import Connection
 from ktframe.kafka.translate import translate
 from ktframe.settings import ConfigValue, Settings
 
@@ -101,11 +102,10 @@ class KafkaCluster:
             "error_cb": self._on_error,
             "log_level": 0,  # what matters comes through error_cb
         }
-        self._connection = ExitStack()
-        self._admin = self._connection.enter_context(AdminClient(config, logger=logger))
+        self._connection = Connection(config, name=f"Kafka at {self.bootstrap}")
 
     def close(self) -> None:
-        """Hang up, and ask nothing any more; a second call does nothing."""
+        """Hang up, once the questions under way are answered; a second call does nothing."""
         self._connection.close()
 
     def _on_error(self, error: KafkaError) -> None:
@@ -137,9 +137,10 @@ class KafkaCluster:
         """
         if self._has_topic_ids is False:
             return self._topic_from_metadata(name)
-        asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
         try:
-            found = self._answer(asked[name])
+            with self._connection.client() as admin:
+                asked = admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
+                found = self._answer(asked[name])
         except KafkaException as error:
             meaning = self._meaning(error.args[0], name)
             if self._has_topic_ids or not isinstance(meaning, BrokerUnreachableError):
@@ -186,9 +187,10 @@ class KafkaCluster:
         asked = {TopicPartition(topic, partition): spec for partition in partitions}
         deadline = time.monotonic() + self._timeout
         while True:
-            futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
             try:
-                return {at.partition: self._answer(future).offset for at, future in futures.items()}
+                with self._connection.client() as admin:
+                    futures = admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
+                    return {at.partition: self._answer(future).offset for at, future in futures.items()}
             except KafkaException as error:
                 if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
@@ -205,7 +207,8 @@ class KafkaCluster:
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                return self._admin.list_topics(timeout=_SLICE_SECONDS)
+                with self._connection.client() as admin:
+                    return admin.list_topics(timeout=_SLICE_SECONDS)
             except KafkaException as error:
                 # A refused login looks like a slow answer here: in slices, the callback tells at once.
                 meaning = self._meaning(error.args[0])
@@ -213,8 +216,8 @@ class KafkaCluster:
                     raise meaning from error
 
     def _meaning(self, error: KafkaError, topic: str = "") -> BrokerError:
-        with suppress(KafkaException):
-            self._admin.poll(0)  # serves the error callback
+        with suppress(KafkaException), self._connection.client() as admin:
+            admin.poll(0)  # serves the error callback
         denied, self._denied = self._denied, None
         return translate(denied or error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic)
 

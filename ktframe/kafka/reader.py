@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from ktframe.collector import cyclic_gc_paused
 from ktframe.errors import BrokerError, UnknownTopicError
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
 from ktframe.kafka.translate import translate
@@ -88,10 +89,10 @@ class KafkaReader:
             first = self._consumer.poll(_POLL_SECONDS)
             if first is None:
                 return None
-            messages = [first, *self._consumer.consume(BATCH_RECORDS - 1, 0)]
+            with cyclic_gc_paused():
+                return self._columns([first, *self._consumer.consume(BATCH_RECORDS - 1, 0)])
         except KafkaException as error:
             raise self._translate(error.args[0]) from error
-        return self._columns(messages)
 
     def _columns(self, messages: list[Any]) -> RecordBatch:
         # Any, not Message: its stubs allow None for the partition and offset of a record.
@@ -113,10 +114,12 @@ class KafkaReader:
         last = dict(zip(partitions, offsets, strict=True))
         for partition, offset in last.items():
             positions[partition] = max(positions.get(partition, 0), offset + 1)
+        times = [message.timestamp() for message in records]
         return RecordBatch(
             partitions=partitions,
             offsets=offsets,
-            timestamps=[message.timestamp() for message in records],
+            timestamps=[at for _, at in times],
+            timestamp_types=[kind for kind, _ in times],
             keys=[message.key() for message in records],
             values=[message.value() for message in records],
             headers=[message.headers() for message in records] if self._with_headers else None,

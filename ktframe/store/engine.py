@@ -7,7 +7,6 @@ with the log on would break that, which is why ``write`` is the only way in.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -28,6 +27,7 @@ from rocksdict import (
     WriteOptions,
 )
 
+from ktframe.collector import cyclic_gc_paused
 from ktframe.settings import StoreOptions
 from ktframe.store.failures import WriteStalledError, closed_error, rocksdb_errors
 from ktframe.store.protocol import CHUNK_ROWS
@@ -87,7 +87,7 @@ class Engine:
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[list[bytes], list[bytes]]]:
         """Yield (keys, values) of ``start <= key < end`` in chunks; no iterator lives across a ``yield``."""
         while True:
-            with self._in_use() as db, _no_cyclic_gc():
+            with self._in_use() as db, cyclic_gc_paused():
                 bounds = ReadOptions()
                 bounds.set_iterate_upper_bound(end)
                 items = cast(Iterator[tuple[bytes, bytes]], db.items(from_key=start, read_opt=bounds))
@@ -197,14 +197,3 @@ def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: boo
     rocks.set_max_background_jobs(2)
     rocks.set_keep_log_file_num(2)
     return rocks
-
-
-@contextmanager
-def _no_cyclic_gc() -> Iterator[None]:
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

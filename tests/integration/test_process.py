@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,29 @@ def test_closed_table_releases_its_store(kafka: KafkaTopics, topic: Topic, conne
     assert rows_by(again.to_polars()) == {"a": {"n": 1}}
 
 
+def test_close_beneath_readers(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
+    """Reads that are under way while their connection is closed end at once, and say why."""
+    name = kafka.create_topic(topic())
+    kafka.produce(name, [(b"a", value(1))])
+
+    def read_on(table: Any, reading: threading.Event) -> str:
+        try:
+            while table.to_polars().height == 1:
+                reading.set()
+        except (ktframe.ContextClosedError, ktframe.NotReadyError) as error:
+            return str(error)
+        return "a frame that lacks the row"
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(5):
+            context = connect()
+            table, begun = context.table(name), [threading.Event(), threading.Event()]
+            reads = [pool.submit(read_on, table, each) for each in begun]
+            assert all(each.wait(10) for each in begun)
+            context.close()
+            assert all("closed" in read.result(2) for read in reads)
+
+
 IDLE = """
 import sys, ktframe
 ktframe.connect(sys.argv[1], state_dir=sys.argv[2])
@@ -117,11 +141,11 @@ orders = ktframe.table(sys.argv[3])
 assert orders.to_polars().height == 1
 """
 LOADING = """
-import sys, ktframe
+import sys, threading, ktframe
 ktframe.connect(sys.argv[1], state_dir=sys.argv[2])
-orders = ktframe.table(sys.argv[3])
-while not orders.position().offsets.get(0):
-    pass
+has_begun = threading.Event()
+ktframe.table(sys.argv[3]).on_change(lambda _: has_begun.set())
+assert has_begun.wait(20)
 """
 FAILING = IDLE + "raise SystemExit(7)"
 

@@ -185,6 +185,25 @@ def test_recreated_topic(
     assert table.to_polars().height == count - 1
 
 
+@pytest.mark.parametrize("count", [2, 20], ids=["shorter", "longer"])
+def test_recreated_behind_the_readers_back(
+    kafka: KafkaTopics, topic: Topic, connect: Connect, count: int
+) -> None:
+    """A reader that was away while the topic was made anew is not believed, though it may read on at its old offset."""
+    name = kafka.create_topic(topic())
+    kafka.produce(name, numbered("old", 10))
+    gate = Gate()
+    table = connect(gate=gate, monitor_interval=60).table(name)
+    assert table.to_polars().height == 10
+    gate.cut()
+
+    kafka.recreate_topic(name)
+    kafka.produce(name, numbered("new", count))
+    gate.open()
+
+    assert rows_by(table.to_polars()) == {f"new{number}": {"n": number} for number in range(count)}
+
+
 def test_recreated_topic_is_found_by_the_monitor(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
     """Without anybody reading, the rows become those of the new topic after the next check of the monitor."""
     name = kafka.create_topic(topic())

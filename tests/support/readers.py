@@ -1,6 +1,7 @@
 """Readers that a test holds back, and that remember where they were told to start."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from threading import Event
 
 from ktframe.kafka.reader import KafkaReader, Reader
@@ -18,11 +19,13 @@ class Gate:
         self._opened = Event()
         self._holding = Event()
         self._limit: int | None = None
+        self.is_cut = False
         self.open()
 
     def open(self) -> None:
         """Let everything through."""
         self._limit = None
+        self.is_cut = False
         self._opened.set()
 
     def close(self, at: int | None = None) -> None:
@@ -31,13 +34,21 @@ class Gate:
         self._holding.clear()
         self._opened.clear()
 
+    def cut(self) -> None:
+        """Take the readers' connections away until the gate is opened; they learn nothing of what happens meanwhile."""
+        self.is_cut = True
+        self.close()
+        self.wait_until_holding()
+
     def wait_until_holding(self) -> None:
         """Return when all that came through is applied and nothing more can come; the gate must be closed."""
         assert self._holding.wait(10)
 
     def reader(self, settings: Settings) -> Callable[[str, bool], Reader]:
         """Return what a Context takes as ``open_reader``."""
-        return lambda topic, headers: _GatedReader(KafkaReader(settings, topic, with_headers=headers), self)
+        return lambda topic, headers: _GatedReader(
+            lambda: KafkaReader(settings, topic, with_headers=headers), self
+        )
 
     def arrive(self) -> None:
         """Note that the reader is asked for more: what it had given before is applied."""
@@ -61,17 +72,26 @@ class Gate:
 
 
 class _GatedReader:
-    def __init__(self, reader: KafkaReader, gate: Gate) -> None:
-        self._reader = reader
+    def __init__(self, connect: Callable[[], Reader], gate: Gate) -> None:
+        self._connect = connect
+        self._reader = connect()
         self._gate = gate
+        self._positions: dict[int, int] = {}
         self._kept: RecordBatch | None = None
 
     def assign(self, positions: Mapping[int, int]) -> None:
         self._gate.assigned.append(dict(positions))
         shift, self._gate.shift = self._gate.shift, 0
-        self._reader.assign({partition: offset + shift for partition, offset in positions.items()})
+        self._positions = {partition: offset + shift for partition, offset in positions.items()}
+        self._reader.assign(self._positions)
 
     def poll(self) -> RecordBatch | None:
+        if self._gate.is_cut:
+            self._reader.close()
+            self._gate.arrive()
+            self._gate.wait(10)
+            self._reader = self._connect()
+            self._reader.assign(self._positions)
         self._gate.arrive()
         batch = self._reader.poll() if self._kept is None else self._kept
         if batch is None:
@@ -79,6 +99,8 @@ class _GatedReader:
         passing, self._kept = self._gate.admit(batch)
         if passing is None:
             self._gate.wait(0.05)
+        else:
+            self._positions |= passing.positions
         return passing
 
     def close(self) -> None:
@@ -86,11 +108,8 @@ class _GatedReader:
 
 
 def _lines(batch: RecordBatch, lines: list[int], positions: Mapping[int, int]) -> RecordBatch:
-    return RecordBatch(
-        partitions=[batch.partitions[line] for line in lines],
-        offsets=[batch.offsets[line] for line in lines],
-        timestamps=[batch.timestamps[line] for line in lines],
-        keys=[batch.keys[line] for line in lines],
-        values=[batch.values[line] for line in lines],
-        positions=positions,
-    )
+    columns = {each.name: getattr(batch, each.name) for each in fields(batch) if each.name != "positions"}
+    picked = {
+        name: [column[line] for line in lines] if column else column for name, column in columns.items()
+    }
+    return RecordBatch(**picked, positions=positions)

@@ -80,8 +80,8 @@ def test_a_refused_login_fails_at_once(broker: FakeBroker) -> None:
         broker.fail_next(AuthenticationError(broker.bootstrap, "bad password", mechanism="PLAIN"))
         with pytest.raises(AuthenticationError, match=r"(?s)with PLAIN.*Hint: check sasl"):
             table.wait_until_ready()
-        last = [(event.old, event.new, event.reason) for event in seen][-1]
-        assert last == (BindingState.RESTORING, BindingState.FAILED, Reason.AUTHENTICATION)
+        wait_until(lambda: seen[-1].new is BindingState.FAILED, "the event")
+        assert (seen[-1].old, seen[-1].reason) == (BindingState.RESTORING, Reason.AUTHENTICATION)
         assert len(broker.assigned) == 1
 
 
@@ -120,7 +120,6 @@ def test_a_failing_store_fails_the_table_with_its_reason(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk is not retried and not hidden."""
-
     error = StoreError("/stores/t", "the disk is full")
 
     def full(*_: object) -> None:

@@ -55,7 +55,8 @@ class Table:
         batch = RecordBatch(
             partitions=[record.partition for record in records],
             offsets=offsets,
-            timestamps=[(1, offset) for offset in offsets],
+            timestamps=offsets,
+            timestamp_types=[1] * len(offsets),
             keys=[record.key for record in records],
             values=[record.value for record in records],
             positions=dict(self.offsets),
@@ -211,7 +212,7 @@ def test_a_tombstone_before_any_value_removes_nothing() -> None:
 def test_keys_of_every_declared_type_can_be_removed(dtype: pl.DataType, value: object) -> None:
     """Identity, row and removal agree whatever dtype the key field has."""
     table = by_fields("id", declared=pl.Schema({"id": dtype}))
-    put = RecordBatch([0], [0], [(1, 0)], [K], [json.dumps({"id": value}).encode()], positions={0: 1})
+    put = RecordBatch([0], [0], [0], [1], [K], [json.dumps({"id": value}).encode()], positions={0: 1})
     changes = table.entity.decode(put, table.schema)
     assert (len(changes), changes.quarantined) == (1, ())
     table.store.apply(changes, {0: 1})
