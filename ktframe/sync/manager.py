@@ -38,6 +38,8 @@ class BindingManager:
             if self._stop.is_set() or binding.state is BindingState.STOPPED:
                 self._close_store_of(binding)
                 return
+            if thread is not None and binding.state is BindingState.FAILED:
+                thread.join(_JOIN_SECONDS)  # it has said so, and is about to end
             if thread is not None and thread.is_alive():
                 return
             binding.begin()
