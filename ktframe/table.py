@@ -64,7 +64,8 @@ class KTable:
         Parameters
         ----------
         fresh
-            Wait until everything that is in the topic now is in the frame; False answers at once.
+            Wait until everything that is in the topic now is in the frame; False answers at once with what the local
+            store has.
         metadata
             Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC")).
 
@@ -259,9 +260,11 @@ class KTable:
 
     def _read(self, *, fresh: bool) -> Materializer:
         materializer = self._started(again=fresh)
-        if fresh:
-            with self._progress(shown=True) as on_wait:
-                self.binding.wait_until_fresh(stall_timeout=self._stall_timeout, on_wait=on_wait)
+        if not fresh:
+            self.binding.wait_until_loaded(stall_timeout=self._stall_timeout)
+            return materializer
+        with self._progress(shown=True) as on_wait:
+            self.binding.wait_until_fresh(stall_timeout=self._stall_timeout, on_wait=on_wait)
         return materializer
 
     @contextmanager

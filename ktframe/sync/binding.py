@@ -68,6 +68,7 @@ class TopicBinding:
         self._moved = Condition()
         self._stop = Event()
         self._reopen = Event()
+        self._is_loaded = False
         self._attached: TopicFacts | None = None
         """The topic that the view is a picture of; None while that is being found out."""
         self._last_flush = clock.monotonic()
@@ -129,6 +130,8 @@ class TopicBinding:
         """Bring the store in line with the topic, and return where to read on."""
         self._attached = None
         self._required().reconcile()
+        self._is_loaded = True
+        self._tell()
         found = resume(self._required(), self._cluster, self.topic)
         ends = self._cluster.end_offsets(self.topic, found.positions)
         self.monitor.begin(found.positions, ends, records=found.passed)
@@ -262,6 +265,10 @@ class TopicBinding:
             self._stop.wait(_COMMIT_SECONDS / 10)
             ends = self._cluster.end_offsets(self.topic, partitions)
         return ends
+
+    def wait_until_loaded(self, *, stall_timeout: float) -> None:
+        """Return once the view holds what the store held when it was opened; no cluster is asked."""
+        self._wait(Patience(stall_timeout), lambda: self._is_loaded, tuple)
 
     def wait_until_ready(
         self, *, stall_timeout: float, timeout: float | None = None, on_wait: OnWait | None = None

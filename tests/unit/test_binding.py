@@ -222,6 +222,18 @@ def test_a_cluster_that_is_away_is_an_error_not_a_wait(broker: FakeBroker) -> No
         assert len(table) == 2
 
 
+def test_a_read_that_need_not_be_fresh_shows_what_is_on_disk(broker: FakeBroker, tmp_path: Path) -> None:
+    """Right after a re-open, with the reader held back, the rows of the last session are there."""
+    with broker.connect(tmp_path) as kt:
+        assert len(kt.table("t")) == 2
+    broker.hold()
+    broker.produce("t", "c", {"n": 4})
+    with broker.connect(tmp_path) as kt:
+        table = kt.table("t")
+        assert dict(table.to_polars(fresh=False).rows()) == {"a": 3, "b": 2}
+        assert table.get("c", fresh=False) is None
+
+
 def test_an_unknown_topic_leaves_no_store_behind(broker: FakeBroker, tmp_path: Path) -> None:
     """A typo costs an error with a suggestion, and nothing on disk."""
     broker.create_topic("orders")
