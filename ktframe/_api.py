@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -50,7 +50,7 @@ def connect(bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, *
                 return _current
             if changed <= RUNTIME_SETTINGS:
                 return _current.adopt(wanted)
-        made = _replace(lambda: Context(wanted))
+        made = _replace(Context(wanted))
         _demo_rate = None
         return made
 
@@ -64,18 +64,18 @@ def demo(rate: float = DEFAULT_RATE) -> Context:
     with _lock:
         if _current is not None and not _current.is_closed and _demo_rate == rate:
             return _current
-        made = _replace(lambda: start_demo(rate).context)
+        made = _replace(start_demo(rate).context)
         _demo_rate = rate
         return made
 
 
-def _replace(make: Callable[[], Context]) -> Context:
+def _replace(made: Context) -> Context:
+    """Put ``made`` in the place of the connection that is there; one that could not be made never comes here."""
     global _current  # noqa: PLW0603 - the default Context is what this module is for
     if _current is not None:
         _current.close()
-        _current = None
-    _current = make()
-    return _current
+    _current = made
+    return made
 
 
 def table(topic: str | type, *args: Any, **kwargs: Any) -> KTable:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import RLock
 from types import TracebackType
@@ -60,6 +62,9 @@ class Context:
         open_reader: OpenReader | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
+        if settings.writable:
+            message = "writable=True: ktframe has no call that writes to a topic yet."
+            raise ConfigurationError(message, "leave it out.")
         self.settings = settings
         closers = [] if on_close is None else [on_close]
         if cluster is None:
@@ -86,7 +91,9 @@ class Context:
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
-        self._at_exit = weakref.finalize(self, _close_parts, self._bindings, self._stores, closers)
+        self._at_exit = weakref.finalize(
+            self, _close_parts, os.getpid(), self._bindings, self._stores, closers
+        )
 
     @property
     def is_closed(self) -> bool:
@@ -161,6 +168,9 @@ class Context:
     ) -> tuple[TableArguments, StoreOptions]:
         """Complete what was given by what the settings declare under this name."""
         declared = self.settings.tables.get(topic)
+        if declared is not None and declared.windows:
+            message = f"[tables.{topic}] declares windows, which ktframe does not have yet."
+            raise ConfigurationError(message, "leave windows out.")
         if declared is None:
             return table_arguments(topic, **given), store or self.settings.store
         noted = {name: getattr(declared, name) for name in given}
@@ -168,6 +178,7 @@ class Context:
         return table_arguments(declared.topic, **chosen), store or declared.store_options(self.settings.store)
 
     def _new_table(self, arguments: TableArguments, key_name: str | None, options: StoreOptions) -> KTable:
+        _refuse_unbuilt(options)
         entity = arguments.entity()
         description = StoreDescription(
             self._cluster_id, arguments.topic, entity.identity.kind, arguments.settings()
@@ -182,7 +193,7 @@ class Context:
             events=Events(),
             clock=SystemClock(),
             retry=self.settings.retry,
-            flush_interval=lambda: self._tuning.flush_interval,
+            flush_interval=self._flush_interval_of(options),
         )
         return KTable(
             binding,
@@ -191,6 +202,11 @@ class Context:
             close=self._close_table,
             stall_timeout=self.settings.stall_timeout,
         )
+
+    def _flush_interval_of(self, options: StoreOptions) -> Callable[[], float]:
+        if options.flush_interval != self.settings.store.flush_interval:
+            return lambda: options.flush_interval  # the table's own
+        return lambda: self._tuning.flush_interval
 
     def _start(self, binding: TopicBinding) -> None:
         if binding.state in (BindingState.CREATED, BindingState.FAILED):
@@ -272,10 +288,21 @@ class Context:
         return f"Context({self.settings.bootstrap!r}, {state})"
 
 
+def _refuse_unbuilt(options: StoreOptions) -> None:
+    """Refuse what is planned and would be ignored."""
+    for name, is_built in (("cache", options.cache), ("retention", options.retention is None)):
+        if not is_built:
+            message = f"store option {name}={getattr(options, name)!r} does nothing yet."
+            raise ConfigurationError(message, "leave it out.")
+
+
 def _close_parts(
-    bindings: BindingManager, stores: StoreManager, closers: Sequence[Callable[[], object]]
+    pid: int, bindings: BindingManager, stores: StoreManager, closers: Sequence[Callable[[], object]]
 ) -> None:
-    bindings.close()
-    stores.close_all()
-    for close in closers:
-        close()
+    if os.getpid() != pid:
+        return  # a forked child: the threads that these parts wait for are its parent's
+    with ExitStack() as stack:  # every part is closed, whatever happens to another; the last first
+        for close in closers:
+            stack.callback(close)
+        stack.callback(stores.close_all)
+        stack.callback(bindings.close)

@@ -99,6 +99,8 @@ def table_arguments(
         raise SchemaError(
             message, 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.'
         )
+    for name in (*(fields or ()), *(() if time is None else (time,))):
+        _check_name(name)
     return TableArguments(
         topic=topic,
         key=fields,
@@ -154,8 +156,30 @@ def declared_arguments(cls: type) -> TableArguments:
 def as_schema(schema: SchemaLike) -> pl.Schema:
     """Return ``schema`` in Polars' terms."""
     if isinstance(schema, type):
-        return pl.Schema(_fields_of(schema))
-    return pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
+        found = pl.Schema(_fields_of(schema))
+    else:
+        found = pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
+    for name, dtype in found.items():
+        _check_names(name, dtype)
+    return found
+
+
+def _check_names(name: str, dtype: Any) -> None:
+    _check_name(name)
+    if isinstance(dtype, pl.Struct):
+        for inner in dtype.fields:
+            _check_names(inner.name, inner.dtype)
+    elif isinstance(dtype, pl.List | pl.Array):
+        _check_names(name, dtype.inner)
+
+
+def _check_name(name: str) -> None:
+    # Columns of ours start with a NUL; and Polars can hand no such name over to Arrow.
+    if "\0" in name:
+        message = f"{name!r} can't be the name of a field: it holds a NUL character."
+        raise SchemaError(
+            message, "records with such a field are quarantined; give it another name upstream."
+        )
 
 
 def _fields_of(cls: type) -> dict[str, pl.DataType]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from threading import Lock
 from typing import TypeAlias, TypeVar
 
 from psygnal import Signal
@@ -114,6 +116,8 @@ class Events:
     rows_changed = Signal(RowsChanged)
 
     def __init__(self) -> None:
+        self._posted: deque[Event] = deque()
+        self._delivering = Lock()
         self._signals = {
             ReadyChanged: self.ready_changed,
             LagUpdated: self.lag_updated,
@@ -123,7 +127,22 @@ class Events:
 
     def emit(self, event: Event) -> None:
         """Call everyone who subscribed to events of this kind."""
-        self._signals[type(event)].emit(event)
+        self.post(event)
+        self.deliver()
+
+    def post(self, event: Event) -> None:
+        """Put an event in line; for whoever holds a lock that a callback could want."""
+        self._posted.append(event)
+
+    def deliver(self) -> None:
+        """Emit what is in line, in the order it was posted; whoever finds another thread at it leaves it to that one."""
+        while self._posted and self._delivering.acquire(blocking=False):
+            try:
+                while self._posted:
+                    event = self._posted.popleft()
+                    self._signals[type(event)].emit(event)
+            finally:
+                self._delivering.release()
 
     def subscribe(self, kind: type[E], callback: Callable[[E], object]) -> Callable[[], None]:
         """Call ``callback`` with every event of ``kind``; return what ends the subscription.
@@ -134,7 +153,7 @@ class Events:
         def guarded(event: E) -> None:
             try:
                 callback(event)
-            except Exception:
+            except (Exception, SystemExit):
                 logger.exception("a callback for %s failed", kind.__name__)
 
         signal = self._signals[kind]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from threading import RLock
@@ -97,9 +98,16 @@ class ReadyMonitor:
             positions = {**self._positions, **ahead}
             return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock, then let events out: no callback runs while others are kept from asking."""
+        with self._lock:
+            yield
+        self._events.deliver()
+
     def begin(self, positions: Mapping[int, int], ends: Mapping[int, int], *, records: int = 0) -> None:
         """Start (again) at ``positions``, some ``records`` after the start of the log; ready once past ``ends``."""
-        with self._lock:
+        with self._changing():
             self._records = records
             self._positions, self._starts = dict(positions), dict(positions)
             self._targets = dict(ends)
@@ -110,7 +118,7 @@ class ReadyMonitor:
 
     def observe(self, positions: Mapping[int, int], *, records: int = 0, newest: int | None = None) -> None:
         """Note applied ``positions`` and the newest timestamp (ms) among them."""
-        with self._lock:
+        with self._changing():
             self._positions |= positions
             self._records += records
             if newest is not None:
@@ -128,7 +136,7 @@ class ReadyMonitor:
 
     def check(self, ends: Mapping[int, int]) -> None:
         """Note end offsets that were just read; tell the lag, and whether the table has fallen behind."""
-        with self._lock:
+        with self._changing():
             self._ends = dict(ends)
             if self._is_ready and len(self._earlier_ends) == HYSTERESIS_CHECKS:
                 overdue = self._earlier_ends[0]
@@ -137,13 +145,12 @@ class ReadyMonitor:
             self._earlier_ends.append(dict(ends))
             self._decide()
             lag = sum(max(0, end - self._positions.get(p, 0)) for p, end in ends.items())
-            event = LagUpdated(lag, self._last_lag, self._lags(), self._clock.now())
+            self._events.post(LagUpdated(lag, self._last_lag, self._lags(), self._clock.now()))
             self._last_lag = lag
-        self._events.emit(event)
 
     def suspend(self, reason: Reason) -> None:
         """Note that reading has stopped, and why: nothing is ready until it begins again."""
-        with self._lock:
+        with self._changing():
             self._targets = None
             self._decide(reason)
 
@@ -158,8 +165,7 @@ class ReadyMonitor:
         reason, lag = Reason.READY if is_ready else otherwise, self._total_lag()
         what = "ready" if is_ready else f"not ready any more: {reason}, {lag} offsets behind"
         logger.info("%s is %s", self.name, what)
-        # Under the lock, so that nobody is told of a change before he was told of an earlier one.
-        self._events.emit(ReadyChanged(is_ready, reason, lag, self._clock.now()))
+        self._events.post(ReadyChanged(is_ready, reason, lag, self._clock.now()))
 
     def _lags(self) -> tuple[PartitionLag, ...]:
         partitions = sorted({*self._positions, *self._ends})

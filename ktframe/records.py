@@ -12,7 +12,8 @@ import polars as pl
 
 from ktframe.formats.base import Headers
 
-# Columns of a change or of the view that are not the user's. A NUL starts each, so that no field can be meant.
+# Columns of a change or of the view that are not the user's. A NUL starts each, so that no field can be meant: JSON
+# could spell one ("\u0000key"), but such a record is quarantined, and a declaration that names one is refused.
 KEY = "\0key"
 HASH = "\0hash"
 PARTITION = "\0partition"

@@ -7,7 +7,7 @@ import html
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -24,6 +24,8 @@ from ktframe.sync.materializer import Materializer
 
 Key = Any
 """A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""
+
+T = TypeVar("T")
 
 _CHUNK_ROWS = 10_000
 _HEAD_ROWS = 8
@@ -76,9 +78,7 @@ class KTable:
         BrokerError
             When the cluster does not answer, the topic is unknown, or the login refused.
         """
-        materializer = self._read(fresh=fresh)
-        snapshot = materializer.view.snapshot()
-        return self._present(snapshot.rows, metadata=metadata)
+        return self._present(self._read(_all_rows, fresh=fresh), metadata=metadata)
 
     async def to_polars_async(self, *, fresh: bool = True, metadata: bool = False) -> pl.DataFrame:
         """Return what ``to_polars`` does, leaving the event loop free while it waits."""
@@ -95,13 +95,16 @@ class KTable:
 
     def get_many(self, keys: Sequence[Key], *, fresh: bool = True) -> list[dict[str, Any] | None]:
         """Return the row of each of ``keys`` as a dict, None where there is none, with one wait for all."""
-        materializer = self._read(fresh=fresh)
-        entity, schema = materializer.entity, materializer.schema
-        encoded = [entity.encode_key(key, schema) for key in keys]
-        wanted = sorted({identity for identity in encoded if identity is not None})
-        found, rows = materializer.newest(wanted)
-        shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))
-        return [None if identity is None else shown.get(identity) for identity in encoded]
+
+        def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
+            entity, schema = materializer.entity, materializer.schema
+            encoded = [entity.encode_key(key, schema) for key in keys]
+            wanted = sorted({identity for identity in encoded if identity is not None})
+            found, rows = materializer.newest(wanted)
+            shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))
+            return [None if identity is None else shown.get(identity) for identity in encoded]
+
+        return self._read(look_up, fresh=fresh)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
@@ -113,7 +116,7 @@ class KTable:
         return self.get_many([key])[0] is not None
 
     def __len__(self) -> int:
-        return self._read(fresh=True).view.snapshot().rows.height
+        return self._read(_all_rows, fresh=True).height
 
     def __bool__(self) -> bool:
         # Without this, ``if table:`` would wait for the whole topic.
@@ -121,14 +124,14 @@ class KTable:
 
     def keys(self, *, fresh: bool = True) -> list[Any]:
         """Return all keys, as ``get`` takes them."""
-        rows = self._read(fresh=fresh).view.snapshot().rows
+        rows = self._read(_all_rows, fresh=fresh)
         return self._presentation.keys(rows)
 
     def items(
         self, start: Key = None, end: Key = None, *, fresh: bool = True
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
-        rows = self._read(fresh=fresh).view.snapshot().rows
+        rows = self._read(_all_rows, fresh=fresh)
         rows = rows.filter(self._presentation.between(start, end)).sort(self._presentation.identity.columns)
         for chunk in rows.iter_slices(_CHUNK_ROWS):
             yield from zip(
@@ -141,7 +144,9 @@ class KTable:
         Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
         ``value`` (Binary, as the producer sent them), ``reason`` (String).
         """
-        return quarantine_frame(self._read(fresh=fresh).store.quarantined())
+        return quarantine_frame(
+            self._read(lambda materializer: materializer.store.quarantined(), fresh=fresh)
+        )
 
     @property
     def schema(self) -> pl.Schema:
@@ -258,14 +263,13 @@ class KTable:
             raise ContextClosedError(name)
         return materializer
 
-    def _read(self, *, fresh: bool) -> Materializer:
+    def _read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
         materializer = self._started(again=fresh)
         if not fresh:
             self.binding.wait_until_loaded(stall_timeout=self._stall_timeout)
-            return materializer
+            return take(materializer)
         with self._progress(shown=True) as on_wait:
-            self.binding.wait_until_fresh(stall_timeout=self._stall_timeout, on_wait=on_wait)
-        return materializer
+            return self.binding.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
 
     @contextmanager
     def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:
@@ -281,3 +285,7 @@ class KTable:
     def _present(self, rows: pl.DataFrame, *, metadata: bool = False) -> pl.DataFrame:
         fields = pl.Schema({name: dtype for name, dtype in rows.schema.items() if is_field(name)})
         return self._presentation.frame(rows, fields, metadata=metadata)
+
+
+def _all_rows(materializer: Materializer) -> pl.DataFrame:
+    return materializer.view.snapshot().rows

@@ -83,9 +83,9 @@ class JsonFormat:
     def keeping_integers(self, *fields: str) -> JsonFormat:
         """Return this format with ``fields`` never widened from Int64 to Float64.
 
-        ``decode`` knows the schema, not the rows of earlier batches. Whoever keeps rows looks, when
-        ``fields_widened_to_float(old, new)`` names a column, whether one of them holds an integer beyond 2**53 there;
-        if so it decodes the batch again with this, and the floats are rejected instead.
+        ``decode`` knows the schema, not the rows of earlier batches. ``Materializer.apply``, which keeps them, asks
+        its view (``View.inexact``) for the columns that the new schema makes floats and in which a row holds an
+        integer beyond 2**53; it decodes the batch again with this, and the floats are rejected instead.
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
 

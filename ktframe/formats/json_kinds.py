@@ -60,11 +60,6 @@ def widened(known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: Infer
     return pl.Schema(schema)
 
 
-def fields_widened_to_float(old: pl.Schema, new: pl.Schema) -> tuple[str, ...]:
-    """Return the names of the columns of ``old`` in which an Int64, at any depth, is a Float64 in ``new``."""
-    return tuple(name for name in old if name in new and _became_float(old[name], new[name]))
-
-
 class _Sightings:
     """In how many records each kind was seen at one path: however often in one record, it counts once."""
 
@@ -171,15 +166,3 @@ def leaf_types(dtype: pl.DataType) -> frozenset[type[pl.DataType]]:
     if isinstance(dtype, pl.Struct):
         return frozenset().union(*(leaf_types(as_instance(field.dtype)) for field in dtype.fields))
     return frozenset({type(dtype)})
-
-
-def _became_float(old: pl.DataType, new: pl.DataType) -> bool:
-    if isinstance(old, pl.List) and isinstance(new, pl.List):
-        return _became_float(as_instance(old.inner), as_instance(new.inner))
-    if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
-        fields = {field.name: as_instance(field.dtype) for field in new.fields}
-        return any(
-            field.name in fields and _became_float(as_instance(field.dtype), fields[field.name])
-            for field in old.fields
-        )
-    return isinstance(old, pl.Int64) and isinstance(new, pl.Float64)

@@ -27,6 +27,7 @@ DEEPEST = 64
 _CONFLUENT_HEADER_BYTES = 5
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _BOM = b"\xef\xbb\xbf"
+_NUL_ESCAPE = b"\\u0000"
 _JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
@@ -91,6 +92,9 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     if payload.count(b"{") + payload.count(b"[") > DEEPEST and _is_deep(value):
         message = f"nested deeper than {DEEPEST} levels"
         raise UnreadableError(message)
+    if _NUL_ESCAPE in payload and _has_nul_name(value):
+        message = "a field name holds a NUL character, which no column name can"
+        raise UnreadableError(message)
     if has_decimals or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
         value = json.loads(payload, parse_float=Decimal if has_decimals else float)
@@ -138,6 +142,20 @@ def _is_deep(value: Any) -> bool:
         if not level:
             return False
     return True
+
+
+def _has_nul_name(value: Any) -> bool:
+    level = [value]
+    while level:
+        if any("\0" in name for each in level if type(each) is dict for name in each):
+            return True
+        level = [
+            item
+            for outer in level
+            for item in (outer.values() if type(outer) is dict else outer)
+            if type(item) in {dict, list}
+        ]
+    return False
 
 
 def _why(payload: bytes, error: ValueError) -> str:

@@ -51,6 +51,14 @@ _PASSING = frozenset(
 )
 
 
+_NO_SUCH_QUESTION = frozenset(
+    {
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - librdkafka's word for the same
+    },
+)
+
+
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
     """A topic as it is now; ``topic_id`` changes when it is made anew, None where the cluster has no ids."""
@@ -85,8 +93,8 @@ class Cluster(Protocol):
 class KafkaCluster:
     """A ``Cluster`` over one AdminClient.
 
-    ``has_topic_ids`` None means that it is found out; librdkafka's mock cluster has none, and lets the question time
-    out.
+    ``has_topic_ids`` None means that it is found out. librdkafka's mock cluster has none and never says so: it has to
+    be told.
     """
 
     def __init__(self, settings: Settings, *, has_topic_ids: bool | None = None) -> None:
@@ -102,6 +110,7 @@ class KafkaCluster:
             "error_cb": self._on_error,
             "log_level": 0,  # what matters comes through error_cb
         }
+        self._config = config
         self._connection = Connection(config, name=f"Kafka at {self.bootstrap}")
 
     def close(self) -> None:
@@ -109,7 +118,7 @@ class KafkaCluster:
         self._connection.close()
 
     def _on_error(self, error: KafkaError) -> None:
-        if isinstance(translate(error, bootstrap=self.bootstrap), AuthenticationError):
+        if isinstance(self._translate(error), AuthenticationError):
             self._denied = error
 
     def cluster_id(self) -> str:
@@ -142,13 +151,15 @@ class KafkaCluster:
                 asked = admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
                 found = self._answer(asked[name])
         except KafkaException as error:
-            meaning = self._meaning(error.args[0], name)
-            if self._has_topic_ids or not isinstance(meaning, BrokerUnreachableError):
-                raise self._with_suggestions(meaning, name) from error
-            facts = self._topic_from_metadata(name)
-            logger.info("topic ids can't be read on this cluster, which answers otherwise: %s", error)
+            # Nothing else says that there are none. Taken for it, a timeout would end the watch for topics that
+            # are made anew: the binding would read on in the new one from where it stood in the old one.
+            if self._has_topic_ids or error.args[0].code() not in _NO_SUCH_QUESTION:
+                raise self._with_suggestions(self._meaning(error.args[0], name), name) from error
+            logger.info(
+                "this cluster has no topic ids: topics that are made anew can't be told from old ones"
+            )
             self._has_topic_ids = False
-            return facts
+            return self._topic_from_metadata(name)
         self._has_topic_ids = True
         topic_id = str(found.topic_id)
         return TopicFacts(len(found.partitions), None if topic_id == _NO_TOPIC_ID else topic_id)
@@ -219,7 +230,12 @@ class KafkaCluster:
         with suppress(KafkaException), self._connection.client() as admin:
             admin.poll(0)  # serves the error callback
         denied, self._denied = self._denied, None
-        return translate(denied or error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic)
+        return self._translate(denied or error, topic)
+
+    def _translate(self, error: KafkaError, topic: str = "") -> BrokerError:
+        return translate(
+            error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic, config=self._config
+        )
 
 
 def mechanism_of(settings: Settings) -> str:

@@ -1,25 +1,45 @@
-"""One AdminClient for many threads, which may be closed beneath them."""
+"""Makes librdkafka's clients; lends an AdminClient to many threads, and may be closed beneath them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Condition
-from typing import Any
+from typing import Any, TypeVar
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ktframe.errors import ContextClosedError
+from ktframe.kafka.translate import refused_settings
 
 logger = logging.getLogger("ktframe.kafka")
+
+C = TypeVar("C")
+
+
+def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
+    """Return a client, such as an AdminClient or a Consumer, of these settings.
+
+    Raises
+    ------
+    ConfigurationError
+        When it does not take them.
+    """
+    try:
+        return kind(dict(config), logger=logger)
+    except (KafkaException, TypeError, ValueError, SystemError) as error:
+        refusal = refused_settings(error, config)
+    # Out here it has neither a cause nor a context, which a traceback or a logger might show.
+    raise refusal
 
 
 class Connection:
     """Lends its client to one question at a time per thread; closing it lets the questions under way be answered."""
 
     def __init__(self, config: Mapping[str, Any], *, name: str) -> None:
-        self._client = AdminClient(dict(config), logger=logger)
+        self._client = new_client(AdminClient, config)
         self._name = name
         self._idle = Condition()
         self._questions = 0

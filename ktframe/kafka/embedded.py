@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Event, Thread
+from typing import TypeAlias
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
+from ktframe.errors import BrokerError
 from ktframe.kafka.sample import SampleRecord
+from ktframe.kafka.translate import translate
+
+OnDelivery: TypeAlias = Callable[[KafkaError | None, object], None]
 
 logger = logging.getLogger("ktframe.demo")
 
@@ -31,17 +36,43 @@ class EmbeddedBroker:
         self._threads: list[Thread] = []
 
     def load(self, topic: str, records: Iterable[SampleRecord]) -> int:
-        """Produce ``records`` in order, wait until all are acknowledged, and return how many there were."""
+        """Produce ``records`` in order, wait until all are acknowledged, and return how many there were.
+
+        Raises
+        ------
+        BrokerError
+            When one was refused, or not acknowledged in time.
+        """
+        refused: list[KafkaError] = []
+
+        def note(error: KafkaError | None, _: object) -> None:
+            if error is not None:
+                refused.append(error)
+
         count = 0
         for count, record in enumerate(records, 1):
-            self._produce(topic, record)
+            self._produce(topic, record, note)
             if count % _FLUSH_EVERY == 0:
-                self._producer.flush(_TIMEOUT_SECONDS)
-        self._producer.flush(_TIMEOUT_SECONDS)
+                self._flush(refused)
+        self._flush(refused)
         return count
 
-    def _produce(self, topic: str, record: SampleRecord) -> None:
-        self._producer.produce(topic, key=record.key, value=record.value, timestamp=record.timestamp_ms)
+    def _flush(self, refused: list[KafkaError]) -> None:
+        waiting = self._producer.flush(_TIMEOUT_SECONDS)
+        if refused:
+            raise translate(refused[0], bootstrap=self.bootstrap)
+        if waiting:
+            reason = f"{waiting} records were not acknowledged in {_TIMEOUT_SECONDS:g} s"
+            raise BrokerError(self.bootstrap, reason)
+
+    def _produce(self, topic: str, record: SampleRecord, on_delivery: OnDelivery | None = None) -> None:
+        self._producer.produce(
+            topic,
+            key=record.key,
+            value=record.value,
+            timestamp=record.timestamp_ms,
+            on_delivery=on_delivery,
+        )
 
     def keep_producing(self, topic: str, records: Iterator[SampleRecord], rate: float) -> None:
         """Produce from ``records`` in the background, about ``rate`` a second."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,11 +10,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ktframe.collector import cyclic_gc_paused
 from ktframe.errors import BrokerError, UnknownTopicError
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
+from ktframe.kafka.connection import new_client
 from ktframe.kafka.translate import translate
 from ktframe.records import RecordBatch
 from ktframe.settings import Settings
-
-logger = logging.getLogger("ktframe.kafka")
 
 BATCH_RECORDS = 10_000
 _POLL_SECONDS = 0.1
@@ -64,7 +62,8 @@ class KafkaReader:
             "error_cb": self._on_error,
             "log_level": 0,
         }
-        self._consumer = Consumer(config, logger=logger)
+        self._config = config
+        self._consumer = new_client(Consumer, config)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in _HARMLESS:
@@ -99,15 +98,7 @@ class KafkaReader:
         positions: dict[int, int] = {}
         records = [message for message in messages if message.error() is None]
         if len(records) < len(messages):
-            for message in messages:
-                error = message.error()
-                if error is None:
-                    continue
-                if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    positions[message.partition()] = message.offset()
-                elif error.code() not in _HARMLESS:
-                    # Raised by the next poll: the records that came with it are good.
-                    self._failure = self._translate(error, message.partition(), message.offset())
+            records, positions = self._until_errors(messages)
         partitions = [message.partition() for message in records]
         offsets = [message.offset() for message in records]
         # The last of each partition wins: offsets rise within a partition.
@@ -126,15 +117,45 @@ class KafkaReader:
             positions=positions,
         )
 
-    def _translate(self, error: KafkaError, partition: int = -1, offset: int | None = None) -> BrokerError:
+    def _until_errors(self, messages: list[Any]) -> tuple[list[Any], dict[int, int]]:
+        """Return the records, and the ends, that each partition has before its error; the next poll raises that.
+
+        What comes behind it must wait: with it the position would pass the records that could not be read.
+        """
+        records: list[Any] = []
+        ends: dict[int, int] = {}
+        limits: dict[int, int | None] = {}
+        for message in messages:
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if partition in limits:
+                continue
+            if error is None:
+                records.append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                ends[partition] = offset
+            elif error.code() not in _HARMLESS:
+                self._failure = self._translate(error, partition, offset)
+                if partition is not None:
+                    limits[partition] = offset
+        for partition, limit in limits.items():
+            if limit is not None and limit >= 0:
+                records = [each for each in records if each.partition() != partition or each.offset() < limit]
+                if partition in ends:
+                    ends[partition] = min(ends[partition], limit)
+        return records, ends
+
+    def _translate(
+        self, error: KafkaError, partition: int | None = None, offset: int | None = None
+    ) -> BrokerError:
         meaning = translate(
             error,
             bootstrap=self._bootstrap,
             mechanism=self._mechanism,
             topic=self._topic,
-            partition=partition,
+            partition=-1 if partition is None else partition,
+            config=self._config,
         )
-        if partition >= 0:
+        if partition is not None and partition >= 0:
             meaning.reason = f"partition {partition}, offset {offset}: {meaning.reason}"
         if isinstance(meaning, UnknownTopicError):
             # It was there a moment ago: whether it is gone is seen when it is opened again.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
 
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
     BrokerError,
     BrokerUnreachableError,
+    ConfigurationError,
     OffsetOutOfRangeError,
     UnknownTopicError,
 )
+from ktframe.kafka.scrubbing import without_secrets, without_values
+
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 _UNREACHABLE = frozenset(
     {
@@ -54,10 +62,16 @@ _OUT_OF_RANGE = frozenset(
 
 
 def translate(
-    error: KafkaError, *, bootstrap: str, mechanism: str = "", topic: str = "", partition: int = -1
+    error: KafkaError,
+    *,
+    bootstrap: str,
+    mechanism: str = "",
+    topic: str = "",
+    partition: int = -1,
+    config: Mapping[str, object] = _NOTHING,
 ) -> BrokerError:
-    """Return what ``error`` means; the caller raises it from the exception it caught."""
-    code, reason = error.code(), f"{error.str()} [{error.name()}]"
+    """Return what ``error`` means, without the secrets in ``config``; the caller raises it."""
+    code, reason = error.code(), f"{without_secrets(str(error.str()), config)} [{error.name()}]"
     if code in _AUTHENTICATION:
         return AuthenticationError(bootstrap, reason, mechanism=mechanism)
     if code in _AUTHORIZATION:
@@ -69,3 +83,18 @@ def translate(
     if code in _UNREACHABLE:
         return BrokerUnreachableError(bootstrap, reason)
     return BrokerError(bootstrap, reason, is_fatal=error.fatal())
+
+
+def refused_settings(error: Exception, config: Mapping[str, object]) -> ConfigurationError:
+    """Return what ``error``, on which a client could not be made of ``config``, means; no value is in its text.
+
+    It is to be raised without ``error`` as its cause: that one's text has the values.
+    """
+    if isinstance(error, KafkaException):
+        reason = without_values(str(error.args[0].str()).strip(), config)
+    elif isinstance(error, TypeError):
+        reason = without_values(str(error), config)
+    else:
+        reason = f"{type(error).__name__}; is one of the values no proper text?"
+    message = f"the Kafka client does not take these settings: {reason}"
+    return ConfigurationError(message, "names and values are those of librdkafka, see its CONFIGURATION.md.")

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from threading import Condition, Event, Lock
+from typing import TypeVar
 
 from ktframe.errors import KtframeError, NotReadyError, UnknownTopicError
 from ktframe.events import BindingState, BindingStateChanged, Events, Reason, RowsChanged
@@ -26,6 +27,8 @@ from ktframe.sync.resume import resume
 from ktframe.sync.states import check_transition
 
 logger = logging.getLogger("ktframe.sync")
+
+T = TypeVar("T")
 
 _FIRST_BATCH_SECONDS = 1.0
 _COMMIT_SECONDS = 0.1
@@ -105,8 +108,9 @@ class TopicBinding:
             while not self._stop.is_set():
                 self._reopen.clear()
                 self._restarts.run(self._session)
-        except Exception as error:  # noqa: BLE001 - whatever it was, readers must learn it
-            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - whatever it was (a panic too), readers must learn it
+            if not self._stop.is_set():
+                self._fail(error)
 
     def _session(self) -> None:
         """Read from where the store stands until stopped, asked to reopen, or an error."""
@@ -207,7 +211,7 @@ class TopicBinding:
         self.monitor.suspend(reason)
         self._enter(BindingState.BACKING_OFF, reason, detail)
 
-    def _fail(self, failure: Exception) -> None:
+    def _fail(self, failure: BaseException) -> None:
         self._restarts.failure = failure
         reason, detail, _ = explain(failure)
         self.monitor.suspend(reason)
@@ -236,6 +240,18 @@ class TopicBinding:
             self._attached = None
             self._reopen.set()
         return facts
+
+    def read_fresh(
+        self, take: Callable[[Materializer], T], *, stall_timeout: float, on_wait: OnWait | None = None
+    ) -> T:
+        """Return what ``take`` finds once everything that is in the topic now is there; see ``wait_until_fresh``."""
+        materializer = self._required()
+        while True:
+            generation = materializer.generation
+            self.wait_until_fresh(stall_timeout=stall_timeout, on_wait=on_wait)
+            taken = take(materializer)
+            if materializer.generation == generation:  # else rows went between the wait and the look
+                return taken
 
     def wait_until_fresh(self, *, stall_timeout: float, on_wait: OnWait | None = None) -> None:
         """Return once the view holds everything that is in the topic now.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Event, Lock, Thread
+from contextlib import ExitStack
+from threading import Event, Lock, Thread, current_thread
 
 from ktframe.errors import KtframeError
 from ktframe.events import BindingState
@@ -73,15 +74,15 @@ class BindingManager:
                     logger.exception("%s: the monitor failed", binding.topic)
 
     def stop(self, binding: TopicBinding) -> None:
-        """Stop ``binding`` and close its store."""
-        with self._lock:
-            thread = self._threads.pop(binding, None)
+        """Stop ``binding`` and close its store; also from a callback that its own thread is in."""
         binding.stop()
-        if thread is not None:
-            thread.join(_JOIN_SECONDS)
-            if thread.is_alive():
-                logger.error("%s: its thread did not stop in %g s", binding.topic, _JOIN_SECONDS)
-                return
+        with self._lock:
+            thread = self._threads.get(binding)
+        if thread is not None and not _is_over(thread):
+            logger.error("%s: its thread did not stop in %g s", binding.topic, _JOIN_SECONDS)
+            return
+        with self._lock:
+            self._threads.pop(binding, None)
         binding.stopped()
         self._close_store_of(binding)
 
@@ -95,8 +96,16 @@ class BindingManager:
         self._wake.set()
         for binding in self.bindings():
             binding.stop()
-        for binding in self.bindings():
-            self.stop(binding)
-        if self._watcher is not None:
-            self._watcher.join(_JOIN_SECONDS)
+        with ExitStack() as stack:
+            for binding in self.bindings():
+                stack.callback(self.stop, binding)
+        if self._watcher is not None and _is_over(self._watcher):
             self._watcher = None
+
+
+def _is_over(thread: Thread) -> bool:
+    """Wait for ``thread``; one that asks for itself is as good as over, it ends when it is back in its loop."""
+    if thread is current_thread():
+        return True
+    thread.join(_JOIN_SECONDS)
+    return not thread.is_alive()

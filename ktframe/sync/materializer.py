@@ -14,6 +14,7 @@ from ktframe.entity import Entity
 from ktframe.errors import StoreCorruptError
 from ktframe.frame import View
 from ktframe.records import PARTITION, TIMESTAMP, Changes, RecordBatch, StoredRows
+from ktframe.rowvalue import record_key_of
 from ktframe.store.protocol import StateStore
 
 logger = logging.getLogger("ktframe.sync")
@@ -30,6 +31,8 @@ class Materializer:
         self.store = store
         self.schema = self._initial_schema()
         self.view = View(entity.identity.columns, entity.frame_schema(self.schema))
+        self.generation = 0
+        """Changes before rows go or positions go back: a read that spans two generations must be taken again."""
         self.sees_deletes = True
         """False once a row came without a record key: no tombstone can name it."""
 
@@ -54,12 +57,18 @@ class Materializer:
         positions = {partition: position.offset for partition, position in self.store.positions().items()}
         if self.view.positions() == positions:
             return
+        self.generation += 1
         self.schema = self._initial_schema()
         try:
-            chunks = [self.entity.load(rows, self.schema) for rows in self.store.items()]
+            chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
         self.view.load(chunks, positions)
+
+    def _load(self, rows: StoredRows) -> pl.DataFrame:
+        if not self.entity.identity.needs_record_key and None in map(record_key_of, rows.values):
+            self.sees_deletes = False
+        return self.entity.load(rows, self.schema)
 
     def apply(self, batch: RecordBatch) -> Changes:
         """Apply ``batch`` to the store, then to the view."""
@@ -105,6 +114,7 @@ class Materializer:
 
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
+        self.generation += 1
         self.store.clear(partitions, topic_id=topic_id)
         if partitions is None:
             self.schema = self._initial_schema()

@@ -95,7 +95,7 @@ def test_declared_tables_open_together(broker: FakeBroker) -> None:
     """initialize() starts every table of the settings; a declared name brings its arguments."""
     tables = {
         "latest": TableDeclaration("latest", topic="orders", key="order_id"),
-        "orders": TableDeclaration("orders", store={"cache": False}),
+        "orders": TableDeclaration("orders", store={"bloom_bits": 0}),
     }
     with broker.connect(tables=tables) as kt:
         opened = kt.initialize()

@@ -1,0 +1,232 @@
+"""How things end: panics, callbacks that close, interrupted closes, forks; nothing is left and nobody is left waiting."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from support.waiting import wait_until
+
+import ktframe
+from ktframe import _api
+from ktframe.context import _close_parts
+from ktframe.entity import Entity
+from ktframe.events import Events, ReadyChanged, Reason
+from ktframe.settings import StoreOptions, TableDeclaration
+from ktframe.sync.materializer import Materializer
+from ktframe.testing import FakeBroker
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """Return a broker with two rows."""
+    broker = FakeBroker()
+    broker.produce("t", "a", {"n": 1})
+    broker.produce("t", "b", {"n": 2})
+    return broker
+
+
+def test_a_panic_fails_the_table_instead_of_leaving_readers_waiting(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is no Exception (a panic of a native library) is told to readers at once."""
+    panic = pl.exceptions.PanicException("a native library gave up")
+
+    def explode(*_: object) -> None:
+        raise panic
+
+    monkeypatch.setattr(Entity, "decode", explode)
+    with broker.connect() as kt, pytest.raises(ktframe.NotReadyError, match="a native library gave up"):
+        kt.table("t").to_polars()
+
+
+def test_an_exit_in_a_callback_ends_nothing(broker: FakeBroker) -> None:
+    """``sys.exit()`` in a callback is logged like any error: the table lives on."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        table.on_change(lambda _: sys.exit(3))
+        assert len(table) == 2
+        broker.produce("t", "c", {"n": 3})
+        assert len(table) == 3
+
+
+def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebuild that begins when a read has just passed its barrier does not show in its frame."""
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        wait = table.binding.wait_until_fresh
+        rebuilds = [1]
+
+        def wait_then_rebuild(**given: Any) -> None:
+            wait(**given)
+            if rebuilds:
+                rebuilds.pop()
+                required: Materializer = table.binding._required()
+                required.forget(None, topic_id="id-1")
+                table.binding._attached = None
+                table.binding._reopen.set()
+
+        monkeypatch.setattr(table.binding, "wait_until_fresh", wait_then_rebuild)
+        assert (table.to_polars().height, rebuilds) == (2, [])
+
+
+def test_a_callback_may_close_its_table_and_its_connection(broker: FakeBroker, tmp_path: Path) -> None:
+    """Closing from the table's own thread leaves no thread, and the store can be opened again."""
+    for closing in ("table", "context"):
+        kt = broker.connect(tmp_path)
+        table = kt.table("t")
+        table.on_change(lambda _, t=table, k=kt, what=closing: t.close() if what == "table" else k.close())
+        broker.produce("t", "c", {"n": 3})
+        wait_until(lambda t=table: is_closed(t), "the callback to close it")
+        kt.close()
+        wait_until(lambda: not ours(), "the threads to end")
+        with broker.connect(tmp_path) as again:
+            assert len(again.table("t")) == 3
+
+
+def is_closed(table: ktframe.KTable) -> bool:
+    """Say whether reads are refused."""
+    try:
+        table.to_polars()
+    except ktframe.KtframeError:
+        return True
+    return False
+
+
+def ours() -> list[str]:
+    """Return the names of ktframe's living threads."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("ktframe")]
+
+
+def test_an_interrupted_close_still_closes_every_part(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while a thread is waited for leaves no store locked and no closer uncalled."""
+    kt = broker.connect(tmp_path)
+    assert len(kt.table("t")) == 2
+    join = threading.Thread.join
+    interrupts = [KeyboardInterrupt()]
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        join(thread, timeout)
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kt.close()
+    wait_until(lambda: not ours(), "the threads to end")
+    with broker.connect(tmp_path) as again:
+        assert len(again.table("t")) == 2
+
+
+def test_a_failing_part_does_not_keep_the_others_open(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a store can't be closed, what comes after it is closed all the same."""
+    kt = broker.connect()
+    assert len(kt.table("t")) == 2
+    closed: list[str] = []
+    monkeypatch.setattr(kt._stores, "close_all", lambda: 1 / 0)
+    kt._at_exit.detach()
+    with pytest.raises(ZeroDivisionError):
+        _close_parts(os.getpid(), kt._bindings, kt._stores, [lambda: closed.append("cluster")])
+    assert (closed, ours()) == (["cluster"], [])
+
+
+def test_a_forked_child_leaves_its_parents_parts_alone() -> None:
+    """In another process than that which made them, closing the parts does nothing: their threads are not there."""
+    kt = FakeBroker().connect()
+    closed: list[str] = []
+    _close_parts(os.getpid() + 1, kt._bindings, kt._stores, [lambda: closed.append("cluster")])
+    assert closed == []
+    kt.close()
+
+
+def test_a_callback_may_wait_for_a_thread_that_asks(broker: FakeBroker) -> None:
+    """While a callback of ReadyChanged runs, another thread gets its readiness() at once."""
+    answers: list[bool] = []
+
+    def ask_elsewhere(_: ReadyChanged) -> None:
+        thread = threading.Thread(target=lambda: answers.append(table.binding.readiness().is_ready))
+        thread.start()
+        thread.join(5)
+        answers.append(thread.is_alive())
+
+    with broker.connect() as kt:
+        table = kt.table("t")
+        table.events.subscribe(ReadyChanged, ask_elsewhere)
+        assert len(table) == 2
+        wait_until(lambda: len(answers) >= 2, "the callback")
+    assert answers[:2] == [True, False]
+
+
+def test_events_come_in_order_also_when_callbacks_cause_events() -> None:
+    """An event that a callback emits comes after the one it is called for, to everyone."""
+    events, seen = Events(), []
+
+    def emit_another(event: ReadyChanged) -> None:
+        if event.is_ready:
+            events.emit(ReadyChanged(is_ready=False, reason=Reason.LAGGING, total_lag=1, at=event.at))
+
+    events.subscribe(ReadyChanged, emit_another)
+    events.subscribe(ReadyChanged, lambda event: seen.append(event.is_ready))
+    events.emit(ReadyChanged(is_ready=True, reason=Reason.READY, total_lag=0, at=datetime.now(UTC)))
+    assert seen == [True, False]
+
+
+def test_what_can_not_be_deleted_is_known_after_a_re_open(broker: FakeBroker, tmp_path: Path) -> None:
+    """Status says after a restart too that rows without a record key were read."""
+    broker.produce("u", None, {"id": 1})
+    for _ in range(2):
+        with broker.connect(tmp_path) as kt:
+            table = kt.table("u", key="id")
+            assert (len(table), table.status().sees_deletes) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [
+        ({"writable": True}, "writable=True"),
+        ({"store": StoreOptions(backend="memory", cache=False)}, "cache=False does nothing yet"),
+        ({"store": StoreOptions(backend="memory", retention=60)}, "retention=60.0 does nothing yet"),
+        ({"tables": {"t": TableDeclaration("t", windows=(5,))}}, "declares windows"),
+    ],
+)
+def test_what_is_not_built_yet_is_refused_not_ignored(
+    broker: FakeBroker, settings: dict[str, Any], match: str
+) -> None:
+    """A setting that would do nothing is an error that says so."""
+    with pytest.raises(ktframe.ConfigurationError, match=match):
+        broker.connect(**settings).table("t")
+
+
+def test_a_table_may_have_its_own_flush_interval(broker: FakeBroker) -> None:
+    """The store options of one table win over those of the settings, also when these change."""
+    options = StoreOptions(backend="memory", flush_interval=0.5)
+    with broker.connect() as kt:
+        own, shared = kt.table("t", store=options), kt.table("t", key="n")
+        kt.configure(flush_interval=2)
+        assert (own.binding._flush_interval(), shared.binding._flush_interval()) == (0.5, 2.0)
+
+
+def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A typo in an address costs an error, not the tables of the live connection."""
+    monkeypatch.setattr(_api, "_current", None)
+    monkeypatch.setattr(_api, "_demo_rate", None)
+    live = ktframe.demo(rate=0)
+    with pytest.raises(ktframe.BrokerUnreachableError, match="localhost:1"):
+        ktframe.connect("localhost:1", request_timeout=0.5)
+    assert (live.is_closed, len(ktframe.table("customers")) > 700) == (False, True)
+    live.close()
