@@ -23,6 +23,7 @@ from ktframe.presentation import Presentation
 from ktframe.settings import Settings, StoreOptions
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
+from ktframe.sync.barrier import Barrier
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.sync.materializer import Materializer
@@ -183,6 +184,7 @@ class Context:
         description = StoreDescription(
             self._cluster_id, arguments.topic, entity.identity.kind, arguments.settings()
         )
+        clock = SystemClock()
         binding = TopicBinding(
             arguments.topic,
             cluster=self._cluster,
@@ -191,12 +193,13 @@ class Context:
             ),
             open_reader=lambda: self._open_reader(arguments.topic, entity.value_format.needs_headers),
             events=Events(),
-            clock=SystemClock(),
+            clock=clock,
             retry=self.settings.retry,
             flush_interval=self._flush_interval_of(options),
         )
         return KTable(
             binding,
+            Barrier(binding, self._cluster, clock),
             Presentation(entity.identity, key_name),
             start=self._start,
             close=self._close_table,

@@ -19,6 +19,7 @@ from ktframe.presentation import Presentation, quarantine_frame
 from ktframe.progress import Progress
 from ktframe.records import is_field
 from ktframe.status import TablePosition, TableStatus
+from ktframe.sync.barrier import Barrier
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.materializer import Materializer
 
@@ -41,6 +42,7 @@ class KTable:
     def __init__(
         self,
         binding: TopicBinding,
+        barrier: Barrier,
         presentation: Presentation,
         *,
         start: Callable[[TopicBinding], None],
@@ -50,6 +52,7 @@ class KTable:
         self.topic = binding.topic
         self.events = binding.events
         self.binding = binding
+        self._barrier = barrier
         self._presentation = presentation
         self._start = start
         self._close = close
@@ -179,7 +182,9 @@ class KTable:
         seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
         self._started(again=True)
         with self._progress(shown=progress) as on_wait:
-            self.binding.wait_until_ready(stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait)
+            self._barrier.wait_until_ready(
+                stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait
+            )
         return self.binding.readiness()
 
     async def ready(
@@ -266,10 +271,10 @@ class KTable:
     def _read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
         materializer = self._started(again=fresh)
         if not fresh:
-            self.binding.wait_until_loaded(stall_timeout=self._stall_timeout)
+            self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
             return take(materializer)
         with self._progress(shown=True) as on_wait:
-            return self.binding.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
+            return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
 
     @contextmanager
     def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:

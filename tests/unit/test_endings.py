@@ -63,19 +63,19 @@ def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
     with broker.connect() as kt:
         table = kt.table("t")
         assert len(table) == 2
-        wait = table.binding.wait_until_fresh
+        wait = table._barrier.wait_until_fresh
         rebuilds = [1]
 
         def wait_then_rebuild(**given: Any) -> None:
             wait(**given)
             if rebuilds:
                 rebuilds.pop()
-                required: Materializer = table.binding._required()
+                required: Materializer = table.binding.required()
                 required.forget(None, topic_id="id-1")
-                table.binding._attached = None
+                table.binding.attached = None
                 table.binding._reopen.set()
 
-        monkeypatch.setattr(table.binding, "wait_until_fresh", wait_then_rebuild)
+        monkeypatch.setattr(table._barrier, "wait_until_fresh", wait_then_rebuild)
         assert (table.to_polars().height, rebuilds) == (2, [])
 
 

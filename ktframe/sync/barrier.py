@@ -1,0 +1,140 @@
+"""How a caller waits for a binding: until the view holds what it must hold, or it is known that it will not.
+
+Any thread may wait; nothing here reads the topic or changes a row.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from ktframe.errors import KtframeError, NotReadyError
+from ktframe.events import BindingState, Reason
+from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.monitor import Clock
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.health import explain
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.patience import OnWait, Patience
+
+T = TypeVar("T")
+
+_COMMIT_SECONDS = 0.1
+
+
+class Barrier:
+    """Waits for one binding."""
+
+    def __init__(self, binding: TopicBinding, cluster: Cluster, clock: Clock) -> None:
+        self._binding = binding
+        self._cluster = cluster
+        self._clock = clock
+
+    def read_fresh(
+        self, take: Callable[[Materializer], T], *, stall_timeout: float, on_wait: OnWait | None = None
+    ) -> T:
+        """Return what ``take`` finds once everything that is in the topic now is there; see ``wait_until_fresh``."""
+        materializer = self._binding.required()
+        while True:
+            generation = materializer.generation
+            self.wait_until_fresh(stall_timeout=stall_timeout, on_wait=on_wait)
+            taken = take(materializer)
+            if materializer.generation == generation:  # else rows went between the wait and the look
+                return taken
+
+    def wait_until_fresh(self, *, stall_timeout: float, on_wait: OnWait | None = None) -> None:
+        """Return once the view holds everything that is in the topic now.
+
+        Raises
+        ------
+        NotReadyError
+            When no progress is made for ``stall_timeout`` seconds, naming the partitions that are behind.
+        KtframeError
+            What made the binding fail, or the cluster unable to answer.
+        """
+        patience = Patience(stall_timeout, on_wait=on_wait)
+        while True:
+            facts = self._binding.look_again()
+            ends = self._committed_ends(range(facts.partitions))
+            if self._binding.state is BindingState.BACKING_OFF:
+                self._binding.restarts.hurry()  # the cluster answers
+            if self._wait_for(ends, facts, patience).topic_id == facts.topic_id:
+                return
+
+    def _committed_ends(self, partitions: range) -> dict[int, int]:
+        written = self._cluster.end_offsets(self._binding.topic, partitions, committed=False)
+        ends = self._cluster.end_offsets(self._binding.topic, partitions)
+        deadline = self._clock.monotonic() + _COMMIT_SECONDS
+        while any(end < written[p] for p, end in ends.items()) and self._clock.monotonic() < deadline:
+            # commit_transaction() may return some milliseconds before its records count as committed.
+            time.sleep(_COMMIT_SECONDS / 10)
+            ends = self._cluster.end_offsets(self._binding.topic, partitions)
+        return ends
+
+    def wait_until_loaded(self, *, stall_timeout: float) -> None:
+        """Return once the view holds what the store held when it was opened; no cluster is asked."""
+        self._wait(Patience(stall_timeout), lambda: self._binding.is_loaded, tuple)
+
+    def wait_until_ready(
+        self, *, stall_timeout: float, timeout: float | None = None, on_wait: OnWait | None = None
+    ) -> None:
+        """Return once everything that was in the topic when reading began is in the view."""
+        patience = Patience(stall_timeout, timeout, on_wait)
+        self._wait(patience, lambda: self._binding.monitor.is_ready, self._binding.monitor.behind)
+
+    def _wait_for(self, ends: Mapping[int, int], facts: TopicFacts, patience: Patience) -> TopicFacts:
+        """Return the topic of the view once this has passed ``ends`` of ``facts``, or is of another topic."""
+        seen = facts
+
+        def behind() -> tuple[int, ...]:
+            positions = self._positions()
+            return tuple(partition for partition, end in ends.items() if positions.get(partition, 0) < end)
+
+        def is_done() -> bool:
+            nonlocal seen
+            if self._binding.attached is None:
+                return False
+            seen = self._binding.attached
+            return seen.topic_id != facts.topic_id or not behind()
+
+        self._wait(patience, is_done, behind)
+        return seen
+
+    def _wait(
+        self, patience: Patience, is_done: Callable[[], bool], behind: Callable[[], tuple[int, ...]]
+    ) -> None:
+        def is_over() -> bool:
+            if is_done():
+                return True
+            self._raise_if_over(behind())
+            return False
+
+        given_up = patience.wait(
+            is_over,
+            moved=self._binding.moved,
+            marks=lambda: (self._binding.state, self._binding.attached, self._positions()),
+            readiness=self._binding.readiness,
+            clock=self._clock,
+        )
+        if given_up is not None:
+            raise self._not_ready(behind(), *given_up)
+
+    def _positions(self) -> dict[int, int]:
+        return self._binding.required().view.positions()
+
+    def _raise_if_over(self, behind: tuple[int, ...]) -> None:
+        failure = self._binding.restarts.failure
+        if self._binding.state is BindingState.FAILED and failure is not None:
+            if isinstance(failure, KtframeError):
+                raise copy.copy(failure) from failure
+            raise self._not_ready(behind, *explain(failure)[:2]) from failure
+        if self._binding.state is BindingState.STOPPED:
+            raise self._not_ready(behind, Reason.STOPPED, "it was closed while this call waited")
+
+    def _not_ready(self, behind: tuple[int, ...], reason: Reason, detail: str) -> NotReadyError:
+        failure = self._binding.restarts.failure
+        last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
+        remedy = "to_polars(fresh=False) answers with what is there; status() tells more."
+        return NotReadyError(self._binding.topic, reason, detail + last, behind, remedy)
