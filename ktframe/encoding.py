@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from functools import reduce
 from typing import TypeAlias
 
@@ -35,6 +37,9 @@ _SIGN = 1 << 63
 _WIDE_SIGN = 1 << 127
 _INTEGER_LENGTH = 9
 _WIDE_LENGTH = 17
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_EXPONENT_LIMIT = 60
 
 
 def encode_part(value: object) -> bytes:
@@ -66,6 +71,70 @@ def encode_part(value: object) -> bytes:
 def encode_parts(values: Iterable[Part]) -> bytes:
     """Return the canonical bytes of a composite value."""
     return b"".join(map(encode_part, values))
+
+
+def physical_part(value: object, dtype: pl.DataType) -> Part | Fraction:
+    """Return what a column of ``dtype`` would keep ``value`` as.
+
+    A number between two that the column can hold (a microsecond in milliseconds) is a Fraction.
+
+    Raises
+    ------
+    TypeError
+        When the value is of another kind than the column's.
+    """
+    # Not by a Series: that rounds, takes text and numbers for dates, ignores zones, and panics on odd decimals.
+    if value is None:
+        return None
+    if dtype.is_integer() or dtype.is_decimal() or dtype.is_temporal():
+        number = _number(value, dtype)
+        return int(number) if number.denominator == 1 else number
+    if dtype == pl.Boolean and isinstance(value, bool):
+        return value
+    if dtype == pl.Binary and isinstance(value, bytes):
+        return value
+    if isinstance(dtype, pl.String | pl.Enum | pl.Categorical) and isinstance(value, str):
+        return value
+    raise _wrong_kind(value, dtype)
+
+
+def _number(value: object, dtype: pl.DataType) -> int | Fraction:
+    if dtype.is_temporal():
+        return _moment(value, dtype)
+    if isinstance(dtype, pl.Decimal) and isinstance(value, Decimal) and value.is_finite():
+        if value and abs(value.adjusted()) > _EXPONENT_LIMIT:
+            # A Fraction spells exponents out, however long that takes; this one compares in the same way.
+            value = (
+                Decimal(1)
+                .scaleb(_EXPONENT_LIMIT if value.adjusted() > 0 else -_EXPONENT_LIMIT)
+                .copy_sign(value)
+            )
+        return Fraction(value) * 10**dtype.scale if value else 0
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise _wrong_kind(value, dtype)
+    return operator.index(value) * (10**dtype.scale if isinstance(dtype, pl.Decimal) else 1)
+
+
+def _moment(value: object, dtype: pl.DataType) -> int | Fraction:
+    if isinstance(dtype, pl.Date) and isinstance(value, date) and not isinstance(value, datetime):
+        return value.toordinal() - _EPOCH.toordinal()
+    if isinstance(dtype, pl.Time) and isinstance(value, time) and value.tzinfo is None:
+        return _count(datetime.combine(_EPOCH, value, UTC) - _EPOCH, "ns")
+    if isinstance(dtype, pl.Duration) and isinstance(value, timedelta):
+        return _count(value, dtype.time_unit)
+    if isinstance(dtype, pl.Datetime) and isinstance(value, datetime):
+        is_zoned = value.utcoffset() is not None
+        if is_zoned == (dtype.time_zone is not None):
+            return _count((value if is_zoned else value.replace(tzinfo=UTC)) - _EPOCH, dtype.time_unit)
+    raise _wrong_kind(value, dtype)
+
+
+def _count(elapsed: timedelta, unit: str) -> Fraction:
+    return Fraction(elapsed // timedelta(microseconds=1) * _UNITS[unit], _UNITS["us"])
+
+
+def _wrong_kind(value: object, dtype: pl.DataType) -> TypeError:
+    return TypeError(f"a {type(value).__name__} can't be part of a key of type {dtype}")
 
 
 def encode_columns(frame: pl.DataFrame) -> pl.Series:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from ktframe.encoding import encode_parts
+from ktframe.encoding import encode_part, physical_part
 from ktframe.eventtime import event_times
 from ktframe.formats import Format
 from ktframe.formats.base import Rejection
@@ -54,22 +54,26 @@ class Entity:
         return pl.Schema({name: known.get(name, pl.Null()) for name in self.identity.columns})
 
     def frame_schema(self, fields: pl.Schema) -> pl.Schema:
-        """Return all columns of the view: bookkeeping, identity, fields."""
-        return pl.Schema({**BOOKKEEPING, **self.identity_schema(fields), **fields})
+        """Return all columns of the view: bookkeeping, what of the identity is no known field, the fields in order."""
+        identity = self.identity_schema(fields)
+        beside = {name: dtype for name, dtype in identity.items() if name not in fields}
+        return pl.Schema({**BOOKKEEPING, **beside, **fields})
 
     def encode_key(self, key: object, fields: pl.Schema) -> bytes | None:
-        """Return the identity of a key as a user gives it, a tuple where it is composite; None where no row has it."""
+        """Return the identity of a key as a user gives it, a tuple where it is composite; None where no row has it.
+
+        A part is the column's value exactly: of its kind, and not rounded or cast to it.
+        """
         dtypes = self.identity_schema(fields).values()
         parts = key if isinstance(key, tuple) else (key,)
         if len(parts) != len(dtypes):
             return None
         try:
-            physical = [
-                pl.Series([part], dtype=dtype).to_physical()[0] if dtype.is_temporal() else part
-                for part, dtype in zip(parts, dtypes, strict=True)
-            ]
-            return encode_parts(physical)
-        except (TypeError, OverflowError):
+            # What the column can't hold is refused on the way: TypeError a Fraction, UnicodeEncodeError half a pair.
+            return b"".join(
+                encode_part(physical_part(part, dtype)) for part, dtype in zip(parts, dtypes, strict=True)
+            )
+        except (TypeError, OverflowError, UnicodeEncodeError):
             return None
 
     def decode(self, batch: RecordBatch, schema: pl.Schema) -> Changes:
@@ -164,7 +168,7 @@ class Entity:
         )
 
     def load(self, rows: StoredRows, schema: pl.Schema) -> pl.DataFrame:
-        """Return stored rows as lines of the view, with the columns of ``frame_schema(schema)``.
+        """Return stored rows as lines of the view, with exactly the columns of ``frame_schema(schema)``.
 
         Raises
         ------
@@ -184,7 +188,11 @@ class Entity:
         ).hstack([*times.get_columns(), *identity.get_columns(), *decoded.frame.get_columns()])
         if self.time is not None:
             frame = frame.with_columns(event_times(frame, self.time).alias(TIMESTAMP))
-        return frame
+        # A field of the identity that no row has shown is in the view, but not among those of the format.
+        return frame.select(
+            pl.col(name) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
+            for name, dtype in self.frame_schema(schema).items()
+        )
 
 
 def _record_times(batch: RecordBatch) -> pl.Series:

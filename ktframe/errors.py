@@ -211,11 +211,12 @@ class StoreError(KtframeError):
 
 @dataclass(eq=False)
 class StoreLockedError(StoreError):
-    """Another process has the store open for writing."""
+    """Another process has the store open for writing, or another Context of this one (``is_own_process``)."""
 
     pid: int | None = None
     host: str | None = None
     since: str | None = None
+    is_own_process: bool = False
 
     @property
     def fact(self) -> str:
@@ -224,6 +225,11 @@ class StoreLockedError(StoreError):
 
     @property
     def hint(self) -> str:
+        if self.is_own_process:
+            return (
+                "another Context of this process has it open: close() that one first, "
+                "or give this one its own store: connect(..., state_dir=...)."
+            )
         return (
             "shut that notebook's kernel down, or give this one its own store: connect(..., state_dir=...)."
         )

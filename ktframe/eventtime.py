@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import polars as pl
 
 _ZONED = (
@@ -13,6 +15,29 @@ _ZONED = (
 )
 _ZONELESS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _PRODUCT_ERROR = 2.0**-51
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SHOWN_TIME = pl.Datetime("ms", "UTC")
+"""The dtype in which users see a time."""
+
+# The years -262143 to 262142. Polars holds any Int64, but panics when it prints one outside (chrono's NaiveDate).
+_FIRST_SHOWN_MS, _LAST_SHOWN_MS = -8_334_601_228_800_000, 8_210_266_876_799_999
+
+
+def as_datetime(ms: int | None) -> datetime | None:
+    """Return the moment ``ms`` milliseconds after 1970 in UTC; None for None, and outside the years 1 to 9999."""
+    try:
+        return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return None
+
+
+def as_shown_times(ms: pl.Expr) -> pl.Expr:
+    """Return milliseconds since 1970 as ``SHOWN_TIME``, null outside the years -262143 to 262142.
+
+    A value outside the years 1 to 9999 is in the column, but Python has no datetime for it: ``to_list()`` raises.
+    """
+    return pl.when(ms.is_between(_FIRST_SHOWN_MS, _LAST_SHOWN_MS)).then(ms).cast(SHOWN_TIME)
 
 
 def event_times(rows: pl.DataFrame, field: str) -> pl.Series:

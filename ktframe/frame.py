@@ -57,12 +57,12 @@ class View:
         """Rows in the deltas."""
         self._positions: dict[int, int] = {}
         self._contested = _NONE_CONTESTED
-        """Hashes of identities that were seen in more than one partition."""
+        """Hashes of identities that have rows in more than one partition of the base."""
 
     def load(self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int]) -> None:
         """Take the rows of a store that was just opened, and its positions."""
         base = _stack([pl.DataFrame(schema=self._schema), *chunks]).rechunk()
-        twice = base[HASH].filter(base[HASH].is_duplicated()).unique()
+        twice = _repeated(base[HASH])
         with self._merging, self._lock:
             self._base, self._schema = base, base.schema
             self._deltas, self._waiting = (), 0
@@ -97,9 +97,13 @@ class View:
                     self._contested = _NONE_CONTESTED
                 return
             gone = list(partitions)
-            base = self._merge_held().base.filter(~pl.col(PARTITION).is_in(gone))
+            merged = self._merge_held()
+            base = merged.base.filter(~pl.col(PARTITION).is_in(gone))
+            contested = merged.contested
+            if len(contested):
+                contested = _repeated(base[HASH].filter(base[HASH].is_in(contested.implode())))
             with self._lock:
-                self._base, self._schema = base, schema
+                self._base, self._schema, self._contested = base, schema, contested
                 self._positions = {p: offset for p, offset in self._positions.items() if p not in gone}
 
     def positions(self) -> dict[int, int]:
@@ -114,7 +118,7 @@ class View:
 
     @property
     def contested(self) -> int:
-        """How many identities were seen in more than one partition."""
+        """How many identities had rows in more than one partition when the view was last read."""
         return len(self._contested)
 
     def snapshot(self) -> Snapshot:
@@ -143,16 +147,17 @@ class View:
         if base.schema != schema:
             base = _stack([pl.DataFrame(schema=schema), base])
         if deltas:
-            base, found = self._folded(base, deltas)
-            contested = pl.concat([contested, found]).unique() if len(found) else contested
+            base, contested = self._folded(base, deltas, contested)
         with self._lock:
             self._base, self._contested = base, contested
             self._deltas = self._deltas[len(deltas) :]
             self._waiting -= sum(delta.height for delta in deltas)
         return _Merged(base, positions, contested)
 
-    def _folded(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> tuple[pl.DataFrame, pl.Series]:
-        """Return ``base`` with ``deltas`` folded in, and the hashes that are contested in or by them."""
+    def _folded(
+        self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...], contested: pl.Series
+    ) -> tuple[pl.DataFrame, pl.Series]:
+        """Return ``base`` with ``deltas`` folded in, and the hashes that are contested then."""
         row = [PARTITION, *self._identity]
         delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
         if len(deltas) > 1:
@@ -161,9 +166,11 @@ class View:
         outlived = base.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
         living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
         merged = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
-        # An identity is contested when living rows of it are in two partitions: only hits and changes can be.
-        both = pl.concat([outlived[HASH], living[HASH]])
-        return _compacted(merged), both.filter(both.is_duplicated()).unique()
+        # Contested are identities with living rows in two partitions. Of hashes that changed, these are all the rows.
+        found = _repeated(pl.concat([outlived[HASH], living[HASH]]))
+        if len(contested):
+            found = pl.concat([contested.filter(~contested.is_in(delta[HASH].implode())), found])
+        return _compacted(merged), found
 
     def _settle(self, base: pl.DataFrame, contested: pl.Series) -> pl.DataFrame:
         """Keep, of rows with one identity in several partitions, the one with the greatest (timestamp, partition)."""
@@ -175,6 +182,10 @@ class View:
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Put frames under each other; columns and struct fields that one lacks are null there, integers widen."""
     return pl.concat(frames, how="diagonal_relaxed", rechunk=False)
+
+
+def _repeated(hashes: pl.Series) -> pl.Series:
+    return hashes.filter(hashes.is_duplicated()).unique()
 
 
 def _compacted(frame: pl.DataFrame) -> pl.DataFrame:

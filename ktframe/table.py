@@ -6,7 +6,7 @@ import asyncio
 import html
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import polars as pl
@@ -14,6 +14,7 @@ import polars as pl
 from ktframe.durations import parse_duration_ms
 from ktframe.errors import ContextClosedError
 from ktframe.events import BindingState, RowsChanged
+from ktframe.eventtime import as_datetime
 from ktframe.monitor import Readiness
 from ktframe.presentation import Presentation, quarantine_frame
 from ktframe.progress import Progress
@@ -206,7 +207,7 @@ class KTable:
         readiness = self.binding.readiness()
         return TablePosition(
             offsets=materializer.view.positions(),
-            stream_time=None if newest is None else datetime.fromtimestamp(newest / 1000, UTC),
+            stream_time=as_datetime(newest),
             lag=readiness.total_lag,
             state=readiness.state,
             held_back=self.binding.held_back,
@@ -252,7 +253,8 @@ class KTable:
         head = ""
         if self.binding.materializer is not None and self.binding.state is not BindingState.STOPPED:
             rows = self.binding.materializer.view.snapshot().rows.head(_HEAD_ROWS)
-            head = self._present(rows)._repr_html_()
+            with pl.Config(tbl_hide_dataframe_shape=True):  # the line above says how many rows there are
+                head = self._present(rows)._repr_html_()
         return f"<code>{html.escape(repr(self))}</code>{head}"
 
     # --- inside ---------------------------------------------------------------------------------------------------

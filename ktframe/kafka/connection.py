@@ -26,6 +26,8 @@ def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
     ------
     ConfigurationError
         When it does not take them.
+    BrokerError
+        When it can't be made for another reason, such as an ``oauth_cb`` without a token.
     """
     try:
         return kind(dict(config), logger=logger)

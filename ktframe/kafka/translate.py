@@ -85,12 +85,17 @@ def translate(
     return BrokerError(bootstrap, reason, is_fatal=error.fatal())
 
 
-def refused_settings(error: Exception, config: Mapping[str, object]) -> ConfigurationError:
+def refused_settings(error: Exception, config: Mapping[str, object]) -> ConfigurationError | BrokerError:
     """Return what ``error``, on which a client could not be made of ``config``, means; no value is in its text.
 
     It is to be raised without ``error`` as its cause: that one's text has the values.
     """
     if isinstance(error, KafkaException):
+        if error.args[0].code() != KafkaError._INVALID_ARG:  # noqa: SLF001
+            # Not the settings' fault: an oauth_cb that got no token, no memory or threads left.
+            mechanism = config.get("sasl.mechanism", config.get("sasl.mechanisms", ""))
+            bootstrap = str(config.get("bootstrap.servers", ""))
+            return translate(error.args[0], bootstrap=bootstrap, mechanism=str(mechanism), config=config)
         reason = without_values(str(error.args[0].str()).strip(), config)
     elif isinstance(error, TypeError):
         reason = without_values(str(error), config)

@@ -13,6 +13,7 @@ import os
 import shutil
 import socket
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import mkdtemp
@@ -32,14 +33,20 @@ from ktframe.store.rocksdb import RocksDBStore
 _DESCRIPTION, _OWNER = "store.json", "owner.json"
 
 
+@dataclass(slots=True)
+class _Opened:
+    store: StateStore
+    holders: int = 0
+
+
 class StoreManager:
-    """Opens each store once per process; any thread may ask."""
+    """Opens each store once per process and closes it after its last holder; any thread may ask."""
 
     def __init__(self, state_dir: Path, options: StoreOptions) -> None:
         self.state_dir = state_dir
         self._memory = SharedMemory(options)
         self._lock = Lock()
-        self._open: dict[Path, StateStore] = {}
+        self._open: dict[Path, _Opened] = {}
 
     def path_of(self, description: StoreDescription) -> Path:
         """Return the directory of a store; its last part covers every setting that decides which rows exist."""
@@ -53,10 +60,12 @@ class StoreManager:
     def get_or_open(self, description: StoreDescription, options: StoreOptions) -> StateStore:
         """Return the open store of ``description``, opening or making it if need be.
 
+        Every call makes the caller a holder of the store, who must ``close`` it once.
+
         Raises
         ------
         StoreLockedError
-            When another process has it open.
+            When another process, or another manager of this one, has it open.
         StoreMismatchError
             When what is there belongs to another cluster, topic or format version.
         StoreCorruptError
@@ -66,9 +75,11 @@ class StoreManager:
         """
         path = self.path_of(description)
         with self._lock:
-            if path not in self._open:
-                self._open[path] = self._open_store(path, description, options)
-            return self._open[path]
+            opened = self._open.get(path)
+            if opened is None:
+                opened = self._open[path] = _Opened(self._open_store(path, description, options))
+            opened.holders += 1
+            return opened.store
 
     def _open_store(self, path: Path, description: StoreDescription, options: StoreOptions) -> StateStore:
         if options.backend == "memory":
@@ -80,7 +91,7 @@ class StoreManager:
             try:
                 engine = Engine(path, options, self._memory)
             except StoreLockedError as error:
-                raise StoreLockedError(str(path), error.reason, **_owner_of(path)) from error
+                raise _locked(path, error.reason) from error
             try:
                 store = RocksDBStore(engine)
                 _check_metadata(path, store, description)
@@ -113,28 +124,35 @@ class StoreManager:
             shutil.rmtree(draft, ignore_errors=True)
 
     def close(self, store: StateStore) -> None:
-        """Close ``store`` and forget it, even if flushing it fails."""
+        """Give ``store`` back; after its last holder close and forget it, even if flushing it fails."""
         with self._lock:
-            for path in [path for path, opened in self._open.items() if opened is store]:
-                del self._open[path]
-                # Before the lock is released: afterwards the file may be that of the next owner.
-                if _owner_of(path).get("pid") == os.getpid():
-                    with suppress(OSError):
-                        (path / _OWNER).unlink()
-            store.close()
+            for path, opened in self._open.items():
+                if opened.store is store:
+                    opened.holders -= 1
+                    if opened.holders == 0:
+                        self._close_held(path)
+                    return
 
     def close_all(self) -> None:
-        """Close every open store; if that fails for some, raise the first failure once all are closed."""
-        with self._lock:
-            stores = list(self._open.values())
+        """Close every open store, whoever holds it; raise the first failure once all are closed."""
         failures = []
-        for store in stores:
-            try:
-                self.close(store)
-            except StoreError as error:
-                failures.append(error)
+        with self._lock:
+            for path in list(self._open):
+                try:
+                    self._close_held(path)
+                except StoreError as error:
+                    failures.append(error)
         if failures:
             raise failures[0]
+
+    def _close_held(self, path: Path) -> None:
+        """Close the store at ``path``; the lock is held."""
+        opened = self._open.pop(path)
+        # Before the lock is released: afterwards the file may be that of the next owner.
+        if _owner_of(path).get("pid") == os.getpid():
+            with suppress(OSError):
+                (path / _OWNER).unlink()
+        opened.store.close()
 
 
 def _as_json(description: StoreDescription) -> dict[str, Any]:
@@ -183,6 +201,12 @@ def _check_metadata(path: Path, store: RocksDBStore, description: StoreDescripti
 def _this_process() -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": now}
+
+
+def _locked(path: Path, reason: str) -> StoreLockedError:
+    owner = _owner_of(path)
+    is_ours = (owner.get("pid"), owner.get("host")) == (os.getpid(), socket.gethostname())
+    return StoreLockedError(str(path), reason, **owner, is_own_process=is_ours)
 
 
 def _owner_of(path: Path) -> dict[str, Any]:

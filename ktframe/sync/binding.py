@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from threading import Condition, Event, Lock
 
 from ktframe.errors import UnknownTopicError
 from ktframe.events import BindingState, BindingStateChanged, Events, Reason, RowsChanged
+from ktframe.eventtime import as_datetime
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.monitor import Clock, Readiness, ReadyMonitor
@@ -253,7 +253,7 @@ class TopicBinding:
             consecutive_failures=0 if failure is None else self.restarts.failures,
             restarts=max(0, self.restarts.sessions - 1),
             rate=readiness.rate,
-            last_record_at=None if self._newest is None else datetime.fromtimestamp(self._newest / 1000, UTC),
+            last_record_at=as_datetime(self._newest),
         )
 
     def required(self) -> Materializer:

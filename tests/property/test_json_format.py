@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 
 from ktframe.formats.base import Decoded
 from ktframe.formats.json import JsonFormat
-from ktframe.formats.json_kinds import fields_widened_to_float
 
 Batch = list[bytes]
 Found = list[tuple[int, Any]]
@@ -27,7 +26,7 @@ QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 # ---------------------------------------------------------------------------------------------- payloads
 
-NAMES = ["a", "b", "c", "d", "id", "", "a.b", "é", "\\u0061", "column_0", "0"]
+NAMES = ["a", "b", "c", "d", "id", "", "a.b", "é", "\\u0061", "column_0", "0", "\\u0000a"]
 SMALL = ["0", "1", "-7", "42", "-0", "9007199254740992"]
 WIDE = ["9007199254740993", "-9007199254740993", "9223372036854775807", "1152921504606846977"]
 HUGE = [
@@ -82,7 +81,7 @@ POISON = [
     b"", b" ", b"\n", b"\x00\x00\x00\x00\x11rest", b"\x00\x00", b"null", b"5", b"[]", b'"x"', b"{", b"}", b"{}}", b"{]",
     b'{"a":7}\n{"a":8}', b'{"a":7}{"a":8}', b'{"a":', b'{"b":1}}', b'{"a":{"b":2}}{"a":{"b":3}}', b"}\n{", b'{"a":1}\n',
     b'\xef\xbb\xbf{"a":1}', b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"\xff":1}', b'{"a":1}\x00', b'{"a":1}\x0c', b'{"a":1,}',
-    b'{"\\ud800":1}', b"{a:1}", b"{'a':1}", b'{"a" 1}', b'{"a":"x\ny"}', b'{"a":1} x', b'\r{"a":1}\r', b'{"a":1}/**/',
+    b'{"\\ud800":1}', b"{a:1}", b"{'a':1}", b'{"a" 1}', b'{"a":"x\ny"}', b'{"a":1} x', b'{"a\\u0000":1}', b'{"a":{"\\u0000b":2}}', b'\r{"a":1}\r', b'{"a":1}/**/',
 ]  # fmt: skip
 
 scalars = {
@@ -104,7 +103,13 @@ anything = st.one_of(
         ["[]", "{}", "[null]", "[{}]", "[[]]", '{"a":null}', "[1,2.5]", '[1,"x"]', '{"a":1,"a":"x"}']
     ),
     st.sampled_from(
-        ['{"b":1,"c":[{"a":1}]}', '{"c":[{"a":1.5,"d":null}]}', '[{"b":1},{"c":"x"}]', "[9007199254740993]"]
+        [
+            '{"b":1,"c":[{"a":1}]}',
+            '[{"\\u0000":1}]',
+            '{"c":[{"a":1.5,"d":null}]}',
+            '[{"b":1},{"c":"x"}]',
+            "[9007199254740993]",
+        ]
     ),
 )
 
@@ -184,14 +189,15 @@ def _parse_integer(digits: str) -> int:
 
 
 def _is_sound(value: Any, depth: int = 1) -> bool:
-    """Tell whether Python read something that RFC 8259, or the limit on depth, rules out."""
+    """Tell whether Python read something that RFC 8259, the limit on depth, or the rule on names rules out."""
     if isinstance(value, str):
         return not any(0xD800 <= ord(letter) < 0xE000 for letter in value)
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, dict):
         return depth <= 64 and all(
-            _is_sound(name) and _is_sound(item, depth + 1) for name, item in value.items()
+            _is_sound(name) and "\0" not in name and _is_sound(item, depth + 1)
+            for name, item in value.items()
         )
     return not isinstance(value, list) or (depth <= 64 and all(_is_sound(item, depth + 1) for item in value))
 
@@ -306,6 +312,21 @@ def _oracle(batch: Batch, known: pl.Schema) -> tuple[list[int], list[int], pl.Sc
     return [at for at, _ in accepted], malformed, pl.Schema(schema), rows
 
 
+def _widened_to_float(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    return [name for name in old if name in new and _became_float(old[name], new[name])]
+
+
+def _became_float(old: Any, new: Any) -> bool:
+    if isinstance(old, pl.List) and isinstance(new, pl.List):
+        return _became_float(old.inner, new.inner)
+    if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
+        fields = {field.name: field.dtype for field in new.fields}
+        return any(
+            field.name in fields and _became_float(field.dtype, fields[field.name]) for field in old.fields
+        )
+    return bool(old == pl.Int64 and new == pl.Float64)
+
+
 # ------------------------------------------------------------------------------------------------- tests
 
 
@@ -353,11 +374,11 @@ def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> Non
     kept: Batch = []
     for batch in batches:
         decoded = decoder.decode(batch, known)
-        risky = fields_widened_to_float(known, decoded.schema)
+        risky = _widened_to_float(known, decoded.schema)
         if risky and FORMAT.decode(kept, decoded.schema).rejected:
             decoder = decoder.keeping_integers(*risky)
             decoded = decoder.decode(batch, known)
-        assert not fields_widened_to_float(decoded.schema, known)
+        assert not _widened_to_float(decoded.schema, known)
         assert list(decoded.schema)[: len(known)] == list(known)
         kept += [batch[at] for at in decoded.accepted]
         known = decoded.schema

@@ -136,3 +136,19 @@ def test_equal_arguments_are_equal_and_hash_equal() -> None:
     third = table_arguments("t", schema={"a": pl.Int32}, key="a")
     assert (one == other, hash(one) == hash(other), one == third) == (True, True, False)
     assert one.settings() != third.settings()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"key": "\0key"},
+        {"key": ["id", "a\0"]},
+        {"time": "a\0b"},
+        {"schema": {"\0hash": pl.Int64}},
+        {"schema": {"a": pl.List(pl.Struct({"b": pl.Struct({"c\0": pl.Int64})}))}},
+    ],
+)
+def test_no_name_holds_a_nul(given: dict[str, Any]) -> None:
+    """Columns of ours start with one: records with such fields are quarantined, declarations refused."""
+    with pytest.raises(ktframe.SchemaError, match="NUL character"):
+        table_arguments("t", **given)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ktframe.eventtime import event_times
+from ktframe.eventtime import as_datetime, event_times
 
 NEW_YEAR = 1_704_067_200_000
 """2024-01-01T00:00:00Z in milliseconds."""
@@ -165,3 +165,22 @@ def test_python_s_own_format_is_read(moment: datetime) -> None:
     naive = moment.replace(tzinfo=None)
     texts = [moment.isoformat(), str(moment), naive.isoformat(), str(naive)]
     assert times(pl.Series(texts)) == [expected] * 4
+
+
+@pytest.mark.parametrize(
+    ("ms", "expected"),
+    [
+        (None, None),
+        (0, datetime(1970, 1, 1, tzinfo=UTC)),
+        (-1, datetime(1969, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)),
+        (253_402_300_799_999, datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC)),
+        (253_402_300_800_000, None),
+        (-62_135_596_800_000, datetime(1, 1, 1, tzinfo=UTC)),
+        (-62_135_596_800_001, None),
+        (2**63 - 1, None),
+        (-(2**63), None),
+    ],
+)
+def test_a_moment_outside_python_is_none(ms: int | None, expected: datetime | None) -> None:
+    """Milliseconds become a datetime exactly, or None where Python has none."""
+    assert as_datetime(ms) == expected

@@ -16,7 +16,6 @@ from ktframe.errors import SchemaError
 from ktframe.formats import JsonFormat, json_arrow, json_records, key_format
 from ktframe.formats import json as json_format
 from ktframe.formats.base import Decoded
-from ktframe.formats.json_kinds import fields_widened_to_float
 
 EMPTY = pl.Schema()
 
@@ -145,14 +144,35 @@ def test_a_column_of_wide_integers_stays_integer() -> None:
 
 
 def test_floats_are_refused_where_integers_are_to_be_kept() -> None:
-    """keeping_integers() keeps an Int64 at any depth, and fields_widened_to_float() tells when to ask for it."""
+    """keeping_integers() keeps an Int64 at any depth, in the fields named and in no other."""
     known = pl.Schema({"a": pl.Struct({"b": pl.List(pl.Int64())}), "c": pl.Int64()})
     payload = '{"a":{"b":[0.5]}}'
-    assert fields_widened_to_float(known, _decode(payload, known=known).schema) == ("a",)
+    wider = pl.Struct({"b": pl.List(pl.Float64())})
+    assert _decode(payload, known=known).schema == {"a": wider, "c": pl.Int64()}
     keeping = JsonFormat().keeping_integers("a")
     decoded = _decode(payload, '{"c":0.5}', known=known, decoder=keeping)
     assert [each.index for each in decoded.rejected] == [0]
-    assert fields_widened_to_float(known, decoded.schema) == ("c",)
+    assert decoded.schema == {"a": known["a"], "c": pl.Float64()}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        r'{"\u0000key":1}',
+        r'{"a":1,"b\u0000c":null}',
+        r'{"a":1,"n":{"\u0000":1}}',
+        r'{"a":1,"n":[[{"x":1},{"x\u0000":null}]]}',
+    ],
+)
+def test_a_name_with_a_nul_is_rejected(payload: str) -> None:
+    """At any depth, in a first batch as in a later one: such names are those of our own columns."""
+    good = r'{"a":1,"s":"\u0000","t":"\\u0000"}'
+    first = _decode(good, payload, good)
+    later = _decode(good, payload, known=first.schema)
+    assert first.schema == later.schema == {"a": pl.Int64(), "s": pl.String(), "t": pl.String()}
+    assert [list(first.accepted), list(later.accepted)] == [[0, 2], [0]]
+    assert [each.index for each in first.rejected] == [1]
+    assert _reason(payload).startswith("a field name holds a NUL character")
 
 
 def test_identity_fields_are_never_floats_lists_or_structs() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from ktframe.records import Position, QuarantinedRecord
 from ktframe.store import layout
@@ -149,6 +149,15 @@ def test_a_schema_comes_back(dtype: pl.DataType) -> None:
     """Every dtype that a format infers or a declaration may name survives storage, precisely."""
     schema = pl.Schema({"field": dtype, "": pl.Int64(), "é.☃": dtype})
     assert list(layout.unpack_schema(layout.pack_schema(schema)).items()) == list(schema.items())
+
+
+@given(st.lists(st.text().filter(lambda name: "\0" not in name), unique=True, max_size=4))
+@example(["", "a.b", " ", "é\n☃😀", "x" * 70_000])
+def test_names_of_every_kind_come_back(names: list[str]) -> None:
+    """A field may be called anything but what holds a NUL, at the top or in a struct."""
+    fields = dict.fromkeys(names, pl.Int64())
+    schema = pl.Schema({**fields, "struct": pl.Struct(fields)} if fields else {})
+    assert layout.unpack_schema(layout.pack_schema(schema)) == schema
 
 
 def test_an_empty_schema_comes_back() -> None:

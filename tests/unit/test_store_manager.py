@@ -105,6 +105,58 @@ def test_a_memory_store_leaves_nothing_on_disk(manager: StoreManager) -> None:
     assert not manager.state_dir.exists()
 
 
+# ------------------------------------------------------------------------------------------------ held by several
+
+
+@pytest.mark.parametrize("options", [OPTIONS, StoreOptions(backend="memory")], ids=lambda each: each.backend)
+def test_a_store_is_closed_after_its_last_holder(manager: StoreManager, options: StoreOptions) -> None:
+    """Whoever gives a store back leaves it open to the others; who comes after the last one gets a new object."""
+    store = manager.get_or_open(ORDERS, options)
+    assert manager.get_or_open(ORDERS, options) is store
+    manager.close(store)
+    store.apply(changes_of([(0, A, b"1")]), {0: 1})
+    assert manager.get_or_open(ORDERS, options) is store
+    manager.close(store)
+    manager.close(store)
+    assert manager.get_or_open(ORDERS, options) is not store
+
+
+def test_a_holder_of_the_last_object_does_not_close_the_next(manager: StoreManager) -> None:
+    """Giving back an object that is closed does nothing to the one that was opened since."""
+    first = manager.get_or_open(ORDERS, OPTIONS)
+    manager.close(first)
+    second = manager.get_or_open(ORDERS, OPTIONS)
+    manager.close(first)
+    assert second.positions() == {}
+    assert manager.get_or_open(ORDERS, OPTIONS) is second
+
+
+def test_close_all_does_not_ask_for_holders(manager: StoreManager) -> None:
+    """A store with two holders is closed with the rest, and its owner is gone."""
+    store = manager.get_or_open(ORDERS, OPTIONS)
+    manager.get_or_open(ORDERS, OPTIONS)
+    manager.close_all()
+    with pytest.raises(StoreError, match="it is closed"):
+        store.get(A)
+    assert not (manager.path_of(ORDERS) / "owner.json").exists()
+
+
+def test_threads_that_come_and_go_never_see_a_closed_store(manager: StoreManager) -> None:
+    """However opening and closing fall together, a holder's store is open."""
+    barrier = threading.Barrier(4)
+
+    def come_and_go(_: int) -> None:
+        barrier.wait()
+        for _ in range(20):
+            store = manager.get_or_open(ORDERS, OPTIONS)
+            assert store.get(A) == []
+            manager.close(store)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, range(4)))
+    assert not (manager.path_of(ORDERS) / "owner.json").exists()
+
+
 @pytest.mark.parametrize("compression", get_args(Compression))
 def test_every_compression_works(manager: StoreManager, compression: Compression) -> None:
     """A store opens, keeps rows and re-opens with each compression that a setting may name."""
@@ -264,6 +316,7 @@ def test_another_process_is_named(manager: StoreManager) -> None:
         owner = json.loads((manager.path_of(ORDERS) / "owner.json").read_text())
         with pytest.raises(StoreLockedError, match=f"is in use by process {other.pid} on ") as caught:
             manager.get_or_open(ORDERS, OPTIONS)
+        assert "shut that notebook's kernel down" in str(caught.value)
         other.communicate()
     error = caught.value
     assert (error.pid, error.host, error.since) == (other.pid, socket.gethostname(), owner["since"])
@@ -286,8 +339,9 @@ def test_a_second_manager_of_this_process_is_refused(manager: StoreManager) -> N
     """Two managers never have one store open, and the refusal does not free the lock or disown the first."""
     store = manager.get_or_open(ORDERS, OPTIONS)
     other = StoreManager(manager.state_dir, OPTIONS)
-    with pytest.raises(StoreLockedError, match=f"is in use by process {os.getpid()}"):
+    with pytest.raises(StoreLockedError, match=f"is in use by process {os.getpid()}") as caught:
         other.get_or_open(ORDERS, OPTIONS)
+    assert "another Context of this process has it open: close() that one" in str(caught.value)
     memory = other.get_or_open(ORDERS, StoreOptions(backend="memory"))
     assert memory.positions() == {}
     store.apply(changes_of([(0, A, b"1")]), {0: 1})

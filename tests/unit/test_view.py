@@ -348,3 +348,24 @@ def test_a_large_merge_is_exact() -> None:
         else:
             expected[key] = 2
     assert values(view) == expected
+
+
+def test_what_is_no_longer_contested_is_not_counted() -> None:
+    """Once one living row or none is left, by a removal or by a cleared partition, the contest is over."""
+    rows: list[Row] = [(partition, key, partition, 1) for key in "abc" for partition in (0, 1)]
+    view = view_of(delta(*rows), delta((1, "a", 2, None), (0, "b", 3, None), (1, "b", 3, None)))
+    assert values(view) == {"a": 1, "c": 1}
+    assert view.contested == 1
+    view.apply(delta((1, "a", 4, 2), (0, "d", 4, 4)), SCHEMA, {0: 3})
+    assert values(view) == {"a": 2, "c": 1, "d": 4}
+    assert view.contested == 2
+    view.clear([1], SCHEMA)
+    assert values(view) == {"a": 1, "c": 1, "d": 4}
+    assert view.contested == 0
+
+
+def test_clearing_a_partition_leaves_other_contests() -> None:
+    """Rows that two remaining partitions still have stay contested."""
+    view = view_of(delta((0, "a", 1, 1), (1, "a", 2, 2), (2, "a", 3, 3), (2, "b", 1, 1), (0, "b", 1, 1)))
+    view.clear([2], SCHEMA)
+    assert (values(view), view.contested) == ({"a": 2, "b": 1}, 1)

@@ -1,0 +1,115 @@
+"""KafkaCluster: what it concludes from what an admin client answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from ktframe.errors import AuthorizationError, BrokerError, BrokerUnreachableError, UnknownTopicError
+from ktframe.kafka.cluster import KafkaCluster, TopicFacts
+from ktframe.settings import Settings
+
+
+class Answers:
+    """A connection whose client describes a topic of two partitions as told: by an id, or by an error's code."""
+
+    def __init__(self, *told: str | int) -> None:
+        self.told = list(told)
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """Lend itself."""
+        yield self
+
+    def describe_topics(self, *_: object, **__: object) -> dict[str, Future[Any]]:
+        """Answer as told."""
+        future: Future[Any] = Future()
+        told = self.told.pop(0)
+        if isinstance(told, int):
+            future.set_exception(KafkaException(KafkaError(told)))
+        else:
+            future.set_result(SimpleNamespace(topic_id=told, partitions=[0, 1]))
+        return {"orders": future}
+
+    def list_topics(self, **_: object) -> Any:
+        """Return the topic, which has no id here."""
+        return SimpleNamespace(topics={"orders": SimpleNamespace(partitions=[0, 1], error=None)})
+
+    def poll(self, timeout: float) -> None:
+        """Serve no callbacks."""
+
+
+def _cluster(*told: str | int, has_topic_ids: bool | None = None) -> KafkaCluster:
+    cluster = KafkaCluster(Settings(bootstrap="localhost:1"), has_topic_ids=has_topic_ids)
+    cluster.close()
+    stub: Any = Answers(*told)
+    cluster._connection = stub
+    return cluster
+
+
+PASSING = [
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+]
+
+
+@pytest.mark.parametrize("code", PASSING)
+def test_a_passing_failure_is_no_lack_of_topic_ids(code: int) -> None:
+    """It is raised, and the next question is answered with the topic's id: a topic made anew is still noticed."""
+    cluster = _cluster(code, "id-1", code, "id-2")
+    with pytest.raises(BrokerError):
+        cluster.topic("orders")
+    assert cluster.topic("orders") == TopicFacts(2, "id-1")
+    with pytest.raises(BrokerError):
+        cluster.topic("orders")
+    assert cluster.topic("orders") == TopicFacts(2, "id-2")
+
+
+def test_a_timeout_says_that_no_broker_answered() -> None:
+    """Who is waiting learns what it is: something that may pass."""
+    with pytest.raises(BrokerUnreachableError) as caught:
+        _cluster(KafkaError._TIMED_OUT).topic("orders")
+    assert not caught.value.is_fatal
+
+
+@pytest.mark.parametrize("code", [KafkaError.UNSUPPORTED_VERSION, KafkaError._UNSUPPORTED_FEATURE])
+def test_a_cluster_that_says_so_has_no_topic_ids(code: int) -> None:
+    """Old clusters don't know the question: they are asked once, and otherwise from then on."""
+    cluster = _cluster(code)
+    assert [cluster.topic("orders") for _ in range(2)] == [TopicFacts(2, None)] * 2
+
+
+def test_a_cluster_with_topic_ids_keeps_them() -> None:
+    """Once an id was seen, an old broker among new ones is an error."""
+    cluster = _cluster("id-1", KafkaError.UNSUPPORTED_VERSION)
+    cluster.topic("orders")
+    with pytest.raises(BrokerError):
+        cluster.topic("orders")
+
+
+def test_a_cluster_that_is_said_to_have_no_topic_ids_is_not_asked() -> None:
+    """The mock cluster would let the question time out."""
+    cluster = _cluster(has_topic_ids=False)
+    assert cluster.topic("orders") == TopicFacts(2, None)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, UnknownTopicError),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, AuthorizationError),
+    ],
+)
+def test_a_refusal_is_what_it_is(code: int, kind: type[BrokerError]) -> None:
+    """A topic that is gone, or that may not be seen, is not looked for in another way."""
+    with pytest.raises(kind):
+        _cluster(code).topic("orders")

@@ -1,0 +1,134 @@
+"""KafkaReader: what of a batch with errors in it is passed on, and up to where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from ktframe.errors import BrokerError
+from ktframe.kafka.reader import KafkaReader
+from ktframe.records import RecordBatch
+from ktframe.settings import Settings
+
+EOF = KafkaError._PARTITION_EOF
+BROKEN = KafkaError._BAD_MSG
+
+
+@dataclass(frozen=True)
+class Said:
+    """A message as confluent_kafka hands it out: a record, or an error with a code."""
+
+    at: tuple[int | None, int | None]
+    code: int | None = None
+
+    def error(self) -> KafkaError | None:
+        """Return the error that this is, if any."""
+        return None if self.code is None else KafkaError(self.code)
+
+    def partition(self) -> int | None:
+        """Return None where it is the client's own."""
+        return self.at[0]
+
+    def offset(self) -> int | None:
+        """Return None where it is the client's own."""
+        return self.at[1]
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return its type and its milliseconds."""
+        return 1, 0
+
+    def key(self) -> bytes:
+        """Return the same for all."""
+        return b"k"
+
+    def value(self) -> bytes:
+        """Return the same for all."""
+        return b"v"
+
+
+class Arrived:
+    """A consumer that has these messages, and no more."""
+
+    def __init__(self, messages: list[Said]) -> None:
+        self._messages = messages
+
+    def poll(self, *_: object) -> Said | None:
+        """Return the first."""
+        return self._messages.pop(0) if self._messages else None
+
+    def consume(self, *_: object) -> list[Said]:
+        """Return the rest."""
+        messages, self._messages = self._messages, []
+        return messages
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaReader]:
+    """Return a reader whose consumer a test replaces."""
+    with closing(KafkaReader(Settings(bootstrap="localhost:1"), "t")) as reader, monkeypatch.context():
+        own = reader._consumer
+        yield reader
+        reader._consumer = own
+
+
+def _poll(reader: KafkaReader, *messages: Said) -> RecordBatch:
+    consumer: Any = Arrived(list(messages))
+    reader._consumer = consumer
+    batch = reader.poll()
+    assert batch is not None
+    return batch
+
+
+def _read(batch: RecordBatch) -> list[tuple[int, int]]:
+    return list(zip(batch.partitions, batch.offsets, strict=True))
+
+
+def test_nothing_passes_an_error_of_its_partition(reader: KafkaReader) -> None:
+    """Records and the end behind an error wait for the restart; other partitions go on."""
+    batch = _poll(
+        reader,
+        Said((0, 4)),
+        Said((1, 7)),
+        Said((0, 5), BROKEN),
+        Said((0, 6)),
+        Said((1, 8)),
+        Said((0, 7), EOF),
+        Said((1, 9), EOF),
+    )
+    assert _read(batch) == [(0, 4), (1, 7), (1, 8)]
+    assert batch.positions == {0: 5, 1: 9}
+    with pytest.raises(BrokerError, match="partition 0, offset 5: "):
+        reader.poll()
+
+
+def test_an_error_at_the_start_leaves_the_position_where_it_was(reader: KafkaReader) -> None:
+    """With nothing read before it a partition has no new position at all."""
+    batch = _poll(reader, Said((0, 5), BROKEN), Said((0, 6)), Said((0, 7), EOF))
+    assert (_read(batch), batch.positions) == ([], {})
+
+
+def test_the_offset_of_an_error_is_never_passed(reader: KafkaReader) -> None:
+    """Even records and an end that came before the error go no further than its offset."""
+    batch = _poll(reader, Said((0, 4)), Said((0, 5)), Said((0, 6), EOF), Said((0, 5), BROKEN))
+    assert (_read(batch), batch.positions) == ([(0, 4)], {0: 5})
+
+
+def test_an_error_of_no_partition_keeps_what_came_with_it(reader: KafkaReader) -> None:
+    """The client's own errors, which have neither partition nor offset, fail the next poll only."""
+    batch = _poll(reader, Said((0, 4)), Said((None, None), KafkaError._ALL_BROKERS_DOWN), Said((0, 5)))
+    assert (_read(batch), batch.positions) == ([(0, 4), (0, 5)], {0: 6})
+    with pytest.raises(BrokerError):
+        reader.poll()
+
+
+def test_harmless_errors_and_ends_hold_nothing_back(reader: KafkaReader) -> None:
+    """An end advances the position past holes; missing rights on a group that is not used mean nothing."""
+    harmless = KafkaError.GROUP_AUTHORIZATION_FAILED
+    batch = _poll(reader, Said((0, 4)), Said((0, 9), EOF), Said((0, 9), harmless), Said((0, 9)))
+    assert (_read(batch), batch.positions) == ([(0, 4), (0, 9)], {0: 10})
+    assert reader.poll() is None
