@@ -1,6 +1,7 @@
-"""Fixtures of all tests: the real broker and topic names."""
+"""Fixtures of all tests: a watch over what they leave behind, the real broker, topic names."""
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import ExternalKafka, KafkaTopics
+from support.waiting import wait_until
 
 INTEGRATION = Path(__file__).parent / "integration"
 
@@ -17,6 +19,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """Fail a test after which a thread of ktframe still runs."""
+    yield
+
+    def are_gone() -> bool:
+        return not [thread for thread in threading.enumerate() if thread.name.startswith("ktframe-")]
+
+    wait_until(are_gone, "the threads of ktframe to end", timeout=5)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
-"""Contexts on the real broker, and a watch over what they leave behind."""
+"""Contexts on the real broker."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 from support.kafka_topics import KafkaTopics
 from support.readers import Gate
-from support.waiting import wait_until
 
 from ktframe.configuration import resolve_settings
 from ktframe.context import Context
@@ -16,17 +14,6 @@ from ktframe.context import Context
 RETRY = {"initial_delay": 0.1, "max_delay": 0.5, "jitter": 0.0, "attempts": 30}
 
 Connect = Callable[..., Context]
-
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    """Fail a test after which a thread of ktframe still runs."""
-    yield
-
-    def are_gone() -> bool:
-        return not [thread for thread in threading.enumerate() if thread.name.startswith("ktframe-")]
-
-    wait_until(are_gone, "the threads of ktframe to end", timeout=5)
 
 
 @pytest.fixture
