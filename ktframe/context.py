@@ -15,6 +15,7 @@ from typing import Any, Self
 from ktframe.clock import SystemClock
 from ktframe.declare import SchemaLike, TableArguments, declared_arguments, table_arguments
 from ktframe.durations import Duration, parse_seconds
+from ktframe.entity import Entity
 from ktframe.errors import ConfigurationError, ContextClosedError
 from ktframe.events import BindingState, Events
 from ktframe.kafka.cluster import Cluster, KafkaCluster
@@ -188,9 +189,7 @@ class Context:
         binding = TopicBinding(
             arguments.topic,
             cluster=self._cluster,
-            open_materializer=lambda: Materializer(
-                arguments.topic, entity, self._stores.get_or_open(description, options)
-            ),
+            open_materializer=lambda: self._open_materializer(arguments.topic, entity, description, options),
             open_reader=lambda: self._open_reader(arguments.topic, entity.value_format.needs_headers),
             events=Events(),
             clock=clock,
@@ -205,6 +204,16 @@ class Context:
             close=self._close_table,
             stall_timeout=self.settings.stall_timeout,
         )
+
+    def _open_materializer(
+        self, name: str, entity: Entity, description: StoreDescription, options: StoreOptions
+    ) -> Materializer:
+        store = self._stores.get_or_open(description, options)
+        try:
+            return Materializer(name, entity, store)
+        except BaseException:
+            self._stores.close(store)
+            raise
 
     def _flush_interval_of(self, options: StoreOptions) -> Callable[[], float]:
         if options.flush_interval != self.settings.store.flush_interval:

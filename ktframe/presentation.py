@@ -91,22 +91,6 @@ class Presentation:
             condition &= _below(end, dtypes)
         return rows.filter(condition).sort(self.identity.columns, nulls_last=False)
 
-    def between(self, start: object, end: object) -> pl.Expr:
-        """Return the filter for ``start <= key < end``; goes once ``KTable.items`` calls ``within``."""
-        condition = pl.lit(value=True)
-        if start is not None:
-            condition &= ~self._below(start)
-        if end is not None:
-            condition &= self._below(end)
-        return condition
-
-    def _below(self, bound: object) -> pl.Expr:
-        parts = bound if isinstance(bound, tuple) else (bound,)
-        below = pl.lit(value=False)
-        for name, part in reversed(list(zip(self.identity.columns, parts, strict=False))):
-            below = (pl.col(name) < part) | ((pl.col(name) == part) & below)
-        return below
-
 
 def _claim(name: str, taken: set[str]) -> str:
     while name in taken:

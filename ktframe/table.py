@@ -73,7 +73,8 @@ class KTable:
             Wait until everything that is in the topic now is in the frame; False answers at once with what the local
             store has.
         metadata
-            Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC")).
+            Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC"); null where the
+            record has none. Python has no datetime beyond the year 9999: ``to_list()`` of such a value raises).
 
         Raises
         ------
@@ -136,7 +137,7 @@ class KTable:
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
         rows = self._read(_all_rows, fresh=fresh)
-        rows = rows.filter(self._presentation.between(start, end)).sort(self._presentation.identity.columns)
+        rows = self._presentation.within(rows, start, end)
         for chunk in rows.iter_slices(_CHUNK_ROWS):
             yield from zip(
                 self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True
@@ -156,7 +157,7 @@ class KTable:
     def schema(self) -> pl.Schema:
         """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
         materializer = self._started()
-        return self._present(pl.DataFrame(schema=materializer.view.schema)).schema
+        return self._present(pl.DataFrame(schema=materializer.view.schema), strict=False).schema
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         """Hand a fresh frame to anything that speaks Arrow's PyCapsule protocol: DuckDB, pyarrow, pandas."""
@@ -254,7 +255,7 @@ class KTable:
         if self.binding.materializer is not None and self.binding.state is not BindingState.STOPPED:
             rows = self.binding.materializer.view.snapshot().rows.head(_HEAD_ROWS)
             with pl.Config(tbl_hide_dataframe_shape=True):  # the line above says how many rows there are
-                head = self._present(rows)._repr_html_()
+                head = self._present(rows, strict=False)._repr_html_()
         return f"<code>{html.escape(repr(self))}</code>{head}"
 
     # --- inside ---------------------------------------------------------------------------------------------------
@@ -289,9 +290,9 @@ class KTable:
         finally:
             progress.close(self.binding.readiness())
 
-    def _present(self, rows: pl.DataFrame, *, metadata: bool = False) -> pl.DataFrame:
+    def _present(self, rows: pl.DataFrame, *, metadata: bool = False, strict: bool = True) -> pl.DataFrame:
         fields = pl.Schema({name: dtype for name, dtype in rows.schema.items() if is_field(name)})
-        return self._presentation.frame(rows, fields, metadata=metadata)
+        return self._presentation.frame(rows, fields, metadata=metadata, strict=strict)
 
 
 def _all_rows(materializer: Materializer) -> pl.DataFrame:

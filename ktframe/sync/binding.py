@@ -68,6 +68,7 @@ class TopicBinding:
         self._clock = clock
         self._flush_interval = flush_interval
         self._preparing = Lock()
+        self._is_released = False
         self._stop = Event()
         self._reopen = Event()
         self._last_flush = clock.monotonic()
@@ -81,6 +82,12 @@ class TopicBinding:
             if self.materializer is None:
                 self._cluster.topic(self.topic)
                 self.materializer = self._open_materializer()
+
+    def release(self) -> Materializer | None:
+        """Return what ``prepare`` opened to whoever closes it, once; then None."""
+        with self._preparing:
+            released, self._is_released = None if self._is_released else self.materializer, True
+            return released
 
     def begin(self) -> None:
         """Note that the thread is about to run: from here on an earlier failure is history."""

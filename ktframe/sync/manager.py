@@ -87,8 +87,9 @@ class BindingManager:
         self._close_store_of(binding)
 
     def _close_store_of(self, binding: TopicBinding) -> None:
-        if binding.materializer is not None:
-            self._close_store(binding.materializer.store)
+        released = binding.release()
+        if released is not None:
+            self._close_store(released.store)
 
     def close(self) -> None:
         """Stop everything; a second call does nothing."""

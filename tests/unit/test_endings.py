@@ -230,3 +230,31 @@ def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(
         ktframe.connect("localhost:1", request_timeout=0.5)
     assert (live.is_closed, len(ktframe.table("customers")) > 700) == (False, True)
     live.close()
+
+
+def test_two_tables_share_a_store_and_give_it_back_once(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table that is closed during its first read never closes the store that its successor has opened."""
+    with broker.connect(tmp_path) as kt:
+        first = kt.table("t")
+        opened, go_on = threading.Event(), threading.Event()
+        topic = broker.topic
+
+        def slow(name: str) -> Any:
+            if threading.current_thread().name == "slow":
+                opened.set()
+                go_on.wait(10)
+            return topic(name)
+
+        monkeypatch.setattr(broker, "topic", slow)
+        reader = threading.Thread(target=lambda: is_closed(first), name="slow")
+        reader.start()
+        assert opened.wait(10)
+        first.close()
+        second = kt.table("t")
+        assert len(second) == 2
+        go_on.set()
+        reader.join(10)
+        broker.produce("t", "c", {"n": 3})
+        assert (len(second), second.get("c")) == (3, {"key": "c", "n": 3})
