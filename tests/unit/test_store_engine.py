@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,6 @@ from ktframe.store.manager import StoreManager
 from ktframe.store.rocksdb import RocksDBStore
 
 A = encode_part("a")
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[StoreManager]:
-    """Yield a manager of an empty state directory, and close what it opened."""
-    manager = StoreManager(tmp_path / "state", OPTIONS)
-    yield manager
-    manager.close_all()
 
 
 def test_a_file_above_the_state_directory_is_named(tmp_path: Path) -> None:

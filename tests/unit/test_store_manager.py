@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -30,14 +29,6 @@ from ktframe.store.memory import MemoryStore
 from ktframe.store.protocol import StateStore, StoreDescription
 
 A = encode_part("a")
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[StoreManager]:
-    """Yield a manager of an empty state directory, and close what it opened."""
-    manager = StoreManager(tmp_path / "state", OPTIONS)
-    yield manager
-    manager.close_all()
 
 
 # ------------------------------------------------------------------------------------------------ one store each

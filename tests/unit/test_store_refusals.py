@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,14 +24,6 @@ from ktframe.store.protocol import StoreDescription
 from ktframe.store.rocksdb import RocksDBStore
 
 A = encode_part("a")
-
-
-@pytest.fixture
-def manager(tmp_path: Path) -> Iterator[StoreManager]:
-    """Yield a manager of an empty state directory, and close what it opened."""
-    manager = StoreManager(tmp_path / "state", OPTIONS)
-    yield manager
-    manager.close_all()
 
 
 def edit_description(**changes: object) -> Callable[[Path], None]:
