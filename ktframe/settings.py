@@ -38,9 +38,10 @@ _SERVER: Final = r"(?i)((SASL_)?(PLAINTEXT|SSL)://)?(\[[0-9a-f:.%]+\]|[^\s:/@\[\
 class StoreOptions:
     """How a local store is kept; only ``retention`` decides which rows exist.
 
-    ``cache`` keeps the decoded base in memory (False: on disk, scanned lazily). The block cache is shared by all
-    stores of a Context; a write buffer above 8 MiB stalls the interpreter for longer. ``bloom_bits`` 0 means no
-    filter. Times are seconds and may be given as any ``Duration``.
+    ``cache`` keeps the decoded rows in memory; ``cache=False`` (on disk, scanned lazily) and ``retention`` are names
+    for what is to come, and refused so far. The block cache is shared by all stores of a Context; a write buffer above
+    8 MiB stalls the interpreter for longer. ``bloom_bits`` 0 means no filter. Times are seconds and may be given as
+    any ``Duration``.
     """
 
     backend: Backend = "rocksdb"
