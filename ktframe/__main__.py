@@ -10,7 +10,7 @@ from typing import TypeAlias
 import polars as pl
 
 from ktframe.demo import now_ms, start_demo
-from ktframe.events import RowsChanged
+from ktframe.events import BindingState
 from ktframe.kafka.sample import SampleRecord
 from ktframe.progress import describe
 from ktframe.table import KTable
@@ -36,14 +36,14 @@ def main() -> int:
         _show_regions(orders)
         _delete_one(orders, demo.broker.load)
         _say("What could not be read is kept, never dropped: orders.errors()")
-        _print(orders.errors().select("partition", "offset", "reason").head(5))
+        print(orders.errors().select("partition", "offset", "reason").head(5))
     _say("Closed: no thread, consumer or store is left.")
     return 0
 
 
 def _watch_restore(orders: KTable) -> None:
     _say("Restoring the table orders from its topic:")
-    while not (readiness := orders.readiness()):
+    while not (readiness := orders.readiness()) and readiness.state is not BindingState.FAILED:
         print("  ", describe(readiness))
         time.sleep(_LOOK_SECONDS)
     print("  ", describe(orders.wait_until_ready()))
@@ -56,12 +56,12 @@ def _show_frame(orders: KTable) -> None:
     _say(
         f"orders.to_polars(): {frame.height:,} rows x {frame.width} columns, complete as of the call, {took:.0f} ms"
     )
-    _print(frame.select(_COLUMNS).sort("updated_at", descending=True).head(5))
+    print(frame.select(_COLUMNS).sort("updated_at", descending=True).head(5))
 
 
 def _follow(orders: KTable) -> None:
     changes: list[int] = []
-    unsubscribe = orders.on_change(lambda event: changes.append(_rows(event)))
+    unsubscribe = orders.on_change(lambda event: changes.append(event.rows))
     _say(f"Orders change {_RATE:.0f} times a second. Watching for {_WATCH_SECONDS:.0f} s:")
     until = time.monotonic() + _WATCH_SECONDS
     while time.monotonic() < until:
@@ -72,10 +72,6 @@ def _follow(orders: KTable) -> None:
             f"   {frame.height:,} rows, {sum(changes)} changed; newest: {newest['key']} is {newest['status']}"
         )
     unsubscribe()
-
-
-def _rows(event: RowsChanged) -> int:
-    return event.rows
 
 
 def _show_regions(orders: KTable) -> None:
@@ -89,7 +85,7 @@ def _show_regions(orders: KTable) -> None:
             delivered=(pl.col("status") == "delivered").mean().round(2),
         )
     )
-    _print(regions.sort("revenue", descending=True).head(8))
+    print(regions.sort("revenue", descending=True).head(8))
 
 
 def _delete_one(orders: KTable, load: Load) -> None:
@@ -103,10 +99,6 @@ def _say(*lines: str) -> None:
     print()
     for line in lines:
         print("==", line)
-
-
-def _print(frame: pl.DataFrame) -> None:
-    print(frame)
 
 
 if __name__ == "__main__":
