@@ -184,7 +184,8 @@ class TopicBinding:
 
     def _flush_when_due(self) -> None:
         now = self._clock.monotonic()
-        if now - self._last_flush >= self._flush_interval():
+        # At half the interval, so that a batch and the flush itself fit in: what was applied one ago is on disk.
+        if now - self._last_flush >= self._flush_interval() / 2:
             self.required().store.flush()
             self._last_flush = now
 
