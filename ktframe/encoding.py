@@ -68,8 +68,8 @@ def encode_part(value: object) -> bytes:
     raise TypeError(message)
 
 
-def encode_parts(values: Iterable[Part]) -> bytes:
-    """Return the canonical bytes of a composite value."""
+def encode_parts(values: Iterable[object]) -> bytes:
+    """Return the canonical bytes of a composite value; raises as ``encode_part`` does."""
     return b"".join(map(encode_part, values))
 
 

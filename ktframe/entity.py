@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from ktframe.encoding import encode_part, physical_part
+from ktframe.encoding import encode_parts, physical_part
 from ktframe.eventtime import event_times
 from ktframe.formats import Format
 from ktframe.formats.base import Rejection
@@ -70,9 +70,7 @@ class Entity:
             return None
         try:
             # What the column can't hold is refused on the way: TypeError a Fraction, UnicodeEncodeError half a pair.
-            return b"".join(
-                encode_part(physical_part(part, dtype)) for part, dtype in zip(parts, dtypes, strict=True)
-            )
+            return encode_parts(physical_part(part, dtype) for part, dtype in zip(parts, dtypes, strict=True))
         except (TypeError, OverflowError, UnicodeEncodeError):
             return None
 

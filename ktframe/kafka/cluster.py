@@ -176,11 +176,12 @@ class KafkaCluster:
 
     def _with_suggestions(self, error: BrokerError, name: str) -> BrokerError:
         """Return ``error`` with the visible topics whose names come close to ``name``, where that may help."""
-        if isinstance(error, UnknownTopicError):
-            error.suggestions = tuple(difflib.get_close_matches(name, self.topics(), n=2))
-        elif isinstance(error, AuthorizationError):
-            close = difflib.get_close_matches(name, self.topics(), n=2)
-            error.reason += f"; may be read: {', '.join(close)}" if close else ""
+        if isinstance(error, UnknownTopicError | AuthorizationError):
+            close = tuple(difflib.get_close_matches(name, self.topics(), n=2))
+            if isinstance(error, UnknownTopicError):
+                error.suggestions = close
+            elif close:
+                error.reason += f"; may be read: {', '.join(close)}"
         return error
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:

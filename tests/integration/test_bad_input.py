@@ -62,11 +62,8 @@ def test_topic_that_appears_later(kafka: KafkaTopics, topic: Topic, connect: Con
     assert rows_by(table.to_polars()) == {"a": {"n": 1}}
 
 
-def test_unreachable_broker(connect: Connect) -> None:
-    """Where no broker listens the error comes within the request timeout and names the address."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-
+def assert_unreachable(connect: Connect, address: str) -> None:
+    """Assert that connecting fails within the request timeout and names the address."""
     began = time.monotonic()
     with pytest.raises(BrokerUnreachableError, match=address):
         connect(address, request_timeout=1.0)
@@ -74,16 +71,20 @@ def test_unreachable_broker(connect: Connect) -> None:
     assert time.monotonic() - began < 2.5
 
 
+def test_unreachable_broker(connect: Connect) -> None:
+    """Where no broker listens the error comes within the request timeout and names the address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+    assert_unreachable(connect, address)
+
+
 def test_silent_broker(connect: Connect) -> None:
     """Where something listens that never answers the error comes within the request timeout too."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
 
-        began = time.monotonic()
-        with pytest.raises(BrokerUnreachableError, match=address):
-            connect(address, request_timeout=1.0)
-
-    assert time.monotonic() - began < 2.5
+        assert_unreachable(connect, address)
 
 
 @pytest.mark.parametrize("mechanism", SCRAM_MECHANISMS)

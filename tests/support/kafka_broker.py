@@ -14,7 +14,7 @@ from typing import Self
 
 from confluent_kafka import KafkaException
 
-from support.kafka_jars import KafkaUnavailableError, java_command, kafka_jars
+from support.kafka_jars import KafkaUnavailableError, java_command, kafka_jars, run_or_fail
 from support.kafka_records import quiet_admin
 from support.kafka_settings import HOST, JVM_FLAGS, LOG4J, PORTS, free_ports, server_properties
 from support.kafka_topics import KafkaTopics
@@ -168,18 +168,8 @@ class KafkaBroker(KafkaTopics):
         arguments += ["--config", str(self._dir / "server.properties")]
         for mechanism in SCRAM_MECHANISMS:
             arguments += ["--add-scram", f"{mechanism}=[{credential}]"]
-        done = subprocess.run(
-            self._java_command("kafka.tools.StorageTool", *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=START_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            message = f"Kafka could not format its storage:\n{done.stdout[-2000:]}"
-            raise KafkaUnavailableError(message)
+        command = self._java_command("kafka.tools.StorageTool", *arguments)
+        run_or_fail(command, timeout=START_SECONDS, failure="Kafka could not format its storage")
 
     def _spawn(self) -> None:
         with (self._dir / "server.log").open("ab") as log:

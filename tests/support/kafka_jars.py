@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -67,17 +68,26 @@ def _fetch(directory: Path) -> None:
     # Maven writes beside the pom when it runs there, so it gets a copy.
     directory.mkdir()
     pom = shutil.copy(POM, directory.parent / POM.name)
-    done = subprocess.run(
+    run_or_fail(
         [maven, "-q", "-B", "-f", pom, "dependency:copy-dependencies", f"-DoutputDirectory={directory}"],
+        timeout=MAVEN_SECONDS,
+        failure=f"Maven could not fetch Apache Kafka {kafka_version()}",
+    )
+
+
+def run_or_fail(command: Sequence[str | Path], *, timeout: float, failure: str) -> None:
+    """Run a program to its end; say ``failure`` and the last of what it printed where it does not succeed."""
+    done = subprocess.run(
+        command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=MAVEN_SECONDS,
+        timeout=timeout,
         check=False,
     )
     if done.returncode != 0:
-        message = f"Maven could not fetch Apache Kafka {kafka_version()}:\n{done.stdout[-2000:]}"
+        message = f"{failure}:\n{done.stdout[-2000:]}"
         raise KafkaUnavailableError(message)
 
 
