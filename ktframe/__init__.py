@@ -9,7 +9,7 @@ True
 
 import logging
 
-from ktframe._api import connect, demo, table
+from ktframe._api import connect, demo, inspect, stream, table, topics
 from ktframe.context import Context
 from ktframe.declare import entity
 from ktframe.errors import (
@@ -40,11 +40,15 @@ from ktframe.events import (
     Reason,
     RowsChanged,
 )
+from ktframe.inspection import Inspection
 from ktframe.monitor import Readiness
 from ktframe.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.status import TablePosition, TableStatus
+from ktframe.stream import KStream
 from ktframe.sync.health import BindingHealth
 from ktframe.table import KTable
+from ktframe.windowed import WindowedKTable
+from ktframe.windowedstream import WindowedKStream
 
 __version__ = "0.1.0"
 
@@ -63,6 +67,8 @@ __all__ = [
     "Context",
     "ContextClosedError",
     "ContextError",
+    "Inspection",
+    "KStream",
     "KTable",
     "KtframeError",
     "LagUpdated",
@@ -85,8 +91,13 @@ __all__ = [
     "TablePosition",
     "TableStatus",
     "UnknownTopicError",
+    "WindowedKStream",
+    "WindowedKTable",
     "connect",
     "demo",
     "entity",
+    "inspect",
+    "stream",
     "table",
+    "topics",
 ]

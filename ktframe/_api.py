@@ -7,11 +7,15 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+import polars as pl
+
 from ktframe.configuration import resolve_settings
 from ktframe.context import Context
 from ktframe.demo import DEFAULT_RATE, start_demo
 from ktframe.errors import NotConnectedError
+from ktframe.inspection import Inspection
 from ktframe.settings import RUNTIME_SETTINGS
+from ktframe.stream import KStream
 from ktframe.table import KTable
 
 _lock = RLock()
@@ -87,6 +91,39 @@ def table(topic: str | type, *args: Any, **kwargs: Any) -> KTable:
         When neither ``connect`` nor ``demo`` was called.
     """
     return default_context().table(topic, *args, **kwargs)
+
+
+def stream(topic: str | type, *args: Any, **kwargs: Any) -> KStream:
+    """Return every event of ``topic`` on the default connection; see ``Context.stream``.
+
+    Raises
+    ------
+    NotConnectedError
+        When neither ``connect`` nor ``demo`` was called.
+    """
+    return default_context().stream(topic, *args, **kwargs)
+
+
+def topics() -> pl.DataFrame:
+    """Return one row per topic of the default connection; see ``Context.topics``.
+
+    Raises
+    ------
+    NotConnectedError
+        When neither ``connect`` nor ``demo`` was called.
+    """
+    return default_context().topics()
+
+
+def inspect(topic: str, sample: int = 100) -> Inspection:
+    """Look at a topic of the default connection before it is loaded; see ``Context.inspect``.
+
+    Raises
+    ------
+    NotConnectedError
+        When neither ``connect`` nor ``demo`` was called.
+    """
+    return default_context().inspect(topic, sample)
 
 
 def default_context() -> Context:

@@ -7,50 +7,38 @@ import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import timedelta
 from threading import RLock
 from types import TracebackType
 from typing import Any, Self
 
-from ktframe.clock import SystemClock
-from ktframe.declare import SchemaLike, TableArguments, declared_arguments, table_arguments
+import polars as pl
+
+from ktframe.catalog import Catalog
+from ktframe.declare import SchemaLike, TopicArguments, declared_arguments, topic_arguments
 from ktframe.durations import Duration, parse_seconds
-from ktframe.entity import Entity
 from ktframe.errors import ConfigurationError, ContextClosedError
-from ktframe.events import BindingState, Events
+from ktframe.events import BindingState
+from ktframe.inspection import Inspection
 from ktframe.kafka.cluster import Cluster, KafkaCluster
-from ktframe.kafka.reader import KafkaReader, Reader
-from ktframe.presentation import Presentation
+from ktframe.kafka.reader import KafkaReader
+from ktframe.kafka.sampler import KafkaSampler, OpenSampler
+from ktframe.looking import inspect_topic, topics_frame
+from ktframe.materialized import MaterializedTopic
+from ktframe.moments import Moment, parse_start
+from ktframe.opening import Opener, OpenReader, Tuning
+from ktframe.retention import EventTimeRetention, parse_retention
 from ktframe.settings import Settings, StoreOptions
 from ktframe.store.manager import StoreManager
-from ktframe.store.protocol import StoreDescription
-from ktframe.sync.barrier import Barrier
+from ktframe.stream import KStream
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
-from ktframe.sync.materializer import Materializer
 from ktframe.table import KTable
+from ktframe.windowed import WindowedKTable, WindowRequest
+from ktframe.windows import Minutes, parse_skew
 
 logger = logging.getLogger("ktframe")
-
-OpenReader = Callable[[str, bool], Reader]
-"""Opens a reader of a topic, with or without the records' headers."""
-
-
-@dataclass(slots=True)
-class _Tuning:
-    """What may change while everything runs."""
-
-    monitor_interval: float
-    flush_interval: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A table that was asked for, with what it was asked for with."""
-
-    table: KTable
-    key_name: str | None
-    options: StoreOptions
 
 
 class Context:
@@ -62,6 +50,7 @@ class Context:
         *,
         cluster: Cluster | None = None,
         open_reader: OpenReader | None = None,
+        open_sampler: OpenSampler | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
         if settings.writable:
@@ -76,19 +65,23 @@ class Context:
         self._open_reader = open_reader or (
             lambda topic, headers: KafkaReader(settings, topic, with_headers=headers)
         )
+        self._open_sampler = open_sampler or (lambda: KafkaSampler(settings))
         try:
-            self._cluster_id = self._cluster.cluster_id()
+            self._cluster.cluster_id()
         except BaseException:
             for close in closers:
                 close()  # or it would try a refused login again and again
             raise
         self._stores = StoreManager(settings.state_dir, settings.store)
-        self._tuning = _Tuning(settings.monitor_interval, settings.store.flush_interval)
+        self._tuning = Tuning(settings.monitor_interval, settings.store.flush_interval)
         self._bindings = BindingManager(
             monitor_interval=lambda: self._tuning.monitor_interval, close_store=self._stores.close
         )
         self._lock = RLock()
-        self._tables: dict[TableArguments, _Entry] = {}
+        opener = Opener(
+            settings, self._cluster, self._open_reader, self._stores, self._tuning, start=self._start
+        )
+        self._catalog = Catalog(opener, self._start, self._close_one, self._windowed)
         self._is_closed = False
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
@@ -112,6 +105,8 @@ class Context:
         time: str | None = None,
         key_format: str | None = None,
         key_name: str | None = "key",
+        start: Moment | None = None,
+        windows: Sequence[Minutes] = (),
         store: StoreOptions | None = None,
     ) -> KTable:
         """Return the latest row per key of ``topic``; at once, nothing is read yet.
@@ -132,6 +127,10 @@ class Context:
             Format of the record keys: ``"string"`` (default), ``"int"``, ``"long"``, ``"bytes"``.
         key_name
             Name of the record key's column; None hides it.
+        start
+            Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
+        windows
+            Sizes to keep windows of as well, as ``KTable.window`` takes them; they start when the table does.
         store
             How this table's store is kept, where it differs from the settings.
 
@@ -142,83 +141,81 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        if isinstance(topic, type):
-            arguments = declared_arguments(topic)
-            options = store or self.settings.store
-        else:
-            given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
-            arguments, options = self._declared(topic, given, store)
+        given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
+        arguments, options, declared_windows = self._declared(topic, {**given, "start": start}, store)
         with self._lock:
             self._require_open()
-            entry = self._tables.get(arguments)
-            if entry is None:
-                entry = _Entry(self._new_table(arguments, key_name, options), key_name, options)
-                self._tables[arguments] = entry
-            for name, had, wanted in (
-                ("key_name", entry.key_name, key_name),
-                ("store", entry.options, options),
-            ):
-                if had != wanted:
-                    message = (
-                        f"table {arguments.topic!r} is already there with {name}={had!r}, not {wanted!r}."
-                    )
-                    raise ConfigurationError(message, "use the same arguments, or close() the table first.")
-            return entry.table
+            return self._catalog.table(arguments, key_name, options, (*declared_windows, *windows))
 
     def _declared(
-        self, topic: str, given: Mapping[str, Any], store: StoreOptions | None
-    ) -> tuple[TableArguments, StoreOptions]:
-        """Complete what was given by what the settings declare under this name."""
+        self, topic: str | type, given: Mapping[str, Any], store: StoreOptions | None
+    ) -> tuple[TopicArguments, StoreOptions, Sequence[Minutes]]:
+        """Complete what was given by what the class, or the settings under this name, declare."""
+        if isinstance(topic, type):
+            start = given["start"]
+            known = declared_arguments(topic)
+            arguments = known if start is None else replace(known, start=parse_start("start", start))
+            return arguments, store or self.settings.store, ()
         declared = self.settings.tables.get(topic)
-        if declared is not None and declared.windows:
-            message = f"[tables.{topic}] declares windows, which ktframe does not have yet."
-            raise ConfigurationError(message, "leave windows out.")
         if declared is None:
-            return table_arguments(topic, **given), store or self.settings.store
+            return topic_arguments(topic, **given), store or self.settings.store, ()
         noted = {name: getattr(declared, name) for name in given}
         chosen = {name: noted[name] if value is None else value for name, value in given.items()}
-        return table_arguments(declared.topic, **chosen), store or declared.store_options(self.settings.store)
+        options = store or declared.store_options(self.settings.store)
+        return topic_arguments(declared.topic, **chosen), options, declared.windows
 
-    def _new_table(self, arguments: TableArguments, key_name: str | None, options: StoreOptions) -> KTable:
-        _refuse_unbuilt(options)
-        entity = arguments.entity()
-        description = StoreDescription(
-            self._cluster_id, arguments.topic, entity.identity.kind, arguments.settings()
-        )
-        clock = SystemClock()
-        binding = TopicBinding(
-            arguments.topic,
-            cluster=self._cluster,
-            open_materializer=lambda: self._open_materializer(arguments.topic, entity, description, options),
-            open_reader=lambda: self._open_reader(arguments.topic, entity.value_format.needs_headers),
-            events=Events(),
-            clock=clock,
-            retry=self.settings.retry,
-            flush_interval=self._flush_interval_of(options),
-        )
-        return KTable(
-            binding,
-            Barrier(binding, self._cluster, clock),
-            Presentation(entity.identity, key_name),
-            start=self._start,
-            close=self._close_table,
-            stall_timeout=self.settings.stall_timeout,
-        )
+    def stream(
+        self,
+        topic: str | type,
+        *,
+        start: Moment | None = None,
+        retention: str | timedelta | int | None = None,
+        value: str | None = None,
+        schema: SchemaLike | None = None,
+        time: str | None = None,
+        key_format: str | None = None,
+        max_future_skew: Minutes | None = None,
+        store: StoreOptions | None = None,
+    ) -> KStream:
+        """Return every event of ``topic``; at once, nothing is read yet.
 
-    def _open_materializer(
-        self, name: str, entity: Entity, description: StoreDescription, options: StoreOptions
-    ) -> Materializer:
-        store = self._stores.get_or_open(description, options)
-        try:
-            return Materializer(name, entity, store)
-        except BaseException:
-            self._stores.close(store)
-            raise
+        Parameters
+        ----------
+        topic
+            A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
+        start
+            Read from this moment on: a datetime, ISO 8601 text, or ``"-2h"``, which is looked up again whenever the
+            stream is opened. None: all that the topic holds.
+        retention
+            How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
+        value, schema, time, key_format
+            As for ``table``.
+        max_future_skew
+            Records with a time further ahead of the wall clock are quarantined; None: never.
+        store
+            How this stream's store is kept, where it differs from the settings.
 
-    def _flush_interval_of(self, options: StoreOptions) -> Callable[[], float]:
-        if options.flush_interval != self.settings.store.flush_interval:
-            return lambda: options.flush_interval  # the table's own
-        return lambda: self._tuning.flush_interval
+        Raises
+        ------
+        ConfigurationError
+            When the arguments are wrong, or the same stream was asked for with another ``retention`` or ``store``.
+        ContextClosedError
+            When this connection was closed.
+        """
+        given = {"value": value, "schema": schema, "time": time, "key_format": key_format, "start": start}
+        arguments, options, _ = self._declared(topic, given, store)
+        arguments = replace(arguments, key=None)  # every record is an event, whatever its key
+        keep = parse_retention(retention)
+        if keep is None and options.retention is not None:
+            keep = EventTimeRetention(round(options.retention * 1000))
+        with self._lock:
+            self._require_open()
+            return self._catalog.stream(arguments, keep, parse_skew(max_future_skew), options)
+
+    def _windowed(self, arguments: TopicArguments, request: WindowRequest) -> WindowedKTable:
+        with self._lock:
+            self._require_open()
+            return self._catalog.windowed(arguments, request)
 
     def _start(self, binding: TopicBinding) -> None:
         if binding.state in (BindingState.CREATED, BindingState.FAILED):
@@ -226,12 +223,11 @@ class Context:
                 self._require_open()
             self._bindings.start(binding)
 
-    def _close_table(self, table: KTable) -> None:
+    def _close_one(self, what: MaterializedTopic) -> None:
         with self._lock:
-            for arguments, entry in list(self._tables.items()):
-                if entry.table is table:
-                    del self._tables[arguments]
-                    self._bindings.stop(table.binding)
+            bindings = self._catalog.forget(what)
+        for binding in bindings:
+            self._bindings.stop(binding)
 
     def initialize(self) -> list[KTable]:
         """Open every table that the settings declare, and start reading; the seed's ``InitializeStateStores``."""
@@ -243,7 +239,54 @@ class Context:
     def tables(self) -> list[KTable]:
         """Return the tables that were asked for."""
         with self._lock:
-            return [entry.table for entry in self._tables.values()]
+            return self._catalog.tables()
+
+    def topics(self) -> pl.DataFrame:
+        """Return what there is on the cluster, one row per topic; reads a few records, keeps none.
+
+        Returns
+        -------
+        polars.DataFrame
+            Sorted by name, without internal topics: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64,
+            an upper bound: offsets of compacted records and transaction markers count), ``bytes`` (Int64, estimated
+            from the newest records, uncompressed), ``cleanup_policy`` (String), ``last_timestamp``
+            (``Datetime("ms", "UTC")``). Null where it is not known, or there is none.
+
+        Raises
+        ------
+        BrokerUnreachableError, AuthenticationError
+            When the cluster does not answer.
+        ContextClosedError
+            When this connection was closed.
+        """
+        self._require_open()
+        return topics_frame(self._cluster, self._open_sampler)
+
+    def inspect(self, topic: str, sample: int = 100) -> Inspection:
+        """Look at a topic before it is loaded: size, formats, columns and how long loading may take.
+
+        Reads a few thousand of its newest records, for a few seconds at most.
+
+        Parameters
+        ----------
+        topic
+            A topic's name.
+        sample
+            How many of the newest records to show, 1 to 10,000.
+
+        Raises
+        ------
+        ConfigurationError
+            When ``sample`` is out of range.
+        UnknownTopicError
+            When there is no such topic, with the names that come close.
+        AuthorizationError
+            When this user may not read it.
+        ContextClosedError
+            When this connection was closed.
+        """
+        self._require_open()
+        return inspect_topic(self._cluster, self._open_sampler, topic, sample)
 
     def configure(
         self,
@@ -277,11 +320,10 @@ class Context:
             if self._is_closed:
                 return
             self._is_closed = True
-            tables = self.tables()
-            self._tables.clear()
+            bindings = self._catalog.forget()
         self._at_exit()
-        for table in tables:
-            table.binding.stopped()
+        for binding in bindings:
+            binding.stopped()
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -296,16 +338,8 @@ class Context:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed else f"{len(self._tables)} tables"
+        state = "closed" if self._is_closed else f"{len(self.tables())} tables"
         return f"Context({self.settings.bootstrap!r}, {state})"
-
-
-def _refuse_unbuilt(options: StoreOptions) -> None:
-    """Refuse what is planned and would be ignored."""
-    for name, is_built in (("cache", options.cache), ("retention", options.retention is None)):
-        if not is_built:
-            message = f"store option {name}={getattr(options, name)!r} does nothing yet."
-            raise ConfigurationError(message, "leave it out.")
 
 
 def _close_parts(

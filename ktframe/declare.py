@@ -16,10 +16,12 @@ import polars as pl
 
 from ktframe.entity import Entity
 from ktframe.errors import SchemaError
+from ktframe.fieldkey import FieldKey
 from ktframe.formats import VALUE_COLUMN
 from ktframe.formats import key_format as find_key_format
 from ktframe.formats import value_format as find_value_format
-from ktframe.identity import FieldKey, Identity, RecordKey
+from ktframe.identity import Identity, RecordKey
+from ktframe.moments import Moment, Start, parse_start
 
 SchemaLike: TypeAlias = Mapping[str, Any] | pl.Schema | type
 """A Polars schema, a mapping of field to dtype (a Polars one, its name, or a Python type), or a dataclass."""
@@ -38,8 +40,8 @@ _SCALARS: dict[Any, pl.DataType] = {
 
 
 @dataclass(frozen=True, slots=True)
-class TableArguments:
-    """What decides which rows a table has; two tables with equal ones share a store."""
+class TopicArguments:
+    """What decides which rows a topic gives, beside the identity; what has equal ones shares a store."""
 
     topic: str
     key: tuple[str, ...] | None = None
@@ -47,6 +49,7 @@ class TableArguments:
     value: str = "json"
     schema: pl.Schema | None = field(default=None, hash=False)
     time: str | None = None
+    start: Start | None = None
 
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""
@@ -57,10 +60,15 @@ class TableArguments:
             "value": self.value,
             "schema": repr(schema),
             "time": repr(self.time),
+            "start": repr(self.start),
         }
 
-    def entity(self) -> Entity:
-        """Return the entity that decodes by these arguments.
+    def identity(self) -> RecordKey | FieldKey:
+        """Return what identifies a row of the table."""
+        return RecordKey() if self.key is None else FieldKey(self.key)
+
+    def entity(self, identity: Identity) -> Entity:
+        """Return the entity that decodes by these arguments, into rows of ``identity``.
 
         Raises
         ------
@@ -69,7 +77,6 @@ class TableArguments:
         SchemaError
             When the schema can't be what was said, or a key field can't identify a row.
         """
-        identity: Identity = RecordKey() if self.key is None else FieldKey(self.key)
         exact = frozenset(self.key or ())
         key_format = find_key_format(self.key_format)
         if VALUE_COLUMN not in key_format.initial_schema:
@@ -83,7 +90,7 @@ class TableArguments:
         )
 
 
-def table_arguments(
+def topic_arguments(
     topic: str,
     *,
     key: str | Sequence[str] | None = None,
@@ -91,7 +98,8 @@ def table_arguments(
     value: str | None = None,
     schema: SchemaLike | None = None,
     time: str | None = None,
-) -> TableArguments:
+    start: Moment | None = None,
+) -> TopicArguments:
     """Return checked arguments; None stands for the default of each."""
     fields = (key,) if isinstance(key, str) else None if key is None else tuple(key)
     if fields is not None and (not fields or len(set(fields)) != len(fields)):
@@ -101,13 +109,14 @@ def table_arguments(
         )
     for name in (*(fields or ()), *(() if time is None else (time,))):
         _check_name(name)
-    return TableArguments(
+    return TopicArguments(
         topic=topic,
         key=fields,
         key_format=key_format or "string",
         value=value or "json",
         schema=None if schema is None else as_schema(schema),
         time=time,
+        start=None if start is None else parse_start("start", start),
     )
 
 
@@ -132,7 +141,7 @@ def entity(
 
     def mark(cls: type[T]) -> type[T]:
         declared = cls if dataclasses.is_dataclass(cls) else dataclass(cls)
-        arguments = table_arguments(topic, key=key, time=time, value=value, schema=declared)
+        arguments = topic_arguments(topic, key=key, time=time, value=value, schema=declared)
         names = arguments.schema or pl.Schema()
         for name in (*(arguments.key or ()), *(() if time is None else (time,))):
             if name not in names:
@@ -144,10 +153,10 @@ def entity(
     return mark
 
 
-def declared_arguments(cls: type) -> TableArguments:
+def declared_arguments(cls: type) -> TopicArguments:
     """Return what ``@ktframe.entity`` noted on ``cls``."""
     arguments = getattr(cls, _MARK, None)
-    if not isinstance(arguments, TableArguments):
+    if not isinstance(arguments, TopicArguments):
         message = f"{cls.__name__} does not say which topic it describes."
         raise SchemaError(message, 'put @ktframe.entity(topic="...") above the dataclass.')
     return arguments

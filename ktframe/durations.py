@@ -1,4 +1,4 @@
-"""Durations as people write them, to milliseconds: the only parser of them.
+"""Durations as people write them, to milliseconds and back: the only parser of them.
 
 What a bare number means is decided here (seconds); a caller for whom it means minutes, as for windows, converts first.
 """
@@ -75,6 +75,22 @@ def parse_seconds(name: str, value: Duration, *, at_least_ms: int = 1) -> float:
         message = f"{name} must be {'longer than zero' if at_least_ms else 'zero or longer'}, not {value!r}."
         raise ConfigurationError(message, _REMEDY)
     return length_ms / 1_000
+
+
+def format_duration(length_ms: int) -> str:
+    """Return milliseconds as the shortest text that ``parse_duration_ms`` reads back, in days at most.
+
+    Examples
+    --------
+    >>> format_duration(300_000), format_duration(5_400_000), format_duration(604_800_000), format_duration(-1_500)
+    ('5m', '1h30m', '7d', '-1s500ms')
+    """
+    parts, rest = [], abs(length_ms)
+    for unit in ("d", "h", "m", "s", "ms"):
+        count, rest = divmod(rest, _MS_PER_UNIT[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return ("-" if length_ms < 0 else "") + ("".join(parts) or "0s")
 
 
 def _parse_number(value: object) -> int:

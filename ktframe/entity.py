@@ -14,25 +14,33 @@ from ktframe.encoding import encode_parts, physical_part
 from ktframe.eventtime import event_times
 from ktframe.formats import Format
 from ktframe.formats.base import Rejection
-from ktframe.identity import Identity, hash_identities
+from ktframe.identity import Identity, KeyUse, Placed, Tombstone
 from ktframe.records import (
+    BESIDE,
     BOOKKEEPING,
     HASH,
     KEY,
+    LINE,
     OFFSET,
     PARTITION,
+    RECORD_KEY,
     REMOVED,
+    SIZE,
     TIMESTAMP,
+    TOMBSTONE,
+    WINDOW,
+    Arrival,
     Changes,
     KeyTombstone,
     QuarantinedRecord,
     RecordBatch,
     StoredRows,
 )
-from ktframe.rowvalue import pack_keyed_rows, pack_rows, unpack_rows
+from ktframe.rowvalue import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 
-_LINE = "\0line"
+_IDENTITY = "\0identity"
 _NAMELESS = "a tombstone without a record key: it deletes nothing"
+_NOTHING_KNOWN = Arrival()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +56,24 @@ class Entity:
         """Return this entity with no integer among ``fields`` ever turned into a float."""
         return replace(self, value_format=self.value_format.keeping_integers(*fields))
 
+    @property
+    def keeps_markers(self) -> bool:
+        """Whether tombstones stay beside the rows."""
+        return self.identity.tombstone is Tombstone.MARKS
+
     def identity_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return the dtypes of the identity's columns, given the fields known so far."""
-        known = {**fields, KEY: self.key_format.initial_schema["value"]}
-        return pl.Schema({name: known.get(name, pl.Null()) for name in self.identity.columns})
+        return self._dtypes(self.identity.columns, fields)
 
     def frame_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return all columns of the view: bookkeeping, what of the identity is no known field, the fields in order."""
-        identity = self.identity_schema(fields)
-        beside = {name: dtype for name, dtype in identity.items() if name not in fields}
+        ours = self._dtypes((*self.identity.columns, *self.identity.beside), fields)
+        beside = {name: dtype for name, dtype in ours.items() if name not in fields}
         return pl.Schema({**BOOKKEEPING, **beside, **fields})
+
+    def _dtypes(self, columns: Sequence[str], fields: pl.Schema) -> pl.Schema:
+        known = {**fields, **BOOKKEEPING, **BESIDE, KEY: self.key_format.initial_schema["value"]}
+        return pl.Schema({name: known.get(name, pl.Null()) for name in columns})
 
     def encode_key(self, key: object, fields: pl.Schema) -> bytes | None:
         """Return the identity of a key as a user gives it, a tuple where it is composite; None where no row has it.
@@ -74,123 +90,216 @@ class Entity:
         except (TypeError, OverflowError, UnicodeEncodeError):
             return None
 
-    def decode(self, batch: RecordBatch, schema: pl.Schema) -> Changes:
-        """Return what ``batch`` changes: every record becomes a row, a removal or a quarantined record, once."""
+    def decode(self, batch: RecordBatch, schema: pl.Schema, arrival: Arrival = _NOTHING_KNOWN) -> Changes:
+        """Return what ``batch`` changes: every record becomes a row, a removal, late or quarantined, once."""
         rejected: list[Rejection] = []
-        keyed = self._decode_keys(batch, rejected)
-        lines = keyed[_LINE].to_list()
-        valued = [line for line in lines if batch.values[line] is not None]
+        lines = self._lines(batch, rejected)
+        rows, fields = self._with_values(batch, lines, schema, rejected)
+        placed = self.identity.place(rows, arrival)
+        rejected.extend(Rejection(line, reason) for line, reason in placed.refused)
+        return self._fold(batch, placed, rejected, fields)
+
+    def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
+        """Return every usable record of ``batch`` as a row of its own, with ``LINE``, unfolded and without identity."""
+        rejected: list[Rejection] = []
+        rows, _ = self._with_values(batch, self._lines(batch, rejected), schema, rejected)
+        absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
+        return rows.with_columns(absent)
+
+    def _lines(self, batch: RecordBatch, rejected: list[Rejection]) -> pl.DataFrame:
+        """Return the bookkeeping of the usable records, with their key as far as the identity wants it."""
+        lines = pl.DataFrame(
+            {
+                LINE: pl.Series(range(len(batch)), dtype=pl.UInt32),
+                PARTITION: pl.Series(batch.partitions, dtype=BOOKKEEPING[PARTITION]),
+                OFFSET: pl.Series(batch.offsets, dtype=BOOKKEEPING[OFFSET]),
+                TIMESTAMP: _record_times(batch),
+                TOMBSTONE: pl.Series([value is None for value in batch.values], dtype=pl.Boolean),
+            },
+        )
+        use = self.identity.key_use
+        if use in (KeyUse.IDENTITY, KeyUse.COLUMN):
+            return self._with_keys(batch, lines, rejected, required=use is KeyUse.IDENTITY)
+        keys = pl.Series(RECORD_KEY, batch.keys, dtype=pl.Binary)
+        nameless = lines.filter(pl.col(TOMBSTONE) & keys.is_null())[LINE]
+        rejected.extend(Rejection(line, _NAMELESS) for line in nameless)
+        if use is KeyUse.PART:
+            lines = lines.with_columns(keys)
+        return lines.filter(~(pl.col(TOMBSTONE) & keys.is_null())) if len(nameless) else lines
+
+    def _with_keys(
+        self, batch: RecordBatch, lines: pl.DataFrame, rejected: list[Rejection], *, required: bool
+    ) -> pl.DataFrame:
+        keyed = [line for line, key in enumerate(batch.keys) if key is not None]
+        payloads = [key for key in batch.keys if key is not None]
+        decoded = self.key_format.decode(payloads, self.key_format.initial_schema)
+        accepted = pl.DataFrame(
+            {
+                LINE: pl.Series([keyed[i] for i in decoded.accepted], dtype=pl.UInt32),
+                KEY: decoded.frame["value"],
+            }
+        )
+        rejected.extend(replace(r, index=keyed[r.index], reason=f"key: {r.reason}") for r in decoded.rejected)
+        if accepted.height == len(batch):
+            return lines.with_columns(accepted[KEY])
+        if required:
+            reason = self.identity.missing_reason()
+            rejected.extend(Rejection(line, reason) for line, key in enumerate(batch.keys) if key is None)
+            return _pick(lines, accepted[LINE]).with_columns(accepted[KEY])
+        refused = {keyed[r.index] for r in decoded.rejected}
+        joined = lines.join(accepted, on=LINE, how="left", maintain_order="left")
+        return joined.filter(~pl.col(LINE).is_in(list(refused))) if refused else joined
+
+    def _with_values(
+        self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema, rejected: list[Rejection]
+    ) -> tuple[pl.DataFrame, pl.Schema]:
+        """Return the records whose value could be decoded, with its fields, and all fields known by now."""
+        valued = lines.filter(~pl.col(TOMBSTONE))[LINE].to_list()
         decoded = self.value_format.decode(
-            [value for line in lines if (value := batch.values[line]) is not None],
+            [value for line in valued if (value := batch.values[line]) is not None],
             schema,
             None if batch.headers is None else [batch.headers[line] for line in valued],
         )
         rejected.extend(replace(r, index=valued[r.index]) for r in decoded.rejected)
-        accepted = pl.Series(_LINE, [valued[i] for i in decoded.accepted], dtype=pl.UInt32)
-        rows = _pick(keyed, accepted).hstack(decoded.frame.get_columns())
+        accepted = pl.Series(LINE, [valued[i] for i in decoded.accepted], dtype=pl.UInt32)
+        rows = _pick(lines, accepted).hstack(decoded.frame.get_columns())
         if self.time is not None:
             rows = rows.with_columns(event_times(rows, self.time).alias(TIMESTAMP))
-        rows = self._require_identity(rows, rejected)
-        changed = rows.with_columns(pl.lit(value=False).alias(REMOVED))
-        tombstones = [line for line in lines if batch.values[line] is None]
-        rejected.extend(Rejection(line, _NAMELESS) for line in tombstones if batch.keys[line] is None)
-        if tombstones and self.identity.needs_record_key:
-            removed = _pick(keyed, pl.Series(_LINE, tombstones, dtype=pl.UInt32))
-            removed = removed.with_columns(pl.lit(value=True).alias(REMOVED))
-            changed = pl.concat([changed, removed], how="diagonal_relaxed").sort(_LINE)
-        return self._fold(batch, changed, rejected, tombstones, decoded.schema)
-
-    def _decode_keys(self, batch: RecordBatch, rejected: list[Rejection]) -> pl.DataFrame:
-        """Return the bookkeeping of the usable records, with their decoded key where it is needed."""
-        lines = pl.DataFrame(
-            {
-                _LINE: pl.Series(range(len(batch)), dtype=pl.UInt32),
-                PARTITION: pl.Series(batch.partitions, dtype=BOOKKEEPING[PARTITION]),
-                OFFSET: pl.Series(batch.offsets, dtype=BOOKKEEPING[OFFSET]),
-                TIMESTAMP: _record_times(batch),
-            },
-        )
-        if not self.identity.needs_record_key:
-            return lines
-        keyed = [line for line, key in enumerate(batch.keys) if key is not None]
-        if len(keyed) < len(batch):
-            reason = self.identity.missing_reason()
-            rejected.extend(Rejection(line, reason) for line, key in enumerate(batch.keys) if key is None)
-        payloads = [key for key in batch.keys if key is not None]
-        decoded = self.key_format.decode(payloads, self.key_format.initial_schema)
-        rejected.extend(replace(r, index=keyed[r.index], reason=f"key: {r.reason}") for r in decoded.rejected)
-        accepted = pl.Series(_LINE, [keyed[i] for i in decoded.accepted], dtype=pl.UInt32)
-        return _pick(lines, accepted).with_columns(decoded.frame["value"].alias(KEY))
-
-    def _require_identity(self, rows: pl.DataFrame, rejected: list[Rejection]) -> pl.DataFrame:
-        """Return the rows that have an identity; add the columns of it that no record has shown yet."""
-        columns = self.identity.columns
-        absent = [pl.lit(None).alias(name) for name in columns if name not in rows.columns]
-        rows = rows.with_columns(absent)
-        missing = pl.all_horizontal(pl.col(columns).is_null())
-        without = rows.filter(missing)
-        if without.height:
-            reason = self.identity.missing_reason()
-            rejected.extend(Rejection(line, reason) for line in without[_LINE])
-            rows = rows.filter(~missing)
-        return rows
+        if len(valued) < lines.height:
+            # A tombstone has no field to take its time from: it happened when the record says.
+            tombstones = lines.filter(pl.col(TOMBSTONE))
+            rows = pl.concat([rows, tombstones], how="diagonal_relaxed").sort(LINE)
+        return rows, decoded.schema
 
     def _fold(
-        self,
-        batch: RecordBatch,
-        changed: pl.DataFrame,
-        rejected: Sequence[Rejection],
-        tombstones: Sequence[int],
-        schema: pl.Schema,
+        self, batch: RecordBatch, placed: Placed, rejected: Sequence[Rejection], schema: pl.Schema
     ) -> Changes:
-        identities = self.identity.encode(changed)
+        rows = placed.rows
+        tombstones: tuple[KeyTombstone, ...] = ()
+        names = self.identity.key_use is KeyUse.NAMES
+        if names:
+            tombstones = _key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
+            rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
+        identities = self.identity.encode(rows)
         folded = (
-            changed.with_columns(identities.alias("\0identity"), hash_identities(identities))
-            .unique([PARTITION, "\0identity"], keep="last", maintain_order=True)
+            rows.with_columns(identities.alias(_IDENTITY), self.identity.hash(rows, identities))
+            .unique([PARTITION, _IDENTITY], keep="last", maintain_order=True)
             # Sorted writes take RocksDB a fraction of the time of unsorted ones.
-            .sort(PARTITION, "\0identity")
+            .sort(PARTITION, _IDENTITY)
         )
-        by_key = self.identity.needs_record_key
+        values = self._stored_values(batch, folded)
         return Changes(
             partitions=folded[PARTITION].to_list(),
-            identities=folded["\0identity"].to_list(),
-            values=_stored_values(batch, folded, with_keys=not by_key),
-            frame=folded.drop(_LINE, "\0identity"),
-            record_keys=None if by_key else [batch.keys[line] for line in folded[_LINE]],
+            identities=folded[_IDENTITY].to_list(),
+            values=values,
+            frame=self._lines_of_view(folded, values, schema),
+            record_keys=[batch.keys[line] for line in folded[LINE]] if names else None,
             quarantined=_quarantined(batch, rejected),
-            tombstones=() if by_key else _key_tombstones(batch, tombstones),
-            stream_times=dict(
-                changed.drop_nulls(TIMESTAMP).group_by(PARTITION).agg(pl.col(TIMESTAMP).max()).iter_rows(),
-            ),
+            late=_late(batch, placed.late),
+            tombstones=tombstones,
+            stream_times=placed.stream_times,
             schema=schema,
+            is_keyless=self._is_keyless([batch.keys[line] for line in folded[LINE]]),
         )
 
+    def _is_keyless(self, keys: Sequence[bytes | None]) -> bool:
+        return self.identity.key_use in (KeyUse.NAMES, KeyUse.PART) and None in keys
+
+    def _lines_of_view(
+        self, folded: pl.DataFrame, values: Sequence[bytes | None], schema: pl.Schema
+    ) -> pl.DataFrame:
+        is_row = self.identity.tombstone is Tombstone.IS_ROW
+        frame = folded.with_columns((pl.lit(value=False) if is_row else pl.col(TOMBSTONE)).alias(REMOVED))
+        if SIZE in self.identity.beside:
+            sizes = pl.Series([len(value or b"") for value in values], dtype=BESIDE[SIZE])
+            frame = frame.with_columns(sizes.alias(SIZE))
+        return frame.select(name for name in (*self.frame_schema(schema), REMOVED) if name in frame.columns)
+
+    def _stored_values(self, batch: RecordBatch, folded: pl.DataFrame) -> list[bytes | None]:
+        lines = folded[LINE].to_list()
+        removes = self.identity.tombstone is Tombstone.REMOVES
+        kept = [line for line in lines if batch.values[line] is not None] if removes else lines
+        timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in kept)
+        offsets = [batch.offsets[line] for line in kept]
+        payloads = [batch.values[line] for line in kept]
+        if self.identity.key_use is KeyUse.IDENTITY:
+            packed = pack_rows(timestamps, offsets, payloads)
+        else:
+            packed = pack_keyed_rows(timestamps, offsets, payloads, [batch.keys[line] for line in kept])
+        if len(packed) == len(lines):
+            return list(packed)
+        row = iter(packed)
+        return [None if batch.values[line] is None else next(row) for line in lines]
+
+    # --- from the store -------------------------------------------------------------------------------------------
+
     def load(self, rows: StoredRows, schema: pl.Schema) -> pl.DataFrame:
-        """Return stored rows as lines of the view, with exactly the columns of ``frame_schema(schema)``.
+        """Return stored rows as lines of the view: ``frame_schema(schema)``, and ``REMOVED`` where there are markers.
 
         Raises
         ------
         ValueError
             When a stored value can't be decoded any more, which only a damaged store can cause.
         """
-        times, payloads = unpack_rows(rows.values)
-        decoded = self.value_format.decode(payloads, schema)
-        if decoded.rejected:
-            raise ValueError(decoded.rejected[0].reason)
+        stored, payloads = unpack_rows(rows.values)
+        values = self._loaded_values(payloads, stored[TOMBSTONE], schema)
         identity = self.identity.decode(rows.identities, self.identity_schema(schema))
-        frame = pl.DataFrame(
-            {
-                HASH: hash_identities(rows.identities),
-                PARTITION: pl.Series(rows.partitions, dtype=BOOKKEEPING[PARTITION]),
-            },
-        ).hstack([*times.get_columns(), *identity.get_columns(), *decoded.frame.get_columns()])
+        partitions = pl.Series(PARTITION, rows.partitions, dtype=BOOKKEEPING[PARTITION])
+        frame = stored.hstack([partitions, *identity.get_columns(), *values.get_columns()])
+        frame = frame.with_columns(self._loaded_beside(rows))
         if self.time is not None:
-            frame = frame.with_columns(event_times(frame, self.time).alias(TIMESTAMP))
+            times = event_times(frame, self.time)
+            frame = frame.with_columns(pl.when(TOMBSTONE).then(TIMESTAMP).otherwise(times).alias(TIMESTAMP))
         # A field of the identity that no row has shown is in the view, but not among those of the format.
-        return frame.select(
+        known = frame.select(
             pl.col(name) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
             for name, dtype in self.frame_schema(schema).items()
+            if name != HASH
         )
+        hashed = known.select(self.identity.hash(known, rows.identities), pl.all())
+        return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if self.keeps_markers else hashed
+
+    def _loaded_values(
+        self, payloads: Sequence[bytes], is_tombstone: pl.Series, schema: pl.Schema
+    ) -> pl.DataFrame:
+        living = [p for p, is_null in zip(payloads, is_tombstone, strict=True) if not is_null]
+        decoded = self.value_format.decode(living, schema)
+        if decoded.rejected:
+            raise ValueError(decoded.rejected[0].reason)
+        return _spread(decoded.frame, ~is_tombstone)
+
+    def _loaded_beside(self, rows: StoredRows) -> list[pl.Series]:
+        """Return what the stored row holds of the columns that the identity wants."""
+        wanted = (*self.identity.columns, *self.identity.beside)
+        found = []
+        if SIZE in wanted:
+            found.append(pl.Series(SIZE, [len(value) for value in rows.values], dtype=BESIDE[SIZE]))
+        if RECORD_KEY in wanted:
+            found.append(
+                pl.Series(RECORD_KEY, [record_key_of(value) for value in rows.values], dtype=pl.Binary)
+            )
+        if self.identity.key_use is KeyUse.COLUMN:
+            keys = [record_key_of(value) for value in rows.values]
+            living = [key for key in keys if key is not None]
+            decoded = self.key_format.decode(living, self.key_format.initial_schema).frame
+            found.append(_spread(decoded, pl.Series([key is not None for key in keys]))["value"].alias(KEY))
+        return found
+
+    def is_keyless(self, rows: StoredRows) -> bool:
+        """Say whether a stored row has no record key by which a tombstone would name it."""
+        if self.identity.key_use not in (KeyUse.NAMES, KeyUse.PART):
+            return False
+        return None in map(record_key_of, rows.values)
+
+
+def _spread(frame: pl.DataFrame, is_there: pl.Series) -> pl.DataFrame:
+    """Return the rows of ``frame`` where ``is_there`` says so, and nulls elsewhere."""
+    if frame.height == len(is_there):
+        return frame
+    if not frame.height:
+        return frame.clear(len(is_there))
+    lines = pl.select(pl.when(is_there).then(is_there.cum_sum() - 1)).to_series()
+    return frame[lines]
 
 
 def _record_times(batch: RecordBatch) -> pl.Series:
@@ -200,41 +309,36 @@ def _record_times(batch: RecordBatch) -> pl.Series:
 
 
 def _pick(frame: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
-    """Return the rows of ``frame`` (ascending in ``_LINE``) whose line is in ``lines``."""
-    return frame if len(lines) == frame.height else frame.filter(pl.col(_LINE).is_in(lines.implode()))
+    """Return the rows of ``frame`` (ascending in ``LINE``) whose line is in ``lines``."""
+    return frame if len(lines) == frame.height else frame.filter(pl.col(LINE).is_in(lines.implode()))
 
 
-def _stored_values(batch: RecordBatch, folded: pl.DataFrame, *, with_keys: bool) -> list[bytes | None]:
-    lines = [line for line in folded[_LINE] if batch.values[line] is not None]
-    timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in lines)
-    offsets = [batch.offsets[line] for line in lines]
-    payloads = [batch.values[line] or b"" for line in lines]
-    if with_keys:
-        packed = pack_keyed_rows(timestamps, offsets, payloads, [batch.keys[line] for line in lines])
-    else:
-        packed = pack_rows(timestamps, offsets, payloads)
-    if len(packed) == folded.height:
-        return list(packed)
-    row = iter(packed)
-    return [None if removed else next(row) for removed in folded[REMOVED]]
+def _set_aside(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> QuarantinedRecord:
+    return QuarantinedRecord(
+        partition=batch.partitions[line],
+        offset=batch.offsets[line],
+        timestamp=batch.timestamps[line] if batch.timestamp_types[line] else None,
+        key=batch.keys[line],
+        value=batch.values[line],
+        reason=reason,
+        is_conflict=is_conflict,
+    )
 
 
 def _quarantined(batch: RecordBatch, rejected: Sequence[Rejection]) -> tuple[QuarantinedRecord, ...]:
     return tuple(
-        QuarantinedRecord(
-            partition=batch.partitions[r.index],
-            offset=batch.offsets[r.index],
-            timestamp=batch.timestamps[r.index] if batch.timestamp_types[r.index] else None,
-            key=batch.keys[r.index],
-            value=batch.values[r.index],
-            reason=r.reason,
-            is_conflict=r.is_conflict,
-        )
+        _set_aside(batch, r.index, r.reason, is_conflict=r.is_conflict)
         for r in sorted(rejected, key=lambda r: r.index)
     )
 
 
-def _key_tombstones(batch: RecordBatch, lines: Sequence[int]) -> tuple[KeyTombstone, ...]:
+def _late(batch: RecordBatch, pairs: pl.DataFrame) -> tuple[QuarantinedRecord, ...]:
+    """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
+    by_line = pairs.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
+    return tuple(_set_aside(batch, line, " ".join(windows)) for line, windows in by_line)
+
+
+def _key_tombstones(batch: RecordBatch, lines: pl.Series) -> tuple[KeyTombstone, ...]:
     return tuple(
         KeyTombstone(batch.partitions[line], batch.offsets[line], key)
         for line in lines

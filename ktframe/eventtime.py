@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+
+from ktframe.records import LINE, TIMESTAMP
 
 _ZONED = (
     "%+",
@@ -16,6 +19,7 @@ _ZONED = (
 _ZONELESS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _PRODUCT_ERROR = 2.0**-51
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MS = 86_400_000
 
 SHOWN_TIME = pl.Datetime("ms", "UTC")
 """The dtype in which users see a time."""
@@ -77,3 +81,40 @@ def _parse_iso(column: pl.Series) -> pl.Series:
             found = text.to_date(form, strict=False).cast(times.dtype)
         times = times.fill_null(found)
     return times
+
+
+def refuse_timeless(rows: pl.DataFrame, field: str | None) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Return the rows that have an event time which can be shown, and (line, reason) of the others."""
+    source = "the record has no timestamp" if field is None else f"no usable time in {field!r}"
+    is_usable = pl.col(TIMESTAMP).is_between(_FIRST_SHOWN_MS, _LAST_SHOWN_MS).fill_null(value=False)
+    return _refuse(
+        rows, ~is_usable, lambda at: source if at is None else f"its time, {at} ms, is in no calendar"
+    )
+
+
+def refuse_skewed(
+    rows: pl.DataFrame, now: int, max_skew_ms: int | None
+) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Return the rows that are not too far in the future, and (line, reason) of the others."""
+    if max_skew_ms is None:
+        return rows, []
+    is_skewed = (pl.col(TIMESTAMP) > now + max_skew_ms).fill_null(value=False)
+
+    def reason(at: int | None) -> str:
+        ahead = ((at or 0) - now) / _DAY_MS
+        return (
+            f"its time is {ahead:,.1f} days in the future; max_future_skew allows {max_skew_ms / _DAY_MS:g}"
+        )
+
+    return _refuse(rows, is_skewed, reason)
+
+
+def _refuse(
+    rows: pl.DataFrame, condition: pl.Expr, reason: Callable[[int | None], str]
+) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    refused = rows.filter(condition)
+    if not refused.height:
+        return rows, []
+    return rows.filter(~condition), [
+        (line, reason(at)) for line, at in refused.select(LINE, TIMESTAMP).iter_rows()
+    ]

@@ -10,14 +10,15 @@ those of the changes (the few hits are compared exactly), then add the surviving
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from ktframe.records import HASH, PARTITION, REMOVED, TIMESTAMP
+from ktframe.records import HASH, PARTITION, RECORD_KEY, REMOVED
+from ktframe.settling import settle
 
 _MERGE_ABOVE_ROWS = 100_000
 _MERGE_ABOVE_DELTAS = 1_000
@@ -29,29 +30,45 @@ _NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All rows at one moment: ``rows`` with bookkeeping, and the positions that they stand for."""
+    """All rows at one moment: ``rows`` with bookkeeping, the tombstones' markers beside them, and the positions."""
 
     rows: pl.DataFrame
+    markers: pl.DataFrame
     positions: Mapping[int, int]
 
 
 class _Merged(NamedTuple):
     base: pl.DataFrame
+    markers: pl.DataFrame
     positions: dict[int, int]
     contested: pl.Series
 
 
 class View:
-    """The rows of one store, decoded. ``identity`` names the columns that make a row's identity."""
+    """The rows of one store, decoded.
 
-    def __init__(self, identity: tuple[str, ...], schema: pl.Schema) -> None:
-        self._identity = identity
+    ``identity`` names the columns that make a row's identity, ``shown`` those by which users tell rows apart: the hash
+    is over these. With ``keeps_markers`` a removal stays beside the rows as a marker.
+    """
+
+    def __init__(
+        self,
+        identity: Sequence[str],
+        schema: pl.Schema,
+        *,
+        shown: Sequence[str] | None = None,
+        keeps_markers: bool = False,
+    ) -> None:
+        self._row = list(dict.fromkeys([PARTITION, *identity]))
+        self._shown = list(shown or identity)
+        self._keeps_markers = keeps_markers
         self._lock = Lock()
         """Held for assignments only."""
         self._merging = Lock()
         """Held while the base is being replaced."""
         self._schema = schema
         self._base = pl.DataFrame(schema=schema)
+        self._markers = self._base
         self._deltas: tuple[pl.DataFrame, ...] = ()
         self._waiting = 0
         """Rows in the deltas."""
@@ -62,9 +79,12 @@ class View:
     def load(self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int]) -> None:
         """Take the rows of a store that was just opened, and its positions."""
         base = _stack([pl.DataFrame(schema=self._schema), *chunks]).rechunk()
+        markers = base.clear()
+        if REMOVED in base.columns:
+            markers, base = base.filter(REMOVED).drop(REMOVED), base.filter(~pl.col(REMOVED)).drop(REMOVED)
         twice = _repeated(base[HASH])
         with self._merging, self._lock:
-            self._base, self._schema = base, base.schema
+            self._base, self._markers, self._schema = base, markers.select(base.columns), base.schema
             self._deltas, self._waiting = (), 0
             self._positions = dict(positions)
             self._contested = twice
@@ -92,19 +112,33 @@ class View:
             if partitions is None:
                 with self._lock:
                     self._base, self._schema = pl.DataFrame(schema=schema), schema
+                    self._markers = self._base
                     self._deltas, self._waiting = (), 0
                     self._positions = {}
                     self._contested = _NONE_CONTESTED
                 return
             gone = list(partitions)
-            merged = self._merge_held()
-            base = merged.base.filter(~pl.col(PARTITION).is_in(gone))
-            contested = merged.contested
-            if len(contested):
-                contested = _repeated(base[HASH].filter(base[HASH].is_in(contested.implode())))
+            self._keep_held(~pl.col(PARTITION).is_in(gone))
             with self._lock:
-                self._base, self._schema, self._contested = base, schema, contested
+                self._schema = schema
                 self._positions = {p: offset for p, offset in self._positions.items() if p not in gone}
+
+    def drop(self, column: str, horizons: Mapping[int, int]) -> int:
+        """Forget the rows of each partition whose ``column`` is below its horizon; return how many these were."""
+        horizon = pl.col(PARTITION).replace_strict(dict(horizons), default=None, return_dtype=pl.Int64)
+        with self._merging:
+            return self._keep_held((pl.col(column) >= horizon).fill_null(value=True))
+
+    def _keep_held(self, condition: pl.Expr) -> int:
+        """Keep the rows and markers that ``condition`` holds for; return how many rows went."""
+        merged = self._merge_held()
+        base, contested = merged.base.filter(condition), merged.contested
+        if len(contested):
+            contested = _repeated(base[HASH].filter(base[HASH].is_in(contested.implode())))
+        with self._lock:
+            self._base, self._contested = base, contested
+            self._markers = merged.markers.filter(condition)
+        return merged.base.height - base.height
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition: all before it is in the view."""
@@ -124,8 +158,7 @@ class View:
     def snapshot(self) -> Snapshot:
         """Return the rows as of now, one per identity."""
         merged = self._merge()
-        rows = self._settle(merged.base, merged.contested) if len(merged.contested) else merged.base
-        return Snapshot(rows, merged.positions)
+        return Snapshot(self._settled(merged), merged.markers, merged.positions)
 
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
@@ -142,41 +175,50 @@ class View:
     def _merge_held(self) -> _Merged:
         """Fold the deltas into the base; return what the view is then."""
         with self._lock:
-            base, deltas, schema = self._base, self._deltas, self._schema
+            base, markers, deltas, schema = self._base, self._markers, self._deltas, self._schema
             positions, contested = dict(self._positions), self._contested
         if base.schema != schema:
             base = _stack([pl.DataFrame(schema=schema), base])
+            markers = _stack([pl.DataFrame(schema=schema), markers])
+        merged = _Merged(base, markers, positions, contested)
         if deltas:
-            base, contested = self._folded(base, deltas, contested)
+            merged = self._folded(merged, deltas)
         with self._lock:
-            self._base, self._contested = base, contested
+            self._base, self._markers, self._contested = merged.base, merged.markers, merged.contested
             self._deltas = self._deltas[len(deltas) :]
             self._waiting -= sum(delta.height for delta in deltas)
-        return _Merged(base, positions, contested)
+        return merged
 
-    def _folded(
-        self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...], contested: pl.Series
-    ) -> tuple[pl.DataFrame, pl.Series]:
-        """Return ``base`` with ``deltas`` folded in, and the hashes that are contested then."""
-        row = [PARTITION, *self._identity]
+    def _folded(self, merged: _Merged, deltas: tuple[pl.DataFrame, ...]) -> _Merged:
+        """Return ``merged`` with ``deltas`` folded in."""
+        base, contested, row = merged.base, merged.contested, self._row
         delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
         if len(deltas) > 1:
             delta = delta.unique(row, keep="last", maintain_order=True)
         is_hit = base[HASH].is_in(delta[HASH].implode())
         outlived = base.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
         living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
-        merged = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
+        markers = merged.markers
+        if self._keeps_markers:
+            outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
+            markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
         # Contested are identities with living rows in two partitions. Of hashes that changed, these are all the rows.
         found = _repeated(pl.concat([outlived[HASH], living[HASH]]))
         if len(contested):
             found = pl.concat([contested.filter(~contested.is_in(delta[HASH].implode())), found])
-        return _compacted(merged), found
+        rows = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
+        return _Merged(_compacted(rows), markers, merged.positions, found)
 
-    def _settle(self, base: pl.DataFrame, contested: pl.Series) -> pl.DataFrame:
-        """Keep, of rows with one identity in several partitions, the one with the greatest (timestamp, partition)."""
+    def _settled(self, merged: _Merged) -> pl.DataFrame:
+        """Return the rows with one line for each that users tell apart."""
+        base, markers, contested = merged.base, merged.markers, merged.contested
+        names_rows = markers.height > 0 and RECORD_KEY in base.columns
+        if not len(contested) and not names_rows:
+            return base
         is_hit = base[HASH].is_in(contested.implode())
-        rivals = base.filter(is_hit).sort(TIMESTAMP, PARTITION, nulls_last=False)
-        return pl.concat([base.filter(~is_hit), rivals.unique(self._identity, keep="last")])
+        if names_rows:
+            is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
+        return pl.concat([base.filter(~is_hit), settle(base.filter(is_hit), markers, self._shown)])
 
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:

@@ -1,20 +1,63 @@
 """What makes a row: the one place that knows what identifies a record and what a tombstone does.
 
 A frame is the fold of a topic by an identity: the last record per identity, each partition alone in offset order.
-Stores, views and the sync loop are written against this protocol and never ask which identity it is.
+Stores, views and the sync loop are written against this protocol and never ask which identity it is. The identities
+are ``RecordKey`` (here), ``fieldkey.FieldKey``, ``windowkey.WindowKey`` and ``streamkey.StreamKey``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Protocol
 
 import polars as pl
 
-from ktframe.encoding import column_of, decode_column, decode_parts, encode_columns
-from ktframe.records import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, Changes, KeyTombstone
-from ktframe.rowvalue import record_key_of
+from ktframe.encoding import decode_column, encode_columns
+from ktframe.records import HASH, KEY, LINE, PARTITION, TIMESTAMP, WINDOW, Arrival, Changes
+from ktframe.retention import Retention
+
+
+class Tombstone(Enum):
+    """What a record with a null value does."""
+
+    REMOVES = auto()
+    """It removes the row."""
+    MARKS = auto()
+    """It removes the row and leaves a marker in its place, so that a roll-up to larger windows stays exact."""
+    IS_ROW = auto()
+    """It is a row like any other."""
+
+
+class KeyUse(Enum):
+    """What the record key is for."""
+
+    IDENTITY = auto()
+    """It is decoded and (part of) the identity: a record without one is no row."""
+    NAMES = auto()
+    """Tombstones name rows by it; it is kept as bytes beside the row."""
+    PART = auto()
+    """Its bytes are part of the identity, null too."""
+    COLUMN = auto()
+    """It is decoded and shown, null too."""
+
+
+NO_PAIRS = pl.DataFrame(schema={LINE: pl.UInt32(), WINDOW: pl.Int64()})
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Records by what their identity makes of them.
+
+    ``rows`` have the identity's columns; ``refused`` are (line, reason) pairs; ``late`` has the line and the window of
+    each record that came after that window had closed; ``stream_times`` are the greatest timestamps (ms).
+    """
+
+    rows: pl.DataFrame
+    refused: Sequence[tuple[int, str]] = ()
+    late: pl.DataFrame = field(default_factory=lambda: NO_PAIRS)
+    stream_times: Mapping[int, int] = field(default_factory=dict)
 
 
 class RowLookup(Protocol):
@@ -28,7 +71,7 @@ class RowLookup(Protocol):
 
 
 class Identity(Protocol):
-    """Decides which identity a record has, how it is encoded, and what a tombstone does."""
+    """Decides which identity a record has, how it is encoded, what a tombstone does and when rows may be dropped."""
 
     @property
     def kind(self) -> str:
@@ -39,14 +82,43 @@ class Identity(Protocol):
         """Columns of the view that make the identity."""
 
     @property
-    def needs_record_key(self) -> bool:
-        """Whether a record without a (decodable) record key is no row."""
+    def shown(self) -> tuple[str, ...]:
+        """Those by which users tell rows apart: of rows that agree in them, one is shown."""
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Columns of the view, other than those and the fields, that it wants filled."""
+
+    @property
+    def key_use(self) -> KeyUse:
+        """What the record key is for."""
+
+    @property
+    def tombstone(self) -> Tombstone:
+        """What a record with a null value does."""
+
+    @property
+    def keeps_history(self) -> bool:
+        """Whether rows stay true when the log has lost what came between them and the next ones."""
+
+    @property
+    def retention(self) -> Retention | None:
+        """What decides which rows are dropped, if any ever are."""
+
+    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:
+        """Give each record its identity, or the reason why it has none."""
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of each row's identity."""
 
+    def hash(self, rows: pl.DataFrame, identities: Sequence[bytes] | pl.Series) -> pl.Series:
+        """Return the hash by which the view finds the rows that agree in ``shown``."""
+
     def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
-        """Return the identity's columns, as far as the value does not hold them."""
+        """Return the identity's columns, as far as neither the value nor the stored row holds them."""
+
+    def bound(self, partition: int, horizon: int) -> bytes:
+        """Return the first identity that is not below ``horizon``."""
 
     def missing_reason(self) -> str:
         """Say why a record without an identity is no row."""
@@ -61,15 +133,32 @@ class RecordKey:
 
     kind: str = "table"
     columns: tuple[str, ...] = (KEY,)
-    needs_record_key: bool = True
+    shown: tuple[str, ...] = (KEY,)
+    beside: tuple[str, ...] = ()
+    key_use: KeyUse = KeyUse.IDENTITY
+    tombstone: Tombstone = Tombstone.REMOVES
+    keeps_history: bool = False
+    retention: Retention | None = None
+
+    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:  # noqa: ARG002 - the protocol's signature
+        """Return all rows: a record without a key never comes here."""
+        return Placed(rows, stream_times=stream_times(rows))
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of each decoded key."""
         return encode_columns(rows.select(KEY))
 
+    def hash(self, rows: pl.DataFrame, identities: Sequence[bytes] | pl.Series) -> pl.Series:  # noqa: ARG002
+        """Return the hash of the key."""
+        return hash_identities(identities)
+
     def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
         """Return the column ``KEY``; a value never holds it."""
         return decode_column(pl.Series(identities, dtype=pl.Binary), dtypes[KEY]).alias(KEY).to_frame()
+
+    def bound(self, partition: int, horizon: int) -> bytes:
+        """Never asked: a key stays until a tombstone."""
+        raise NotImplementedError
 
     def missing_reason(self) -> str:
         """Say that the key is null."""
@@ -80,112 +169,9 @@ class RecordKey:
         return changes
 
 
-@dataclass(frozen=True, slots=True)
-class FieldKey:
-    """Fields of the value are the identity; the record key is kept beside the row.
-
-    A tombstone removes the rows of its partition whose newest record carried its record key. A value never removes
-    another identity's row.
-    """
-
-    fields: tuple[str, ...]
-    kind: str = "table"
-    needs_record_key: bool = False
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The key fields, in the order they were named."""
-        return self.fields
-
-    def encode(self, rows: pl.DataFrame) -> pl.Series:
-        """Return the canonical bytes of the key fields of each row."""
-        return encode_columns(rows.select(self.fields))
-
-    def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:  # noqa: ARG002
-        """Return no column: the value holds them all."""
-        return pl.DataFrame(height=len(identities))
-
-    def missing_reason(self) -> str:
-        """Name the key fields."""
-        names = ", ".join(map(repr, self.fields))
-        return f"no key: {names} {'is' if len(self.fields) == 1 else 'are all'} missing or null"
-
-    def resolve(self, changes: Changes, rows: RowLookup) -> Changes:
-        """Turn each record-key tombstone into removals.
-
-        ``changes`` is folded, so a line of the batch is the newest state of its identity: one with a greater offset
-        than the tombstone outlives it, one with a smaller offset is what the tombstone finds.
-        """
-        if not changes.tombstones:
-            return changes
-        assert changes.record_keys is not None  # noqa: S101 - an invariant of Entity.decode
-        batch = _BatchIndex(changes)
-        doomed: dict[tuple[int, bytes], KeyTombstone] = {}
-        for tombstone in changes.tombstones:
-            found = batch.lines_of(tombstone.partition, tombstone.key, before=tombstone.offset)
-            for identity in (*found, *self._stored(tombstone, rows, batch)):
-                doomed[tombstone.partition, identity] = tombstone
-        return _with_removals(changes, doomed, self.fields) if doomed else replace(changes, tombstones=())
-
-    @staticmethod
-    def _stored(tombstone: KeyTombstone, rows: RowLookup, batch: _BatchIndex) -> Iterator[bytes]:
-        partition, key = tombstone.partition, tombstone.key
-        candidates = [i for i in rows.identities_of(partition, key) if (partition, i) not in batch]
-        for identity, found in zip(candidates, rows.get_many(candidates), strict=True):
-            if any(at == partition and record_key_of(row) == key for at, row in found):
-                yield identity
-
-
-class _BatchIndex:
-    """The lines of one batch by (partition, identity) and by (partition, record key)."""
-
-    def __init__(self, changes: Changes) -> None:
-        self._lines: set[tuple[int, bytes]] = set()
-        self._by_key: dict[tuple[int, bytes | None], list[tuple[int, bytes]]] = {}
-        offsets = changes.frame[OFFSET].to_list()
-        lines = zip(changes.partitions, changes.identities, changes.record_keys or (), offsets, strict=True)
-        for partition, identity, key, offset in lines:
-            self._lines.add((partition, identity))
-            self._by_key.setdefault((partition, key), []).append((offset, identity))
-
-    def __contains__(self, line: tuple[int, bytes]) -> bool:
-        return line in self._lines
-
-    def lines_of(self, partition: int, key: bytes, *, before: int) -> list[bytes]:
-        return [identity for offset, identity in self._by_key.get((partition, key), ()) if offset < before]
-
-
-def _with_removals(
-    changes: Changes, doomed: dict[tuple[int, bytes], KeyTombstone], columns: tuple[str, ...]
-) -> Changes:
-    """Return ``changes`` with the lines of ``doomed`` turned into, or joined by, removals."""
-    lines = list(zip(changes.partitions, changes.identities, strict=True))
-    kept = [index for index, line in enumerate(lines) if line not in doomed]
-    partitions = [partition for partition, _ in doomed]
-    identities = [identity for _, identity in doomed]
-    parts = [decode_parts(identity) for identity in identities]
-    removals = pl.DataFrame(
-        {
-            PARTITION: pl.Series(partitions, dtype=BOOKKEEPING[PARTITION]),
-            OFFSET: pl.Series([tombstone.offset for tombstone in doomed.values()], dtype=BOOKKEEPING[OFFSET]),
-            HASH: hash_identities(identities),
-            REMOVED: pl.Series([True] * len(doomed), dtype=pl.Boolean),
-            **{
-                name: column_of([part[at] for part in parts], changes.frame.schema[name])
-                for at, name in enumerate(columns)
-            },
-        },
-    )
-    keys = changes.record_keys or ()
-    return replace(
-        changes,
-        partitions=[*(changes.partitions[index] for index in kept), *partitions],
-        identities=[*(changes.identities[index] for index in kept), *identities],
-        values=[*(changes.values[index] for index in kept), *([None] * len(doomed))],
-        record_keys=[*(keys[index] for index in kept), *(tombstone.key for tombstone in doomed.values())],
-        frame=pl.concat([changes.frame[kept], removals], how="diagonal_relaxed"),
-        tombstones=(),
-    )
+def stream_times(rows: pl.DataFrame) -> dict[int, int]:
+    """Return the greatest timestamp (ms) of each partition that has one."""
+    return dict(rows.drop_nulls(TIMESTAMP).group_by(PARTITION).agg(pl.col(TIMESTAMP).max()).iter_rows())
 
 
 def hash_identities(identities: Sequence[bytes] | pl.Series) -> pl.Series:

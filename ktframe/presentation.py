@@ -6,54 +6,115 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import polars as pl
 
 from ktframe.encoding import physical_part
 from ktframe.errors import ConfigurationError
 from ktframe.eventtime import SHOWN_TIME, as_shown_times
-from ktframe.identity import Identity
-from ktframe.records import KEY, OFFSET, PARTITION, TIMESTAMP, QuarantinedRecord
+from ktframe.records import (
+    KEY,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
+    TOMBSTONE,
+    WINDOW,
+    WINDOW_END,
+    QuarantinedRecord,
+    is_field,
+)
+
+Metadata: TypeAlias = bool | str | Sequence[str]
+"""Which columns about the record to add: all, none, or those named."""
 
 _DEFAULT_KEY_NAME = "key"
 _WIDEST = 1 << 127
-_METADATA = (
-    (PARTITION, "partition", pl.Int32()),
-    (OFFSET, "offset", pl.Int64()),
-    (TIMESTAMP, "timestamp", SHOWN_TIME),
+
+
+class _Shown(NamedTuple):
+    column: str
+    name: str
+    dtype: pl.DataType | None = None
+
+    def expression(self, name: str) -> pl.Expr:
+        column = pl.col(self.column)
+        if self.dtype is None:
+            return column.alias(name)
+        shown = as_shown_times(column) if self.dtype == SHOWN_TIME else column.cast(self.dtype)
+        return shown.alias(name)
+
+
+_WINDOW = (_Shown(WINDOW, "window_start", SHOWN_TIME), _Shown(WINDOW_END, "window_end", SHOWN_TIME))
+_RECORD = (
+    _Shown(PARTITION, "partition", pl.Int32()),
+    _Shown(OFFSET, "offset", pl.Int64()),
+    _Shown(TIMESTAMP, "timestamp", SHOWN_TIME),
 )
+_EVENT = (*_RECORD, _Shown(KEY, "key"), _Shown(TOMBSTONE, "is_tombstone", pl.Boolean()))
 
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """Names the columns of one table; ``key_name`` None hides the record key."""
+    """Names the columns of one table; ``key`` are the columns that make its key, ``key_name`` None hides the record key.
 
-    identity: Identity
+    The rows of a stream (``is_stream``) show their key among the metadata. ``is_windowed`` puts the window first.
+    """
+
+    key: tuple[str, ...]
     key_name: str | None = _DEFAULT_KEY_NAME
+    is_windowed: bool = False
+    is_stream: bool = False
 
-    def columns(self, fields: pl.Schema, *, metadata: bool = False) -> list[pl.Expr]:
-        """Return what to select from the view: the key, the fields, then metadata where wanted.
+    def names(self, fields: pl.Schema, *, metadata: Metadata = False) -> dict[str, _Shown | None]:
+        """Return the columns of a frame in order, each with what it shows (None: the field of its name).
 
         A field keeps its name. Ours that is called like a column before it starts with ``record_``, as often as it
         takes.
         """
         taken = set(fields)
-        shown = [pl.col(name) for name in fields]
+        shown: dict[str, _Shown | None] = {}
+        if self.is_windowed:
+            shown |= {claim(each.name, taken): each for each in _WINDOW}
         if self._shows_key():
-            shown.insert(0, pl.col(KEY).alias(_claim(str(self.key_name), taken)))
-        if metadata:
-            shown += [
-                _metadata_column(column, dtype).alias(_claim(name, taken))
-                for column, name, dtype in _METADATA
-            ]
-        return shown
+            shown[claim(str(self.key_name), taken)] = _Shown(KEY, str(self.key_name))
+        shown |= dict.fromkeys(fields)
+        wanted = self._metadata(metadata)
+        return shown | {claim(each.name, taken): each for each in wanted}
+
+    def _metadata(self, metadata: Metadata) -> list[_Shown]:
+        known = {each.name: each for each in (_EVENT if self.is_stream else _RECORD)}
+        if isinstance(metadata, bool):
+            return list(known.values()) if metadata else []
+        wanted = [metadata] if isinstance(metadata, str) else list(metadata)
+        unknown = [name for name in wanted if name not in known]
+        if unknown:
+            message = f"metadata={metadata!r}: there is no {unknown[0]!r} about a record."
+            raise ConfigurationError(message, f"choose from {', '.join(known)}, or True for all.")
+        return [known[name] for name in wanted]
 
     def _shows_key(self) -> bool:
-        return KEY in self.identity.columns and self.key_name is not None
+        return KEY in self.key and self.key_name is not None and not self.is_stream
+
+    def columns(self, fields: pl.Schema, *, metadata: Metadata = False) -> list[pl.Expr]:
+        """Return what to select from the view."""
+        names = self.names(fields, metadata=metadata).items()
+        return [pl.col(name) if each is None else each.expression(name) for name, each in names]
+
+    def expressions(self, fields: pl.Schema) -> dict[str, pl.Expr]:
+        """Return all columns that there are, by the name under which an expression can ask for them."""
+        names = self.names(fields, metadata=True)
+        return dict(zip(names, self.columns(fields, metadata=True), strict=True))
+
+    def aggregates(self, found: pl.DataFrame) -> pl.DataFrame:
+        """Return aggregates per ``WINDOW`` and ``WINDOW_END`` with these named as users see them."""
+        others = [name for name in found.columns if is_field(name)]
+        taken = set(others)
+        windows = [each.expression(claim(each.name, taken)) for each in _WINDOW]
+        return found.select(*windows, *others)
 
     def frame(
-        self, rows: pl.DataFrame, fields: pl.Schema, *, metadata: bool = False, strict: bool = True
+        self, rows: pl.DataFrame, fields: pl.Schema, *, metadata: Metadata = False, strict: bool = True
     ) -> pl.DataFrame:
         """Return ``rows`` of the view as the user sees them.
 
@@ -67,9 +128,32 @@ class Presentation:
             raise ConfigurationError(message, "choose another key_name, or None to hide the record key.")
         return rows.select(self.columns(fields, metadata=metadata))
 
+    def with_windows(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return ``rows``, of which there are none, with the columns that a window has."""
+        if not self.is_windowed:
+            return rows
+        return rows.with_columns(pl.lit(None, dtype=pl.Int64).alias(name) for name in (WINDOW, WINDOW_END))
+
+    def key_columns(self, fields: pl.Schema) -> list[str]:
+        """Return the names under which a frame shows what tells its rows apart.
+
+        Raises
+        ------
+        ConfigurationError
+            When the frame hides the record key.
+        """
+        if KEY in self.key and self.key_name is None:
+            message = "key_name=None hides what tells the rows apart."
+            raise ConfigurationError(message, "ask for the table with another key_name.")
+        wanted = {WINDOW, WINDOW_END, KEY}
+        ours = [
+            name for name, each in self.names(fields).items() if each is not None and each.column in wanted
+        ]
+        return [*ours, *(name for name in self.key if is_field(name))]
+
     def keys(self, rows: pl.DataFrame) -> list[Any]:
         """Return the key of each row: a value, or a tuple where the key is composite."""
-        columns = rows.select(self.identity.columns)
+        columns = rows.select(self.key)
         return columns.to_series().to_list() if columns.width == 1 else columns.rows()
 
     def within(self, rows: pl.DataFrame, start: object, end: object) -> pl.DataFrame:
@@ -83,24 +167,39 @@ class Presentation:
         ConfigurationError
             When a bound has more parts than the key, or one of another kind.
         """
-        dtypes = rows.select(self.identity.columns).schema
+        dtypes = rows.select(self.key).schema
         condition = pl.lit(value=True)
         if start is not None:
             condition &= ~_below(start, dtypes)
         if end is not None:
             condition &= _below(end, dtypes)
-        return rows.filter(condition).sort(self.identity.columns, nulls_last=False)
+        return rows.filter(condition).sort(self.key, nulls_last=False)
+
+    def of_key(self, rows: pl.DataFrame, key: object) -> pl.DataFrame:
+        """Return the rows whose key is ``key``, as ``get`` takes it: none where the column can't hold it."""
+        parts = key if isinstance(key, tuple) else (key,)
+        dtypes = rows.select(self.key).schema
+        if len(parts) != len(dtypes):
+            return rows.clear()
+        try:
+            pairs = zip(dtypes.items(), parts, strict=True)
+            equal = [_compared(pl.col(name), dtype, part)[1] for (name, dtype), part in pairs]
+        except (TypeError, ValueError):
+            return rows.clear()
+        return rows.filter(equal)
 
 
-def _claim(name: str, taken: set[str]) -> str:
+def fields_of(rows: pl.DataFrame) -> pl.Schema:
+    """Return the fields of the value among the columns of a view."""
+    return pl.Schema({name: dtype for name, dtype in rows.schema.items() if is_field(name)})
+
+
+def claim(name: str, taken: set[str]) -> str:
+    """Return ``name``, with ``record_`` before it as often as it takes to be new, and note it as taken."""
     while name in taken:
         name = f"record_{name}"
     taken.add(name)
     return name
-
-
-def _metadata_column(column: str, dtype: pl.DataType) -> pl.Expr:
-    return as_shown_times(pl.col(column)) if dtype == SHOWN_TIME else pl.col(column).cast(dtype)
 
 
 def _below(bound: object, dtypes: pl.Schema) -> pl.Expr:

@@ -20,6 +20,12 @@ PARTITION = "\0partition"
 OFFSET = "\0offset"
 TIMESTAMP = "\0timestamp"
 REMOVED = "\0removed"
+TOMBSTONE = "\0tombstone"
+SIZE = "\0size"
+LINE = "\0line"
+RECORD_KEY = "\0record_key"
+WINDOW = "\0window"
+WINDOW_END = "\0window_end"
 
 
 def is_field(column: str) -> bool:
@@ -31,6 +37,17 @@ BOOKKEEPING = pl.Schema(
     {HASH: pl.UInt64(), PARTITION: pl.Int32(), OFFSET: pl.Int64(), TIMESTAMP: pl.Int64()},
 )
 """Columns that every row of the view carries beside its identity and its fields; timestamps are ms since 1970."""
+
+BESIDE = pl.Schema(
+    {
+        WINDOW: pl.Int64(),
+        RECORD_KEY: pl.Binary(),
+        TOMBSTONE: pl.Boolean(),
+        SIZE: pl.UInt32(),
+    },
+)
+"""Columns that some identities add: the start of the window (ms), the record key as sent, whether the value was null,
+and the bytes that the row takes in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +86,18 @@ class RecordBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """What was known when a batch came: the stream time of each partition before it, and the wall time (both ms).
+
+    ``horizons`` are the values below which retention has dropped rows.
+    """
+
+    stream_times: Mapping[int, int] = field(default_factory=dict)
+    horizons: Mapping[int, int] = field(default_factory=dict)
+    now: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class QuarantinedRecord:
     """A record that is no row, with its bytes and the reason."""
 
@@ -79,6 +108,18 @@ class QuarantinedRecord:
     value: bytes | None
     reason: str
     is_conflict: bool = False
+
+
+def batch_of(records: Sequence[QuarantinedRecord]) -> RecordBatch:
+    """Return records that were set aside as a batch, each partition in offset order."""
+    return RecordBatch(
+        partitions=[record.partition for record in records],
+        offsets=[record.offset for record in records],
+        timestamps=[record.timestamp or 0 for record in records],
+        timestamp_types=[0 if record.timestamp is None else 1 for record in records],
+        keys=[record.key for record in records],
+        values=[record.value for record in records],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +146,15 @@ class Changes:
     frame: pl.DataFrame
     record_keys: Sequence[bytes | None] | None = None
     quarantined: tuple[QuarantinedRecord, ...] = ()
+    late: tuple[QuarantinedRecord, ...] = ()
+    """Records that came after their window had closed."""
     tombstones: tuple[KeyTombstone, ...] = ()
     stream_times: Mapping[int, int] = field(default_factory=dict)
     """The greatest timestamp (ms) of the batch per partition."""
     schema: pl.Schema = field(default_factory=pl.Schema)
     """The fields as known after this batch."""
+    is_keyless: bool = False
+    """Whether a row came without the record key by which a tombstone would name it."""
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -124,6 +169,9 @@ class Position:
     """Greatest timestamp applied, in milliseconds."""
     quarantined: int = 0
     conflicts: int = 0
+    late: int = 0
+    horizon: int | None = None
+    """Rows below it were dropped by retention: a window's start in milliseconds, or a stream's offset."""
 
 
 @dataclass(frozen=True, slots=True)

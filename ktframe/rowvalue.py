@@ -20,23 +20,24 @@ from struct import Struct
 
 import polars as pl
 
-from ktframe.records import OFFSET, TIMESTAMP
+from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE
 
 _HEADER = Struct(">Bqq")
 _LENGTH = Struct(">I")
 _NULL_KEY = _LENGTH.pack(0xFFFF_FFFF)
+_IS_TOMBSTONE = 0b1
 _TYPE_SHIFT = 1
 _TYPE_MASK = 0b11
 _HAS_KEY = 0b1000
 
 
 def pack_rows(
-    timestamps: Iterable[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes]
+    timestamps: Iterable[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes | None]
 ) -> list[bytes]:
-    """Return the stored bytes of rows whose identity is the record key."""
+    """Return the stored bytes of rows that carry no record key; a value of None makes a tombstone marker."""
     pack = _HEADER.pack
     return [
-        pack(kind << _TYPE_SHIFT, at if kind else 0, offset) + value
+        pack(kind << _TYPE_SHIFT | (value is None), at if kind else 0, offset) + (value or b"")
         for (kind, at), offset, value in zip(timestamps, offsets, values, strict=True)
     ]
 
@@ -44,15 +45,15 @@ def pack_rows(
 def pack_keyed_rows(
     timestamps: Iterable[tuple[int, int]],
     offsets: Sequence[int],
-    values: Sequence[bytes],
+    values: Sequence[bytes | None],
     keys: Sequence[bytes | None],
 ) -> list[bytes]:
-    """Return the stored bytes of rows that carry their record key beside another identity."""
+    """Return the stored bytes of rows that carry their record key beside another identity; None as above."""
     pack, length = _HEADER.pack, _LENGTH.pack
     return [
-        pack(kind << _TYPE_SHIFT | _HAS_KEY, at if kind else 0, offset)
+        pack(kind << _TYPE_SHIFT | _HAS_KEY | (value is None), at if kind else 0, offset)
         + (_NULL_KEY if key is None else length(len(key)) + key)
-        + value
+        + (value or b"")
         for (kind, at), offset, value, key in zip(timestamps, offsets, values, keys, strict=True)
     ]
 
@@ -67,16 +68,22 @@ def record_key_of(stored: bytes) -> bytes | None:
 
 
 def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
-    """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64; the raw values)."""
+    """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64, and ``TOMBSTONE``; the raw values)."""
     unpack = _HEADER.unpack_from
     timestamps: list[int | None] = []
     offsets: list[int] = []
+    markers: list[bool] = []
     for row in stored:
         flags, at, offset = unpack(row)
         timestamps.append(at if flags >> _TYPE_SHIFT & _TYPE_MASK else None)
         offsets.append(offset)
+        markers.append(flags & _IS_TOMBSTONE == 1)
     columns = pl.DataFrame(
-        {TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64), OFFSET: pl.Series(offsets, dtype=pl.Int64)},
+        {
+            TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64),
+            OFFSET: pl.Series(offsets, dtype=pl.Int64),
+            TOMBSTONE: pl.Series(markers, dtype=pl.Boolean),
+        },
     )
     return columns, [row[_value_start(row) :] for row in stored]
 

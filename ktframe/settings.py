@@ -38,8 +38,9 @@ _SERVER: Final = r"(?i)((SASL_)?(PLAINTEXT|SSL)://)?(\[[0-9a-f:.%]+\]|[^\s:/@\[\
 class StoreOptions:
     """How a local store is kept; only ``retention`` decides which rows exist.
 
-    ``cache`` keeps the decoded rows in memory; ``cache=False`` (on disk, scanned lazily) and ``retention`` are names
-    for what is to come, and refused so far. The block cache is shared by all stores of a Context; a write buffer above
+    ``retention`` is how long the windows of a table are kept after they end, in stream time (a table itself keeps its
+    keys until a tombstone; a stream has an argument of that name). ``cache`` keeps the decoded rows in memory;
+    ``cache=False`` (on disk, scanned lazily) is a name for what is to come, and refused so far. The block cache is shared by all stores of a Context; a write buffer above
     8 MiB stalls the interpreter for longer. ``bloom_bits`` 0 means no filter. Times are seconds and may be given as
     any ``Duration``.
     """
@@ -102,6 +103,7 @@ class TableDeclaration:
     value: str | None = None
     schema: Any = None
     time: str | None = None
+    start: str | None = None
     windows: tuple[int | str | timedelta, ...] = ()
     store: Mapping[str, Any] = field(default_factory=dict)
 

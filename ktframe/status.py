@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ktframe.events import BindingState
+from ktframe.eventtime import as_datetime
 from ktframe.monitor import Readiness
 from ktframe.progress import describe
+from ktframe.sync.binding import TopicBinding
 from ktframe.sync.health import BindingHealth
+from ktframe.sync.materializer import Materializer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,12 @@ class TablePosition:
     lag: int | None
     state: BindingState
     held_back: int
+    stream_times: dict[int, datetime | None] = field(default_factory=dict)
+    """The greatest timestamp of each partition."""
+    idle: tuple[int, ...] = ()
+    """Partitions that bring no records: windows do not wait for them to be final."""
+    notices: tuple[str, ...] = ()
+    """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,10 @@ class TableStatus:
     """Keys that have rows in several partitions; the newest is shown."""
     sees_deletes: bool
     """False when a row was seen whose record key is null: no tombstone can ever delete it."""
+    late: int = 0
+    """Records that came after their window had closed."""
+    notices: tuple[str, ...] = ()
+    """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
 
     def __str__(self) -> str:
         lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
@@ -50,8 +63,31 @@ class TableStatus:
             lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
         if not self.sees_deletes:
             lines.append("rows without a record key were read: deletes of these can't be seen")
+        if self.late:
+            lines.append(f"{self.late:,} records were late for their window: late()")
+        lines.extend(self.notices)
         if self.health.last_error:
             lines.append(f"last error: {self.health.last_error}")
         if self.readiness.remedy:
             lines.append(f"Hint: {self.readiness.remedy}")
         return "\n".join(lines)
+
+
+def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:
+    """Return why rows of the topic may be missing, each reason in a few words."""
+    said = []
+    if binding.began_at is not None:
+        said.append(f"partial: from {as_datetime(binding.began_at):%Y-%m-%d %H:%M:%S} UTC on")
+    said += [
+        f"offsets {first:,} to {end - 1:,} of partition {partition} were lost before they were read"
+        for partition, (first, end) in sorted(binding.gaps.items())
+    ]
+    if materializer.entity.identity.retention is not None:
+        dropped = sum(
+            1 for position in materializer.store.positions().values() if position.horizon is not None
+        )
+        said += ["retention has dropped older rows"] if dropped else []
+    is_history = materializer.entity.keeps_markers or materializer.entity.identity.keeps_history
+    if is_history and "compact" in (binding.cleanup_policy or ""):
+        said.append("the topic is compacted: older records of a key may be gone")
+    return tuple(said)

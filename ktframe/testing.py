@@ -15,7 +15,7 @@ import difflib
 import itertools
 import json
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +26,7 @@ from ktframe.context import Context
 from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS
+from ktframe.kafka.sampler import Sample, Wanted
 from ktframe.records import RecordBatch
 from ktframe.settings import RetryPolicy, Settings, StoreOptions
 
@@ -79,11 +80,25 @@ class _Partition:
     def stable(self) -> int:
         return self.end if self.open_from is None else self.open_from
 
+    def first_from(self, at_ms: int) -> int:
+        later = (
+            offset
+            for offset in range(self.start, self.end)
+            if (record := self.log[offset]) is not None and record.timestamp[1] >= at_ms
+        )
+        return next(later, self.end)
+
 
 @dataclass(slots=True)
 class _Topic:
     topic_id: str
     partitions: list[_Partition]
+    cleanup_policy: str = "delete"
+
+    def timestamps(self) -> Iterator[int]:
+        for each in self.partitions:
+            records = (record for record in each.log[each.start :] if record is not None)
+            yield from (at for kind, at in (record.timestamp for record in records) if kind)
 
 
 class FakeBroker:
@@ -102,10 +117,11 @@ class FakeBroker:
 
     # --- what a test does -----------------------------------------------------------------------------------------
 
-    def create_topic(self, topic: str, partitions: int = 1) -> None:
-        """Make a topic, anew if it is there."""
+    def create_topic(self, topic: str, partitions: int = 1, cleanup_policy: str = "delete") -> None:
+        """Make a topic, anew if it is there; the policy is only told, nothing is ever cleaned up."""
         with self._changed:
-            self._topics[topic] = _Topic(f"id-{next(self._ids)}", [_Partition() for _ in range(partitions)])
+            logs = [_Partition() for _ in range(partitions)]
+            self._topics[topic] = _Topic(f"id-{next(self._ids)}", logs, cleanup_policy)
             self._changed.notify_all()
 
     def delete_topic(self, topic: str) -> None:
@@ -203,7 +219,12 @@ class FakeBroker:
             "state_dir": Path(state_dir or tempfile.gettempdir()),
         }
         chosen = Settings(**{"bootstrap": self.bootstrap, **quick, **memory, **settings})
-        return Context(chosen, cluster=self, open_reader=lambda topic, _headers: FakeReader(self, topic))
+        return Context(
+            chosen,
+            cluster=self,
+            open_reader=lambda topic, _headers: FakeReader(self, topic),
+            open_sampler=lambda: _FakeSampler(self),
+        )
 
     # --- what ktframe asks ----------------------------------------------------------------------------------------
 
@@ -240,6 +261,38 @@ class FakeBroker:
             partition: logs[partition].stable if committed else logs[partition].end
             for partition in partitions
         }
+
+    def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
+        """Return the offset of the first record from ``at_ms`` on, per partition; the end where there is none."""
+        self._require_up()
+        logs = self._topics[topic].partitions
+        return {
+            partition: logs[partition].start if at_ms < 0 else logs[partition].first_from(at_ms)
+            for partition in partitions
+        }
+
+    def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
+        """Return the offsets that the logs of each topic hold."""
+        self._require_up()
+        known = {name: self._topics[name].partitions[:count] for name, count in topics.items()}
+        return {
+            name: {number: range(log.start, log.end) for number, log in enumerate(logs)}
+            for name, logs in known.items()
+        }
+
+    def cleanup_policy(self, topic: str) -> str | None:
+        """Return the cleanup policy of a topic."""
+        self._require_up()
+        return self._topics[topic].cleanup_policy
+
+    def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
+        """Return the cleanup policy of each topic."""
+        return {topic: self.cleanup_policy(topic) for topic in topics}
+
+    def last_timestamps(self, topics: Mapping[str, int]) -> dict[str, int | None]:
+        """Return the greatest timestamp of a record of each topic, None where there is none."""
+        self._require_up()
+        return {name: max(self._topics[name].timestamps(), default=None) for name in topics}
 
     def close(self) -> None:
         """Do nothing: the test may connect again."""
@@ -295,8 +348,30 @@ class FakeReader:
         """Do nothing."""
 
 
-def _slice(log: _Partition, partition: int, position: int) -> RecordBatch:
-    end = min(log.stable, position + BATCH_RECORDS)
+class _FakeSampler:
+    """Looks at the records of a ``FakeBroker``."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+
+    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+        """Return what is wanted, at once."""
+        del seconds
+        samples: dict[str, Sample] = {}
+        for topic, stretches in wanted.items():
+            batch = RecordBatch()
+            for partition, stretch in stretches.items():
+                log = self._broker._topics[topic].partitions[partition]  # noqa: SLF001 - the two are one thing
+                batch += _slice(log, partition, max(stretch.offset, log.start), stretch.count)
+            samples[topic] = Sample(batch)
+        return samples
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _slice(log: _Partition, partition: int, position: int, most: int = BATCH_RECORDS) -> RecordBatch:
+    end = min(log.stable, position + most)
     found = [(offset, record) for offset in range(position, end) if (record := log.log[offset]) is not None]
     return RecordBatch(
         partitions=[partition] * len(found),

@@ -24,14 +24,64 @@ FLOORS: tuple[frozenset[str], ...] = (
             "configuration",
             "records",
             "formats",
+            "windows",
+            "calendars",
+            "wallclock",
+            "moments",
         }
     ),
-    frozenset({"rowvalue", "encoding", "eventtime", "identity", "entity", "declare"}),
-    frozenset({"kafka", "store", "frame", "presentation"}),
+    frozenset(
+        {
+            "rowvalue",
+            "encoding",
+            "eventtime",
+            "retention",
+            "identity",
+            "fieldkey",
+            "windowkey",
+            "streamkey",
+            "entity",
+            "declare",
+            "lateness",
+            "eventwindows",
+            "sliding",
+            "stragglers",
+            "sessions",
+        }
+    ),
+    frozenset(
+        {
+            "kafka",
+            "store",
+            "settling",
+            "frame",
+            "rollup",
+            "aggregation",
+            "presentation",
+            "differences",
+            "widening",
+        }
+    ),
     frozenset({"monitor", "progress"}),
     frozenset({"sync"}),
-    frozenset({"status", "table"}),
-    frozenset({"context"}),
+    frozenset(
+        {
+            "source",
+            "finality",
+            "selection",
+            "status",
+            "materialized",
+            "windowed",
+            "windowedstream",
+            "table",
+            "stream",
+            "guessing",
+            "inspection",
+            "looking",
+            "sampled",
+        }
+    ),
+    frozenset({"opening", "catalog", "context"}),
     frozenset({"demo", "_api", "__init__", "__main__", "testing", "widgets"}),
 )
 

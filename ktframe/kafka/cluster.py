@@ -23,7 +23,8 @@ from ktframe.errors import (
     UnknownTopicError,
 )
 from ktframe.kafka.connection import Connection
-from ktframe.kafka.translate import translate
+from ktframe.kafka.survey import cleanup_policies, extents, last_timestamps
+from ktframe.kafka.translate import PASSING, translate
 from ktframe.settings import ConfigValue, Settings
 
 logger = logging.getLogger("ktframe.kafka")
@@ -37,20 +38,6 @@ RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backo
 _SLICE_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
 _NO_TOPIC_ID = str(Uuid(0, 0))
-_PASSING = frozenset(
-    {
-        # Just after a topic was made or a broker came back: metadata names a leader that does not know it yet.
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.OFFSET_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
-    },
-)
-
-
 _NO_SUCH_QUESTION = frozenset(
     {
         KafkaError.UNSUPPORTED_VERSION,
@@ -88,6 +75,27 @@ class Cluster(Protocol):
 
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
         """Return the offset behind the last record (of committed transactions only, unless told otherwise)."""
+
+    def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
+        """Return the offset of the first record from ``at_ms`` (ms since 1970) on, per partition; the end without one.
+
+        Of a time before 1970, and where the cluster can't look it up, it is the start: more is read, never less.
+        """
+
+    def cleanup_policy(self, topic: str) -> str | None:
+        """Return ``delete``, ``compact`` or ``compact,delete``; None where that is not told to this user."""
+
+    def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
+        """Return the offsets that the logs of many topics hold; ``topics`` says how many partitions each has.
+
+        They run to the end of open transactions. A topic of which they are not known is left out.
+        """
+
+    def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
+        """Return the cleanup policy of many topics."""
+
+    def last_timestamps(self, topics: Mapping[str, int]) -> dict[str, int | None]:
+        """Return the greatest timestamp (ms) of a record of each topic, None where there is none or it is not known."""
 
 
 class KafkaCluster:
@@ -193,6 +201,21 @@ class KafkaCluster:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(topic, partitions, OffsetSpec.latest(), level)
 
+    def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
+        """Return the offset of the first record from ``at_ms`` on, per partition; the end where there is none.
+
+        librdkafka's mock cluster has no lookup by timestamp, and says of every time that nothing is later: there it
+        is the start.
+        """
+        partitions = tuple(partitions)
+        if at_ms < 0 or self._has_topic_ids is False:
+            return self.start_offsets(topic, partitions)
+        # Before the lookup: what arrives between the two would be skipped.
+        ends = self.end_offsets(topic, partitions, committed=False)
+        spec = OffsetSpec.for_timestamp(at_ms)
+        found = self._offsets(topic, partitions, spec, IsolationLevel.READ_UNCOMMITTED)
+        return {partition: ends[partition] if at < 0 else at for partition, at in found.items()}
+
     def _offsets(
         self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
     ) -> dict[int, int]:
@@ -204,10 +227,28 @@ class KafkaCluster:
                     futures = admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
                     return {at.partition: self._answer(future).offset for at, future in futures.items()}
             except KafkaException as error:
-                if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
             self.topic(topic)  # one that is gone looks the same, but stays so
             time.sleep(_RETRY_SECONDS)
+
+    def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
+        """Return the offsets that the logs of many topics hold, without the topics where that is not known."""
+        return extents(self._connection, topics, self._timeout)
+
+    def cleanup_policy(self, topic: str) -> str | None:
+        """Return ``delete``, ``compact`` or ``compact,delete``; None without the right to know."""
+        return self.cleanup_policies([topic])[topic]
+
+    def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
+        """Return the cleanup policy of many topics."""
+        if self._has_topic_ids is False:  # the mock cluster would let the question time out
+            return dict.fromkeys(topics)
+        return cleanup_policies(self._connection, topics, self._timeout)
+
+    def last_timestamps(self, topics: Mapping[str, int]) -> dict[str, int | None]:
+        """Return the greatest timestamp (ms) of a record of each topic, None where it is not known."""
+        return last_timestamps(self._connection, topics, self._timeout)
 
     def _answer(self, future: Future[T]) -> T:
         try:

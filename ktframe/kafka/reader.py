@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,12 +14,12 @@ from ktframe.kafka.cluster import RECONNECT, mechanism_of
 from ktframe.kafka.connection import new_client
 from ktframe.kafka.translate import translate
 from ktframe.records import RecordBatch
-from ktframe.settings import Settings
+from ktframe.settings import ConfigValue, Settings
 
 BATCH_RECORDS = 10_000
 _POLL_SECONDS = 0.1
 # Without rights on the group librdkafka says so once and reads on: there is no group.
-_HARMLESS = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
+HARMLESS = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
 class Reader(Protocol):
@@ -37,6 +38,32 @@ class Reader(Protocol):
         """Stop reading."""
 
 
+def reading_config(
+    settings: Settings, on_error: Callable[[KafkaError], object], **defaults: ConfigValue
+) -> dict[str, Any]:
+    """Return the settings of a consumer that reads assigned partitions and leaves nothing on the cluster.
+
+    ``defaults`` are librdkafka's names with underscores; what the user set wins over them.
+    """
+    return {
+        "group.id": "ktframe",  # librdkafka wants one; with assign and no commits the cluster never hears it
+        "queued.max.messages.kbytes": 65_536,
+        "fetch.wait.max.ms": 50,
+        "fetch.error.backoff.ms": 50,
+        **RECONNECT,
+        **{name.replace("_", "."): value for name, value in defaults.items()},
+        **settings.librdkafka,
+        "bootstrap.servers": settings.bootstrap,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "error_cb": on_error,
+        "log_level": 0,
+    }
+
+
 class KafkaReader:
     """A ``Reader`` over one Consumer."""
 
@@ -46,27 +73,11 @@ class KafkaReader:
         self._mechanism = mechanism_of(settings)
         self._with_headers = with_headers
         self._failure: BrokerError | None = None
-        config: dict[str, Any] = {
-            "group.id": "ktframe",  # librdkafka wants one; with assign and no commits the cluster never hears it
-            "queued.max.messages.kbytes": 65_536,
-            "fetch.wait.max.ms": 50,
-            "fetch.error.backoff.ms": 50,
-            **RECONNECT,
-            **settings.librdkafka,
-            "bootstrap.servers": settings.bootstrap,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
-            "error_cb": self._on_error,
-            "log_level": 0,
-        }
-        self._config = config
-        self._consumer = new_client(Consumer, config)
+        self._config = reading_config(settings, self._on_error)
+        self._consumer = new_client(Consumer, self._config)
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.code() in _HARMLESS:
+        if error.code() in HARMLESS:
             return
         meaning = self._translate(error)
         # Single connections come and go. A failure is: no broker left, a refused login, a topic that is gone.
@@ -99,23 +110,7 @@ class KafkaReader:
         records = [message for message in messages if message.error() is None]
         if len(records) < len(messages):
             records, positions = self._until_errors(messages)
-        partitions = [message.partition() for message in records]
-        offsets = [message.offset() for message in records]
-        # The last of each partition wins: offsets rise within a partition.
-        last = dict(zip(partitions, offsets, strict=True))
-        for partition, offset in last.items():
-            positions[partition] = max(positions.get(partition, 0), offset + 1)
-        times = [message.timestamp() for message in records]
-        return RecordBatch(
-            partitions=partitions,
-            offsets=offsets,
-            timestamps=[at for _, at in times],
-            timestamp_types=[kind for kind, _ in times],
-            keys=[message.key() for message in records],
-            values=[message.value() for message in records],
-            headers=[message.headers() for message in records] if self._with_headers else None,
-            positions=positions,
-        )
+        return columns_of(records, positions, with_headers=self._with_headers)
 
     def _until_errors(self, messages: list[Any]) -> tuple[list[Any], dict[int, int]]:
         """Return the records, and the ends, that each partition has before its error; the next poll raises that.
@@ -133,7 +128,7 @@ class KafkaReader:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 ends[partition] = offset
-            elif error.code() not in _HARMLESS:
+            elif error.code() not in HARMLESS:
                 self._failure = self._translate(error, partition, offset)
                 if partition is not None:
                     limits[partition] = offset
@@ -165,3 +160,27 @@ class KafkaReader:
     def close(self) -> None:
         """Stop reading."""
         self._consumer.close()
+
+
+def columns_of(
+    records: list[Any], ends: Mapping[int, int] = MappingProxyType({}), *, with_headers: bool = False
+) -> RecordBatch:
+    """Return messages of one topic, none of them an error, as a batch; ``ends`` are positions they may not reach."""
+    partitions = [message.partition() for message in records]
+    offsets = [message.offset() for message in records]
+    positions = dict(ends)
+    # The last of each partition wins: offsets rise within a partition.
+    last = dict(zip(partitions, offsets, strict=True))
+    for partition, offset in last.items():
+        positions[partition] = max(positions.get(partition, 0), offset + 1)
+    times = [message.timestamp() for message in records]
+    return RecordBatch(
+        partitions=partitions,
+        offsets=offsets,
+        timestamps=[at for _, at in times],
+        timestamp_types=[kind for kind, _ in times],
+        keys=[message.key() for message in records],
+        values=[message.value() for message in records],
+        headers=[message.headers() for message in records] if with_headers else None,
+        positions=positions,
+    )

@@ -60,6 +60,20 @@ _OUT_OF_RANGE = frozenset(
     {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE},  # noqa: SLF001
 )
 
+PASSING = frozenset(
+    {
+        # Just after a topic was made or a broker came back: metadata names a leader that does not know it yet.
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
+    },
+)
+"""What heals by asking again in a moment."""
+
 
 def translate(
     error: KafkaError,

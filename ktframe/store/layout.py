@@ -4,13 +4,15 @@ Key: slot (u32, big-endian), kind (1 byte), then what the kind says::
 
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
-    slot n   position      nothing                    offset i64, stream time i64, quarantined u64, conflicts u64
+    slot n   position      nothing                    offset i64, stream time i64, quarantined u64, conflicts u64,
+                                                      late u64, horizon i64
     slot n   row           identity                   see rowvalue.py
+    slot n   late          offset (u64)               see pack_quarantined; the reason holds the windows
     slot n   quarantined   offset (u64)               see pack_quarantined
     slot n   index         length u32, record key, identity     nothing
 
 A partition's rows live in its slot, so that a rebuild can fill another and switch in one write. Widths are fixed and
-big-endian: keys compare as numbers do. A stream time of -2**63 stands for none.
+big-endian: keys compare as numbers do. A stream time or horizon of -2**63 stands for none.
 """
 
 from __future__ import annotations
@@ -22,16 +24,16 @@ import pyarrow as pa
 
 from ktframe.records import Position, QuarantinedRecord
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 METADATA, POSITION, ROW, LATE, QUARANTINED, INDEX = range(6)
 
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
-_POSITION = Struct(">qqQQ")
+_POSITION = Struct(">qqQQQq")
 _QUARANTINED = Struct(">BqI")
-_NO_TIME = -(1 << 63)
+_NONE = -(1 << 63)
 _HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
 
 
@@ -77,14 +79,23 @@ def unpack_u32(raw: bytes) -> int:
 
 def pack_position(position: Position) -> bytes:
     """Return the stored bytes of ``position``."""
-    time = _NO_TIME if position.stream_time is None else position.stream_time
-    return _POSITION.pack(position.offset, time, position.quarantined, position.conflicts)
+    time = _NONE if position.stream_time is None else position.stream_time
+    horizon = _NONE if position.horizon is None else position.horizon
+    counts = (position.quarantined, position.conflicts, position.late)
+    return _POSITION.pack(position.offset, time, *counts, horizon)
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``raw`` holds."""
-    offset, time, quarantined, conflicts = _POSITION.unpack(raw)
-    return Position(offset, None if time == _NO_TIME else time, quarantined, conflicts)
+    offset, time, quarantined, conflicts, late, horizon = _POSITION.unpack(raw)
+    return Position(
+        offset,
+        None if time == _NONE else time,
+        quarantined,
+        conflicts,
+        late,
+        None if horizon == _NONE else horizon,
+    )
 
 
 def index_prefix(slot: int, record_key: bytes) -> bytes:
@@ -92,13 +103,13 @@ def index_prefix(slot: int, record_key: bytes) -> bytes:
     return prefix(slot, INDEX) + _U32.pack(len(record_key)) + record_key
 
 
-def quarantined_key(slot: int, offset: int) -> bytes:
-    """Return the key of the quarantined record at ``offset``."""
-    return prefix(slot, QUARANTINED) + _U64.pack(offset)
+def set_aside_key(slot: int, kind: int, offset: int) -> bytes:
+    """Return the key of the late or quarantined record at ``offset``."""
+    return prefix(slot, kind) + _U64.pack(offset)
 
 
-def quarantined_offset(key: bytes) -> int:
-    """Return the offset in a key of a quarantined record."""
+def set_aside_offset(key: bytes) -> int:
+    """Return the offset in a key of a record that was set aside."""
     return int(_U64.unpack(key[-_U64.size :])[0])
 
 

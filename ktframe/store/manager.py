@@ -54,7 +54,10 @@ class StoreManager:
         digest = hashlib.blake2b(settings, digest_size=8).hexdigest()
         topic = quote(description.topic, safe="")
         return (
-            self.state_dir / quote(description.cluster_id, safe="") / topic / f"{description.kind}-{digest}"
+            self.state_dir
+            / quote(description.cluster_id, safe="")
+            / topic
+            / f"{quote(description.kind, safe='')}-{digest}"
         )
 
     def get_or_open(self, description: StoreDescription, options: StoreOptions) -> StateStore:

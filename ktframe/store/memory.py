@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -25,6 +26,7 @@ class MemoryStore:
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._index: dict[int, dict[bytes, set[bytes]]] = {}
         self._quarantined: dict[int, deque[QuarantinedRecord]] = {}
+        self._late: dict[int, deque[QuarantinedRecord]] = {}
         self._positions: dict[int, Position] = {}
         self._schema = pl.Schema()
         self._topic_id: str | None = None
@@ -66,6 +68,11 @@ class MemoryStore:
         with self._held():
             return [record for _, records in sorted(self._quarantined.items()) for record in records]
 
+    def late(self) -> list[QuarantinedRecord]:
+        """Return the kept late records, in offset order per partition."""
+        with self._held():
+            return [record for _, records in sorted(self._late.items()) for record in records]
+
     def positions(self) -> dict[int, Position]:
         """Return how far each partition is applied."""
         with self._held():
@@ -90,12 +97,21 @@ class MemoryStore:
                 else:
                     rows[identity] = value
                     named.add(identity)
-            for record in changes.quarantined:
-                kept = self._quarantined.setdefault(record.partition, deque(maxlen=QUARANTINE_KEPT))
-                kept.append(record)
+            for aside, records in ((self._quarantined, changes.quarantined), (self._late, changes.late)):
+                for record in records:
+                    aside.setdefault(record.partition, deque(maxlen=QUARANTINE_KEPT)).append(record)
             self._positions |= advanced(self._positions, changes, positions)
             if len(changes.schema):
                 self._schema = changes.schema
+
+    def drop(self, horizons: Mapping[int, tuple[int, bytes]]) -> None:
+        """Drop the rows of each partition below its horizon."""
+        with self._held():
+            for partition, (value, bound) in horizons.items():
+                rows = self._rows.get(partition, {})
+                for identity in [identity for identity in rows if identity < bound]:
+                    del rows[identity]
+                self._positions[partition] = replace(self._positions[partition], horizon=value)
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
@@ -104,6 +120,7 @@ class MemoryStore:
                 self._rows.pop(partition, None)
                 self._index.pop(partition, None)
                 self._quarantined.pop(partition, None)
+                self._late.pop(partition, None)
                 self._positions.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
@@ -124,7 +141,7 @@ class MemoryStore:
         """Drop everything; a second call does nothing."""
         with self._lock:
             self._is_open = False
-            for kept in (self._rows, self._index, self._quarantined, self._positions):
+            for kept in (self._rows, self._index, self._quarantined, self._late, self._positions):
                 kept.clear()
 
     @contextmanager

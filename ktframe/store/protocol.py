@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ CHUNK_ROWS = 10_000
 """Rows that one call into a backend may touch: it holds the interpreter's lock meanwhile."""
 
 QUARANTINE_KEPT = 10_000
-"""Quarantined records that are kept a partition, the newest; their count stays exact."""
+"""Quarantined records, and late ones, that are kept a partition: the newest; their counts stay exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class StateStore(Protocol):
     def quarantined(self) -> list[QuarantinedRecord]:
         """Return the kept quarantined records, in offset order per partition."""
 
+    def late(self) -> list[QuarantinedRecord]:
+        """Return the kept late records, in offset order per partition; the reason holds the windows' starts."""
+
     def positions(self) -> dict[int, Position]:
         """Return how far each partition is applied."""
 
@@ -68,6 +71,12 @@ class StateStore(Protocol):
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
+
+    def drop(self, horizons: Mapping[int, tuple[int, bytes]]) -> None:
+        """Drop the rows of each partition below its horizon, and free their disk.
+
+        A horizon is a value to remember in the partition's position, and the first identity that is not below it.
+        """
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
@@ -86,16 +95,19 @@ def advanced(
     known: Mapping[int, Position], changes: Changes, positions: Mapping[int, int]
 ) -> dict[int, Position]:
     """Return what the positions of ``positions`` (next offset per partition) are after ``changes``."""
+    late = Counter(record.partition for record in changes.late)
     quarantined = Counter(record.partition for record in changes.quarantined)
     conflicts = Counter(record.partition for record in changes.quarantined if record.is_conflict)
     after: dict[int, Position] = {}
     for partition, offset in positions.items():
         previous = known.get(partition, Position(0))
         times = (previous.stream_time, changes.stream_times.get(partition))
-        after[partition] = Position(
+        after[partition] = replace(
+            previous,
             offset=offset,
             stream_time=max((time for time in times if time is not None), default=None),
             quarantined=previous.quarantined + quarantined[partition],
             conflicts=previous.conflicts + conflicts[partition],
+            late=previous.late + late[partition],
         )
     return after

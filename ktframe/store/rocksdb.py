@@ -6,6 +6,7 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -16,7 +17,7 @@ from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
 from ktframe.store.protocol import QUARANTINE_KEPT, advanced
-from ktframe.store.writes import put_metadata, put_quarantined, put_rows
+from ktframe.store.writes import put_metadata, put_rows, put_set_aside
 
 
 class RocksDBStore:
@@ -30,8 +31,8 @@ class RocksDBStore:
         """What slot 0 says of the store, by name."""
         self._slots: dict[int, int] = {}
         self._positions: dict[int, Position] = {}
-        self._kept: dict[int, deque[int]] = {}
-        """Offsets of the quarantined records that are kept."""
+        self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.QUARANTINED: {}}
+        """Offsets of the late and of the quarantined records that are kept, by partition."""
         self._schema = pl.Schema()
         try:
             self._read_back()
@@ -51,10 +52,9 @@ class RocksDBStore:
         for partition, slot in self._slots.items():
             raw = self._engine.get(layout.prefix(slot, layout.POSITION))
             self._positions[partition] = layout.unpack_position(raw or b"")
-            offsets = (
-                layout.quarantined_offset(k) for keys, _ in self._scan(slot, layout.QUARANTINED) for k in keys
-            )
-            self._kept[partition] = deque(offsets)
+            for kind, kept in self._kept.items():
+                scanned = (key for keys, _ in self._scan(slot, kind) for key in keys)
+                kept[partition] = deque(map(layout.set_aside_offset, scanned))
         if raw_schema := self.metadata.get("schema"):
             self._schema = layout.unpack_schema(raw_schema)
 
@@ -107,11 +107,18 @@ class RocksDBStore:
 
     def quarantined(self) -> list[QuarantinedRecord]:
         """Return the kept quarantined records, in offset order per partition."""
+        return self._set_aside(layout.QUARANTINED)
+
+    def late(self) -> list[QuarantinedRecord]:
+        """Return the kept late records, in offset order per partition."""
+        return self._set_aside(layout.LATE)
+
+    def _set_aside(self, kind: int) -> list[QuarantinedRecord]:
         with self._held():
             return [
-                layout.unpack_quarantined(partition, layout.quarantined_offset(key), value)
+                layout.unpack_quarantined(partition, layout.set_aside_offset(key), value)
                 for partition, slot in sorted(self._slots.items())
-                for keys, values in self._scan(slot, layout.QUARANTINED)
+                for keys, values in self._scan(slot, kind)
                 for key, value in zip(keys, values, strict=True)
             ]
 
@@ -131,13 +138,15 @@ class RocksDBStore:
             added = [partition for partition in positions if partition not in self._slots]
             slots = self._slots | {partition: self._next_slot + i for i, partition in enumerate(added)}
             after = advanced(self._positions, changes, positions)
-            kept, surplus = self._kept_with(changes.quarantined)
+            aside = {layout.LATE: changes.late, layout.QUARANTINED: changes.quarantined}
+            kept = {kind: self._kept_with(kind, records) for kind, records in aside.items()}
             schema = changes.schema if len(changes.schema) else self._schema
             is_new_schema = schema != self._schema
 
             def build(batch: Batch) -> None:
                 put_rows(batch, changes, slots)
-                put_quarantined(batch, changes.quarantined, surplus, slots)
+                for kind, records in aside.items():
+                    put_set_aside(batch, kind, records, kept[kind][1], slots)
                 if is_new_schema:
                     put_metadata(batch, {"schema": layout.pack_schema(schema)})
                 for partition in added:
@@ -151,15 +160,17 @@ class RocksDBStore:
             self._slots = slots
             self._next_slot += len(added)
             self._positions |= after
-            self._kept |= kept
+            for kind, (offsets, _) in kept.items():
+                self._kept[kind] |= offsets
             self._schema = schema
 
     def _kept_with(
-        self, records: Sequence[QuarantinedRecord]
+        self, kind: int, records: Sequence[QuarantinedRecord]
     ) -> tuple[dict[int, deque[int]], list[tuple[int, int]]]:
         """Return the offsets kept once ``records`` are, and the (partition, offset) pairs that make room."""
         kept = {
-            partition: deque(self._kept.get(partition, ())) for partition in {r.partition for r in records}
+            partition: deque(self._kept[kind].get(partition, ()))
+            for partition in {r.partition for r in records}
         }
         for record in records:
             kept[record.partition].append(record.offset)
@@ -169,6 +180,28 @@ class RocksDBStore:
             for _ in range(len(offsets) - QUARANTINE_KEPT)
         ]
         return kept, surplus
+
+    def drop(self, horizons: Mapping[int, tuple[int, bytes]]) -> None:
+        """Drop the rows of each partition below its horizon, and free their disk."""
+        with self._held():
+            after, ranges = {}, []
+            for partition, (value, bound) in horizons.items():
+                head = layout.prefix(self._slots[partition], layout.ROW)
+                ranges.append((head, head + bound))
+                after[partition] = replace(self._positions[partition], horizon=value)
+
+            def build(batch: Batch) -> None:
+                for start, end in ranges:
+                    batch.delete_range(start, end)
+                for partition, position in after.items():
+                    batch.put(
+                        layout.prefix(self._slots[partition], layout.POSITION), layout.pack_position(position)
+                    )
+
+            self._engine.write(build)
+            self._positions |= after
+        for start, end in ranges:
+            self._engine.compact(start, end)  # delete_range alone frees no disk
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
@@ -189,7 +222,8 @@ class RocksDBStore:
             self._engine.write(build)
             for partition in gone:
                 del self._slots[partition], self._positions[partition]
-                self._kept.pop(partition, None)
+                for kept in self._kept.values():
+                    kept.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
             self.metadata |= noted

@@ -37,16 +37,16 @@ def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
                 put(entry, b"")
 
 
-def put_quarantined(
+def put_set_aside(
     batch: Batch,
+    kind: int,
     records: Sequence[QuarantinedRecord],
     surplus: Sequence[tuple[int, int]],
     slots: Mapping[int, int],
 ) -> None:
-    """Put quarantined records; delete those of ``surplus``, (partition, offset) pairs, that make room for them."""
+    """Put late or quarantined records; delete those of ``surplus``, (partition, offset) pairs, that make room."""
     for record in records:
-        batch.put(
-            layout.quarantined_key(slots[record.partition], record.offset), layout.pack_quarantined(record)
-        )
+        key = layout.set_aside_key(slots[record.partition], kind, record.offset)
+        batch.put(key, layout.pack_quarantined(record))
     for partition, offset in surplus:
-        batch.delete(layout.quarantined_key(slots[partition], offset))
+        batch.delete(layout.set_aside_key(slots[partition], kind, offset))

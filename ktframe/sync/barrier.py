@@ -137,4 +137,4 @@ class Barrier:
         failure = self._binding.restarts.failure
         last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
         remedy = "to_polars(fresh=False) answers with what is there; status() tells more."
-        return NotReadyError(self._binding.topic, reason, detail + last, behind, remedy)
+        return NotReadyError(self._binding.name, reason, detail + last, behind, remedy)

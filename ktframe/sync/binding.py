@@ -14,6 +14,7 @@ from ktframe.events import BindingState, BindingStateChanged, Events, Reason, Ro
 from ktframe.eventtime import as_datetime
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
+from ktframe.moments import Start
 from ktframe.monitor import Clock, Readiness, ReadyMonitor
 from ktframe.records import RecordBatch
 from ktframe.settings import RetryPolicy
@@ -47,10 +48,15 @@ class TopicBinding:
         clock: Clock,
         retry: RetryPolicy,
         flush_interval: Callable[[], float],
+        name: str | None = None,
+        start: Start | None = None,
     ) -> None:
         self.topic = topic
+        self.name = name or topic
+        self.start = start
+        """Where reading begins; None: at the start of the log."""
         self.events = events
-        self.monitor = ReadyMonitor(topic, events, clock)
+        self.monitor = ReadyMonitor(self.name, events, clock)
         self.state = BindingState.CREATED
         self.materializer: Materializer | None = None
         self.held_back = 0
@@ -59,6 +65,14 @@ class TopicBinding:
         """Whether the view holds what the store held when it was opened."""
         self.attached: TopicFacts | None = None
         """The topic that the view is a picture of; None while that is being found out."""
+        self.gaps: dict[int, tuple[int, int]] = {}
+        """Offsets (first, end) that the log lost before they were read."""
+        self.began_at: int | None = None
+        """The moment (ms since 1970) from which the topic is read, where it is not its beginning."""
+        self.cleanup_policy: str | None = None
+        """Kafka's ``cleanup.policy`` of the topic; None while it is not known, or may not be."""
+        self.heard: dict[int, float] = {}
+        """When each partition last brought a record, or reading began; monotonic seconds."""
         self.moved = Condition()
         """Notified whenever positions or states move."""
         self.restarts = Restarts(retry, clock, on_failure=self._back_off)
@@ -139,7 +153,12 @@ class TopicBinding:
         self.required().reconcile()
         self.is_loaded = True
         self._tell()
-        found = resume(self.required(), self._cluster, self.topic)
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
+        self.began_at = None if self.start is None else self.start.moment(now_ms)
+        found = resume(self.required(), self._cluster, self.topic, self.start, now_ms)
+        self.gaps |= found.gaps
+        self.heard = dict.fromkeys(found.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, found.positions)
         self.monitor.begin(found.positions, ends, records=found.passed)
         self.attached = found.facts
@@ -164,6 +183,7 @@ class TopicBinding:
         changed = 0
         if len(batch):
             changes = materializer.apply(batch)
+            self.heard |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
             changed = len(changes)
             times = (self._newest, *changes.stream_times.values())
             self._newest = max((time for time in times if time is not None), default=None)
@@ -197,7 +217,7 @@ class TopicBinding:
         check_transition(self.state, state)
         old, self.state = self.state, state
         level = _LEVELS.get(state, logging.INFO)
-        logger.log(level, "%s: %s -> %s%s", self.topic, old, state, f" ({error})" if error else "")
+        logger.log(level, "%s: %s -> %s%s", self.name, old, state, f" ({error})" if error else "")
         self.events.emit(BindingStateChanged(old, state, reason, error, self._clock.now()))
         with self.moved:
             self.moved.notify_all()
@@ -219,7 +239,7 @@ class TopicBinding:
         self.restarts.failure = failure
         reason, detail, _ = explain(failure)
         self.monitor.suspend(reason)
-        logger.debug("%s failed", self.topic, exc_info=failure)
+        logger.debug("%s failed", self.name, exc_info=failure)
         self._enter(BindingState.FAILED, reason, detail)
 
     # --- any thread -----------------------------------------------------------------------------------------------
@@ -263,6 +283,10 @@ class TopicBinding:
             rate=readiness.rate,
             last_record_at=as_datetime(self._newest),
         )
+
+    def now(self) -> float:
+        """Return the monotonic seconds that ``heard`` is measured in."""
+        return self._clock.monotonic()
 
     def required(self) -> Materializer:
         """Return what ``prepare`` opened."""

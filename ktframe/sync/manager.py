@@ -44,7 +44,7 @@ class BindingManager:
             if thread is not None and thread.is_alive():
                 return
             binding.begin()
-            self._threads[binding] = Thread(target=binding.run, name=f"ktframe-{binding.topic}", daemon=True)
+            self._threads[binding] = Thread(target=binding.run, name=f"ktframe-{binding.name}", daemon=True)
             self._threads[binding].start()
             if self._watcher is None:
                 self._watcher = Thread(target=self._watch, name="ktframe-monitor", daemon=True)
@@ -69,9 +69,9 @@ class BindingManager:
                 try:
                     binding.check()
                 except KtframeError as error:
-                    logger.info("%s: the lag can't be measured: %s", binding.topic, error.fact)
+                    logger.info("%s: the lag can't be measured: %s", binding.name, error.fact)
                 except Exception:
-                    logger.exception("%s: the monitor failed", binding.topic)
+                    logger.exception("%s: the monitor failed", binding.name)
 
     def stop(self, binding: TopicBinding) -> None:
         """Stop ``binding`` and close its store; also from a callback that its own thread is in."""
@@ -79,7 +79,7 @@ class BindingManager:
         with self._lock:
             thread = self._threads.get(binding)
         if thread is not None and not _is_over(thread):
-            logger.error("%s: its thread did not stop in %g s", binding.topic, _JOIN_SECONDS)
+            logger.error("%s: its thread did not stop in %g s", binding.name, _JOIN_SECONDS)
             return
         with self._lock:
             self._threads.pop(binding, None)

@@ -13,8 +13,8 @@ import polars as pl
 from ktframe.entity import Entity
 from ktframe.errors import StoreCorruptError
 from ktframe.frame import View
-from ktframe.records import PARTITION, TIMESTAMP, Changes, RecordBatch, StoredRows
-from ktframe.rowvalue import record_key_of
+from ktframe.monitor import Clock
+from ktframe.records import PARTITION, TIMESTAMP, Arrival, Changes, RecordBatch, StoredRows
 from ktframe.store.protocol import StateStore
 
 logger = logging.getLogger("ktframe.sync")
@@ -25,12 +25,23 @@ _LOGGED_REJECTIONS = 3
 class Materializer:
     """Folds batches into a store and its view, in this order, so that the view never knows more than the store."""
 
-    def __init__(self, name: str, entity: Entity, store: StateStore) -> None:
+    def __init__(self, name: str, entity: Entity, store: StateStore, clock: Clock) -> None:
         self.name = name
         self.entity = entity
         self.store = store
         self.schema = self._initial_schema()
-        self.view = View(entity.identity.columns, entity.frame_schema(self.schema))
+        self.view = View(
+            entity.identity.columns,
+            entity.frame_schema(self.schema),
+            shown=entity.identity.shown,
+            keeps_markers=entity.keeps_markers,
+        )
+        self.stream_times: dict[int, int] = {}
+        """The greatest timestamp (ms) of each partition among the rows that the view has."""
+        self._clock = clock
+        self._applied = 0
+        self._mark: object = None
+        """What retention last said: while it says so again no row has to go."""
         self.generation = 0
         """Changes before rows go or positions go back: a read that spans two generations must be taken again."""
         self.sees_deletes = True
@@ -58,35 +69,71 @@ class Materializer:
         if self.view.positions() == positions:
             return
         self.generation += 1
+        self._mark = None
         self.schema = self._initial_schema()
         try:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
         self.view.load(chunks, positions)
+        self.stream_times = dict(self._arrival().stream_times)
 
     def _load(self, rows: StoredRows) -> pl.DataFrame:
-        if not self.entity.identity.needs_record_key and None in map(record_key_of, rows.values):
+        if self.entity.is_keyless(rows):
             self.sees_deletes = False
         return self.entity.load(rows, self.schema)
 
     def apply(self, batch: RecordBatch) -> Changes:
         """Apply ``batch`` to the store, then to the view."""
-        changes = self.entity.decode(batch, self.schema)
+        arrival = self._arrival()
+        changes = self.entity.decode(batch, self.schema, arrival)
         inexact = self.view.inexact(changes.schema)
         if inexact:
             # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
-            changes = self.entity.keeping_integers(*inexact).decode(batch, self.schema)
+            changes = self.entity.keeping_integers(*inexact).decode(batch, self.schema, arrival)
         changes = self.entity.identity.resolve(changes, self.store)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
-        if changes.record_keys is not None and None in changes.record_keys:
+        if changes.is_keyless:
             self.sees_deletes = False
         self.view.apply(changes.frame, self.entity.frame_schema(self.schema), batch.positions)
+        self.stream_times = dict(self._arrival().stream_times)
+        self._applied += len(batch)
+        self._retain()
         for record in changes.quarantined[:_LOGGED_REJECTIONS]:
             where = f"{self.name}[{record.partition}]@{record.offset}"
             logger.warning("%s is quarantined: %s", where, record.reason)
         return changes
+
+    def _arrival(self) -> Arrival:
+        positions = self.store.positions()
+        return Arrival(
+            stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
+            horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
+            now=int(self._clock.now().timestamp() * 1000),
+        )
+
+    def _retain(self) -> None:
+        """Drop the rows that retention lets go."""
+        retention = self.entity.identity.retention
+        if retention is None:
+            return
+        stream_times = self._arrival().stream_times
+        mark = retention.mark(stream_times, self._applied)
+        if mark != self._mark:
+            self.drop(retention.column, retention.horizons(lambda: self.view.snapshot().rows, stream_times))
+            self._mark = mark
+
+    def drop(self, column: str, horizons: Mapping[int, int]) -> None:
+        """Drop the rows below ``horizons``, as far as these are beyond the ones before, in the store and the view."""
+        known, bound = self._arrival().horizons, self.entity.identity.bound
+        further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
+        if not further:
+            return
+        self.store.drop({partition: (at, bound(partition, at)) for partition, at in further.items()})
+        dropped = self.view.drop(column, further)
+        if dropped:
+            logger.info("%s: retention dropped %s rows, below %s", self.name, f"{dropped:,}", further)
 
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
         """Return the identities that have a row, and their rows in this order.
@@ -119,3 +166,4 @@ class Materializer:
         if partitions is None:
             self.schema = self._initial_schema()
         self.view.clear(partitions, self.entity.frame_schema(self.schema))
+        self.stream_times = dict(self._arrival().stream_times)

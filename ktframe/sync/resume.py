@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.moments import Start
+from ktframe.records import OFFSET
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")
@@ -14,43 +16,70 @@ logger = logging.getLogger("ktframe.sync")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``positions`` to read from; ``forget`` names the partitions whose rows must go first, with the reason."""
+    """``positions`` to read from; ``forget`` names the partitions whose rows must go first, with the reason.
+
+    ``gaps`` are (first, end) of the offsets that the log lost before they were read, where the rows stay all the same.
+    """
 
     positions: dict[int, int]
     forget: dict[int, str] = field(default_factory=dict)
+    gaps: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
-def plan_resume(
-    stored: Mapping[int, int],
-    starts: Mapping[int, int],
-    ends: Mapping[int, int],
-    *,
-    is_recreated: bool = False,
-) -> Plan:
-    """Compare stored positions with the log (``starts`` inclusive, ``ends`` exclusive, all partitions of the topic).
+@dataclass(frozen=True, slots=True)
+class Log:
+    """The log as it is now, all partitions: ``starts`` inclusive, ``ends`` exclusive.
+
+    ``wanted`` are the offsets at which reading shall begin; ``is_moving`` says that they move with the clock.
+    """
+
+    starts: Mapping[int, int]
+    ends: Mapping[int, int]
+    wanted: Mapping[int, int] = field(default_factory=dict)
+    is_moving: bool = False
+    is_recreated: bool = False
+
+    def first(self, partition: int) -> int:
+        """Return where a partition is read from when nothing of it is stored."""
+        return max(self.starts[partition], self.wanted.get(partition, 0))
+
+
+def plan_resume(stored: Mapping[int, int], log: Log, *, keeps_history: bool = False) -> Plan:
+    """Compare stored positions with the log.
 
     A stored position outside the log is never moved into it: offsets were lost or start anew, so the rows are built
-    again from the start of the log (Kafka Streams wipes its local store for the same reasons).
+    again from the start of the log (Kafka Streams wipes its local store for the same reasons). Rows that stand for
+    themselves (``keeps_history``) outlive what the log has lost behind them.
     """
     forget: dict[int, str] = {}
+    gaps: dict[int, tuple[int, int]] = {}
     for partition, position in stored.items():
-        if is_recreated:
+        if log.is_recreated:
             forget[partition] = "the topic was deleted and made anew"
-        elif partition not in starts:
+        elif partition not in log.starts:
             forget[partition] = "the partition is gone"
-        elif position < starts[partition]:
+        elif log.is_moving and position < log.wanted.get(partition, 0):
             forget[partition] = (
-                f"the log starts at {starts[partition]}, behind the stored position {position}"
+                f"start= has moved on to {log.wanted[partition]}, the store ends at {position}"
             )
-        elif position > ends[partition]:
-            forget[partition] = f"the log ends at {ends[partition]}, before the stored position {position}"
+        elif position > log.ends[partition]:
+            forget[partition] = (
+                f"the log ends at {log.ends[partition]}, before the stored position {position}"
+            )
+        elif position < log.starts[partition] and keeps_history:
+            gaps[partition] = (position, log.starts[partition])
+        elif position < log.starts[partition]:
+            forget[partition] = (
+                f"the log starts at {log.starts[partition]}, behind the stored position {position}"
+            )
     kept = {partition: position for partition, position in stored.items() if partition not in forget}
-    return Plan({partition: kept.get(partition, start) for partition, start in starts.items()}, forget)
+    kept |= {partition: end for partition, (_, end) in gaps.items()}
+    return Plan({p: kept.get(p, log.first(p)) for p in log.starts}, forget, gaps)
 
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A topic, and the ``positions`` to read from: the store holds all before them.
+    """A topic, and the ``positions`` to read from: the store holds all before them, but for ``gaps``.
 
     ``passed`` counts the offsets before them that the log still has.
     """
@@ -58,20 +87,36 @@ class Resumption:
     facts: TopicFacts
     positions: dict[int, int]
     passed: int
+    gaps: dict[int, tuple[int, int]]
 
 
-def resume(materializer: Materializer, cluster: Cluster, topic: str) -> Resumption:
+def resume(
+    materializer: Materializer, cluster: Cluster, topic: str, start: Start | None, now_ms: int
+) -> Resumption:
     """Compare the store with the topic as it is now, and drop what is no longer true."""
     facts = cluster.topic(topic)
     partitions, store = range(facts.partitions), materializer.store
     stored = {partition: position.offset for partition, position in store.positions().items()}
-    is_recreated = None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id
-    starts = cluster.start_offsets(topic, partitions)
-    written = cluster.end_offsets(topic, partitions, committed=False)
-    plan = plan_resume(stored, starts, written, is_recreated=is_recreated)
+    log = Log(
+        starts=cluster.start_offsets(topic, partitions),
+        ends=cluster.end_offsets(topic, partitions, committed=False),
+        wanted={} if start is None else cluster.offsets_at(topic, partitions, start.moment(now_ms)),
+        is_moving=start is not None and start.is_relative,
+        is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
+    )
+    keeps_history = materializer.entity.identity.keeps_history
+    plan = plan_resume(stored, log, keeps_history=keeps_history)
     for partition, why in plan.forget.items():
-        logger.warning("%s[%d] is built again from the start of the log: %s", topic, partition, why)
+        logger.warning("%s[%d] is built again: %s", topic, partition, why)
+    for partition, (first, end) in plan.gaps.items():
+        logger.warning(
+            "%s[%d]: offsets %d to %d were lost before they were read", topic, partition, first, end
+        )
     if plan.forget or store.topic_id != facts.topic_id:
-        materializer.forget(None if is_recreated else sorted(plan.forget), topic_id=facts.topic_id)
+        forget = None if log.is_recreated else sorted(plan.forget)
+        materializer.forget(forget, topic_id=facts.topic_id)
     materializer.advance(plan.positions)
-    return Resumption(facts, plan.positions, sum(plan.positions.values()) - sum(starts.values()))
+    if log.is_moving and keeps_history:
+        materializer.drop(OFFSET, log.wanted)
+    passed = sum(plan.positions.values()) - sum(log.first(partition) for partition in partitions)
+    return Resumption(facts, plan.positions, passed, plan.gaps)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import ktframe
-from ktframe.declare import as_schema, declared_arguments, table_arguments
+from ktframe.declare import as_schema, declared_arguments, topic_arguments
 
 
 class Status(enum.Enum):
@@ -111,7 +111,7 @@ def test_an_entity_without_the_named_field_is_refused(given: dict[str, str]) -> 
 def test_a_key_names_fields_once(key: list[str]) -> None:
     """No field, or the same twice, identifies nothing."""
     with pytest.raises(ktframe.SchemaError, match="at least one field, each once"):
-        table_arguments("t", key=key)
+        topic_arguments("t", key=key)
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,15 @@ def test_a_key_names_fields_once(key: list[str]) -> None:
 )
 def test_arguments_that_can_not_work_are_refused(given: dict[str, Any], match: str) -> None:
     """The error says what is wrong before anything is read."""
+    arguments = topic_arguments("t", **given)
     with pytest.raises(ktframe.ConfigurationError, match=match):
-        table_arguments("t", **given).entity()
+        arguments.entity(arguments.identity())
 
 
 def test_equal_arguments_are_equal_and_hash_equal() -> None:
     """A table is found again by its arguments, schema included."""
-    one, other = (table_arguments("t", schema={"a": pl.Int64}, key="a") for _ in range(2))
-    third = table_arguments("t", schema={"a": pl.Int32}, key="a")
+    one, other = (topic_arguments("t", schema={"a": pl.Int64}, key="a") for _ in range(2))
+    third = topic_arguments("t", schema={"a": pl.Int32}, key="a")
     assert (one == other, hash(one) == hash(other), one == third) == (True, True, False)
     assert one.settings() != third.settings()
 
@@ -151,4 +152,4 @@ def test_equal_arguments_are_equal_and_hash_equal() -> None:
 def test_no_name_holds_a_nul(given: dict[str, Any]) -> None:
     """Columns of ours start with one: records with such fields are quarantined, declarations refused."""
     with pytest.raises(ktframe.SchemaError, match="NUL character"):
-        table_arguments("t", **given)
+        topic_arguments("t", **given)

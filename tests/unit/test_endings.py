@@ -18,7 +18,7 @@ from ktframe import _api
 from ktframe.context import _close_parts
 from ktframe.entity import Entity
 from ktframe.events import Events, ReadyChanged, Reason
-from ktframe.settings import StoreOptions, TableDeclaration
+from ktframe.settings import StoreOptions
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
@@ -63,7 +63,7 @@ def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
     with broker.connect() as kt:
         table = kt.table("t")
         assert len(table) == 2
-        wait = table._barrier.wait_until_fresh
+        wait = table._source._barrier.wait_until_fresh
         rebuilds = [1]
 
         def wait_then_rebuild(**given: Any) -> None:
@@ -75,7 +75,7 @@ def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
                 table.binding.attached = None
                 table.binding._reopen.set()
 
-        monkeypatch.setattr(table._barrier, "wait_until_fresh", wait_then_rebuild)
+        monkeypatch.setattr(table._source._barrier, "wait_until_fresh", wait_then_rebuild)
         assert (table.to_polars().height, rebuilds) == (2, [])
 
 
@@ -198,8 +198,6 @@ def test_what_can_not_be_deleted_is_known_after_a_re_open(broker: FakeBroker, tm
     [
         ({"writable": True}, "writable=True"),
         ({"store": StoreOptions(backend="memory", cache=False)}, "cache=False does nothing yet"),
-        ({"store": StoreOptions(backend="memory", retention=60)}, "retention=60.0 does nothing yet"),
-        ({"tables": {"t": TableDeclaration("t", windows=(5,))}}, "declares windows"),
     ],
 )
 def test_what_is_not_built_yet_is_refused_not_ignored(

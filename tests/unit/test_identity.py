@@ -14,9 +14,10 @@ from hypothesis import example, given, settings
 
 from ktframe.encoding import decode_parts, encode_parts
 from ktframe.entity import Entity
+from ktframe.fieldkey import FieldKey
 from ktframe.formats import key_format, value_format
 from ktframe.frame import View
-from ktframe.identity import FieldKey, RecordKey, hash_identities
+from ktframe.identity import RecordKey, hash_identities
 from ktframe.records import HASH, KEY, OFFSET, REMOVED, TIMESTAMP, Changes, RecordBatch
 from ktframe.rowvalue import record_key_of, unpack_rows
 from ktframe.store.memory import MemoryStore

@@ -14,9 +14,13 @@ int64 = st.integers(-(2**63), 2**63 - 1)
 counts = st.integers(0, 2**64 - 1)
 
 
+def _u64(number: int) -> str:
+    return f"{number:016x}"
+
+
 def test_the_format_version_is_pinned() -> None:
     """Any change of a literal in this file needs another version."""
-    assert layout.FORMAT_VERSION == 1
+    assert layout.FORMAT_VERSION == 2
 
 
 def test_kinds_are_pinned() -> None:
@@ -33,7 +37,8 @@ def test_kinds_are_pinned() -> None:
         (layout.prefix(3, layout.POSITION), "00000003 01"),
         (layout.prefix(3, layout.ROW) + b"\x08a\0", "00000003 02 08 61 00"),
         (layout.prefix(3, layout.LATE), "00000003 03"),
-        (layout.quarantined_key(3, 258), "00000003 04 0000000000000102"),
+        (layout.set_aside_key(3, layout.LATE, 258), "00000003 03 0000000000000102"),
+        (layout.set_aside_key(3, layout.QUARANTINED, 258), "00000003 04 0000000000000102"),
         (layout.index_prefix(0x01020304, b"key") + b"\x01", "01020304 05 00000003 6b6579 01"),
         (layout.index_prefix(1, b""), "00000001 05 00000000"),
         (layout.prefix_end(3, layout.INDEX), "00000003 06"),
@@ -49,13 +54,16 @@ def test_keys_are_pinned(key: bytes, expected: str) -> None:
 @pytest.mark.parametrize(
     ("position", "expected"),
     [
-        (Position(0), "0000000000000000 8000000000000000 0000000000000000 0000000000000000"),
-        (Position(258, -1, 3, 2), "0000000000000102 ffffffffffffffff 0000000000000003 0000000000000002"),
-        (Position(2**63 - 1, 1), "7fffffffffffffff 0000000000000001 0000000000000000 0000000000000000"),
+        (Position(0), f"{'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7}"),
+        (
+            Position(258, -1, 3, 2, 4, -5),
+            f"{'00' * 6}0102 {'ff' * 8} {_u64(3)} {_u64(2)} {_u64(4)} {'ff' * 7}fb",
+        ),
+        (Position(2**63 - 1, 1), f"7f{'ff' * 7} {_u64(1)} {'00' * 24} 80{'00' * 7}"),
     ],
 )
 def test_positions_are_pinned(position: Position, expected: str) -> None:
-    """Next offset, stream time (the lowest stands for none), quarantined and conflicts, eight bytes each."""
+    """Next offset, stream time, quarantined, conflicts, late, horizon: eight bytes each; the lowest time is none."""
     assert layout.pack_position(position) == bytes.fromhex(expected)
     assert layout.unpack_position(bytes.fromhex(expected)) == position
 
@@ -113,7 +121,7 @@ records = st.builds(
 @given(records)
 def test_any_quarantined_record_comes_back(record: QuarantinedRecord) -> None:
     """Packing a quarantined record loses nothing, whatever bytes and text it has."""
-    assert layout.quarantined_offset(layout.quarantined_key(9, record.offset)) == record.offset
+    assert layout.set_aside_offset(layout.set_aside_key(9, layout.LATE, record.offset)) == record.offset
     assert layout.unpack_quarantined(3, record.offset, layout.pack_quarantined(record)) == record
 
 

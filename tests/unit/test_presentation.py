@@ -13,23 +13,22 @@ from hypothesis import given
 
 from ktframe.encoding import encode_part
 from ktframe.errors import ConfigurationError
-from ktframe.identity import FieldKey, RecordKey
 from ktframe.presentation import Presentation, quarantine_frame
 from ktframe.records import BOOKKEEPING, KEY, OFFSET, PARTITION, TIMESTAMP, QuarantinedRecord
 
-BY_RECORD_KEY = Presentation(RecordKey())
+BY_RECORD_KEY = Presentation((KEY,))
 
 
 def names(*fields: str, key_name: str | None = "key", metadata: bool = False) -> list[str]:
     """Return the columns shown for ``fields``."""
     schema = pl.Schema(dict.fromkeys(fields, pl.Int64()))
     rows = pl.DataFrame(schema={**BOOKKEEPING, KEY: pl.String(), **schema})
-    return Presentation(RecordKey(), key_name).frame(rows, schema, metadata=metadata).columns
+    return Presentation((KEY,), key_name).frame(rows, schema, metadata=metadata).columns
 
 
 def keys_within(rows: pl.DataFrame, start: object, end: object) -> list[Any]:
     """Return the keys of ``rows``, all columns of which are the key, in a range."""
-    presentation = Presentation(FieldKey(tuple(rows.columns)))
+    presentation = Presentation(tuple(rows.columns))
     return presentation.keys(presentation.within(rows, start, end))
 
 
@@ -81,11 +80,11 @@ def test_a_chosen_key_name_that_is_a_field_is_refused() -> None:
     """Rows are not shown under a name that means two things, but a preview is."""
     fields = pl.Schema({"region": pl.String()})
     rows = pl.DataFrame(schema={KEY: pl.String(), **fields})
-    presentation = Presentation(RecordKey(), "region")
+    presentation = Presentation((KEY,), "region")
     with pytest.raises(ConfigurationError, match="key_name='region' is also a field"):
         presentation.frame(rows, fields)
     assert presentation.frame(rows, fields, strict=False).columns == ["record_region", "region"]
-    by_field = Presentation(FieldKey(("region",)), "region")
+    by_field = Presentation(("region",), "region")
     assert by_field.frame(rows, fields).columns == ["region"]
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktframe.events import BindingState
-from ktframe.sync.resume import plan_resume
+from ktframe.sync.resume import Log, plan_resume
 from ktframe.sync.states import LEGAL, check_transition
 
 OFFSETS = st.integers(0, 20)
@@ -35,13 +35,13 @@ def test_a_stored_position_outside_the_log_is_forgotten_never_moved(
     forgotten: list[int],
 ) -> None:
     """Inside the log reading continues; outside it the partition's rows go and it starts anew."""
-    plan = plan_resume(stored, starts, ends)
+    plan = plan_resume(stored, Log(starts, ends))
     assert (plan.positions, sorted(plan.forget)) == (positions, forgotten)
 
 
 def test_a_topic_made_anew_is_read_from_its_start() -> None:
     """However well the offsets fit, rows of the old topic are not rows of the new one."""
-    plan = plan_resume({0: 5}, {0: 0}, {0: 9}, is_recreated=True)
+    plan = plan_resume({0: 5}, Log({0: 0}, {0: 9}, is_recreated=True))
     assert (plan.positions, list(plan.forget)) == ({0: 0}, [0])
 
 
@@ -54,7 +54,7 @@ def test_every_partition_is_read_from_within_its_log(
 ) -> None:
     """Whatever was stored, each partition of the topic is read once, from an offset that it has."""
     starts, ends = {p: log[0] for p, log in logs.items()}, {p: log[1] for p, log in logs.items()}
-    positions = plan_resume(stored, starts, ends).positions
+    positions = plan_resume(stored, Log(starts, ends)).positions
     assert positions.keys() == logs.keys()
     assert all(starts[p] <= position <= ends[p] for p, position in positions.items())
 

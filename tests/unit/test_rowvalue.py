@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ktframe.records import OFFSET, TIMESTAMP
+from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE
 from ktframe.rowvalue import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -62,13 +62,13 @@ def test_rows_come_back(rows: list[tuple[tuple[int, int], int, bytes, bytes | No
 def test_no_rows_have_the_same_columns() -> None:
     """An empty chunk has the dtypes of a full one."""
     columns, values = unpack_rows([])
-    assert columns.schema == pl.Schema({TIMESTAMP: pl.Int64(), OFFSET: pl.Int64()})
+    assert columns.schema == pl.Schema({TIMESTAMP: pl.Int64(), OFFSET: pl.Int64(), TOMBSTONE: pl.Boolean()})
     assert values == []
 
 
 def test_many_rows_are_packed_in_order() -> None:
     """Each row gets its own timestamp, offset and value."""
     stored = pack_rows([(1, 5), (0, 6)], [1, 2], [b"x", b"y"])
-    assert unpack_rows(stored)[0].rows() == [(5, 1), (None, 2)]
+    assert unpack_rows(stored)[0].rows() == [(5, 1, False), (None, 2, False)]
     with pytest.raises(ValueError, match="longer"):
         pack_rows([(1, 5)], [1, 2], [b"x", b"y"])

@@ -54,10 +54,10 @@ def edit_rows(**names: bytes) -> Callable[[Path], None]:
         (edit_description(topic="x"), "its topic is 'x', wanted is 'orders'"),
         (edit_description(kind="x"), "its kind is 'x', wanted is 'table'"),
         (edit_description(settings={}), "its settings is {}, wanted is"),
-        (edit_description(format_version=2), "its format version is 2, this ktframe reads 1"),
+        (edit_description(format_version=1), "its format version is 1, this ktframe reads 2"),
         (edit_rows(cluster_id=b"x"), "its rows say cluster_id 'x', wanted is 'cluster'"),
         (edit_rows(topic=b"\xff"), "its rows say topic '\N{REPLACEMENT CHARACTER}', wanted is 'orders'"),
-        (edit_rows(format_version=b"2"), "its rows say format_version '2', wanted is '1'"),
+        (edit_rows(format_version=b"1"), "its rows say format_version '1', wanted is '2'"),
     ],
 )
 def test_a_foreign_store_is_left_alone(

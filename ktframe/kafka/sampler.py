@@ -1,0 +1,172 @@
+"""Reads a few records of many topics within a deadline, to look at them. Nothing is kept, nothing committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from ktframe.errors import BrokerError, OffsetOutOfRangeError
+from ktframe.kafka.cluster import mechanism_of
+from ktframe.kafka.connection import new_client
+from ktframe.kafka.reader import HARMLESS, columns_of, reading_config
+from ktframe.kafka.translate import translate
+from ktframe.records import RecordBatch
+from ktframe.settings import Settings
+
+_POLL_SECONDS = 0.1
+_BATCH_RECORDS = 1_000
+_MOST_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Up to ``count`` records of a partition, from ``offset`` on."""
+
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was read of a topic in time, and why not more where it was refused."""
+
+    batch: RecordBatch = field(default_factory=RecordBatch)
+    failure: BrokerError | None = None
+
+
+Wanted: TypeAlias = Mapping[str, Mapping[int, Stretch]]
+"""The stretches to read, per topic and partition."""
+
+
+class Sampler(Protocol):
+    """Reads parts of topics; owned by one thread, which closes it."""
+
+    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+        """Return what could be read of each topic in ``seconds``; sooner when all of it, or its end, was."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+OpenSampler: TypeAlias = Callable[[], Sampler]
+
+
+class KafkaSampler:
+    """A ``Sampler`` over one Consumer for all topics."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bootstrap = settings.bootstrap
+        self._mechanism = mechanism_of(settings)
+        self._failure: BrokerError | None = None
+        self._config = reading_config(
+            settings,
+            self._on_error,
+            # Small fetches: of many partitions only a little is wanted, and the deadline is near.
+            fetch_message_max_bytes=131_072,
+            queued_max_messages_kbytes=16_384,
+            fetch_queue_backoff_ms=10,  # or a queue that was full for a moment rests for a second
+        )
+        self._consumer = new_client(Consumer, self._config)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() not in HARMLESS:
+            meaning = self._translate(error)
+            if meaning.is_fatal or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+                self._failure = meaning
+
+    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+        """Return what could be read of each topic in ``seconds``."""
+        deadline = time.monotonic() + seconds
+        reading = _Reading(wanted, self._translate)
+        try:
+            partitions = [
+                TopicPartition(topic, partition, stretch.offset)
+                for topic, stretches in wanted.items()
+                for partition, stretch in stretches.items()
+            ]
+            self._consumer.assign(partitions)
+            while not reading.is_over and self._failure is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                first = self._consumer.poll(min(left, _POLL_SECONDS))
+                if first is not None:
+                    done = reading.take([first, *self._consumer.consume(_BATCH_RECORDS, 0)])
+                    if done and not reading.is_over:
+                        # Or a long log is read on while the others are waited for. A pause would do it too, but
+                        # librdkafka may take a second to notice that it is over.
+                        self._consumer.incremental_unassign(done)
+            self._consumer.unassign()
+        except KafkaException as error:
+            self._failure = self._translate(error.args[0])
+        failure, self._failure = self._failure, None
+        return reading.samples(failure)
+
+    def _translate(self, error: KafkaError, topic: str = "") -> BrokerError:
+        return translate(
+            error, bootstrap=self._bootstrap, mechanism=self._mechanism, topic=topic, config=self._config
+        )
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._consumer.close()
+
+
+class _Reading:
+    """What one ``read`` has so far."""
+
+    def __init__(self, wanted: Wanted, translate: Callable[[KafkaError, str], BrokerError]) -> None:
+        self._translate = translate
+        self._missing = {
+            (topic, partition): stretch.count
+            for topic, stretches in wanted.items()
+            for partition, stretch in stretches.items()
+        }
+        self._found: dict[str, list[Any]] = {topic: [] for topic in wanted}
+        self._failures: dict[str, BrokerError] = {}
+        self._bytes = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is missing any more, or memory says stop."""
+        return not self._missing or self._bytes > _MOST_BYTES
+
+    def take(self, messages: list[Any]) -> list[TopicPartition]:
+        """Note records, ends and refusals; return the partitions of which all that was wanted is here."""
+        done: list[TopicPartition] = []
+        for message in messages:
+            at = message.topic(), message.partition()
+            if at not in self._missing:
+                continue
+            if message.error() is not None:
+                self._refused(at, message.error())
+                continue
+            self._found[at[0]].append(message)
+            self._bytes += len(message)
+            self._missing[at] -= 1
+            if self._missing[at] <= 0:
+                del self._missing[at]
+                done.append(TopicPartition(*at))
+        return done
+
+    def _refused(self, at: tuple[str, int], error: KafkaError) -> None:
+        if error.code() in HARMLESS:
+            return
+        del self._missing[at]
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            return
+        meaning = self._translate(error, at[0])
+        # One that moved on while it was looked at is no failure of the topic.
+        if not isinstance(meaning, OffsetOutOfRangeError):
+            self._failures.setdefault(at[0], meaning)
+
+    def samples(self, failure: BrokerError | None) -> dict[str, Sample]:
+        """Return what there is; ``failure`` is one of all topics."""
+        return {
+            topic: Sample(columns_of(found), self._failures.get(topic, failure))
+            for topic, found in self._found.items()
+        }

@@ -1,0 +1,117 @@
+"""How a source comes to be: store, reader and binding wired for one topic by one identity; nothing is opened yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ktframe.clock import SystemClock
+from ktframe.declare import TopicArguments
+from ktframe.entity import Entity
+from ktframe.errors import ConfigurationError
+from ktframe.events import Events
+from ktframe.identity import Identity
+from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.reader import Reader
+from ktframe.settings import Settings, StoreOptions
+from ktframe.source import Source
+from ktframe.store.manager import StoreManager
+from ktframe.store.protocol import StoreDescription
+from ktframe.sync.barrier import Barrier
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.materializer import Materializer
+
+OpenReader = Callable[[str, bool], Reader]
+"""Opens a reader of a topic, with or without the records' headers."""
+
+
+@dataclass(slots=True)
+class Tuning:
+    """What may change while everything runs."""
+
+    monitor_interval: float
+    flush_interval: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to read, and how to keep it: ``settings`` are those of the identity that decide which rows exist."""
+
+    name: str
+    arguments: TopicArguments
+    identity: Identity
+    options: StoreOptions
+    settings: Mapping[str, str]
+
+
+class Opener:
+    """Makes the sources of one Context."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        open_reader: OpenReader,
+        stores: StoreManager,
+        tuning: Tuning,
+        *,
+        start: Callable[[TopicBinding], None],
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self._cluster_id = cluster.cluster_id()
+        self._open_reader = open_reader
+        self._stores = stores
+        self._tuning = tuning
+        self._start = start
+
+    def source(self, wanted: Wanted, *, start: Callable[[TopicBinding], None] | None = None) -> Source:
+        """Return a source that opens its store and reads when it is first asked; ``start`` replaces how it does.
+
+        Raises
+        ------
+        ConfigurationError
+            When an option is not there yet, or the arguments make no entity.
+        """
+        if not wanted.options.cache:
+            message = "store option cache=False does nothing yet."
+            raise ConfigurationError(message, "leave it out.")
+        entity = wanted.arguments.entity(wanted.identity)
+        topic, clock = wanted.arguments.topic, SystemClock()
+        binding = TopicBinding(
+            topic,
+            cluster=self._cluster,
+            open_materializer=lambda: self._open_materializer(wanted, entity),
+            open_reader=lambda: self._open_reader(topic, entity.value_format.needs_headers),
+            events=Events(),
+            clock=clock,
+            retry=self._settings.retry,
+            flush_interval=self._flush_interval_of(wanted.options),
+            name=wanted.name,
+            start=wanted.arguments.start,
+        )
+        barrier = Barrier(binding, self._cluster, clock)
+        return Source(
+            binding,
+            barrier,
+            start=start or self._start,
+            stall_timeout=self._settings.stall_timeout,
+            clock=clock,
+        )
+
+    def _open_materializer(self, wanted: Wanted, entity: Entity) -> Materializer:
+        settings = {**wanted.arguments.settings(), **wanted.settings}
+        description = StoreDescription(
+            self._cluster_id, wanted.arguments.topic, wanted.identity.kind, settings
+        )
+        store = self._stores.get_or_open(description, wanted.options)
+        try:
+            return Materializer(wanted.name, entity, store, SystemClock())
+        except BaseException:
+            self._stores.close(store)
+            raise
+
+    def _flush_interval_of(self, options: StoreOptions) -> Callable[[], float]:
+        if options.flush_interval != self._settings.store.flush_interval:
+            return lambda: options.flush_interval  # the table's own
+        return lambda: self._tuning.flush_interval

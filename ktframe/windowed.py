@@ -1,0 +1,289 @@
+"""A table, once per window: the latest row per key per window."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, ClassVar, Self
+
+import polars as pl
+
+from ktframe.aggregation import aggregate_rows, expressions, filled, groups
+from ktframe.durations import parse_duration_ms
+from ktframe.errors import ConfigurationError
+from ktframe.eventwindows import TimeWindows
+from ktframe.finality import watermark
+from ktframe.materialized import MaterializedTopic
+from ktframe.moments import Moment
+from ktframe.presentation import Metadata, Presentation, fields_of
+from ktframe.records import HASH, LINE, WINDOW, batch_of
+from ktframe.rollup import roll_up, with_ends
+from ktframe.selection import Selection
+from ktframe.source import Source
+from ktframe.status import TablePosition
+from ktframe.sync.materializer import Materializer
+from ktframe.windows import Minutes, Windows, parse_grace, parse_minutes, parse_skew, parse_windows
+
+_CHUNK_ROWS = 10_000
+_IS_FINAL = "is_final"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """The windows that a user asks for, as asked; see ``KTable.window``."""
+
+    size: Minutes
+    every: Minutes | None = None
+    grace: Minutes | None = None
+    tz: str | None = None
+    offset: Minutes | None = None
+    max_future_skew: Minutes | None = "1d"
+    idle_after: Minutes = "1m"
+
+    @property
+    def windows(self) -> Windows:
+        """The windows themselves."""
+        return parse_windows(self.size, self.every, tz=self.tz, offset=self.offset)
+
+    @property
+    def grace_ms(self) -> int | None:
+        """How long windows stay open behind stream time; None: they never close."""
+        return parse_grace(self.grace)
+
+    @property
+    def skew_ms(self) -> int | None:
+        """How far in the future a record may be; None: as far as it likes."""
+        return parse_skew(self.max_future_skew)
+
+    @property
+    def idle_seconds(self) -> float:
+        """After how long without records a partition is idle."""
+        return parse_minutes("idle_after", self.idle_after) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which windows are shown: ``windows``, out of the ``stored`` ones of a store with ``grace_ms``."""
+
+    windows: Windows
+    stored: Windows
+    grace_ms: int | None
+    idle_after: float
+    tz: str
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the store holds these windows as they are."""
+        return self.windows == self.stored
+
+
+class WindowedKTable(MaterializedTopic):
+    """The latest row per key per window. Make one with ``table.window(...)``.
+
+    Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC"); start inclusive, end exclusive).
+    Windows without rows are absent. A narrowed one (``between``, ``last``, ``final``) reads from the same store.
+    """
+
+    _kind: ClassVar[str] = "WindowedKTable"
+
+    def __init__(
+        self,
+        source: Source,
+        presentation: Presentation,
+        shape: Shape,
+        *,
+        close: Callable[[MaterializedTopic], None],
+    ) -> None:
+        super().__init__(source, presentation, close=close)
+        self._shape = shape
+        self._selection = Selection()
+
+    def _name(self) -> str:
+        return f"{self.topic!r}, {self._shape.windows.name!r}"
+
+    # --- which windows --------------------------------------------------------------------------------------------
+
+    def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
+        """Return the windows with ``start <= window_start < end``; None leaves a side open.
+
+        Moments are datetimes, ISO 8601 text (without an offset: wall-clock time of the windows' zone, else UTC), or
+        ``"-2h"`` before now.
+        """
+        tz, now_ms = self._shape.tz, self._source.now_ms()
+        return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
+
+    def last(self, length: str | timedelta) -> Self:
+        """Return the windows that reach into the last ``length`` (``"1h"``), counted back from now."""
+        length_ms = parse_duration_ms(length)
+        if length_ms <= 0:
+            message = f"last({length!r}) must be longer than zero."
+            raise ConfigurationError(message, 'such as last("1h").')
+        first = self._shape.windows.starts_of(self._source.now_ms() - length_ms)[0]
+        return self._selecting(replace(self._selection, start=max(first, self._selection.start or first)))
+
+    def final(self) -> Self:
+        """Return the windows that have closed: no record can change them any more.
+
+        A window has closed when every partition's stream time has passed its end by the grace; partitions that are idle
+        do not count.
+
+        Raises
+        ------
+        ConfigurationError
+            When the windows have no grace: they never close.
+        """
+        return self._selecting(self._selection.closed(self._shape.windows.name, self._shape.grace_ms))
+
+    def _selecting(self, selection: Selection) -> Self:
+        narrowed = copy.copy(self)
+        narrowed._selection = selection  # noqa: SLF001 - another of this class
+        return narrowed
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def to_polars(
+        self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
+    ) -> pl.DataFrame:
+        """Return the latest row per key per window as a frame.
+
+        Columns: ``window_start``, ``window_end``, the key, the fields, then what ``metadata`` asks for (see
+        ``KTable.to_polars``), and with ``is_final`` whether the window has closed (Boolean).
+        """
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            known = self._watermark()  # before the rows: what is final by it, is in them
+            lines = self._lines(materializer)
+            shown = self._present(lines, metadata=metadata)
+            return shown.hstack([self._finals(lines, known).alias(_IS_FINAL)]) if is_final else shown
+
+        return self._source.read(take, fresh=fresh)
+
+    def get(self, key: Any, *, fresh: bool = True) -> pl.DataFrame:
+        """Return the row of ``key`` in each window that has one, in order of windows."""
+        rows = self._presentation.of_key(self._source.read(self._lines, fresh=fresh), key)
+        return self._present(rows.sort(WINDOW))
+
+    def items(
+        self, start: Moment | None = None, end: Moment | None = None, key: Any = None, *, fresh: bool = True
+    ) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
+        """Yield ``((window_start, key), row)`` with ``start <= window_start < end``, in order of windows, then keys."""
+        rows = self._source.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - likewise
+        if key is not None:
+            rows = self._presentation.of_key(rows, key)
+        rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
+        for chunk in rows.iter_slices(_CHUNK_ROWS):
+            shown = self._present(chunk)
+            starts = shown[self._presentation.key_columns(fields_of(chunk))[0]]
+            names = zip(starts, self._presentation.keys(chunk), strict=True)
+            yield from zip(names, shown.iter_rows(named=True), strict=True)
+
+    def agg(
+        self,
+        *exprs: pl.Expr,
+        by: str | Sequence[str] | None = None,
+        fill: bool = False,
+        fresh: bool = True,
+        **named: pl.Expr,
+    ) -> pl.DataFrame:
+        """Return the value of each expression per window, over the latest row of each key in it.
+
+        Columns: ``window_start``, ``window_end``, those of ``by``, then one per expression, typed as it gives. Any
+        column of ``to_polars(metadata=True)`` can be named.
+
+        Parameters
+        ----------
+        exprs, named
+            Polars expressions that aggregate: ``revenue=pl.col("amount").sum()``.
+        by
+            Columns to group by within each window.
+        fill
+            Add the windows between the first and the last that have no row, for each group.
+        fresh
+            As in ``to_polars``.
+        """
+        wanted = expressions(exprs, named)
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            rows = self._lines(materializer)
+            fields = fields_of(rows)
+            columns = self._presentation.expressions(fields)
+            group = groups(by, list(columns))
+            found = aggregate_rows(rows, self._shape.windows, columns, wanted, group)
+            if fill:
+                empty = rows.clear().select(columns.values())
+                found = filled(found, self._shape.windows, wanted, group, empty)
+            return self._presentation.aggregates(found)
+
+        return self._source.read(take, fresh=fresh)
+
+    def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
+        """Return the records that came after their window had closed, the newest 10,000 of each partition.
+
+        Columns as in ``to_polars``; a record that was late for several windows is there once for each. None without
+        grace.
+        """
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            records = materializer.store.late()
+            batch = batch_of(records)
+            rows = materializer.entity.rows_of(batch, materializer.schema)
+            closed = pl.Series(
+                WINDOW, [record.reason.split() for record in records], dtype=pl.List(pl.String)
+            )
+            windows = closed.to_frame().with_row_index(LINE).explode(WINDOW).cast({WINDOW: pl.Int64})
+            return self._present(
+                with_ends(rows.join(windows, on=LINE), self._shape.windows), metadata=metadata
+            )
+
+        return self._source.read(take, fresh=fresh)
+
+    def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
+        """Return what has changed since ``since``, an earlier ``to_polars()`` of these windows; see ``KTable.diff``."""
+        return self._difference(since, self.to_polars(fresh=fresh))
+
+    # --- condition ------------------------------------------------------------------------------------------------
+
+    def position(self) -> TablePosition:
+        """Return where the rows stand, with the partitions that are idle; does not wait."""
+        idle = self._source.idle_partitions(self._shape.idle_after)
+        return replace(super().position(), idle=idle)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+        return with_ends(self._rows(materializer), self._shape.windows)
+
+    def _rows(self, materializer: Materializer) -> pl.DataFrame:
+        """Return the rows of the windows that are asked for, with ``WINDOW``; no other window's rows are touched."""
+        known, shape = self._watermark(), self._shape  # before the rows, as in to_polars()
+        snapshot = materializer.view.snapshot()
+        stored = replace(self._selection, end=self._furthest())
+        rows = stored.of(snapshot.rows)
+        if not shape.is_stored:
+            markers = stored.of(snapshot.markers)
+            key = (WINDOW, *self._presentation.key)
+            rows = roll_up(rows.drop(HASH), markers.drop(HASH), shape.windows, key)
+            rows = self._selection.of(self._whole(rows, materializer))
+        if self._selection.only_final:
+            rows = with_ends(rows, shape.windows)
+            rows = rows.filter(self._finals(rows, known))
+        return rows
+
+    def _furthest(self) -> int | None:
+        """Return the end of the stored windows that can be in those that are asked for."""
+        end, windows = self._selection.end, self._shape.windows
+        return end if end is None or self._shape.is_stored else windows.end_of(windows.starts_of(end - 1)[-1])
+
+    def _whole(self, rows: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+        """Leave out the windows that retention has taken a part of."""
+        positions = materializer.store.positions().values()
+        horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
+        return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
+
+    def _watermark(self) -> int | None:
+        return watermark(self._source, self._shape.idle_after)
+
+    def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
+        return TimeWindows(self._shape.windows, self._shape.grace_ms).finals(lines, (), known)
