@@ -30,10 +30,9 @@ _NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All rows at one moment: ``rows`` with bookkeeping, the tombstones' markers beside them, and the positions."""
+    """All rows at one moment: ``rows`` with bookkeeping, and the positions that they stand for."""
 
     rows: pl.DataFrame
-    markers: pl.DataFrame
     positions: Mapping[int, int]
 
 
@@ -158,7 +157,16 @@ class View:
     def snapshot(self) -> Snapshot:
         """Return the rows as of now, one per identity."""
         merged = self._merge()
-        return Snapshot(self._settled(merged), merged.markers, merged.positions)
+        return Snapshot(self._settled(merged), merged.positions)
+
+    def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the rows of all partitions, contested and outdated ones too, and the tombstones' markers.
+
+        That is what larger windows are made of: a row that is not shown in its own window can be the one that is shown
+        in theirs.
+        """
+        merged = self._merge()
+        return merged.base, merged.markers
 
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""

@@ -258,13 +258,12 @@ class WindowedKTable(MaterializedTopic):
     def _rows(self, materializer: Materializer) -> pl.DataFrame:
         """Return the rows of the windows that are asked for, with ``WINDOW``; no other window's rows are touched."""
         known, shape = self._watermark(), self._shape  # before the rows, as in to_polars()
-        snapshot = materializer.view.snapshot()
-        stored = replace(self._selection, end=self._furthest())
-        rows = stored.of(snapshot.rows)
-        if not shape.is_stored:
-            markers = stored.of(snapshot.markers)
-            key = (WINDOW, *self._presentation.key)
-            rows = roll_up(rows.drop(HASH), markers.drop(HASH), shape.windows, key)
+        if shape.is_stored:
+            rows = self._selection.of(materializer.view.snapshot().rows)
+        else:
+            stored = replace(self._selection, end=self._furthest())
+            lines, markers = (stored.of(part).drop(HASH) for part in materializer.view.lines())
+            rows = roll_up(lines, markers, shape.windows, (WINDOW, *self._presentation.key))
             rows = self._selection.of(self._whole(rows, materializer))
         if self._selection.only_final:
             rows = with_ends(rows, shape.windows)

@@ -97,6 +97,19 @@ OWNERS = {
 
 # Rooms that are written once against "identity" and may not know which one they serve.
 IDENTITY_BLIND = ("sync", "store", "frame")
+WINDOWS_AND_STREAMS = (
+    "windows",
+    "calendars",
+    "wallclock",
+    "windowkey",
+    "streamkey",
+    "eventwindows",
+    "sliding",
+    "sessions",
+    "windowed",
+    "windowedstream",
+    "stream",
+)
 
 
 def modules() -> dict[str, Path]:
@@ -179,6 +192,54 @@ def test_a_room_written_against_identity_names_none(room: str) -> None:
         if name.startswith("ktframe.identity")
     }
     assert named == set()
+
+
+def classes(path: Path) -> set[str]:
+    """Return the names of the classes that a module defines."""
+    return {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)}
+
+
+def names(path: Path) -> set[str]:
+    """Return every name that a module uses, defines or imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.alias | ast.ClassDef):
+            found.add(node.name)
+    return found
+
+
+@pytest.mark.parametrize("room", IDENTITY_BLIND)
+def test_sync_stores_and_the_view_name_no_window_or_stream(room: str) -> None:
+    """Windows and streams have no loop, store or view of their own: these three name no class of theirs."""
+    theirs = {name for module in WINDOWS_AND_STREAMS for name in classes(modules()[module])}
+    assert {"WindowKey", "StreamKey", "FixedWindows", "KStream", "WindowedKTable"} <= theirs
+    used = {
+        (module, name)
+        for module, path in modules().items()
+        if room_of(module) == room
+        for name in names(path)
+        if name in theirs
+    }
+    assert used == set()
+
+
+def test_there_is_one_loop_one_view_and_a_store_per_backend() -> None:
+    """No second sync loop, view or store class hides in another room."""
+    found = {name: room_of(module) for module, path in modules().items() for name in classes(path)}
+    kinds = ("Binding", "Store", "View", "Materializer")
+    alike = {name: room for name, room in found.items() if name.endswith(kinds) and not name.startswith("_")}
+    assert alike == {
+        "TopicBinding": "sync",
+        "Materializer": "sync",
+        "StateStore": "store",
+        "RocksDBStore": "store",
+        "MemoryStore": "store",
+        "View": "frame",
+    }
 
 
 @pytest.mark.parametrize(("module", "path"), modules().items())
