@@ -124,7 +124,7 @@ def test_a_retention_that_keeps_nothing_or_is_none_is_refused(kt: Context, reten
 def test_last_must_be_longer_than_zero(kt: Context, length: Any) -> None:
     """For windows and for events."""
     for last in (kt.table("orders").window(5).last, kt.stream("clicks").last):
-        with pytest.raises(ConfigurationError, match=r"last\(.*\) must be longer than zero"):
+        with pytest.raises(ConfigurationError, match="must be longer than zero"):
             last(length)
 
 
@@ -152,7 +152,7 @@ def test_late_without_grace_is_empty_with_its_columns(kt: Context) -> None:
         (((), {"n": "amount"}), r"agg\(\) takes no 'amount'"),
         (((), {"n": 5}), r"agg\(\) takes no 5"),
         ((([pl.len()],), {}), r"agg\(\) takes no \["),
-        (((), {"n": pl.len(), "by": "regoin"}), "by='regoin': there is no such column.*choose from .*region"),
+        (((), {"n": pl.len(), "by": "regoin"}), "'regoin': there is no such column.*region"),
     ],
 )
 def test_what_agg_cannot_do_is_refused(kt: Context, arguments: Any, said: str) -> None:
@@ -487,7 +487,7 @@ def test_other_tools_read_windows_and_streams(kt: Context) -> None:
     five, clicks = kt.table("orders").window(5), kt.stream("clicks")
     rows = five.to_polars()
     assert len(clicks) == 3
-    assert duckdb.sql("select count(*), max(window_end) from five").fetchall()[0][0] == 4
+    assert duckdb.sql("select max(window_end) as latest from five").pl().rows() == [(at(25),)]
     assert duckdb.sql("select count(distinct user_id) from clicks").fetchall() == [(2,)]
     assert (pa.table(clicks).num_rows, pl.DataFrame(five).schema) == (3, rows.schema)
     assert pa.table(clicks).to_pandas().columns.to_list() == ["user_id", "page"]
