@@ -43,6 +43,7 @@ lab: $(READY) ## JupyterLab on the notebooks
 
 bench: $(READY) ## ratios measured in one run; needs Java 17 and Maven
 	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/windows.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -71,15 +71,15 @@ class Feed(FakeBroker):
         """Return that it has one partition."""
         return TopicFacts(1, name)
 
-    def start_offsets(self, topic: str, partitions: Any) -> dict[int, int]:
+    def start_offsets(self, topic: str, partitions: Any) -> dict[int, int]:  # noqa: ARG002 - the protocol\'s signature
         """Return 0."""
         return {0: 0}
 
-    def end_offsets(self, topic: str, partitions: Any, *, committed: bool = True) -> dict[int, int]:
+    def end_offsets(self, topic: str, partitions: Any, *, committed: bool = True) -> dict[int, int]:  # noqa: ARG002 - the protocol\'s signature
         """Return the end."""
         return {0: self.end}
 
-    def cleanup_policy(self, topic: str) -> str | None:
+    def cleanup_policy(self, topic: str) -> str | None:  # noqa: ARG002 - the protocol\'s signature
         """Return that records are deleted by age."""
         return "delete"
 

@@ -18,6 +18,8 @@ from ktframe.records import PARTITION, TIMESTAMP, WINDOW, WINDOW_END
 from ktframe.sessions import SessionWindows
 from ktframe.sliding import SlidingWindows
 
+pytestmark = pytest.mark.slow
+
 FAR = 8_300_000_000_000_000
 
 

@@ -19,6 +19,8 @@ from ktframe.durations import format_duration, parse_duration_ms
 from ktframe.records import WINDOW, WINDOW_END
 from ktframe.windows import FixedWindows, Windows, parse_windows
 
+pytestmark = pytest.mark.slow
+
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_MS, LAST_MS = -10 * 365 * DAY_MS, 70 * 365 * DAY_MS

@@ -242,7 +242,7 @@ def test_two_tables_share_a_store_and_give_it_back_once(
         def slow(name: str) -> Any:
             if threading.current_thread().name == "slow":
                 opened.set()
-                go_on.wait(10)
+                go_on.wait(1)
             return topic(name)
 
         monkeypatch.setattr(broker, "topic", slow)
