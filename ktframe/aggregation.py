@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -40,31 +43,60 @@ def groups(by: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
     ConfigurationError
         When there is no such column.
     """
-    names = [] if by is None else [by] if isinstance(by, str) else list(by)
-    for name in names:
+    names: list[object] = [by] if by is None or isinstance(by, str | pl.Expr) else list(by)
+    for name in names if by is not None else ():
+        if not isinstance(name, str):
+            message = f"by takes the names of columns, not {name}."
+            raise ConfigurationError(message, "add it to the stream or frame as a column first.")
         if name not in columns:
-            message = f"by={name!r}: there is no such column."
-            raise ConfigurationError(message, f"choose from {', '.join(columns)}.")
-    return names
+            what = f"by={name!r}"
+            raise _no_such(what, name, columns)
+    return [] if by is None else list(dict.fromkeys(str(name) for name in names))
 
 
-def needed(columns: Mapping[str, pl.Expr], exprs: Sequence[pl.Expr], by: Sequence[str]) -> list[pl.Expr]:
-    """Return, of ``columns``, those that the expressions and ``by`` name: no other has to be touched."""
-    if any(expr.meta.has_multiple_outputs() for expr in exprs):
-        return list(columns.values())
-    names = {*by, *(name for expr in exprs for name in expr.meta.root_names())}
-    return [each for name, each in columns.items() if name in names]
+def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise a ConfigurationError where an expression names no column that there is, or two give one name."""
+    for expr in exprs:
+        for name in expr.meta.root_names():
+            if name not in columns:
+                raise _no_such(repr(name), name, columns)
+    names = [expr.meta.output_name(raise_if_undetermined=False) for expr in exprs]
+    twice = next((name for n, name in enumerate(names) if name and name in (*by, *names[:n])), None)
+    if twice is not None:
+        message = f"agg() gives two columns named {twice!r}."
+        raise ConfigurationError(message, 'name one otherwise: agg(total=pl.col("amount").sum()).')
+
+
+def _no_such(what: str, name: str, columns: Sequence[str]) -> ConfigurationError:
+    near = difflib.get_close_matches(name, columns, n=1)
+    remedy = f"did you mean {near[0]!r}? There are" if near else "choose from"
+    return ConfigurationError(f"{what}: there is no such column.", f"{remedy} {', '.join(columns)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What expressions can name; one that takes many columns (``pl.all()``) sees the ``usual`` ones."""
+
+    all: Mapping[str, pl.Expr]
+    usual: Collection[str]
+
+    def needed(self, exprs: Sequence[pl.Expr], by: Sequence[str]) -> list[pl.Expr]:
+        """Return those that the expressions and ``by`` name: no other has to be touched."""
+        names = {*by, *(name for expr in exprs for name in expr.meta.root_names())}
+        if any(expr.meta.has_multiple_outputs() for expr in exprs):
+            names |= {*self.usual}
+        return [each for name, each in self.all.items() if name in names]
 
 
 def aggregate_rows(
     rows: pl.DataFrame,
     windows: Windows,
-    columns: Mapping[str, pl.Expr],
+    columns: Columns,
     exprs: Sequence[pl.Expr],
     by: Sequence[str],
 ) -> pl.DataFrame:
     """Return ``WINDOW, WINDOW_END``, ``by`` and the values, a row per window and group, of rows that have ``WINDOW``."""
-    lines = rows.lazy().select(WINDOW, *needed(columns, exprs, by))
+    lines = rows.lazy().select(WINDOW, *columns.needed(exprs, by))
     found = lines.group_by(WINDOW, *by).agg(*exprs).sort(WINDOW, *by).collect()
     values = found.columns[1 + len(by) :]
     return with_ends(found, windows).select(WINDOW, WINDOW_END, *by, *values)
@@ -73,12 +105,12 @@ def aggregate_rows(
 def aggregate_events(
     rows: pl.DataFrame,
     windows: EventWindows,
-    columns: Mapping[str, pl.Expr],
+    columns: Columns,
     exprs: Sequence[pl.Expr],
     by: Sequence[str],
 ) -> pl.DataFrame:
     """Return ``WINDOW, WINDOW_END``, ``by`` and the values, a row per window and group, of the events of a stream."""
-    events = rows.select(*_BOOKKEEPING, *needed(columns, exprs, by))
+    events = rows.select(*_BOOKKEEPING, *columns.needed(exprs, by))
     return windows.aggregate(events, by, exprs)
 
 
@@ -116,8 +148,9 @@ def filled(
 
 
 def _of_no_rows(empty: pl.DataFrame, exprs: Sequence[pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
-    made = [column for expr in exprs for column in empty.select(expr).iter_columns()]
-    return [
-        pl.lit(column.item() if len(column) == 1 else None, dtype=schema[column.name]).alias(column.name)
-        for column in made
-    ]
+    found: dict[str, object] = {}
+    for expr in exprs:
+        # Some refuse to be evaluated where there is no row, such as get(0): nothing is what they give.
+        with suppress(pl.exceptions.PolarsError):
+            found |= {each.name: each.item() for each in empty.select(expr).iter_columns() if len(each) == 1}
+    return [pl.lit(found.get(name), dtype=dtype).alias(name) for name, dtype in schema.items()]

@@ -66,7 +66,8 @@ class Catalog:
     close: Callable[[MaterializedTopic], None]
     open_windowed: Callable[[TopicArguments, WindowRequest], WindowedKTable]
     _tables: dict[TopicArguments, _Held[KTable]] = field(default_factory=dict)
-    _windowed: dict[_Windowed, _Held[WindowedKTable]] = field(default_factory=dict)
+    _windowed: dict[tuple[_Windowed, float], _Held[WindowedKTable]] = field(default_factory=dict)
+    """By question and ``idle_after``, which decides no row: two of them share a store."""
     _streams: dict[tuple[TopicArguments, int | None], _Held[KStream]] = field(default_factory=dict)
     _window_sources: dict[_Windowed, Source] = field(default_factory=dict)
     _start_with: dict[TopicArguments, list[TopicBinding]] = field(default_factory=dict)
@@ -106,16 +107,15 @@ class Catalog:
 
     def _declare_window(self, arguments: TopicArguments, request: WindowRequest) -> None:
         self.windowed(arguments, request)
-        binding = self._windowed[_question(arguments, request)].source.binding
+        binding = self._windowed[_question(arguments, request), request.idle_seconds].source.binding
         known = self._start_with.setdefault(arguments, [])
         if binding not in known:
             known.append(binding)
 
     def windowed(self, arguments: TopicArguments, request: WindowRequest) -> WindowedKTable:
         """Return windows of the table of ``arguments``, derived from those of an open store where that can be."""
-        asked, given = _question(arguments, request), {"idle_after": request.idle_seconds}
-        what = f"window {asked.windows.name!r} of {arguments.topic!r}"
-        held = _known(self._windowed, asked, what, given)
+        asked = _question(arguments, request)
+        held = self._windowed.get((asked, request.idle_seconds))
         if held is None:
             table = self._tables.get(arguments)
             if table is None:
@@ -126,7 +126,7 @@ class Catalog:
             key = arguments.identity().columns
             presentation = Presentation(key, table.given["key_name"], is_windowed=True)
             made = WindowedKTable(source, presentation, shape, close=self.close)
-            held = self._windowed[asked] = _Held(made, source, given)
+            held = self._windowed[asked, request.idle_seconds] = _Held(made, source, {})
         return held.what
 
     def _window_source(self, asked: _Windowed, options: StoreOptions) -> tuple[Windows, Source]:
@@ -176,7 +176,7 @@ class Catalog:
         self._windowed = {
             question: held
             for question, held in self._windowed.items()
-            if what not in (None, held.what) and question.table not in closed
+            if what not in (None, held.what) and question[0].table not in closed
         }
         after = self._bindings()
         self._window_sources = {q: s for q, s in self._window_sources.items() if s.binding in after}

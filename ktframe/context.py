@@ -106,7 +106,7 @@ class Context:
         key_format: str | None = None,
         key_name: str | None = "key",
         start: Moment | None = None,
-        windows: Sequence[Minutes] = (),
+        windows: Minutes | Sequence[Minutes] = (),
         store: StoreOptions | None = None,
     ) -> KTable:
         """Return the latest row per key of ``topic``; at once, nothing is read yet.
@@ -143,9 +143,10 @@ class Context:
         """
         given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
         arguments, options, declared_windows = self._declared(topic, {**given, "start": start}, store)
+        sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
         with self._lock:
             self._require_open()
-            return self._catalog.table(arguments, key_name, options, (*declared_windows, *windows))
+            return self._catalog.table(arguments, key_name, options, (*declared_windows, *sizes))
 
     def _declared(
         self, topic: str | type, given: Mapping[str, Any], store: StoreOptions | None
@@ -174,7 +175,7 @@ class Context:
         schema: SchemaLike | None = None,
         time: str | None = None,
         key_format: str | None = None,
-        max_future_skew: Minutes | None = None,
+        max_future_skew: Minutes | None = "1d",
         store: StoreOptions | None = None,
     ) -> KStream:
         """Return every event of ``topic``; at once, nothing is read yet.

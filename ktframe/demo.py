@@ -49,7 +49,7 @@ def start_demo(rate: float = DEFAULT_RATE) -> Demo:
         shutil.rmtree(state_dir, ignore_errors=True)
 
     settings = Settings(bootstrap=broker.bootstrap, state_dir=state_dir, monitor_interval=1.0)
-    cluster = KafkaCluster(settings, has_topic_ids=False)
+    cluster = KafkaCluster(settings, has_topic_ids=False, lookup=broker.offset_at)
     return Demo(broker, Context(settings, cluster=cluster, on_close=clean_up))
 
 

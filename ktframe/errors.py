@@ -101,11 +101,11 @@ class ContextClosedError(ContextError):
 
     @property
     def fact(self) -> str:
-        return f"{self.name} belongs to a connection that was closed."
+        return f"{self.name} was closed, or the connection it belongs to was."
 
     @property
     def hint(self) -> str:
-        return "ask for it again after ktframe.connect(...)."
+        return "ask for it again; where the connection is gone, after ktframe.connect(...)."
 
 
 @dataclass(eq=False)

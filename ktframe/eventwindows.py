@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import polars as pl
 
 from ktframe.lateness import CLOSE, is_past, with_close
-from ktframe.records import TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.records import TIMESTAMP, WINDOW, WINDOW_END, is_field
 from ktframe.windows import Windows
 
 GROUP: Final = "\0group"
@@ -97,7 +97,10 @@ class TimeWindows:
 
 def aggregated(rows: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
     """Return the value of each expression per window and group of rows that have ``WINDOW`` and ``WINDOW_END``."""
-    return rows.group_by(WINDOW, WINDOW_END, *by).agg(*exprs).sort(WINDOW, *by)
+    # An expression over all columns must not see bookkeeping.
+    shown = [name for name in rows.columns if is_field(name)]
+    lines = rows.select(WINDOW, WINDOW_END, *shown)
+    return lines.group_by(WINDOW, WINDOW_END, *by).agg(*exprs).sort(WINDOW, *by)
 
 
 def with_group(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

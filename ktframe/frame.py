@@ -122,14 +122,17 @@ class View:
                 self._schema = schema
                 self._positions = {p: offset for p, offset in self._positions.items() if p not in gone}
 
-    def drop(self, column: str, horizons: Mapping[int, int]) -> int:
+    def drop(self, column: str, horizons: Mapping[int, int]) -> dict[int, int]:
         """Forget the rows of each partition whose ``column`` is below its horizon; return how many these were."""
         horizon = pl.col(PARTITION).replace_strict(dict(horizons), default=None, return_dtype=pl.Int64)
+        is_kept = (pl.col(column) >= horizon).fill_null(value=True)
         with self._merging:
-            return self._keep_held((pl.col(column) >= horizon).fill_null(value=True))
+            gone = self._merge_held().base.filter(~is_kept)[PARTITION].value_counts()
+            self._keep_held(is_kept)
+        return dict(gone.iter_rows())
 
-    def _keep_held(self, condition: pl.Expr) -> int:
-        """Keep the rows and markers that ``condition`` holds for; return how many rows went."""
+    def _keep_held(self, condition: pl.Expr) -> None:
+        """Keep the rows and markers that ``condition`` holds for."""
         merged = self._merge_held()
         base, contested = merged.base.filter(condition), merged.contested
         if len(contested):
@@ -137,7 +140,6 @@ class View:
         with self._lock:
             self._base, self._contested = base, contested
             self._markers = merged.markers.filter(condition)
-        return merged.base.height - base.height
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition: all before it is in the view."""

@@ -39,6 +39,8 @@ class MaterializedTopic(ABC):
         self._source = source
         self._presentation = presentation
         self._close = close
+        self._origin = self
+        """Itself, or what it was narrowed from."""
 
     @property
     def binding(self) -> object:
@@ -113,7 +115,8 @@ class MaterializedTopic(ABC):
 
     def __arrow_c_schema__(self) -> object:
         """Hand over the columns without the rows."""
-        return pl.DataFrame(schema=self.schema).to_arrow().schema.__arrow_c_schema__()
+        # Fresh, like the rows: DuckDB asks for the columns first and refuses rows that have others.
+        return self.to_polars().clear().to_arrow().schema.__arrow_c_schema__()
 
     # --- condition ------------------------------------------------------------------------------------------------
 
@@ -185,7 +188,7 @@ class MaterializedTopic(ABC):
 
     def close(self) -> None:
         """Stop following the topic and close the local store; the rows stay on disk."""
-        self._close(self)
+        self._close(self._origin)
 
     def __repr__(self) -> str:
         binding, materializer = self._source.binding, self._source.present()

@@ -44,10 +44,16 @@ def parse_start(name: str, value: Moment) -> Start:
     Raises
     ------
     ConfigurationError
-        When it is no moment, or a duration that does not begin with a minus.
+        When it is no moment, or lies in the future.
     """
     before = _relative_ms(name, value)
-    return Start(at_ms=parse_moment(name, value)) if before is None else Start(before_ms=before)
+    if before is not None:
+        return Start(before_ms=before)
+    at_ms = parse_moment(name, value)
+    if at_ms > datetime.now(UTC).timestamp() * 1000:
+        message = f"{name}={value!r} lies in the future."
+        raise ConfigurationError(message, _REMEDY)
+    return Start(at_ms=at_ms)
 
 
 def parse_moment(name: str, value: Moment, *, tz: str = "UTC", now_ms: int = 0) -> int:

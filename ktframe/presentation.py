@@ -103,8 +103,12 @@ class Presentation:
 
     def expressions(self, fields: pl.Schema) -> dict[str, pl.Expr]:
         """Return all columns that there are, by the name under which an expression can ask for them."""
-        names = self.names(fields, metadata=True)
-        return dict(zip(names, self.columns(fields, metadata=True), strict=True))
+        return dict(zip(self.names(fields, metadata=True), self.columns(fields, metadata=True), strict=True))
+
+    def window_names(self, fields: pl.Schema) -> set[str]:
+        """Return the names under which a frame shows its window."""
+        names = self.names(fields).items()
+        return {name for name, each in names if each is not None and each.column in (WINDOW, WINDOW_END)}
 
     def aggregates(self, found: pl.DataFrame) -> pl.DataFrame:
         """Return aggregates per ``WINDOW`` and ``WINDOW_END`` with these named as users see them."""

@@ -172,6 +172,8 @@ class Position:
     late: int = 0
     horizon: int | None = None
     """Rows below it were dropped by retention: a window's start in milliseconds, or a stream's offset."""
+    dropped: int = 0
+    """How many rows these were."""
 
 
 @dataclass(frozen=True, slots=True)

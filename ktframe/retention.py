@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import polars as pl
 
@@ -47,7 +48,7 @@ class WindowRetention:
 
     windows: Windows
     keep_ms: int
-    column: str = WINDOW
+    column: str = field(default=WINDOW, repr=False)
 
     def mark(self, stream_times: Mapping[int, int], applied: int) -> object:  # noqa: ARG002 - the protocol's signature
         """Return the step that each partition's stream time is in."""
@@ -67,7 +68,7 @@ class EventTimeRetention:
     """
 
     keep_ms: int
-    column: str = OFFSET
+    column: str = field(default=OFFSET, repr=False)
 
     def mark(self, stream_times: Mapping[int, int], applied: int) -> object:  # noqa: ARG002 - the protocol's signature
         """Return the step that each partition's stream time is in."""
@@ -89,7 +90,7 @@ class SizeRetention:
     """
 
     keep_bytes: int
-    column: str = OFFSET
+    column: str = field(default=OFFSET, repr=False)
 
     def mark(self, stream_times: Mapping[int, int], applied: int) -> object:  # noqa: ARG002 - the protocol's signature
         """Return how often the size has to be looked at by now."""
@@ -126,19 +127,17 @@ def parse_retention(value: str | timedelta | int | None) -> Retention | None:
     if value is None:
         return None
     match = _BYTES.fullmatch(value.strip()) if isinstance(value, str) else None
-    retention: Retention
+    size = None if isinstance(value, bool | float) else value
     if match is not None:
         size = int(float(match[1]) * _UNITS[match[2].upper()])
-        retention = SizeRetention(size)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        size = value
-        retention = SizeRetention(size)
-    else:
-        size = 0 if isinstance(value, bool) else parse_duration_ms(value)
-        retention = EventTimeRetention(size)
-    if size <= 0:
-        message = f"retention={value!r} keeps nothing."
-        raise ConfigurationError(
-            message, 'give a duration such as "7d", or bytes: 500_000_000, "500MB", "2GiB".'
-        )
-    return retention
+    elif isinstance(value, str | timedelta):
+        with suppress(ConfigurationError):
+            keep_ms = parse_duration_ms(value)
+            if keep_ms > 0:
+                return EventTimeRetention(keep_ms)
+    return SizeRetention(size) if isinstance(size, int) and size > 0 else _no_retention(value)
+
+
+def _no_retention(value: object) -> NoReturn:
+    message = f"retention={value!r} is no length of time and no size."
+    raise ConfigurationError(message, 'give a duration such as "7d", or bytes: 500_000_000, "500MB", "2GiB".')

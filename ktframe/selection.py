@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ktframe.errors import ConfigurationError
+from ktframe.eventtime import as_datetime
 from ktframe.moments import Moment, parse_moment
 from ktframe.records import WINDOW
 
@@ -19,6 +20,12 @@ class Selection:
     end: int | None = None
     only_final: bool = False
 
+    def __str__(self) -> str:
+        said = ["final"] if self.only_final else []
+        said += [] if self.start is None else [f"from {as_datetime(self.start):%Y-%m-%d %H:%M:%S}"]
+        said += [] if self.end is None else [f"before {as_datetime(self.end):%Y-%m-%d %H:%M:%S}"]
+        return "".join(f", {each}" for each in said)
+
     def between(self, start: Moment | None, end: Moment | None, *, tz: str, now_ms: int) -> Selection:
         """Return the part of these windows whose start lies in a range; None leaves a side as it is."""
         first = None if start is None else parse_moment("start", start, tz=tz, now_ms=now_ms)
@@ -26,6 +33,10 @@ class Selection:
         firsts = [at for at in (self.start, first) if at is not None]
         ends = [at for at in (self.end, behind) if at is not None]
         return replace(self, start=max(firsts, default=None), end=min(ends, default=None))
+
+    def after(self, start: int) -> Selection:
+        """Return the part of these windows that starts at ``start`` or later."""
+        return replace(self, start=start if self.start is None else max(start, self.start))
 
     def closed(self, name: str, grace_ms: int | None) -> Selection:
         """Return the part of these windows, called ``name``, that has closed.

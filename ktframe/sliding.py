@@ -15,7 +15,7 @@ import polars as pl
 
 from ktframe.eventwindows import GROUP, with_group
 from ktframe.lateness import CLOSE, is_past, with_close
-from ktframe.records import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.records import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, is_field
 from ktframe.stragglers import LOST, OWN, ROW, STRAGGLER, judged
 
 _HELPERS: Final = (GROUP, CLOSE, ROW, OWN, STRAGGLER, LOST)
@@ -63,17 +63,19 @@ class SlidingWindows:
         rows = self._judged(events, by)
         starts = self._starts(rows)
         # Polars rolls over no width of zero; there, no event is in two windows, so that nothing is saved either.
-        if not self.difference_ms:
-            return self._named(self._gathered(rows, starts, exprs), rows, by)
+        # An expression over all columns must not see the columns that rolling needs.
+        names_all = any(expr.meta.has_multiple_outputs() for expr in exprs)
+        if names_all or not self.difference_ms:
+            return self._named(self._gathered(rows, starts, exprs, by), rows, by)
         try:
             values = self._rolled(rows.filter(~pl.col(LOST)), starts, exprs)
         except pl.exceptions.ComputeError:
             # Some expressions, such as get(0), refuse to be evaluated where there is no row, as behind a last event.
-            values = self._gathered(rows, starts, exprs).with_columns(pl.lit(False).alias(_MIXED))
+            values = self._gathered(rows, starts, exprs, by).with_columns(pl.lit(False).alias(_MIXED))
         mixed = values.filter(_MIXED).select(GROUP, WINDOW)
         values = values.filter(~pl.col(_MIXED)).drop(_MIXED)
         if mixed.height:
-            again = self._gathered(rows, mixed, exprs)
+            again = self._gathered(rows, mixed, exprs, by)
             values = pl.concat([values, again.select(values.columns)])
         return self._named(values, rows, by)
 
@@ -114,11 +116,15 @@ class SlidingWindows:
         is_late = (pl.col(WINDOW_END) < pl.col(CLOSE)).fill_null(value=False)
         return _taken(rows, spans).filter(~is_late)
 
-    def _gathered(self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+    def _gathered(
+        self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr], by: Sequence[str]
+    ) -> pl.DataFrame:
         """Return the values of the windows of ``starts``, each from the rows that are in it."""
         kept = rows.filter(~pl.col(LOST))
         spans = _batches(self._spans(kept, starts))
-        return pl.concat([self._contents(kept, batch).group_by(GROUP, WINDOW).agg(*exprs) for batch in spans])
+        shown = [name for name in rows.columns if is_field(name)]
+        held = (self._contents(kept, batch).select(GROUP, WINDOW, *shown) for batch in spans)
+        return pl.concat([each.group_by(GROUP, WINDOW, *by).agg(*exprs).drop(by) for each in held])
 
     def _rolled(self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return the values of the windows of ``starts`` without taking any window's rows out of ``rows``.

@@ -82,11 +82,8 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         f"offsets {first:,} to {end - 1:,} of partition {partition} were lost before they were read"
         for partition, (first, end) in sorted(binding.gaps.items())
     ]
-    if materializer.entity.identity.retention is not None:
-        dropped = sum(
-            1 for position in materializer.store.positions().values() if position.horizon is not None
-        )
-        said += ["retention has dropped older rows"] if dropped else []
+    dropped = sum(position.dropped for position in materializer.store.positions().values())
+    said += [f"retention has dropped {dropped:,} older rows"] if dropped else []
     is_history = materializer.entity.keeps_markers or materializer.entity.identity.keeps_history
     if is_history and "compact" in (binding.cleanup_policy or ""):
         said.append("the topic is compacted: older records of a key may be gone")

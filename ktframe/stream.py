@@ -10,8 +10,7 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from ktframe.durations import parse_duration_ms
-from ktframe.errors import ConfigurationError
+from ktframe.durations import format_duration
 from ktframe.eventwindows import EventWindows, TimeWindows
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment, parse_moment
@@ -42,18 +41,21 @@ class KStream(MaterializedTopic):
         self._since: int | None = None
 
     def since(self, moment: Moment) -> Self:
-        """Return the events at or after ``moment``: a datetime, ISO 8601 text (UTC without an offset) or ``"-2h"``."""
+        """Return the events at or after ``moment``: a datetime, ISO 8601 text (UTC without an offset) or ``"-2h"``.
+
+        It cuts the window, or session, that the moment lies in.
+        """
         narrowed = copy.copy(self)
         since = parse_moment("since", moment, now_ms=self._source.now_ms())
         narrowed._since = since  # noqa: SLF001 - another of this class
         return narrowed
 
-    def last(self, length: str | timedelta) -> Self:
-        """Return the events of the last ``length`` (``"1h"``), counted back from now."""
-        length_ms = parse_duration_ms(length)
-        if length_ms <= 0:
-            message = f"last({length!r}) must be longer than zero."
-            raise ConfigurationError(message, 'such as last("1h").')
+    def last(self, length: Minutes) -> Self:
+        """Return the events of the last ``length`` (``"1h"``, or minutes), counted back from this call.
+
+        It cuts the window, or session, that the moment lies in; ``stream.window(...).last("1h")`` gives whole ones.
+        """
+        length_ms = parse_minutes("last", length)
         return self.since(timedelta(milliseconds=-length_ms))
 
     # --- windows --------------------------------------------------------------------------------------------------
@@ -91,7 +93,9 @@ class KStream(MaterializedTopic):
         ``"key"``) has windows of its own. Events with a null value, or a null in ``by``, are skipped.
         """
         windows = SlidingWindows(parse_minutes("size", size), parse_grace(grace))
-        return self._windowed(windows, f"sliding {size}", _names(by), idle_after)
+        return self._windowed(
+            windows, f"sliding {format_duration(windows.difference_ms)}", _names(by), idle_after
+        )
 
     def session(
         self,
@@ -107,7 +111,7 @@ class KStream(MaterializedTopic):
         has sessions of its own; a late event may join two. Events with a null in ``by`` are skipped.
         """
         windows = SessionWindows(parse_minutes("gap", gap), parse_grace(grace))
-        return self._windowed(windows, f"session {gap}", _names(by), idle_after)
+        return self._windowed(windows, f"session {format_duration(windows.gap_ms)}", _names(by), idle_after)
 
     def _windowed(
         self,
@@ -120,7 +124,9 @@ class KStream(MaterializedTopic):
     ) -> WindowedKStream:
         shape = EventShape(windows, name, by, parse_minutes("idle_after", idle_after) / 1000, tz)
         presentation = replace(self._presentation, is_windowed=True)
-        return WindowedKStream(self._source, presentation, shape, self._lines)
+        return WindowedKStream(
+            self._source, presentation, shape, events=self._lines, close=lambda _: self.close()
+        )
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

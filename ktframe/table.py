@@ -71,6 +71,9 @@ class KTable(MaterializedTopic):
     def __contains__(self, key: object) -> bool:
         return self.get_many([key])[0] is not None
 
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())
+
     def keys(self, *, fresh: bool = True) -> list[Any]:
         """Return all keys, as ``get`` takes them."""
         rows = self._source.read(self._lines, fresh=fresh)
@@ -121,7 +124,8 @@ class KTable(MaterializedTopic):
         grace
             How long after its end, in stream time, a window takes late records; None: for ever.
         tz
-            Name of a time zone whose wall clock the windows follow: ``"1d"`` is then a local day.
+            Name of a time zone whose wall clock the windows follow: ``"1d"`` is then a local day. Frames show UTC all the
+            same; ``pl.col("window_start").dt.convert_time_zone(tz)`` shows local time.
         offset
             Shift of all windows: ``"6h"`` for days from six o'clock, ``"-1d"`` for weeks from Sunday.
         max_future_skew

@@ -16,7 +16,7 @@ import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Condition
@@ -212,13 +212,14 @@ class FakeBroker:
 
         Back-off is short and the monitor looks often, unless ``settings`` (fields of ``Settings``) say otherwise.
         """
-        memory = {} if state_dir is not None else {"store": StoreOptions(backend="memory")}
+        if state_dir is None:
+            settings["store"] = replace(settings.get("store", StoreOptions()), backend="memory")
         quick = {
             "monitor_interval": 0.05,
             "retry": RetryPolicy(attempts=5, initial_delay=0.01, max_delay=0.05, jitter=0),
             "state_dir": Path(state_dir or tempfile.gettempdir()),
         }
-        chosen = Settings(**{"bootstrap": self.bootstrap, **quick, **memory, **settings})
+        chosen = Settings(**{"bootstrap": self.bootstrap, **quick, **settings})
         return Context(
             chosen,
             cluster=self,

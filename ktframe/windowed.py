@@ -5,19 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from ktframe.aggregation import aggregate_rows, expressions, filled, groups
-from ktframe.durations import parse_duration_ms
-from ktframe.errors import ConfigurationError
+from ktframe.aggregation import Columns, aggregate_rows, expressions, filled, groups, require_named
+from ktframe.durations import format_duration
 from ktframe.eventwindows import TimeWindows
 from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
-from ktframe.presentation import Metadata, Presentation, fields_of
+from ktframe.presentation import Metadata, Presentation, claim, fields_of
 from ktframe.records import HASH, LINE, WINDOW, batch_of
 from ktframe.rollup import roll_up, with_ends
 from ktframe.selection import Selection
@@ -101,7 +99,9 @@ class WindowedKTable(MaterializedTopic):
         self._selection = Selection()
 
     def _name(self) -> str:
-        return f"{self.topic!r}, {self._shape.windows.name!r}"
+        grace = self._shape.grace_ms
+        said = "" if grace is None else f", grace {format_duration(grace)!r}"
+        return f"{self.topic!r}, {self._shape.windows.name!r}{said}{self._selection}"
 
     # --- which windows --------------------------------------------------------------------------------------------
 
@@ -109,25 +109,22 @@ class WindowedKTable(MaterializedTopic):
         """Return the windows with ``start <= window_start < end``; None leaves a side open.
 
         Moments are datetimes, ISO 8601 text (without an offset: wall-clock time of the windows' zone, else UTC), or
-        ``"-2h"`` before now.
+        ``"-2h"`` before this call.
         """
         tz, now_ms = self._shape.tz, self._source.now_ms()
         return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
 
-    def last(self, length: str | timedelta) -> Self:
-        """Return the windows that reach into the last ``length`` (``"1h"``), counted back from now."""
-        length_ms = parse_duration_ms(length)
-        if length_ms <= 0:
-            message = f"last({length!r}) must be longer than zero."
-            raise ConfigurationError(message, 'such as last("1h").')
+    def last(self, length: Minutes) -> Self:
+        """Return the windows that reach into the last ``length`` (``"1h"``, or minutes), counted back from this call."""
+        length_ms = parse_minutes("last", length)
         first = self._shape.windows.starts_of(self._source.now_ms() - length_ms)[0]
-        return self._selecting(replace(self._selection, start=max(first, self._selection.start or first)))
+        return self._selecting(self._selection.after(first))
 
     def final(self) -> Self:
         """Return the windows that have closed: no record can change them any more.
 
         A window has closed when every partition's stream time has passed its end by the grace; partitions that are idle
-        do not count.
+        do not count. One that is empty holds windows open until it is idle, see ``position().idle``.
 
         Raises
         ------
@@ -156,7 +153,9 @@ class WindowedKTable(MaterializedTopic):
             known = self._watermark()  # before the rows: what is final by it, is in them
             lines = self._lines(materializer)
             shown = self._present(lines, metadata=metadata)
-            return shown.hstack([self._finals(lines, known).alias(_IS_FINAL)]) if is_final else shown
+            if not is_final:
+                return shown
+            return shown.hstack([self._finals(lines, known).alias(claim(_IS_FINAL, set(shown.columns)))])
 
         return self._source.read(take, fresh=fresh)
 
@@ -175,7 +174,7 @@ class WindowedKTable(MaterializedTopic):
         rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
         for chunk in rows.iter_slices(_CHUNK_ROWS):
             shown = self._present(chunk)
-            starts = shown[self._presentation.key_columns(fields_of(chunk))[0]]
+            starts = shown.to_series(0)
             names = zip(starts, self._presentation.keys(chunk), strict=True)
             yield from zip(names, shown.iter_rows(named=True), strict=True)
 
@@ -208,9 +207,11 @@ class WindowedKTable(MaterializedTopic):
         def take(materializer: Materializer) -> pl.DataFrame:
             rows = self._lines(materializer)
             fields = fields_of(rows)
-            columns = self._presentation.expressions(fields)
-            group = groups(by, list(columns))
-            found = aggregate_rows(rows, self._shape.windows, columns, wanted, group)
+            columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
+            group = [name for name in groups(by, list(columns)) if name not in own]
+            require_named(wanted, group, list(columns))
+            usual = [name for name in self._presentation.names(fields) if name not in own]
+            found = aggregate_rows(rows, self._shape.windows, Columns(columns, usual), wanted, group)
             if fill:
                 empty = rows.clear().select(columns.values())
                 found = filled(found, self._shape.windows, wanted, group, empty)

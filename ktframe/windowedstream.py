@@ -5,36 +5,36 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import polars as pl
 
-from ktframe.aggregation import aggregate_events, expressions, filled, groups
+from ktframe.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
+from ktframe.durations import format_duration
 from ktframe.errors import ConfigurationError
 from ktframe.eventwindows import EventWindows, TimeWindows
 from ktframe.finality import watermark
+from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
-from ktframe.presentation import Metadata, Presentation, fields_of, quarantine_frame
-from ktframe.records import (
-    OFFSET,
-    TIMESTAMP,
-    TOMBSTONE,
-    WINDOW,
-    WINDOW_END,
-    QuarantinedRecord,
-)
+from ktframe.presentation import Metadata, Presentation, claim, fields_of, quarantine_frame
+from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, QuarantinedRecord
 from ktframe.rowvalue import record_key_of, unpack_rows
 from ktframe.selection import Selection
 from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
+from ktframe.windows import Minutes, parse_minutes
 
+_BY = "\0by "
 _IS_FINAL = "is_final"
 _TIMELESS = "the event has no timestamp: it is in no window"
 
 
 @dataclass(frozen=True, slots=True)
 class EventShape:
-    """Which windows events are put in: ``by`` has windows of its own for each value, where the kind knows it."""
+    """Which windows events are put in; ``by`` are the columns that have windows of their own for each value.
+
+    None where any columns can be named when an aggregate is asked for.
+    """
 
     windows: EventWindows
     name: str
@@ -43,31 +43,43 @@ class EventShape:
     tz: str = "UTC"
 
 
-class WindowedKStream:
+class WindowedKStream(MaterializedTopic):
     """The events of a stream in windows. Make one with ``stream.window``, ``stream.sliding`` or ``stream.session``.
 
     Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC")); an event in several windows is there
-    once for each. Windows without events are absent.
+    once for each. Windows without events are absent. It reads from the stream, and closing it closes that.
     """
+
+    _kind: ClassVar[str] = "WindowedKStream"
 
     def __init__(
         self,
         source: Source,
         presentation: Presentation,
         shape: EventShape,
-        lines: Callable[[Materializer], pl.DataFrame],
+        *,
+        events: Callable[[Materializer], pl.DataFrame],
+        close: Callable[[MaterializedTopic], None],
     ) -> None:
-        self.topic = source.binding.topic
-        self._source = source
-        self._presentation = presentation
+        super().__init__(source, presentation, close=close)
         self._shape = shape
-        self._lines = lines
+        self._rows = events
         self._selection = Selection()
+
+    def _name(self) -> str:
+        grace = self._shape.windows.grace_ms
+        said = "" if grace is None else f", grace {format_duration(grace)!r}"
+        return f"{self.topic!r}, {self._shape.name!r}{said}{self._selection}"
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
         """Return the windows with ``start <= window_start < end``; see ``WindowedKTable.between``."""
         tz, now_ms = self._shape.tz, self._source.now_ms()
         return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
+
+    def last(self, length: Minutes) -> Self:
+        """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""
+        start = self._source.now_ms() - parse_minutes("last", length)
+        return self._selecting(self._selection.after(start))
 
     def final(self) -> Self:
         """Return the windows that have closed: no event can change them any more; see ``WindowedKTable.final``.
@@ -94,23 +106,15 @@ class WindowedKStream:
         """
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            known = watermark(
-                self._source, self._shape.idle_after
-            )  # before the rows: what is final, is in them
-            rows = self._lines(materializer)
-            fields = fields_of(rows)
-            events = self._events(rows, fields)
-            placed = self._narrowed(self._shape.windows.assign(events, self._by(events.columns)), known)
-            shown = [self._presentation.frame(placed, fields, metadata=metadata)]
-            if is_final:
-                shown.append(self._finality(placed, known))
-            return pl.concat(shown, how="horizontal")
+            known = self._watermark()  # before the rows: what is final by it, is in them
+            placed, by = self._placed(materializer, known)
+            shown = self._present(placed, metadata=metadata)
+            if not is_final:
+                return shown
+            name = claim(_IS_FINAL, set(shown.columns))
+            return shown.hstack([self._finals(placed, by, known).alias(name)])
 
         return self._source.read(take, fresh=fresh)
-
-    def lazy(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.LazyFrame:
-        """Return the events with their windows, as of this call, as a LazyFrame."""
-        return self.to_polars(fresh=fresh, metadata=metadata).lazy()
 
     def agg(
         self,
@@ -140,12 +144,14 @@ class WindowedKStream:
             raise ConfigurationError(message, "it is for tumbling and hopping windows.")
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            known = watermark(self._source, shape.idle_after)
-            rows = self._lines(materializer)
+            known = self._watermark()
+            rows = self._rows(materializer)
             columns = self._columns(fields_of(rows))
-            group = self._by(list(columns)) or groups(by, list(columns))
-            found = aggregate_events(rows, shape.windows, columns, wanted, group)
-            found = self._narrowed(found, known, group)
+            group = groups(by if shape.by is None else shape.by, list(columns))
+            require_named(wanted, group, list(columns))
+            usual = self._presentation.names(fields_of(rows))
+            found = aggregate_events(rows, shape.windows, Columns(columns, usual), wanted, group)
+            found = self._selected(found, group, known)
             if fill and isinstance(shape.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
                 found = filled(found, shape.windows.windows, wanted, group, empty)
@@ -157,11 +163,8 @@ class WindowedKStream:
         """Return the events that came after their window had closed, once for each such window."""
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            rows = self._lines(materializer)
-            fields = fields_of(rows)
-            events = self._events(rows, fields)
-            late = self._shape.windows.late(events, self._by(events.columns))
-            return self._presentation.frame(late, fields, metadata=metadata)
+            events, by = self._events(materializer)
+            return self._present(self._shape.windows.late(events, by), metadata=metadata)
 
         return self._source.read(take, fresh=fresh)
 
@@ -169,7 +172,7 @@ class WindowedKStream:
         """Return the records that are in no window: the stream's ``errors()``, and its events without a timestamp."""
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            timeless = self._lines(materializer).filter(pl.col(TIMESTAMP).is_null())
+            timeless = self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
             identities = materializer.entity.identity.encode(timeless).to_list()
             found = materializer.store.get_many(identities)
             records = [_set_aside(partition, stored) for pairs in found for partition, stored in pairs]
@@ -178,46 +181,48 @@ class WindowedKStream:
         return self._source.read(take, fresh=fresh)
 
     def __repr__(self) -> str:
-        return f"WindowedKStream({self.topic!r}, {self._shape.name!r})"
+        # Without a count of rows: it would take making the windows.
+        return f"{self._kind}({self._name()}, {self._source.binding.state})"
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
+    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+        return self._placed(materializer, self._watermark())[0]
+
+    def _placed(self, materializer: Materializer, known: int | None) -> tuple[pl.DataFrame, list[str]]:
+        """Return the events in the windows that are asked for, and the names of the columns that part these."""
+        events, by = self._events(materializer)
+        return self._selected(self._shape.windows.assign(events, by), by, known), by
+
+    def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
+        rows = self._rows(materializer)
+        columns = self._columns(fields_of(rows))
+        by = {f"{_BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
+        return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
+
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
         """Return what expressions can name: all but the window itself, which is being made."""
-        names = self._presentation.names(fields, metadata=True)
-        columns = self._presentation.expressions(fields)
-        ours = {
-            name for name, each in names.items() if each is not None and each.column in (WINDOW, WINDOW_END)
-        }
-        return {name: each for name, each in columns.items() if name not in ours}
+        own = self._presentation.window_names(fields)
+        columns = self._presentation.expressions(fields).items()
+        return {name: each for name, each in columns if name not in own}
 
-    def _by(self, columns: Sequence[str]) -> list[str]:
-        return groups(self._shape.by, columns)
+    def _watermark(self) -> int | None:
+        return watermark(self._source, self._shape.idle_after)
 
-    def _events(self, rows: pl.DataFrame, fields: pl.Schema) -> pl.DataFrame:
-        """Return all columns of the rows, and beside them those that ``by`` can name."""
-        added = [each for name, each in self._columns(fields).items() if name not in rows.columns]
-        return rows.with_columns(added)
-
-    def _narrowed(
-        self, placed: pl.DataFrame, known: int | None, by: Sequence[str] | None = None
-    ) -> pl.DataFrame:
+    def _selected(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
         if self._selection.only_final:
-            placed = placed.filter(self._finality(placed, known, by)[_IS_FINAL])
+            placed = placed.filter(self._finals(placed, by, known))
         return self._selection.of(placed)
 
-    def _finality(
-        self, placed: pl.DataFrame, known: int | None, by: Sequence[str] | None = None
-    ) -> pl.DataFrame:
-        """Return for each line whether its window has closed."""
-        window = [WINDOW, WINDOW_END, *(self._by(placed.columns) if by is None else by)]
+    def _finals(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
+        """Say for each line whether its window has closed."""
+        window = [WINDOW, WINDOW_END, *by]
         windows = placed.select(window).unique()
-        final = windows.hstack([self._shape.windows.finals(windows, window[2:], known).alias(_IS_FINAL)])
-        return (
-            placed.select(window)
-            .join(final, on=window, how="left", nulls_equal=True, maintain_order="left")
-            .select(_IS_FINAL)
+        final = windows.hstack([self._shape.windows.finals(windows, by, known).alias(_IS_FINAL)])
+        joined = placed.select(window).join(
+            final, on=window, how="left", nulls_equal=True, maintain_order="left"
         )
+        return joined[_IS_FINAL]
 
 
 def _set_aside(partition: int, stored: bytes) -> QuarantinedRecord:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
@@ -98,6 +98,10 @@ class Cluster(Protocol):
         """Return the greatest timestamp (ms) of a record of each topic, None where there is none or it is not known."""
 
 
+Lookup: TypeAlias = Callable[[str, int, int], int]
+"""The offset of the first record of topic and partition from a time on: the mock cluster can't say."""
+
+
 class KafkaCluster:
     """A ``Cluster`` over one AdminClient.
 
@@ -105,7 +109,11 @@ class KafkaCluster:
     be told.
     """
 
-    def __init__(self, settings: Settings, *, has_topic_ids: bool | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, has_topic_ids: bool | None = None, lookup: Lookup | None = None
+    ) -> None:
+        self._lookup = lookup
+        self._is_mock = has_topic_ids is False
         self.bootstrap = settings.bootstrap
         self._timeout = settings.request_timeout
         self._mechanism = mechanism_of(settings)
@@ -208,7 +216,9 @@ class KafkaCluster:
         is the start.
         """
         partitions = tuple(partitions)
-        if at_ms < 0 or self._has_topic_ids is False:
+        if self._lookup is not None:
+            return {partition: self._lookup(topic, partition, at_ms) for partition in partitions}
+        if at_ms < 0 or self._is_mock:
             return self.start_offsets(topic, partitions)
         # Before the lookup: what arrives between the two would be skipped.
         ends = self.end_offsets(topic, partitions, committed=False)

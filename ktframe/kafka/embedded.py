@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from threading import Event, Thread
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaError, Producer
 
@@ -33,6 +35,8 @@ class EmbeddedBroker:
         broker = next(iter(self._producer.list_topics(timeout=_TIMEOUT_SECONDS).brokers.values()))
         self.bootstrap = f"{broker.host}:{broker.port}"
         self._stop = Event()
+        self._latest: dict[tuple[str, int], list[int]] = defaultdict(list)
+        """Of each offset, the greatest timestamp up to it: the mock cluster has no lookup by time."""
         self._threads: list[Thread] = []
 
     def load(self, topic: str, records: Iterable[SampleRecord]) -> int:
@@ -66,13 +70,24 @@ class EmbeddedBroker:
             raise BrokerError(self.bootstrap, reason)
 
     def _produce(self, topic: str, record: SampleRecord, on_delivery: OnDelivery | None = None) -> None:
+        def delivered(error: KafkaError | None, message: Any) -> None:
+            if error is None and message is not None:
+                latest = self._latest[topic, message.partition()]
+                latest.append(max([record.timestamp_ms, *latest[-1:]]))
+            if on_delivery is not None:
+                on_delivery(error, message)
+
         self._producer.produce(
             topic,
             key=record.key,
             value=record.value,
             timestamp=record.timestamp_ms,
-            on_delivery=on_delivery,
+            on_delivery=delivered,
         )
+
+    def offset_at(self, topic: str, partition: int, at_ms: int) -> int:
+        """Return the offset of the first record from ``at_ms`` on; the end where there is none."""
+        return bisect_left(self._latest[topic, partition], at_ms)
 
     def keep_producing(self, topic: str, records: Iterator[SampleRecord], rate: float) -> None:
         """Produce from ``records`` in the background, about ``rate`` a second."""

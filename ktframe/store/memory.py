@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -14,7 +13,7 @@ import polars as pl
 from ktframe.errors import ConfigurationError
 from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
 from ktframe.store.failures import closed_error
-from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, advanced
+from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, Horizon, advanced, dropped
 
 
 class MemoryStore:
@@ -104,14 +103,14 @@ class MemoryStore:
             if len(changes.schema):
                 self._schema = changes.schema
 
-    def drop(self, horizons: Mapping[int, tuple[int, bytes]]) -> None:
+    def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon."""
         with self._held():
-            for partition, (value, bound) in horizons.items():
+            for partition, horizon in horizons.items():
                 rows = self._rows.get(partition, {})
-                for identity in [identity for identity in rows if identity < bound]:
+                for identity in [identity for identity in rows if identity < horizon.bound]:
                     del rows[identity]
-                self._positions[partition] = replace(self._positions[partition], horizon=value)
+                self._positions[partition] = dropped(self._positions[partition], horizon)
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""

@@ -35,6 +35,15 @@ class StoreDescription:
     """What decides which rows exist: key, formats, schema, time, start."""
 
 
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """Where retention cuts: ``bound`` is the first identity that stays, ``value`` and ``rows`` are to be remembered."""
+
+    value: int
+    bound: bytes
+    rows: int
+
+
 class StateStore(Protocol):
     """The rows of one topic by one identity, each partition apart."""
 
@@ -72,11 +81,8 @@ class StateStore(Protocol):
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
 
-    def drop(self, horizons: Mapping[int, tuple[int, bytes]]) -> None:
-        """Drop the rows of each partition below its horizon, and free their disk.
-
-        A horizon is a value to remember in the partition's position, and the first identity that is not below it.
-        """
+    def drop(self, horizons: Mapping[int, Horizon]) -> None:
+        """Drop the rows of each partition below its horizon, note that in its position, and free their disk."""
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
         """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
@@ -111,3 +117,8 @@ def advanced(
             late=previous.late + late[partition],
         )
     return after
+
+
+def dropped(position: Position, horizon: Horizon) -> Position:
+    """Return what ``position`` is after the rows below ``horizon`` were dropped."""
+    return replace(position, horizon=horizon.value, dropped=position.dropped + horizon.rows)

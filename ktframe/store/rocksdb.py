@@ -6,7 +6,6 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -16,7 +15,7 @@ from ktframe.errors import StoreCorruptError
 from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
-from ktframe.store.protocol import QUARANTINE_KEPT, advanced
+from ktframe.store.protocol import QUARANTINE_KEPT, Horizon, advanced, dropped
 from ktframe.store.writes import put_metadata, put_rows, put_set_aside
 
 
@@ -181,14 +180,14 @@ class RocksDBStore:
         ]
         return kept, surplus
 
-    def drop(self, horizons: Mapping[int, tuple[int, bytes]]) -> None:
+    def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, and free their disk."""
         with self._held():
             after, ranges = {}, []
-            for partition, (value, bound) in horizons.items():
+            for partition, horizon in horizons.items():
                 head = layout.prefix(self._slots[partition], layout.ROW)
-                ranges.append((head, head + bound))
-                after[partition] = replace(self._positions[partition], horizon=value)
+                ranges.append((head, head + horizon.bound))
+                after[partition] = dropped(self._positions[partition], horizon)
 
             def build(batch: Batch) -> None:
                 for start, end in ranges:

@@ -15,7 +15,7 @@ from ktframe.errors import StoreCorruptError
 from ktframe.frame import View
 from ktframe.monitor import Clock
 from ktframe.records import PARTITION, TIMESTAMP, Arrival, Changes, RecordBatch, StoredRows
-from ktframe.store.protocol import StateStore
+from ktframe.store.protocol import Horizon, StateStore
 
 logger = logging.getLogger("ktframe.sync")
 
@@ -77,6 +77,7 @@ class Materializer:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
         self.view.load(chunks, positions)
         self.stream_times = dict(self._arrival().stream_times)
+        self._retain()
 
     def _load(self, rows: StoredRows) -> pl.DataFrame:
         if self.entity.is_keyless(rows):
@@ -130,10 +131,13 @@ class Materializer:
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return
-        self.store.drop({partition: (at, bound(partition, at)) for partition, at in further.items()})
-        dropped = self.view.drop(column, further)
-        if dropped:
-            logger.info("%s: retention dropped %s rows, below %s", self.name, f"{dropped:,}", further)
+        # The view first: it counts. Rows that a crash leaves in the store go when it is opened.
+        gone = self.view.drop(column, further)
+        self.store.drop({p: Horizon(at, bound(p, at), gone.get(p, 0)) for p, at in further.items()})
+        if gone:
+            logger.info(
+                "%s: retention dropped %s rows, below %s", self.name, f"{sum(gone.values()):,}", further
+            )
 
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
         """Return the identities that have a row, and their rows in this order.

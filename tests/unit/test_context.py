@@ -70,7 +70,9 @@ def test_after_close_no_thread_is_left_and_calls_say_so(broker: FakeBroker) -> N
         table = kt.table("orders")
         assert len(table) == 2
     assert ktframe_threads() == []
-    with pytest.raises(ktframe.ContextClosedError, match=r"'orders' belongs to a connection that was closed"):
+    with pytest.raises(
+        ktframe.ContextClosedError, match=r"'orders' was closed, or the connection it belongs to was"
+    ):
         table.to_polars()
     with pytest.raises(ktframe.ContextClosedError, match="closed"):
         kt.table("orders")

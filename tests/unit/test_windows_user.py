@@ -116,7 +116,7 @@ def test_a_wall_clock_time_that_is_skipped_is_refused(kt: Context) -> None:
 @pytest.mark.parametrize("retention", [0, -5, True, "0d", "-2h", "5 apples", "7 d", "forever", "5"])
 def test_a_retention_that_keeps_nothing_or_is_none_is_refused(kt: Context, retention: Any) -> None:
     """Neither zero, nor less, nor text that is neither a duration nor bytes."""
-    with pytest.raises(ConfigurationError, match=r"keeps nothing|is not a duration"):
+    with pytest.raises(ConfigurationError, match=r"is no length of time and no size"):
         kt.stream("clicks", retention=retention)
 
 
@@ -223,8 +223,8 @@ def test_representations_wait_for_nothing_and_start_nothing(kt: Context, broker:
     assert shown == [
         "WindowedKTable('orders', '1h/5m', created)",
         "KStream('clicks', created)",
-        "WindowedKStream('clicks', '5m')",
-        "WindowedKStream('clicks', 'session 30m')",
+        "WindowedKStream('clicks', '5m', created)",
+        "WindowedKStream('clicks', 'session 30m', created)",
     ]
     assert broker.assigned == []
     assert (window.to_polars().height, len(clicks)) == (8, 3)
@@ -290,7 +290,7 @@ def test_a_closed_connection_is_named_in_the_error(kt: Context) -> None:
     windows = [orders.window(5), clicks.session(5)]
     kt.close()
     for each in windows:
-        with pytest.raises(ContextClosedError, match=r"ask for it again after ktframe\.connect"):
+        with pytest.raises(ContextClosedError, match=r"ask for it again"):
             each.to_polars()
     with pytest.raises(ContextClosedError):
         orders.window(5)
