@@ -96,8 +96,8 @@ def aggregate_rows(
     by: Sequence[str],
 ) -> pl.DataFrame:
     """Return ``WINDOW, WINDOW_END``, ``by`` and the values, a row per window and group, of rows that have ``WINDOW``."""
-    lines = rows.lazy().select(WINDOW, *columns.needed(exprs, by))
-    found = lines.group_by(WINDOW, *by).agg(*exprs).sort(WINDOW, *by).collect()
+    lines = rows.select(WINDOW, *columns.needed(exprs, by))
+    found = lines.group_by(WINDOW, *by).agg(*exprs).sort(WINDOW, *by)
     values = found.columns[1 + len(by) :]
     return with_ends(found, windows).select(WINDOW, WINDOW_END, *by, *values)
 

@@ -83,7 +83,12 @@ class TimeWindows:
 
     def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return a row per window and group with the value of each expression."""
-        return aggregated(self.assign(events, by), by, exprs)
+        placed = self.assign(events, by).lazy()
+        # By the start alone, which the end follows from: the fewer columns, the faster.
+        ends = placed.select(WINDOW, WINDOW_END).unique(WINDOW)
+        found = placed.select(WINDOW, *shown(events)).group_by(WINDOW, *by).agg(*exprs)
+        values = found.collect_schema().names()[1:]
+        return found.join(ends, on=WINDOW).select(WINDOW, WINDOW_END, *values).sort(WINDOW, *by).collect()
 
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
         """Say of each window whether it has closed: its end plus grace is not after ``watermark``."""
@@ -97,10 +102,13 @@ class TimeWindows:
 
 def aggregated(rows: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
     """Return the value of each expression per window and group of rows that have ``WINDOW`` and ``WINDOW_END``."""
-    # An expression over all columns must not see bookkeeping.
-    shown = [name for name in rows.columns if is_field(name)]
-    lines = rows.select(WINDOW, WINDOW_END, *shown)
+    lines = rows.select(WINDOW, WINDOW_END, *shown(rows))
     return lines.group_by(WINDOW, WINDOW_END, *by).agg(*exprs).sort(WINDOW, *by)
+
+
+def shown(rows: pl.DataFrame) -> list[str]:
+    """Return the columns that an expression over all of them may see: none of bookkeeping."""
+    return [name for name in rows.columns if is_field(name)]
 
 
 def with_group(rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -23,7 +24,9 @@ from ktframe.settling import settle
 _MERGE_ABOVE_ROWS = 100_000
 _MERGE_ABOVE_DELTAS = 1_000
 _MERGE_FRACTION = 4
-_MAX_CHUNKS = 16
+_MAX_CHUNKS = 4
+_FEW_DELTAS = 100
+_LEISURE = 9
 _EXACT_LIMIT = 1 << 53
 _NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
 
@@ -72,6 +75,7 @@ class View:
         self._waiting = 0
         """Rows in the deltas."""
         self._positions: dict[int, int] = {}
+        self._next_merge = 0.0
         self._contested = _NONE_CONTESTED
         """Hashes of identities that have rows in more than one partition of the base."""
 
@@ -105,6 +109,20 @@ class View:
             finally:
                 self._merging.release()
 
+    def merge_at_leisure(self) -> None:
+        """Merge what was appended, so that readers need not, unless a tenth of the time went into merging already."""
+        now = perf_counter()
+        if not self._waiting or now < self._next_merge or not self._merging.acquire(blocking=False):
+            return
+        try:
+            merged = self._merge_held()
+            with self._lock:
+                self._base = merged.base.rechunk()  # in one piece, which is grouped and filtered fastest
+        finally:
+            self._merging.release()
+        done = perf_counter()
+        self._next_merge = done + (done - now) * _LEISURE
+
     def clear(self, partitions: Iterable[int] | None, schema: pl.Schema) -> None:
         """Forget the rows and positions of ``partitions`` (None: of all); ``schema`` are the columns that remain."""
         with self._merging:
@@ -122,14 +140,15 @@ class View:
                 self._schema = schema
                 self._positions = {p: offset for p, offset in self._positions.items() if p not in gone}
 
-    def drop(self, column: str, horizons: Mapping[int, int]) -> dict[int, int]:
-        """Forget the rows of each partition whose ``column`` is below its horizon; return how many these were."""
-        horizon = pl.col(PARTITION).replace_strict(dict(horizons), default=None, return_dtype=pl.Int64)
-        is_kept = (pl.col(column) >= horizon).fill_null(value=True)
+    def count_below(self, column: str, horizons: Mapping[int, int]) -> dict[int, int]:
+        """Return how many rows of each partition have a ``column`` below its horizon."""
+        gone = self._merge().base.filter(~_is_above(column, horizons))
+        return dict(gone[PARTITION].value_counts().iter_rows())
+
+    def drop(self, column: str, horizons: Mapping[int, int]) -> None:
+        """Forget the rows of each partition whose ``column`` is below its horizon."""
         with self._merging:
-            gone = self._merge_held().base.filter(~is_kept)[PARTITION].value_counts()
-            self._keep_held(is_kept)
-        return dict(gone.iter_rows())
+            self._keep_held(_is_above(column, horizons))
 
     def _keep_held(self, condition: pl.Expr) -> None:
         """Keep the rows and markers that ``condition`` holds for."""
@@ -160,6 +179,47 @@ class View:
         """Return the rows as of now, one per identity."""
         merged = self._merge()
         return Snapshot(self._settled(merged), merged.positions)
+
+    def part(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
+        """Return ``columns`` (None: all) of the rows as of now that ``where`` holds for; it names identity columns only.
+
+        Few changes are left where they are: the base is not made anew, and nothing but what is asked for is touched.
+        Where that would take settling or merging much, the rows are those of ``snapshot``.
+        """
+        with self._lock:
+            base, deltas, is_current = self._base, self._deltas, self._base.schema == self._schema
+            few = self._waiting * _MERGE_FRACTION**2 <= base.height and len(deltas) <= _FEW_DELTAS
+            names_rows = self._markers.height > 0 and RECORD_KEY in base.columns
+            is_plain = few and is_current and not names_rows and not len(self._contested)
+        found = self._unmerged(base, deltas, columns, where) if is_plain else None
+        if found is not None:
+            return found
+        rows = self.snapshot().rows
+        rows = rows if where is None else rows.filter(where)
+        return rows if columns is None else rows.select(columns)
+
+    def _unmerged(
+        self,
+        base: pl.DataFrame,
+        deltas: tuple[pl.DataFrame, ...],
+        columns: Sequence[str] | None,
+        where: pl.Expr | None,
+    ) -> pl.DataFrame | None:
+        """Return a part of ``base`` with ``deltas`` folded in; None where rows turn out to be contested."""
+        delta = self._stacked(base, deltas)
+        if where is not None:
+            base, delta = base.filter(where), delta.filter(where)
+        names = base.columns if columns is None else list(columns)
+        if not delta.height:
+            return base.select(names)
+        is_hit = _is_among(base[HASH], delta[HASH])
+        hits = base.select(self._row)[is_hit.arg_true()]
+        outlived = hits.join(delta.select(self._row), on=self._row, how="anti", nulls_equal=True)
+        living = delta.filter(~pl.col(REMOVED))
+        if outlived.height or living[HASH].is_duplicated().any():
+            return None
+        # In one piece: grouping takes Polars longer on several.
+        return pl.concat([base.select(names).filter(~is_hit), living.select(names)], rechunk=True)
 
     def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows of all partitions, contested and outdated ones too, and the tombstones' markers.
@@ -202,9 +262,7 @@ class View:
     def _folded(self, merged: _Merged, deltas: tuple[pl.DataFrame, ...]) -> _Merged:
         """Return ``merged`` with ``deltas`` folded in."""
         base, contested, row = merged.base, merged.contested, self._row
-        delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
-        if len(deltas) > 1:
-            delta = delta.unique(row, keep="last", maintain_order=True)
+        delta = self._stacked(base, deltas)
         is_hit = base[HASH].is_in(delta[HASH].implode())
         outlived = base.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
         living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
@@ -219,6 +277,11 @@ class View:
         rows = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
         return _Merged(_compacted(rows), markers, merged.positions, found)
 
+    def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
+        """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
+        delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
+        return delta.unique(self._row, keep="last", maintain_order=True) if len(deltas) > 1 else delta
+
     def _settled(self, merged: _Merged) -> pl.DataFrame:
         """Return the rows with one line for each that users tell apart."""
         base, markers, contested = merged.base, merged.markers, merged.contested
@@ -229,6 +292,18 @@ class View:
         if names_rows:
             is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
         return pl.concat([base.filter(~is_hit), settle(base.filter(is_hit), markers, self._shown)])
+
+
+def _is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
+    """Say of each hash whether it is among ``wanted``: in halves, which Polars looks at in parallel."""
+    frame, half = hashes.to_frame().lazy(), -(-len(hashes) // 2)
+    is_wanted = pl.col(HASH).is_in(wanted.implode())
+    return pl.concat([frame.slice(at, half).select(is_wanted) for at in (0, half)]).collect()[HASH]
+
+
+def _is_above(column: str, horizons: Mapping[int, int]) -> pl.Expr:
+    horizon = pl.col(PARTITION).replace_strict(dict(horizons), default=None, return_dtype=pl.Int64)
+    return (pl.col(column) >= horizon).fill_null(value=True)
 
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:

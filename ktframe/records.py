@@ -149,6 +149,8 @@ class Changes:
     late: tuple[QuarantinedRecord, ...] = ()
     """Records that came after their window had closed."""
     tombstones: tuple[KeyTombstone, ...] = ()
+    lost: Mapping[int, int] = field(default_factory=dict)
+    """How many offsets of each partition the log had lost before they were read."""
     stream_times: Mapping[int, int] = field(default_factory=dict)
     """The greatest timestamp (ms) of the batch per partition."""
     schema: pl.Schema = field(default_factory=pl.Schema)
@@ -174,6 +176,8 @@ class Position:
     """Rows below it were dropped by retention: a window's start in milliseconds, or a stream's offset."""
     dropped: int = 0
     """How many rows these were."""
+    lost: int = 0
+    """How many offsets the log had lost before they were read, where the rows before them stayed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,5 +39,5 @@ def with_ends(rows: pl.DataFrame, windows: Windows) -> pl.DataFrame:
         return rows.with_columns((pl.col(WINDOW) + windows.size_ms).alias(WINDOW_END))
     starts = rows[WINDOW].unique().to_list()
     ends = [windows.end_of(start) for start in starts]
-    end = pl.col(WINDOW).replace_strict(starts, ends, return_dtype=pl.Int64).alias(WINDOW_END)
-    return rows.with_columns(end if starts else pl.col(WINDOW).alias(WINDOW_END))
+    end = pl.col(WINDOW).replace_strict(starts, ends, return_dtype=pl.Int64) if starts else pl.col(WINDOW)
+    return rows.with_columns(end.alias(WINDOW_END))

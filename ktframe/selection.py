@@ -51,8 +51,14 @@ class Selection:
             raise ConfigurationError(message, 'ask for them with grace="1m".')
         return replace(self, only_final=True)
 
-    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows, which have ``WINDOW``, that lie in the range."""
+    @property
+    def condition(self) -> pl.Expr | None:
+        """What holds for the rows, which have ``WINDOW``, that lie in the range; None: anything does."""
         conditions = [] if self.start is None else [pl.col(WINDOW) >= self.start]
         conditions += [] if self.end is None else [pl.col(WINDOW) < self.end]
-        return rows.filter(conditions) if conditions else rows
+        return pl.all_horizontal(conditions) if conditions else None
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows that lie in the range."""
+        condition = self.condition
+        return rows if condition is None else rows.filter(condition)

@@ -78,11 +78,13 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     said = []
     if binding.began_at is not None:
         said.append(f"partial: from {as_datetime(binding.began_at):%Y-%m-%d %H:%M:%S} UTC on")
+    positions = sorted(materializer.store.positions().items())
     said += [
-        f"offsets {first:,} to {end - 1:,} of partition {partition} were lost before they were read"
-        for partition, (first, end) in sorted(binding.gaps.items())
+        f"{position.lost:,} offsets of partition {partition} were lost before they were read"
+        for partition, position in positions
+        if position.lost
     ]
-    dropped = sum(position.dropped for position in materializer.store.positions().values())
+    dropped = sum(position.dropped for _, position in positions)
     said += [f"retention has dropped {dropped:,} older rows"] if dropped else []
     is_history = materializer.entity.keeps_markers or materializer.entity.identity.keeps_history
     if is_history and "compact" in (binding.cleanup_policy or ""):

@@ -16,7 +16,7 @@ from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
 from ktframe.presentation import Metadata, Presentation, claim, fields_of
-from ktframe.records import HASH, LINE, WINDOW, batch_of
+from ktframe.records import HASH, LINE, WINDOW, WINDOW_END, batch_of
 from ktframe.rollup import roll_up, with_ends
 from ktframe.selection import Selection
 from ktframe.source import Source
@@ -205,16 +205,19 @@ class WindowedKTable(MaterializedTopic):
         wanted = expressions(exprs, named)
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            rows = self._lines(materializer)
-            fields = fields_of(rows)
+            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._shape.windows)
+            fields = fields_of(empty)
             columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
             group = [name for name in groups(by, list(columns)) if name not in own]
             require_named(wanted, group, list(columns))
             usual = [name for name in self._presentation.names(fields) if name not in own]
-            found = aggregate_rows(rows, self._shape.windows, Columns(columns, usual), wanted, group)
+            known = Columns(columns, usual)
+            named = {name for expr in known.needed(wanted, group) for name in expr.meta.root_names()}
+            rows = self._rows(materializer, [name for name in empty.columns if name in named])
+            found = aggregate_rows(rows, self._shape.windows, known, wanted, group)
             if fill:
-                empty = rows.clear().select(columns.values())
-                found = filled(found, self._shape.windows, wanted, group, empty)
+                shown = empty.select(columns.values())
+                found = filled(found, self._shape.windows, wanted, group, shown)
             return self._presentation.aggregates(found)
 
         return self._source.read(take, fresh=fresh)
@@ -254,22 +257,27 @@ class WindowedKTable(MaterializedTopic):
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
-        return with_ends(self._rows(materializer), self._shape.windows)
+        if self._shape.is_stored and self._selection == Selection():
+            # The whole view: what it is made of stays merged for the next read.
+            rows = self._whole(materializer.view.snapshot().rows, materializer)
+            return with_ends(rows, self._shape.windows)
+        return self._rows(materializer)
 
-    def _rows(self, materializer: Materializer) -> pl.DataFrame:
-        """Return the rows of the windows that are asked for, with ``WINDOW``; no other window's rows are touched."""
+    def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return the rows of the windows that are asked for, or some columns; no other window's rows are touched."""
         known, shape = self._watermark(), self._shape  # before the rows, as in to_polars()
+        stored = replace(self._selection, end=self._furthest())
         if shape.is_stored:
-            rows = self._selection.of(materializer.view.snapshot().rows)
+            names = (
+                None if columns is None else [WINDOW, *(c for c in columns if c not in (WINDOW, WINDOW_END))]
+            )
+            rows = materializer.view.part(names, stored.condition)
         else:
-            stored = replace(self._selection, end=self._furthest())
             lines, markers = (stored.of(part).drop(HASH) for part in materializer.view.lines())
             rows = roll_up(lines, markers, shape.windows, (WINDOW, *self._presentation.key))
-            rows = self._selection.of(self._whole(rows, materializer))
-        if self._selection.only_final:
-            rows = with_ends(rows, shape.windows)
-            rows = rows.filter(self._finals(rows, known))
-        return rows
+        # Behind the rows: a horizon that has moved meanwhile hides a window more, never a part of one.
+        rows = with_ends(self._selection.of(self._whole(rows, materializer)), shape.windows)
+        return rows.filter(self._finals(rows, known)) if self._selection.only_final else rows
 
     def _furthest(self) -> int | None:
         """Return the end of the stored windows that can be in those that are asked for."""

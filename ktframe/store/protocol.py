@@ -115,6 +115,7 @@ def advanced(
             quarantined=previous.quarantined + quarantined[partition],
             conflicts=previous.conflicts + conflicts[partition],
             late=previous.late + late[partition],
+            lost=previous.lost + changes.lost.get(partition, 0),
         )
     return after
 

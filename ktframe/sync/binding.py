@@ -65,8 +65,6 @@ class TopicBinding:
         """Whether the view holds what the store held when it was opened."""
         self.attached: TopicFacts | None = None
         """The topic that the view is a picture of; None while that is being found out."""
-        self.gaps: dict[int, tuple[int, int]] = {}
-        """Offsets (first, end) that the log lost before they were read."""
         self.began_at: int | None = None
         """The moment (ms since 1970) from which the topic is read, where it is not its beginning."""
         self.cleanup_policy: str | None = None
@@ -157,7 +155,6 @@ class TopicBinding:
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
         self.began_at = None if self.start is None else self.start.moment(now_ms)
         found = resume(self.required(), self._cluster, self.topic, self.start, now_ms)
-        self.gaps |= found.gaps
         self.heard = dict.fromkeys(found.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, found.positions)
         self.monitor.begin(found.positions, ends, records=found.passed)
@@ -182,8 +179,8 @@ class TopicBinding:
         materializer = self.required()
         changed = 0
         if len(batch):
-            changes = materializer.apply(batch)
             self.heard |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
+            changes = materializer.apply(batch)
             changed = len(changes)
             times = (self._newest, *changes.stream_times.values())
             self._newest = max((time for time in times if time is not None), default=None)

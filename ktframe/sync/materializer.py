@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import polars as pl
 
@@ -14,12 +15,14 @@ from ktframe.entity import Entity
 from ktframe.errors import StoreCorruptError
 from ktframe.frame import View
 from ktframe.monitor import Clock
-from ktframe.records import PARTITION, TIMESTAMP, Arrival, Changes, RecordBatch, StoredRows
+from ktframe.records import OFFSET, PARTITION, REMOVED, TIMESTAMP, Arrival, Changes, RecordBatch, StoredRows
 from ktframe.store.protocol import Horizon, StateStore
 
 logger = logging.getLogger("ktframe.sync")
 
 _LOGGED_REJECTIONS = 3
+_FULL_BATCH = 5_000
+_NONE_LOST: Mapping[int, int] = MappingProxyType({})
 
 
 class Materializer:
@@ -97,10 +100,15 @@ class Materializer:
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
-        self.view.apply(changes.frame, self.entity.frame_schema(self.schema), batch.positions)
+        schema = self.entity.frame_schema(self.schema)
+        self.view.apply(changes.frame, schema, {})
         self.stream_times = dict(self._arrival().stream_times)
         self._applied += len(batch)
         self._retain()
+        if len(batch) < _FULL_BATCH:
+            self.view.merge_at_leisure()  # nothing more is waiting to be read
+        # Last: who waits for these positions finds what stream time and retention make of the rows.
+        self.view.apply(pl.DataFrame(), schema, batch.positions)
         for record in changes.quarantined[:_LOGGED_REJECTIONS]:
             where = f"{self.name}[{record.partition}]@{record.offset}"
             logger.warning("%s is quarantined: %s", where, record.reason)
@@ -131,9 +139,10 @@ class Materializer:
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return
-        # The view first: it counts. Rows that a crash leaves in the store go when it is opened.
-        gone = self.view.drop(column, further)
+        gone = self.view.count_below(column, further)
+        # The store first: who finds rows gone finds the horizon that they went by.
         self.store.drop({p: Horizon(at, bound(p, at), gone.get(p, 0)) for p, at in further.items()})
+        self.view.drop(column, further)
         if gone:
             logger.info(
                 "%s: retention dropped %s rows, below %s", self.name, f"{sum(gone.values()):,}", further
@@ -155,11 +164,28 @@ class Materializer:
         best = {names[line]: line for line in order}  # the last, greatest one stays
         return list(best), rows[list(best.values())]
 
-    def advance(self, positions: Mapping[int, int]) -> None:
-        """Pass offsets that hold no record for us: transaction markers, holes of compaction, a late start."""
+    def remove_before(self, offsets: Mapping[int, int]) -> None:
+        """Remove the rows whose record lies before ``offsets``: what is left is the fold of what comes from there on."""
+        first = pl.col(PARTITION).replace_strict(dict(offsets), default=None, return_dtype=pl.Int64)
+        gone = self.view.lines()[0].filter((pl.col(OFFSET) < first).fill_null(value=False))
+        if not gone.height:
+            return
+        self.generation += 1
+        frame = gone.with_columns(pl.lit(value=True).alias(REMOVED))
+        identities = self.entity.identity.encode(gone).to_list()
+        partitions = gone[PARTITION].to_list()
+        changes = Changes(partitions, identities, [None] * gone.height, frame, schema=self.schema)
+        self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
+        self.view.apply(frame, self.entity.frame_schema(self.schema), {})
+
+    def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
+        """Pass offsets that hold no record for us: transaction markers, holes of compaction, a late start.
+
+        ``lost`` counts those among them that held records which the log has lost before they were read.
+        """
         known = self.view.positions()
         if any(known.get(partition) != offset for partition, offset in positions.items()):
-            empty = Changes([], [], [], pl.DataFrame(), schema=self.schema)
+            empty = Changes([], [], [], pl.DataFrame(), lost=lost, schema=self.schema)
             self.store.apply(empty, positions)
             self.view.apply(empty.frame, self.entity.frame_schema(self.schema), positions)
 

@@ -79,7 +79,7 @@ def plan_resume(stored: Mapping[int, int], log: Log, *, keeps_history: bool = Fa
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A topic, and the ``positions`` to read from: the store holds all before them, but for ``gaps``.
+    """A topic, and the ``positions`` to read from: the store holds all before them.
 
     ``passed`` counts the offsets before them that the log still has.
     """
@@ -87,7 +87,6 @@ class Resumption:
     facts: TopicFacts
     positions: dict[int, int]
     passed: int
-    gaps: dict[int, tuple[int, int]]
 
 
 def resume(
@@ -115,8 +114,12 @@ def resume(
     if plan.forget or store.topic_id != facts.topic_id:
         forget = None if log.is_recreated else sorted(plan.forget)
         materializer.forget(forget, topic_id=facts.topic_id)
-    materializer.advance(plan.positions)
+    materializer.advance(
+        plan.positions, lost={partition: end - first for partition, (first, end) in plan.gaps.items()}
+    )
     if log.is_moving and keeps_history:
         materializer.drop(OFFSET, log.wanted)
+    elif log.is_moving:
+        materializer.remove_before(log.wanted)
     passed = sum(plan.positions.values()) - sum(log.first(partition) for partition in partitions)
-    return Resumption(facts, plan.positions, passed, plan.gaps)
+    return Resumption(facts, plan.positions, passed)

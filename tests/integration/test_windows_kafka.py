@@ -633,7 +633,7 @@ def test_history_outlives_the_log(kafka: KafkaTopics, topic: Topic, connect: Con
     with connect() as kt:
         stream = kt.stream(name)
         assert numbers(stream.to_polars()) == [*range(11), *range(15, 20)]
-        assert all("offsets 11 to 14 of partition 0 were lost" in text for text in said(stream))
+        assert all("4 offsets of partition 0 were lost" in text for text in said(stream))
         assert windows(stream.window(5).to_polars())[10, 15] == [10]
 
 
@@ -649,7 +649,7 @@ def test_a_reported_gap_is_not_forgotten(kafka: KafkaTopics, topic: Topic, conne
         with connect() as kt:
             stream = kt.stream(name)
             assert numbers(stream.to_polars()) == [0, 1, 2, 3, 6, 7]
-            assert all("offsets 4 to 5 of partition 0 were lost" in text for text in said(stream))
+            assert all("2 offsets of partition 0 were lost" in text for text in said(stream))
 
 
 def test_a_gap_while_it_runs(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
@@ -665,5 +665,5 @@ def test_a_gap_while_it_runs(kafka: KafkaTopics, topic: Topic, connect: Connect)
     gate.open()
 
     assert numbers(stream.to_polars()) == [0, 1, 2, 3, 6, 7]
-    assert all("offsets 4 to 5 of partition 0 were lost" in text for text in said(stream))
+    assert all("2 offsets of partition 0 were lost" in text for text in said(stream))
     assert stream.status().health.restarts == 1
