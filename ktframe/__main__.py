@@ -13,6 +13,7 @@ from ktframe.demo import now_ms, start_demo
 from ktframe.events import BindingState
 from ktframe.kafka.sample import SampleRecord
 from ktframe.progress import describe
+from ktframe.stream import KStream
 from ktframe.table import KTable
 
 Load: TypeAlias = Callable[[str, Iterable[SampleRecord]], int]
@@ -34,6 +35,8 @@ def main() -> int:
         _show_frame(orders)
         _follow(orders)
         _show_regions(orders)
+        _show_windows(orders)
+        _show_sessions(kt.stream("clicks", start="-2h"))
         _delete_one(orders, demo.broker.load)
         _say("What could not be read is kept, never dropped: orders.errors()")
         print(orders.errors().select("partition", "offset", "reason").head(5))
@@ -86,6 +89,20 @@ def _show_regions(orders: KTable) -> None:
         )
     )
     print(regions.sort("revenue", descending=True).head(8))
+
+
+def _show_windows(orders: KTable) -> None:
+    _say('orders.window(5): the latest row per order per five minutes; .agg(..., by="region")')
+    revenue = pl.col("amount").sum().round(2)
+    print(orders.window(5).agg(orders=pl.len(), revenue=revenue, by="region").tail(4))
+    _say('orders.window("1h", every="5m"): made of the same windows, nothing is read again')
+    print(orders.window("1h", every="5m").agg(orders=pl.len(), revenue=revenue).tail(3))
+
+
+def _show_sessions(clicks: KStream) -> None:
+    _say('ktframe.stream("clicks", start="-2h").session("30m", by="user_id"): visits of the last two hours')
+    visits = clicks.session("30m", by="user_id").agg(pages=pl.len(), read=pl.col("page").n_unique())
+    print(visits.sort("pages", descending=True).head(4))
 
 
 def _delete_one(orders: KTable, load: Load) -> None:
