@@ -26,6 +26,7 @@ _MERGE_ABOVE_DELTAS = 1_000
 _MERGE_FRACTION = 4
 _MAX_CHUNKS = 4
 _FEW_DELTAS = 100
+_FEW_SHARE = 16
 _LEISURE = 9
 _EXACT_LIMIT = 1 << 53
 _NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
@@ -188,7 +189,7 @@ class View:
         """
         with self._lock:
             base, deltas, is_current = self._base, self._deltas, self._base.schema == self._schema
-            few = self._waiting * _MERGE_FRACTION**2 <= base.height and len(deltas) <= _FEW_DELTAS
+            few = self._waiting * _FEW_SHARE <= base.height and len(deltas) <= _FEW_DELTAS
             names_rows = self._markers.height > 0 and RECORD_KEY in base.columns
             is_plain = few and is_current and not names_rows and not len(self._contested)
         found = self._unmerged(base, deltas, columns, where) if is_plain else None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 from zlib import crc32
 
 import hypothesis.strategies as st
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 
+from ktframe import frame
 from ktframe.encoding import encode_parts
 from ktframe.frame import View
 from ktframe.records import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
@@ -101,6 +103,8 @@ steps = st.lists(
         batch,
         batch,
         st.just("read"),
+        st.just("part"),
+        st.just("merge"),
         st.just("load"),
         st.lists(st.sampled_from(PARTITIONS), unique=True),
         st.just("clear"),
@@ -109,6 +113,7 @@ steps = st.lists(
 )
 
 
+@mock.patch.object(frame, "_FEW_SHARE", 0)  # whatever is there, its deltas are few
 @settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 @given(steps, st.sampled_from([2, 2**32]))
 def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
@@ -121,7 +126,7 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
     view = View(IDENTITY, schema())
     rows: dict[Key, Any] = {}
     positions: dict[int, int] = {}
-    for step in [*history, "read"]:
+    for step in [*history, "part", "read"]:
         if isinstance(step, dict):
             width = min(width + step["wider"], len(SCHEMAS) - 1)
             lines = {
@@ -145,6 +150,17 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
             stored = {key: (time, widened(fields, width)) for key, (time, fields) in rows.items()}
             whole = frame_of(stored, width, hashes).drop(REMOVED)
             view.load([whole.head(2), whole.slice(2)], positions)
+        elif step == "merge":
+            view.merge_at_leisure()
+        elif step == "part":
+            wanted = {i: fields for i, fields in shown(rows, width).items() if i[1] == 0}
+            names = ["x", *(name for name in ("a", "s") if name in SCHEMAS[width])]
+            part = view.part(names, pl.col("y") == 0)
+            assert part.schema == pl.Schema({name: SCHEMAS[width][name] for name in names})
+            assert {row.pop("x"): row for row in part.to_dicts()} == {
+                x: row for (x, _), row in wanted.items()
+            }
+            assert part.height == len(wanted)
         else:
             snapshot = view.snapshot()
             assert snapshot.positions == positions
