@@ -5,12 +5,13 @@ Windowed tables share the source of a store from which they can be derived. Not 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ktframe.declare import TopicArguments
-from ktframe.errors import ConfigurationError, ContextClosedError
+from ktframe.errors import ConfigurationError, ContextClosedError, KtframeError
 from ktframe.materialized import MaterializedTopic
 from ktframe.opening import Opener, Wanted
 from ktframe.presentation import Presentation
@@ -25,6 +26,8 @@ from ktframe.table import KTable
 from ktframe.windowed import Shape, WindowedKTable, WindowRequest
 from ktframe.windowkey import WindowKey
 from ktframe.windows import FixedWindows, Windows
+
+logger = logging.getLogger("ktframe")
 
 T = TypeVar("T", bound=MaterializedTopic)
 
@@ -102,8 +105,12 @@ class Catalog:
         return _Held(table, source, given)
 
     def _start_table(self, binding: TopicBinding, arguments: TopicArguments) -> None:
-        for each in (binding, *self._start_with.get(arguments, ())):
-            self.start(each)
+        self.start(binding)
+        for window in self._start_with.get(arguments, ()):
+            try:
+                self.start(window)
+            except KtframeError as error:  # it is raised when the window itself is read
+                logger.warning("%s: %s", window.name, error.fact)
 
     def _declare_window(self, arguments: TopicArguments, request: WindowRequest) -> None:
         self.windowed(arguments, request)

@@ -82,9 +82,13 @@ class TopicArguments:
         if VALUE_COLUMN not in key_format.initial_schema:
             message = f"key_format={self.key_format!r}: a record key must be one plain value so far."
             raise SchemaError(message, "key=[...] takes the key from fields of the value.")
+        value_format = find_value_format(self.value, declared=self.schema, exact_fields=exact)
+        if self.time is not None:
+            # Integers are milliseconds, floats seconds: one must never become the other.
+            value_format = value_format.keeping_integers(self.time)
         return Entity(
             identity=identity,
-            value_format=find_value_format(self.value, declared=self.schema, exact_fields=exact),
+            value_format=value_format,
             key_format=key_format,
             time=self.time,
         )

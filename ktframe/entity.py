@@ -198,6 +198,7 @@ class Entity:
             late=_late(batch, placed.late),
             tombstones=tombstones,
             stream_times=placed.stream_times,
+            expired=placed.expired,
             schema=schema,
             is_keyless=self._is_keyless([batch.keys[line] for line in folded[LINE]]),
         )

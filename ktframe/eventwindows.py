@@ -7,8 +7,8 @@ Windows that the events themselves make live in ``sliding.py`` and ``sessions.py
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 import polars as pl
@@ -48,6 +48,14 @@ class EventWindows(Protocol):
         """
         ...
 
+    def after(self, seen: Mapping[int, int]) -> EventWindows:
+        """Return these windows over events behind which retention has dropped others; ``seen`` are the stream times then."""
+        ...
+
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
+        ...
+
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:
         """Say of each line of ``WINDOW``, ``WINDOW_END`` and ``by`` whether no event can change that window any more.
 
@@ -68,18 +76,20 @@ class TimeWindows:
 
     windows: Windows
     grace_ms: int | None = None
+    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """Stream times before the first of the events, by partition; none where all events are there."""
 
     def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:  # noqa: ARG002
         """Return the events of each window that were in time for it."""
         if self.grace_ms is None:
             return self._placed(events)
         is_late = pl.col(WINDOW_END) <= pl.col(CLOSE)
-        return self._placed(with_close(events, self.grace_ms)).filter(~is_late).drop(CLOSE)
+        return self._placed(with_close(events, self.grace_ms, self.seen)).filter(~is_late).drop(CLOSE)
 
     def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:  # noqa: ARG002
         """Return the events of each window that came after it had closed."""
         is_late = pl.col(WINDOW_END) <= pl.col(CLOSE)
-        return self._placed(with_close(events, self.grace_ms)).filter(is_late).drop(CLOSE)
+        return self._placed(with_close(events, self.grace_ms, self.seen)).filter(is_late).drop(CLOSE)
 
     def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return a row per window and group with the value of each expression."""
@@ -89,6 +99,14 @@ class TimeWindows:
         found = placed.select(WINDOW, *shown(events)).group_by(WINDOW, *by).agg(*exprs)
         values = found.collect_schema().names()[1:]
         return found.join(ends, on=WINDOW).select(WINDOW, WINDOW_END, *values).sort(WINDOW, *by).collect()
+
+    def after(self, seen: Mapping[int, int]) -> TimeWindows:
+        """Return these windows over events behind which retention has dropped others."""
+        return replace(self, seen=seen)
+
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
+        return cut_ms + 1
 
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
         """Say of each window whether it has closed: its end plus grace is not after ``watermark``."""

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from ktframe.records import HASH, PARTITION, RECORD_KEY, REMOVED
+from ktframe.records import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.settling import settle
 
 _MERGE_ABOVE_ROWS = 100_000
@@ -141,10 +141,11 @@ class View:
                 self._schema = schema
                 self._positions = {p: offset for p, offset in self._positions.items() if p not in gone}
 
-    def count_below(self, column: str, horizons: Mapping[int, int]) -> dict[int, int]:
-        """Return how many rows of each partition have a ``column`` below its horizon."""
+    def below(self, column: str, horizons: Mapping[int, int]) -> dict[int, tuple[int, int | None]]:
+        """Return how many rows of each partition have a ``column`` below its horizon, and their greatest timestamp."""
         gone = self._merge().base.filter(~_is_above(column, horizons))
-        return dict(gone[PARTITION].value_counts().iter_rows())
+        found = gone.group_by(PARTITION).agg(pl.len(), pl.col(TIMESTAMP).max())
+        return {partition: (count, newest) for partition, count, newest in found.iter_rows()}
 
     def drop(self, column: str, horizons: Mapping[int, int]) -> None:
         """Forget the rows of each partition whose ``column`` is below its horizon."""
@@ -210,6 +211,8 @@ class View:
         delta = self._stacked(base, deltas)
         if where is not None:
             base, delta = base.filter(where), delta.filter(where)
+        if RECORD_KEY in base.columns and delta[REMOVED].any():
+            return None  # which rows a marker outdates follows from record keys, not from the hash
         names = base.columns if columns is None else list(columns)
         if not delta.height:
             return base.select(names)

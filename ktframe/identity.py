@@ -51,13 +51,15 @@ class Placed:
     """Records by what their identity makes of them.
 
     ``rows`` have the identity's columns; ``refused`` are (line, reason) pairs; ``late`` has the line and the window of
-    each record that came after that window had closed; ``stream_times`` are the greatest timestamps (ms).
+    each record that came after that window had closed; ``stream_times`` are the greatest timestamps (ms),
+    ``expired`` how many rows of each partition lie below its horizon.
     """
 
     rows: pl.DataFrame
     refused: Sequence[tuple[int, str]] = ()
     late: pl.DataFrame = field(default_factory=lambda: NO_PAIRS)
     stream_times: Mapping[int, int] = field(default_factory=dict)
+    expired: Mapping[int, int] = field(default_factory=dict)
 
 
 class RowLookup(Protocol):

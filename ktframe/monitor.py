@@ -98,6 +98,11 @@ class ReadyMonitor:
             positions = {**self._positions, **ahead}
             return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
 
+    def lagging(self) -> frozenset[int]:
+        """Return the partitions whose end, when it was last looked at, is not applied."""
+        with self._lock:
+            return frozenset(p for p, end in self._ends.items() if self._positions.get(p, 0) < end)
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Hold the lock, then let events out: no callback runs while others are kept from asking."""

@@ -149,6 +149,8 @@ class Changes:
     late: tuple[QuarantinedRecord, ...] = ()
     """Records that came after their window had closed."""
     tombstones: tuple[KeyTombstone, ...] = ()
+    expired: Mapping[int, int] = field(default_factory=dict)
+    """How many rows of each partition came after retention had dropped their window."""
     lost: Mapping[int, int] = field(default_factory=dict)
     """How many offsets of each partition the log had lost before they were read."""
     stream_times: Mapping[int, int] = field(default_factory=dict)
@@ -176,6 +178,8 @@ class Position:
     """Rows below it were dropped by retention: a window's start in milliseconds, or a stream's offset."""
     dropped: int = 0
     """How many rows these were."""
+    cut: int | None = None
+    """The greatest timestamp among these, in milliseconds: what began up to then is no longer whole."""
     lost: int = 0
     """How many offsets the log had lost before they were read, where the rows before them stayed."""
 

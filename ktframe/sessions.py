@@ -7,8 +7,8 @@ makes them one. Kafka decides event by event whether one is too late; so does th
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import polars as pl
@@ -38,6 +38,8 @@ class SessionWindows:
 
     gap_ms: int
     grace_ms: int | None = None
+    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """Stream times before the first of the events, by partition; none where all events are there."""
 
     def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return the accepted events, each with its session."""
@@ -64,6 +66,14 @@ class SessionWindows:
         """Return a row per session with the value of each expression."""
         return aggregated(self.assign(events, by), by, exprs)
 
+    def after(self, seen: Mapping[int, int]) -> SessionWindows:
+        """Return these windows over events behind which retention has dropped others."""
+        return replace(self, seen=seen)
+
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
+        return cut_ms + self.gap_ms + 1
+
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:
         """Say of each session whether no event can change it any more.
 
@@ -82,7 +92,7 @@ class SessionWindows:
         return reach.sort(_ROW).select(is_past(watermark, delay_ms)).to_series()
 
     def _numbered(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        return with_group(with_close(events, self.grace_ms), by).with_row_index(_ROW)
+        return with_group(with_close(events, self.grace_ms, self.seen), by).with_row_index(_ROW)
 
     def _late_rows(self, rows: pl.DataFrame) -> pl.Series:
         limit = pl.col(CLOSE) - self.gap_ms

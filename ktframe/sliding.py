@@ -7,8 +7,8 @@ before 1970 because of a later event: those at 0 <= t < d share the own window [
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 import polars as pl
@@ -40,6 +40,8 @@ class SlidingWindows:
 
     difference_ms: int
     grace_ms: int | None = None
+    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """Stream times before the first of the events, by partition; none where all events are there."""
 
     def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return the events of each window that were in time for it; as many rows as the windows have events in all."""
@@ -79,12 +81,20 @@ class SlidingWindows:
             values = pl.concat([values, again.select(values.columns)])
         return self._named(values, rows, by)
 
+    def after(self, seen: Mapping[int, int]) -> SlidingWindows:
+        """Return these windows over events behind which retention has dropped others."""
+        return replace(self, seen=seen)
+
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
+        return cut_ms + 1
+
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
         """Say of each window whether it has closed: its end, which is inclusive, plus grace is before ``watermark``."""
         return windows.select(is_past(watermark, self.grace_ms)).to_series()
 
     def _judged(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        counted = with_close(events, self.grace_ms).filter(~pl.col(TOMBSTONE))
+        counted = with_close(events, self.grace_ms, self.seen).filter(~pl.col(TOMBSTONE))
         rows = with_group(counted, by).sort(GROUP, TIMESTAMP, PARTITION, OFFSET)
         return judged(rows, self.difference_ms)
 

@@ -77,10 +77,15 @@ class Source:
         return int(self.clock.now().timestamp() * 1000)
 
     def idle_partitions(self, idle_after: float) -> tuple[int, ...]:
-        """Return the partitions that have brought no record for ``idle_after`` seconds, since reading began."""
-        now = self.binding.now()
+        """Return the partitions that have brought no record for ``idle_after`` seconds, since reading began.
+
+        One that is known to hold records which were not read yet is not idle, nor is any while none is read.
+        """
+        if self.binding.state not in (BindingState.READY, BindingState.LAGGING):
+            return ()
+        now, lagging = self.binding.now(), self.binding.monitor.lagging()
         heard = dict(self.binding.heard)
-        return tuple(partition for partition, at in heard.items() if now - at >= idle_after)
+        return tuple(p for p, at in heard.items() if now - at >= idle_after and p not in lagging)
 
     @contextmanager
     def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:

@@ -86,6 +86,9 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     ]
     dropped = sum(position.dropped for _, position in positions)
     said += [f"retention has dropped {dropped:,} older rows"] if dropped else []
+    horizons = [position.horizon for _, position in positions if position.horizon is not None]
+    if horizons and materializer.entity.keeps_markers:
+        said.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
     is_history = materializer.entity.keeps_markers or materializer.entity.identity.keeps_history
     if is_history and "compact" in (binding.cleanup_policy or ""):
         said.append("the topic is compacted: older records of a key may be gone")

@@ -150,8 +150,9 @@ class WindowedKStream(MaterializedTopic):
             group = groups(by if shape.by is None else shape.by, list(columns))
             require_named(wanted, group, list(columns))
             usual = self._presentation.names(fields_of(rows))
-            found = aggregate_events(rows, shape.windows, Columns(columns, usual), wanted, group)
-            found = self._selected(found, group, known)
+            windows, cut = self._cut(materializer)
+            found = aggregate_events(rows, windows, Columns(columns, usual), wanted, group)
+            found = self._selected(found, group, known, cut)
             if fill and isinstance(shape.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
                 found = filled(found, shape.windows.windows, wanted, group, empty)
@@ -164,7 +165,8 @@ class WindowedKStream(MaterializedTopic):
 
         def take(materializer: Materializer) -> pl.DataFrame:
             events, by = self._events(materializer)
-            return self._present(self._shape.windows.late(events, by), metadata=metadata)
+            windows, _ = self._cut(materializer)
+            return self._present(windows.late(events, by), metadata=metadata)
 
         return self._source.read(take, fresh=fresh)
 
@@ -192,7 +194,15 @@ class WindowedKStream(MaterializedTopic):
     def _placed(self, materializer: Materializer, known: int | None) -> tuple[pl.DataFrame, list[str]]:
         """Return the events in the windows that are asked for, and the names of the columns that part these."""
         events, by = self._events(materializer)
-        return self._selected(self._shape.windows.assign(events, by), by, known), by
+        windows, cut = self._cut(materializer)
+        return self._selected(windows.assign(events, by), by, known, cut), by
+
+    def _cut(self, materializer: Materializer) -> tuple[EventWindows, int | None]:
+        """Return the windows as far as retention has left their events, and the time up to which some are gone."""
+        positions = materializer.store.positions()  # behind the rows: a later cut hides more, never a part
+        cuts = {p: position.cut for p, position in positions.items() if position.cut is not None}
+        windows = self._shape.windows
+        return (windows.after(cuts), max(cuts.values())) if cuts else (windows, None)
 
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
         rows = self._rows(materializer)
@@ -209,7 +219,12 @@ class WindowedKStream(MaterializedTopic):
     def _watermark(self) -> int | None:
         return watermark(self._source, self._shape.idle_after)
 
-    def _selected(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
+    def _selected(
+        self, placed: pl.DataFrame, by: Sequence[str], known: int | None, cut: int | None
+    ) -> pl.DataFrame:
+        if cut is not None:
+            # A window of which retention has taken a part is left out, as of a table.
+            placed = placed.filter(pl.col(WINDOW) >= self._shape.windows.whole_from(cut))
         if self._selection.only_final:
             placed = placed.filter(self._finals(placed, by, known))
         return self._selection.of(placed)

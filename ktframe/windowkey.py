@@ -91,12 +91,9 @@ class WindowKey:
         if self.grace_ms is not None:
             is_late = pl.col(WINDOW_END) <= pl.col(_CLOSE)
             late, rows = rows.filter(is_late), rows.filter(~is_late)
-        if arrival.horizons:
-            kept_from = pl.col(PARTITION).replace_strict(
-                dict(arrival.horizons), default=None, return_dtype=pl.Int64
-            )
-            rows = rows.filter((pl.col(WINDOW) >= kept_from).fill_null(value=True))
-        return Placed(rows.drop(WINDOW_END, _CLOSE, strict=False), refused, late.select(LINE, WINDOW), times)
+        rows, expired = _without_expired(rows, arrival)
+        rows = rows.drop(WINDOW_END, _CLOSE, strict=False)
+        return Placed(rows, refused, late.select(LINE, WINDOW), times, expired)
 
     def _with_close(self, rows: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
         """Add, with grace, the moment up to which windows had closed when each record came."""
@@ -138,3 +135,13 @@ class WindowKey:
     def resolve(self, changes: Changes, rows: RowLookup) -> Changes:  # noqa: ARG002 - the protocol's signature
         """Return ``changes``: markers are resolved when rows are shown."""
         return changes
+
+
+def _without_expired(rows: pl.DataFrame, arrival: Arrival) -> tuple[pl.DataFrame, dict[int, int]]:
+    """Return the rows of windows that retention keeps, and how many of each partition it does not."""
+    if not arrival.horizons:
+        return rows, {}
+    kept_from = pl.col(PARTITION).replace_strict(dict(arrival.horizons), default=None, return_dtype=pl.Int64)
+    is_kept = (pl.col(WINDOW) >= kept_from).fill_null(value=True)
+    expired = rows.filter(~is_kept)
+    return rows.filter(is_kept), dict(expired[PARTITION].value_counts().iter_rows())

@@ -5,14 +5,14 @@ Key: slot (u32, big-endian), kind (1 byte), then what the kind says::
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
     slot n   position      nothing                    offset i64, stream time i64, quarantined u64, conflicts u64,
-                                                      late u64, horizon i64, dropped u64, lost u64
+                                                      late u64, horizon i64, dropped u64, cut i64, lost u64
     slot n   row           identity                   see rowvalue.py
     slot n   late          offset (u64)               see pack_quarantined; the reason holds the windows
     slot n   quarantined   offset (u64)               see pack_quarantined
     slot n   index         length u32, record key, identity     nothing
 
 A partition's rows live in its slot, so that a rebuild can fill another and switch in one write. Widths are fixed and
-big-endian: keys compare as numbers do. A stream time or horizon of -2**63 stands for none.
+big-endian: keys compare as numbers do. A stream time, horizon or cut of -2**63 stands for none.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ METADATA, POSITION, ROW, LATE, QUARANTINED, INDEX = range(6)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
-_POSITION = Struct(">qqQQQqQQ")
+_POSITION = Struct(">qqQQQqQqQ")
 _QUARANTINED = Struct(">BqI")
 _NONE = -(1 << 63)
 _HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
@@ -81,13 +81,14 @@ def pack_position(position: Position) -> bytes:
     """Return the stored bytes of ``position``."""
     time = _NONE if position.stream_time is None else position.stream_time
     horizon = _NONE if position.horizon is None else position.horizon
+    cut = _NONE if position.cut is None else position.cut
     counts = (position.quarantined, position.conflicts, position.late)
-    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, position.lost)
+    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, position.lost)
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``raw`` holds."""
-    offset, time, quarantined, conflicts, late, horizon, dropped, lost = _POSITION.unpack(raw)
+    offset, time, quarantined, conflicts, late, horizon, dropped, cut, lost = _POSITION.unpack(raw)
     return Position(
         offset,
         None if time == _NONE else time,
@@ -96,6 +97,7 @@ def unpack_position(raw: bytes) -> Position:
         late,
         None if horizon == _NONE else horizon,
         dropped,
+        None if cut == _NONE else cut,
         lost,
     )
 

@@ -37,11 +37,15 @@ class StoreDescription:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Where retention cuts: ``bound`` is the first identity that stays, ``value`` and ``rows`` are to be remembered."""
+    """Where retention cuts: ``bound`` is the first identity that stays; the rest is to be remembered.
+
+    ``rows`` is how many rows go, ``newest`` the greatest timestamp among them.
+    """
 
     value: int
     bound: bytes
     rows: int
+    newest: int | None = None
 
 
 class StateStore(Protocol):
@@ -116,10 +120,12 @@ def advanced(
             conflicts=previous.conflicts + conflicts[partition],
             late=previous.late + late[partition],
             lost=previous.lost + changes.lost.get(partition, 0),
+            dropped=previous.dropped + changes.expired.get(partition, 0),
         )
     return after
 
 
 def dropped(position: Position, horizon: Horizon) -> Position:
     """Return what ``position`` is after the rows below ``horizon`` were dropped."""
-    return replace(position, horizon=horizon.value, dropped=position.dropped + horizon.rows)
+    cut = max((at for at in (position.cut, horizon.newest) if at is not None), default=None)
+    return replace(position, horizon=horizon.value, dropped=position.dropped + horizon.rows, cut=cut)

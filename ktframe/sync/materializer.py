@@ -78,9 +78,11 @@ class Materializer:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        self.view.load(chunks, positions)
+        self.view.load(chunks, {})
         self.stream_times = dict(self._arrival().stream_times)
         self._retain()
+        # Last, as in apply(): an error before it has the store read again.
+        self.view.apply(pl.DataFrame(), self.view.schema, positions)
 
     def _load(self, rows: StoredRows) -> pl.DataFrame:
         if self.entity.is_keyless(rows):
@@ -139,14 +141,13 @@ class Materializer:
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return
-        gone = self.view.count_below(column, further)
+        gone = self.view.below(column, further)
         # The store first: who finds rows gone finds the horizon that they went by.
-        self.store.drop({p: Horizon(at, bound(p, at), gone.get(p, 0)) for p, at in further.items()})
+        self.store.drop({p: Horizon(at, bound(p, at), *gone.get(p, (0, None))) for p, at in further.items()})
         self.view.drop(column, further)
         if gone:
-            logger.info(
-                "%s: retention dropped %s rows, below %s", self.name, f"{sum(gone.values()):,}", further
-            )
+            total = sum(count for count, _ in gone.values())
+            logger.info("%s: retention dropped %s rows, below %s", self.name, f"{total:,}", further)
 
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
         """Return the identities that have a row, and their rows in this order.
@@ -192,6 +193,7 @@ class Materializer:
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
         self.generation += 1
+        self._mark = None
         self.store.clear(partitions, topic_id=topic_id)
         if partitions is None:
             self.schema = self._initial_schema()

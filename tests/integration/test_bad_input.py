@@ -247,7 +247,7 @@ def test_store_of_another_format_is_refused(
     first.table(name).to_polars()
     first.close()
     (description,) = (tmp_path / "state").rglob("store.json")
-    text = description.read_text().replace('"format_version": 1', '"format_version": 999')
+    text = description.read_text().replace('"format_version": 2', '"format_version": 999')
     description.write_text(text)
 
     with pytest.raises(StoreMismatchError, match=r"(?s)format version is 999.*Hint: nothing was changed"):

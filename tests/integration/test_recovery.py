@@ -177,10 +177,7 @@ def test_recreated_topic(
     assert json_rows(kafka.records(name)) == rows_by(table.to_polars())
     assert table.to_polars().height == count
     assert table.errors().is_empty()
-    assert (
-        f"{name}[0] is built again from the start of the log: the topic was deleted and made anew"
-        in caplog.text
-    )
+    assert f"{name}[0] is built again: the topic was deleted and made anew" in caplog.text
     kafka.produce(name, [(b"new0", None)])
     assert table.to_polars().height == count - 1
 
@@ -261,7 +258,7 @@ def test_records_deleted_beyond_the_position(
     table = connect().table(name)
 
     assert rows_by(table.to_polars()) == {"c": {"n": 4}, "other": {"n": 9}}
-    why = f"{name}[0] is built again from the start of the log: the log starts at 4, behind the stored position 2"
+    why = f"{name}[0] is built again: the log starts at 4, behind the stored position 2"
     assert why in caplog.text
     assert f"{name}[1] is built again" not in caplog.text
 
@@ -305,10 +302,7 @@ def test_position_beyond_the_end(
     again = connect().table(name)
 
     assert rows_by(again.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}}
-    assert (
-        f"{name}[0] is built again from the start of the log: the log ends at 1, before the stored position 1000"
-        in (caplog.text)
-    )
+    assert f"{name}[0] is built again: the log ends at 1, before the stored position 1000" in (caplog.text)
     assert f"{name}[1] is built again" not in caplog.text
 
 

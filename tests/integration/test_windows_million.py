@@ -267,6 +267,7 @@ def test_windows_of_a_million_events(events: pl.DataFrame, topic: str, connect: 
         ends = stream_times(events, small.position().offsets)
         assert small.position().stream_times == ends
         assert table.window(15).binding is small.binding
+        assert_stream(events, kt.stream(topic))
 
 
 def test_windows_after_a_kill(

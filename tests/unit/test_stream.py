@@ -191,3 +191,30 @@ def test_what_can_not_be_aggregated_is_refused(kt: Context) -> None:
         windows.agg("age")  # type: ignore[arg-type]
     with pytest.raises(ktframe.ConfigurationError, match="by='usr': there is no such column"):
         windows.agg(pl.len(), by="usr")
+
+
+def test_a_window_that_retention_has_cut_is_left_out(broker: FakeBroker, kt: Context) -> None:
+    """A final window stays as it was or goes; a part of it never passes for the whole."""
+    minute = 60_000
+    for number in range(70):
+        broker.produce("cut", "a", {"n": 1}, timestamp=number * 6_000)
+    windows = kt.stream("cut", retention="10m").window(5, grace=0)
+    assert windows.final().agg(n=pl.len())["n"].to_list() == [50]
+    for number in range(70, 140):
+        broker.produce("cut", "a", {"n": 1}, timestamp=number * 6_000)
+    found = windows.final().agg(n=pl.len())
+    assert found.select(pl.col("window_start").cast(pl.Int64) // minute, "n").rows() == [(5, 50)]
+
+
+def test_what_was_late_stays_late_when_retention_drops_the_newest_time(
+    broker: FakeBroker, kt: Context
+) -> None:
+    """The stream time outlives the event that set it."""
+    for time in (100, 1):
+        broker.produce("big", "a", {"n": 1}, timestamp=time * 60_000)
+    windows = kt.stream("big", retention=4_000).window(5, grace=1)
+    assert (windows.late().height, windows.agg(n=pl.len()).height) == (1, 1)
+    for _ in range(6_000):
+        broker.produce("big", "a", {"n": 1}, timestamp=60_000)
+    assert windows.agg(n=pl.len()).height == 0
+    assert windows.late().height == len(kt.stream("big", retention=4_000)) < 200

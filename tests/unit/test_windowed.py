@@ -365,3 +365,74 @@ def test_states_follow_the_store(kt: Context) -> None:
     assert windows.wait_until_ready().is_ready
     assert windows.readiness().state is BindingState.READY
     assert repr(windows) == "WindowedKTable('t', '5m', ready, 18 rows)"
+
+
+def test_an_aggregate_sees_deletes_that_were_not_merged(broker: FakeBroker, kt: Context) -> None:
+    """A tombstone by record key acts on windows of a key field, also before anybody has read all rows."""
+    for number in range(100):
+        broker.produce("f", f"k{number}", {"f": number}, timestamp=0)
+    windows = kt.table("f", key="f").window("1m")
+    assert len(windows) == 100
+    windows._source.started().view._next_merge = float("inf")
+    broker.produce("f", "k7", None, timestamp=1)
+    assert windows.agg(n=pl.len())["n"].to_list() == [99]
+    assert windows.between("1970-01-01 00:00").to_polars().height == 99
+
+
+def test_a_time_field_keeps_its_unit(broker: FakeBroker, tmp_path: Path) -> None:
+    """Integers are milliseconds, floats seconds: a float that comes later does not turn the former into the latter."""
+    broker.produce("u", "a", {"at": 60_000})
+    times = []
+    for _ in range(2):
+        with broker.connect(tmp_path) as kt:
+            stream = kt.stream("u", time="at")
+            times.append(stream.to_polars(metadata="timestamp")["timestamp"].cast(pl.Int64).to_list())
+            if len(times) == 1:
+                broker.produce("u", "b", {"at": 61.5})
+                assert (len(stream), stream.errors().height) == (1, 1)
+    assert times == [[60_000], [60_000]]
+
+
+def test_a_partition_with_unread_records_is_not_idle(broker: FakeBroker) -> None:
+    """What is known to be there but was not read yet keeps windows open, however long that takes."""
+    kt, windows = closing(broker, idle_after="20ms")
+    with kt:
+        for partition in (0, 1):
+            broker.produce("late", "a", {"n": partition}, partition=partition, timestamp=3)
+        broker.produce("late", "a", {"n": 9}, timestamp=600)
+        assert len(windows) == 3 - 1
+        broker.hold()
+        broker.produce("late", "b", {"n": 5}, partition=1, timestamp=4)
+        wait_until(lambda: (windows.readiness().total_lag or 0) > 0, "the record to be seen")
+        wait_until(lambda: 0 in windows.position().idle, "partition 0 to be idle")
+        assert windows.position().idle == (0,)
+        assert windows.final().to_polars(fresh=False).height == 0
+        broker.release()
+
+
+def test_retention_holds_for_a_topic_that_was_made_anew(broker: FakeBroker) -> None:
+    """The same log leaves the same rows, also the second time."""
+    with broker.connect(store=StoreOptions(retention="10m")) as kt:
+        for _ in range(2):
+            broker.create_topic("again")
+            for minute in (0, 1, 2, 30):
+                broker.produce("again", "k", {"n": minute}, timestamp=minute * MINUTE)
+            windows = kt.table("again").window(1)
+            assert windows.to_polars()["n"].to_list() == [30]
+
+
+def test_a_window_that_cannot_be_kept_leaves_its_table_alone(
+    broker: FakeBroker, kt: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A declared window whose store fails is logged, and raises when it is read itself."""
+    table = kt.table("t", windows=[5])
+    window = table.window(5)
+
+    def fail() -> None:
+        where, why = "there", "no space"
+        raise ktframe.StoreError(where, why)
+
+    monkeypatch.setattr(window._source.binding, "prepare", fail)
+    assert len(table) == 3
+    with pytest.raises(ktframe.StoreError, match="no space"):
+        window.to_polars()
