@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import _api
-from ktframe.settings import StoreOptions, TableDeclaration
+from ktframe.settings import TableDeclaration
 from ktframe.testing import FakeBroker
 
 
@@ -157,17 +157,17 @@ def test_the_log_level_can_be_changed(broker: FakeBroker) -> None:
 
 
 @pytest.fixture
-def api(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBroker:
     """Let ``ktframe.connect`` connect to a fake broker, and forget the default Context afterwards."""
     broker = FakeBroker()
     broker.produce("orders", "o-1", {"amount": 1})
-    monkeypatch.setattr(_api, "Context", lambda settings: _connect(broker, settings))
+    monkeypatch.setattr(_api, "Context", lambda settings: _connect(broker, settings, tmp_path))
     monkeypatch.setattr(_api, "_current", None)
     return broker
 
 
-def _connect(broker: FakeBroker, settings: ktframe.Settings) -> ktframe.Context:
-    context = broker.connect(store=StoreOptions(backend="memory"))
+def _connect(broker: FakeBroker, settings: ktframe.Settings, state_dir: Path) -> ktframe.Context:
+    context = broker.connect(state_dir)
     context.settings = settings
     return context
 
