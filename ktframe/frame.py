@@ -208,6 +208,9 @@ class View:
         where: pl.Expr | None,
     ) -> pl.DataFrame | None:
         """Return a part of ``base`` with ``deltas`` folded in; None where rows turn out to be contested."""
+        if not deltas:
+            rows = base if where is None else base.filter(where)
+            return rows if columns is None else rows.select(columns)
         delta = self._stacked(base, deltas)
         if where is not None:
             base, delta = base.filter(where), delta.filter(where)

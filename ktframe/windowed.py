@@ -276,7 +276,9 @@ class WindowedKTable(MaterializedTopic):
             lines, markers = (stored.of(part).drop(HASH) for part in materializer.view.lines())
             rows = roll_up(lines, markers, shape.windows, (WINDOW, *self._presentation.key))
         # Behind the rows: a horizon that has moved meanwhile hides a window more, never a part of one.
-        rows = with_ends(self._selection.of(self._whole(rows, materializer)), shape.windows)
+        rows = self._selection.of(self._whole(rows, materializer))
+        if columns is None or WINDOW_END in columns or self._selection.only_final:
+            rows = with_ends(rows, shape.windows)
         return rows.filter(self._finals(rows, known)) if self._selection.only_final else rows
 
     def _furthest(self) -> int | None:
