@@ -41,6 +41,8 @@ from ktframe.rowvalue import pack_keyed_rows, pack_rows, record_key_of, unpack_r
 _IDENTITY = "\0identity"
 _NAMELESS = "a tombstone without a record key: it deletes nothing"
 _NOTHING_KNOWN = Arrival()
+# Where tombstones name rows by their record key.
+_NAMING = (KeyUse.NAMES, KeyUse.PART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +178,8 @@ class Entity:
     ) -> Changes:
         rows = placed.rows
         tombstones: tuple[KeyTombstone, ...] = ()
-        names = self.identity.key_use is KeyUse.NAMES
+        use = self.identity.key_use
+        names = use is KeyUse.NAMES
         if names:
             tombstones = _key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
             rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
@@ -188,23 +191,21 @@ class Entity:
             .sort(PARTITION, _IDENTITY)
         )
         values = self._stored_values(batch, folded)
+        keys = [batch.keys[line] for line in folded[LINE]] if use in _NAMING else None
         return Changes(
             partitions=folded[PARTITION].to_list(),
             identities=folded[_IDENTITY].to_list(),
             values=values,
             frame=self._lines_of_view(folded, values, schema),
-            record_keys=[batch.keys[line] for line in folded[LINE]] if names else None,
+            record_keys=keys if names else None,
             quarantined=_quarantined(batch, rejected),
             late=_late(batch, placed.late),
             tombstones=tombstones,
             stream_times=placed.stream_times,
             expired=placed.expired,
             schema=schema,
-            is_keyless=self._is_keyless([batch.keys[line] for line in folded[LINE]]),
+            is_keyless=keys is not None and None in keys,
         )
-
-    def _is_keyless(self, keys: Sequence[bytes | None]) -> bool:
-        return self.identity.key_use in (KeyUse.NAMES, KeyUse.PART) and None in keys
 
     def _lines_of_view(
         self, folded: pl.DataFrame, values: Sequence[bytes | None], schema: pl.Schema
@@ -288,9 +289,7 @@ class Entity:
 
     def is_keyless(self, rows: StoredRows) -> bool:
         """Say whether a stored row has no record key by which a tombstone would name it."""
-        if self.identity.key_use not in (KeyUse.NAMES, KeyUse.PART):
-            return False
-        return None in map(record_key_of, rows.values)
+        return self.identity.key_use in _NAMING and None in map(record_key_of, rows.values)
 
 
 def _spread(frame: pl.DataFrame, is_there: pl.Series) -> pl.DataFrame:

@@ -129,10 +129,10 @@ class Materializer:
         retention = self.entity.identity.retention
         if retention is None:
             return
-        stream_times = self._arrival().stream_times
-        mark = retention.mark(stream_times, self._applied)
+        mark = retention.mark(self.stream_times, self._applied)
         if mark != self._mark:
-            self.drop(retention.column, retention.horizons(lambda: self.view.snapshot().rows, stream_times))
+            rows = lambda: self.view.snapshot().rows  # noqa: E731 - only some have to look at them
+            self.drop(retention.column, retention.horizons(rows, self.stream_times))
             self._mark = mark
 
     def drop(self, column: str, horizons: Mapping[int, int]) -> None:
