@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -10,11 +9,10 @@ from typing import Any, ClassVar, Self
 import polars as pl
 
 from ktframe.aggregation import Columns, aggregate_rows, expressions, filled, groups, require_named
-from ktframe.durations import format_duration
 from ktframe.eventwindows import TimeWindows
-from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
+from ktframe.narrowing import WindowedTopic
 from ktframe.presentation import Metadata, Presentation, claim, fields_of
 from ktframe.records import HASH, LINE, WINDOW, WINDOW_END, batch_of
 from ktframe.rollup import roll_up, with_ends
@@ -77,7 +75,7 @@ class Shape:
         return self.windows == self.stored
 
 
-class WindowedKTable(MaterializedTopic):
+class WindowedKTable(WindowedTopic):
     """The latest row per key per window. Make one with ``table.window(...)``.
 
     Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC"); start inclusive, end exclusive).
@@ -96,23 +94,15 @@ class WindowedKTable(MaterializedTopic):
     ) -> None:
         super().__init__(source, presentation, close=close)
         self._shape = shape
-        self._selection = Selection()
+
+    @property
+    def _reading(self) -> Shape:
+        return self._shape
 
     def _name(self) -> str:
-        grace = self._shape.grace_ms
-        said = "" if grace is None else f", grace {format_duration(grace)!r}"
-        return f"{self.topic!r}, {self._shape.windows.name!r}{said}{self._selection}"
+        return self._named(self._shape.windows.name, self._shape.grace_ms)
 
     # --- which windows --------------------------------------------------------------------------------------------
-
-    def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
-        """Return the windows with ``start <= window_start < end``; None leaves a side open.
-
-        Moments are datetimes, ISO 8601 text (without an offset: wall-clock time of the windows' zone, else UTC), or
-        ``"-2h"`` before this call.
-        """
-        tz, now_ms = self._shape.tz, self._source.now_ms()
-        return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
 
     def last(self, length: Minutes) -> Self:
         """Return the windows that reach into the last ``length`` (``"1h"``, or minutes), counted back from this call."""
@@ -132,11 +122,6 @@ class WindowedKTable(MaterializedTopic):
             When the windows have no grace: they never close.
         """
         return self._selecting(self._selection.closed(self._shape.windows.name, self._shape.grace_ms))
-
-    def _selecting(self, selection: Selection) -> Self:
-        narrowed = copy.copy(self)
-        narrowed._selection = selection  # noqa: SLF001 - another of this class
-        return narrowed
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -291,9 +276,6 @@ class WindowedKTable(MaterializedTopic):
         positions = materializer.store.positions().values()
         horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
         return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
-
-    def _watermark(self) -> int | None:
-        return watermark(self._source, self._shape.idle_after)
 
     def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
         return TimeWindows(self._shape.windows, self._shape.grace_ms).finals(lines, (), known)

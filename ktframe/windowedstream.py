@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -10,16 +9,13 @@ from typing import ClassVar, Self
 import polars as pl
 
 from ktframe.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
-from ktframe.durations import format_duration
 from ktframe.errors import ConfigurationError
 from ktframe.eventwindows import EventWindows, TimeWindows
-from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
-from ktframe.moments import Moment
+from ktframe.narrowing import WindowedTopic
 from ktframe.presentation import Metadata, Presentation, claim, fields_of, quarantine_frame
 from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, QuarantinedRecord
 from ktframe.rowvalue import record_key_of, unpack_rows
-from ktframe.selection import Selection
 from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
 from ktframe.windows import Minutes, parse_minutes
@@ -43,7 +39,7 @@ class EventShape:
     tz: str = "UTC"
 
 
-class WindowedKStream(MaterializedTopic):
+class WindowedKStream(WindowedTopic):
     """The events of a stream in windows. Make one with ``stream.window``, ``stream.sliding`` or ``stream.session``.
 
     Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC")); an event in several windows is there
@@ -64,17 +60,13 @@ class WindowedKStream(MaterializedTopic):
         super().__init__(source, presentation, close=close)
         self._shape = shape
         self._rows = events
-        self._selection = Selection()
+
+    @property
+    def _reading(self) -> EventShape:
+        return self._shape
 
     def _name(self) -> str:
-        grace = self._shape.windows.grace_ms
-        said = "" if grace is None else f", grace {format_duration(grace)!r}"
-        return f"{self.topic!r}, {self._shape.name!r}{said}{self._selection}"
-
-    def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
-        """Return the windows with ``start <= window_start < end``; see ``WindowedKTable.between``."""
-        tz, now_ms = self._shape.tz, self._source.now_ms()
-        return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
+        return self._named(self._shape.name, self._shape.windows.grace_ms)
 
     def last(self, length: Minutes) -> Self:
         """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""
@@ -90,11 +82,6 @@ class WindowedKStream(MaterializedTopic):
             When the windows have no grace: they never close.
         """
         return self._selecting(self._selection.closed(self._shape.name, self._shape.windows.grace_ms))
-
-    def _selecting(self, selection: Selection) -> Self:
-        narrowed = copy.copy(self)
-        narrowed._selection = selection  # noqa: SLF001 - another of this class
-        return narrowed
 
     def to_polars(
         self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
@@ -215,9 +202,6 @@ class WindowedKStream(MaterializedTopic):
         own = self._presentation.window_names(fields)
         columns = self._presentation.expressions(fields).items()
         return {name: each for name, each in columns if name not in own}
-
-    def _watermark(self) -> int | None:
-        return watermark(self._source, self._shape.idle_after)
 
     def _selected(
         self, placed: pl.DataFrame, by: Sequence[str], known: int | None, cut: int | None

@@ -69,6 +69,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "source",
             "finality",
             "selection",
+            "narrowing",
             "status",
             "materialized",
             "windowed",
@@ -108,6 +109,7 @@ WINDOWS_AND_STREAMS = (
     "sessions",
     "windowed",
     "windowedstream",
+    "narrowing",
     "stream",
 )
 
