@@ -9,7 +9,7 @@ True
 
 import logging
 
-from ktframe._api import connect, demo, inspect, stream, table, topics
+from ktframe._api import connect, demo, inspect, publish, stream, table, topics
 from ktframe.context import Context
 from ktframe.declare import entity
 from ktframe.errors import (
@@ -23,13 +23,16 @@ from ktframe.errors import (
     KtframeError,
     NotConnectedError,
     NotReadyError,
+    NotWritableError,
     OffsetOutOfRangeError,
+    RegistryError,
     SchemaError,
     StoreCorruptError,
     StoreError,
     StoreLockedError,
     StoreMismatchError,
     UnknownTopicError,
+    WriteError,
 )
 from ktframe.events import (
     BindingState,
@@ -74,11 +77,13 @@ __all__ = [
     "LagUpdated",
     "NotConnectedError",
     "NotReadyError",
+    "NotWritableError",
     "OffsetOutOfRangeError",
     "PartitionLag",
     "Readiness",
     "ReadyChanged",
     "Reason",
+    "RegistryError",
     "RetryPolicy",
     "RowsChanged",
     "SchemaError",
@@ -93,10 +98,12 @@ __all__ = [
     "UnknownTopicError",
     "WindowedKStream",
     "WindowedKTable",
+    "WriteError",
     "connect",
     "demo",
     "entity",
     "inspect",
+    "publish",
     "stream",
     "table",
     "topics",

@@ -14,13 +14,15 @@ from ktframe.context import Context
 from ktframe.demo import DEFAULT_RATE, start_demo
 from ktframe.errors import NotConnectedError
 from ktframe.inspection import Inspection
+from ktframe.kafka.registry import Registry
 from ktframe.settings import RUNTIME_SETTINGS
 from ktframe.stream import KStream
 from ktframe.table import KTable
 
 _lock = RLock()
 _current: Context | None = None
-_demo_rate: float | None = None
+_demo: tuple[object, ...] | None = None
+"""What the demo that is there was asked for with; None where there is none."""
 
 
 def connect(bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> Context:
@@ -45,31 +47,34 @@ def connect(bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, *
     BrokerUnreachableError, AuthenticationError
         When the cluster can't be reached within ``request_timeout``, or refuses the login.
     """
-    global _demo_rate  # noqa: PLW0603 - the default Context is what this module is for
+    global _demo  # noqa: PLW0603 - the default Context is what this module is for
     wanted = resolve_settings(bootstrap_or_config, **settings)
     with _lock:
-        if _current is not None and not _current.is_closed and _demo_rate is None:
+        if _current is not None and not _current.is_closed and _demo is None:
             changed = wanted.changed_in(_current.settings)
             if not changed:
                 return _current
             if changed <= RUNTIME_SETTINGS:
                 return _current.adopt(wanted)
         made = _replace(Context(wanted))
-        _demo_rate = None
+        _demo = None
         return made
 
 
-def demo(rate: float = DEFAULT_RATE) -> Context:
+def demo(rate: float = DEFAULT_RATE, *, writable: bool = False, registry: Registry | None = None) -> Context:
     """Connect to an embedded broker with sample topics: ``orders``, ``customers`` and ``clicks``; needs no Kafka.
 
-    ``rate`` orders a second change from then on; 0 keeps everything still. Safe to run again.
+    ``rate`` orders a second change from then on; 0 keeps everything still. With ``writable`` there is an empty topic
+    ``scratch`` to try writing. ``registry`` takes the place of a schema registry: ``ktframe.testing.FakeRegistry()`` is
+    one. Safe to run again.
     """
-    global _demo_rate  # noqa: PLW0603 - the default Context is what this module is for
+    global _demo  # noqa: PLW0603 - the default Context is what this module is for
+    asked = (rate, writable, registry)
     with _lock:
-        if _current is not None and not _current.is_closed and _demo_rate == rate:
+        if _current is not None and not _current.is_closed and _demo == asked:
             return _current
-        made = _replace(start_demo(rate).context)
-        _demo_rate = rate
+        made = _replace(start_demo(rate, writable=writable, registry=registry).context)
+        _demo = asked
         return made
 
 
@@ -124,6 +129,17 @@ def inspect(topic: str, sample: int = 100) -> Inspection:
         When neither ``connect`` nor ``demo`` was called.
     """
     return default_context().inspect(topic, sample)
+
+
+def publish(topic: str, rows: Any, **kwargs: Any) -> pl.DataFrame:
+    """Write the rows of a frame to ``topic`` on the default connection; see ``Context.publish``.
+
+    Raises
+    ------
+    NotConnectedError
+        When neither ``connect`` nor ``demo`` was called.
+    """
+    return default_context().publish(topic, rows, **kwargs)
 
 
 def default_context() -> Context:

@@ -23,6 +23,8 @@ from ktframe.stream import KStream
 from ktframe.streamkey import StreamKey
 from ktframe.sync.binding import TopicBinding
 from ktframe.table import KTable
+from ktframe.tablewriter import TableWriter
+from ktframe.topicwriter import TopicWriter
 from ktframe.windowed import Shape, WindowedKTable, WindowRequest
 from ktframe.windowkey import WindowKey
 from ktframe.windows import FixedWindows, Windows
@@ -68,6 +70,8 @@ class Catalog:
     start: Callable[[TopicBinding], None]
     close: Callable[[MaterializedTopic], None]
     open_windowed: Callable[[TopicArguments, WindowRequest], WindowedKTable]
+    topic_writer: TopicWriter | None = None
+    """Writes for the tables; None where the connection only reads."""
     _tables: dict[TopicArguments, _Held[KTable]] = field(default_factory=dict)
     _windowed: dict[tuple[_Windowed, float], _Held[WindowedKTable]] = field(default_factory=dict)
     """By question and ``idle_after``, which decides no row: two of them share a store."""
@@ -96,11 +100,17 @@ class Catalog:
         identity = arguments.identity()
         wanted = Wanted(arguments.topic, arguments, identity, given["store"], {})
         source = self.opener.source(wanted, start=lambda binding: self._start_table(binding, arguments))
+        presentation = Presentation(identity.columns, given["key_name"])
+        formats = {"value_format": arguments.value, "key_format": arguments.key_format or "string"}
+        topic_writer = self.topic_writer
         table = KTable(
             source,
-            Presentation(identity.columns, given["key_name"]),
+            presentation,
             close=self.close,
             open_windowed=lambda request: self.open_windowed(arguments, request),
+            writer=None
+            if topic_writer is None
+            else TableWriter(topic_writer, source, presentation, **formats),
         )
         return _Held(table, source, given)
 

@@ -29,6 +29,27 @@ OFTEN_MEANT: Final = (
     "security.protocol",
     "ssl.ca.location",
 )
+REGISTRY_NAMES: Final = (
+    "url",
+    "basic.auth.user.info",
+    "bearer.auth.token",
+    "bearer.auth.credentials.source",
+    "bearer.auth.client.id",
+    "bearer.auth.client.secret",
+    "bearer.auth.scope",
+    "bearer.auth.issuer.endpoint.url",
+    "bearer.auth.logical.cluster",
+    "bearer.auth.identity.pool.id",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.key.location",
+    "ssl.key.password",
+    "proxy",
+    "timeout",
+    "max.retries",
+    "retries.wait.ms",
+    "retries.max.wait.ms",
+)
 _ADDRESSES: Final = ("bootstrap.servers", "metadata.broker.list")
 _NO_COMMITS: Final = "ktframe never commits; positions are kept in the store"
 _OWNED: Final = {
@@ -58,9 +79,21 @@ def with_client_settings(where: str, layer: Mapping[str, Any]) -> dict[str, Any]
     client = _flat(checked_table(layer.get("kafka", {}), f"the Kafka settings of {where}"))
     for name, value in client.items():
         _check_client_setting(name, value, where)
+    if "schema_registry" in layer:
+        layer = {**layer, "schema_registry": _registry_settings(layer["schema_registry"], where)}
     addresses = [client.pop(name) for name in _ADDRESSES if name in client]
     address = {"bootstrap": addresses[0]} if addresses else {}
     return {**address, **layer, "kafka": client}
+
+
+def _registry_settings(given: Any, where: str) -> dict[str, Any]:
+    """Return the settings of the registry's client under their own names; an address alone is its ``url``."""
+    if isinstance(given, str):
+        return {"url": given}
+    flat = _flat(checked_table(given, f"schema_registry of {where}"))
+    found = {name.replace("_", "."): value for name, value in flat.items()}
+    check_names(found, REGISTRY_NAMES, f"schema_registry of {where}")
+    return found
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,7 @@ _PARTS: Final = {"store": StoreOptions, "retry": RetryPolicy}
 _FLAT: Final = {f"{part}_{each.name}": str(each.type) for part, cls in _PARTS.items() for each in fields(cls)}
 _IN_FILE: Final = {*_SETTINGS, "kafka"} - {"librdkafka", "profile"}
 _IN_ENVIRONMENT: Final = {*_SETTINGS, *_FLAT} - {"librdkafka", "tables", *_PARTS}
+_REGISTRY: Final = "schema_registry"
 _FLAGS: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
@@ -142,7 +143,9 @@ def _keyword_layer(kwargs: Mapping[str, Any]) -> Layer:
     for name, value in kwargs.items():
         if value is None:
             continue
-        if name in {"config", "librdkafka"}:
+        if name.startswith(_REGISTRY):
+            _place_registry(layer, name, value)
+        elif name in {"config", "librdkafka"}:
             layer["kafka"] |= checked_table(value, name)
         elif name in _PARTS and is_dataclass(value):
             layer[name] = {each.name: getattr(value, each.name) for each in fields(value)}
@@ -169,6 +172,9 @@ def _environment_layer(environ: Mapping[str, str]) -> Layer:
             name = name.removeprefix("kafka_")
             layer["kafka"][name if name in WITHOUT_DOT else name.replace("_", ".")] = text
             continue
+        if name.startswith(_REGISTRY):
+            _place_registry(layer, name, text)
+            continue
         known = {f"KTFRAME_{each.upper()}" for each in (*_IN_ENVIRONMENT, "config")}
         check_names([variable.upper()], known, "the environment")
         _place(layer, name, _from_text(text, (_SETTINGS | _FLAT)[name]))
@@ -181,6 +187,13 @@ def _from_text(text: str, kind: str) -> str | bool | int | float:
     if kind.startswith(("int", "float")) and re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text) if "." in text else int(text)
     return text
+
+
+def _place_registry(layer: Layer, name: str, value: Any) -> None:
+    """Put ``schema_registry`` (an address or a table), or one setting of it in underscore spelling, in its place."""
+    rest = name.removeprefix(_REGISTRY).lstrip("_").replace("_", ".") or "url"
+    table = value if isinstance(value, Mapping) else {rest: value}
+    layer[_REGISTRY] = {**layer.get(_REGISTRY, {}), **table}
 
 
 def _place(layer: Layer, name: str, value: Any) -> None:

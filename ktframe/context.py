@@ -6,7 +6,6 @@ import logging
 import os
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from threading import RLock
@@ -16,18 +15,22 @@ from typing import Any, Self
 import polars as pl
 
 from ktframe.catalog import Catalog
-from ktframe.declare import SchemaLike, TopicArguments, declared_arguments, topic_arguments
+from ktframe.clients import Clients, OpenReader, close_parts
+from ktframe.declare import SchemaLike, TopicArguments
+from ktframe.declared import asked_for
 from ktframe.durations import Duration, parse_seconds
-from ktframe.errors import ConfigurationError, ContextClosedError
+from ktframe.errors import ContextClosedError, NotWritableError
 from ktframe.events import BindingState
 from ktframe.inspection import Inspection
-from ktframe.kafka.cluster import Cluster, KafkaCluster
-from ktframe.kafka.reader import KafkaReader
-from ktframe.kafka.sampler import KafkaSampler, OpenSampler
+from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.registry import Registry
+from ktframe.kafka.sampler import OpenSampler
+from ktframe.kafka.writer import RecordWriter
 from ktframe.looking import inspect_topic, topics_frame
 from ktframe.materialized import MaterializedTopic
-from ktframe.moments import Moment, parse_start
-from ktframe.opening import Opener, OpenReader, Tuning
+from ktframe.moments import Moment
+from ktframe.opening import Opener, Tuning
+from ktframe.publishing import publish
 from ktframe.retention import EventTimeRetention, parse_retention
 from ktframe.settings import Settings, StoreOptions
 from ktframe.store.manager import StoreManager
@@ -51,43 +54,34 @@ class Context:
         cluster: Cluster | None = None,
         open_reader: OpenReader | None = None,
         open_sampler: OpenSampler | None = None,
+        registry: Registry | None = None,
+        record_writer: RecordWriter | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
-        if settings.writable:
-            message = "writable=True: ktframe has no call that writes to a topic yet."
-            raise ConfigurationError(message, "leave it out.")
         self.settings = settings
-        closers = [] if on_close is None else [on_close]
-        if cluster is None:
-            cluster = mine = KafkaCluster(settings)
-            closers.append(mine.close)
-        self._cluster = cluster
-        self._open_reader = open_reader or (
-            lambda topic, headers: KafkaReader(settings, topic, with_headers=headers)
+        self._clients = clients = Clients(
+            settings,
+            cluster=cluster,
+            open_reader=open_reader,
+            open_sampler=open_sampler,
+            registry=registry,
+            record_writer=record_writer,
+            on_close=on_close,
         )
-        self._open_sampler = open_sampler or (lambda: KafkaSampler(settings))
-        try:
-            self._cluster.cluster_id()
-        except BaseException:
-            for close in closers:
-                close()  # or it would try a refused login again and again
-            raise
         self._stores = StoreManager(settings.state_dir, settings.store)
         self._tuning = Tuning(settings.monitor_interval, settings.store.flush_interval)
         self._bindings = BindingManager(
             monitor_interval=lambda: self._tuning.monitor_interval, close_store=self._stores.close
         )
         self._lock = RLock()
-        opener = Opener(
-            settings, self._cluster, self._open_reader, self._stores, self._tuning, start=self._start
-        )
-        self._catalog = Catalog(opener, self._start, self._close_one, self._windowed)
+        opener = Opener(settings, clients, self._stores, self._tuning, start=self._start)
+        self._catalog = Catalog(opener, self._start, self._close_one, self._windowed, clients.topic_writer)
         self._is_closed = False
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
         self._at_exit = weakref.finalize(
-            self, _close_parts, os.getpid(), self._bindings, self._stores, closers
+            self, close_parts, os.getpid(), self._bindings, self._stores, clients.closers
         )
 
     @property
@@ -118,13 +112,16 @@ class Context:
         key
             Fields of the value that identify a row; None: the record key does.
         value
-            Format of the values: ``"json"`` (default), ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
+            Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
+            ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
         schema
-            Fields with fixed dtypes; others are inferred and kept.
+            Fields of JSON values with fixed dtypes; others are inferred and kept.
         time
             Field that holds the event time; None: the record timestamp is it.
         key_format
-            Format of the record keys: ``"string"`` (default), ``"int"``, ``"long"``, ``"bytes"``.
+            Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
+            ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
+            without one it is ``"string"``. A key that is a record or an object is one column, a struct.
         key_name
             Name of the record key's column; None hides it.
         start
@@ -142,28 +139,22 @@ class Context:
             When this connection was closed.
         """
         given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
-        arguments, options, declared_windows = self._declared(topic, {**given, "start": start}, store)
+        arguments, options, declared_windows = self._asked(topic, {**given, "start": start}, store)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
         with self._lock:
             self._require_open()
             return self._catalog.table(arguments, key_name, options, (*declared_windows, *sizes))
 
-    def _declared(
+    def _asked(
         self, topic: str | type, given: Mapping[str, Any], store: StoreOptions | None
     ) -> tuple[TopicArguments, StoreOptions, Sequence[Minutes]]:
-        """Complete what was given by what the class, or the settings under this name, declare."""
-        if isinstance(topic, type):
-            start = given["start"]
-            known = declared_arguments(topic)
-            arguments = known if start is None else replace(known, start=parse_start("start", start))
-            return arguments, store or self.settings.store, ()
-        declared = self.settings.tables.get(topic)
-        if declared is None:
-            return topic_arguments(topic, **given), store or self.settings.store, ()
-        noted = {name: getattr(declared, name) for name in given}
-        chosen = {name: noted[name] if value is None else value for name, value in given.items()}
-        options = store or declared.store_options(self.settings.store)
-        return topic_arguments(declared.topic, **chosen), options, declared.windows
+        arguments, options, windows = asked_for(topic, given, store, self.settings)
+        return replace(arguments, key_format=arguments.key_format or self._key_format), options, windows
+
+    @property
+    def _key_format(self) -> str:
+        """How keys are read where that was not said: with a registry, by what they turn out to be."""
+        return "string" if self._clients.registry is None else "auto"
 
     def stream(
         self,
@@ -204,7 +195,7 @@ class Context:
             When this connection was closed.
         """
         given = {"value": value, "schema": schema, "time": time, "key_format": key_format, "start": start}
-        arguments, options, _ = self._declared(topic, given, store)
+        arguments, options, _ = self._asked(topic, given, store)
         arguments = replace(arguments, key=None)  # every record is an event, whatever its key
         keep = parse_retention(retention)
         if keep is None and options.retention is not None:
@@ -261,7 +252,7 @@ class Context:
             When this connection was closed.
         """
         self._require_open()
-        return topics_frame(self._cluster, self._open_sampler)
+        return topics_frame(self._clients.cluster, self._clients.open_sampler)
 
     def inspect(self, topic: str, sample: int = 100) -> Inspection:
         """Look at a topic before it is loaded: size, formats, columns and how long loading may take.
@@ -287,7 +278,63 @@ class Context:
             When this connection was closed.
         """
         self._require_open()
-        return inspect_topic(self._cluster, self._open_sampler, topic, sample)
+        clients = self._clients
+        return inspect_topic(clients.cluster, clients.open_sampler, topic, sample, clients.fetch_schema)
+
+    def publish(
+        self,
+        topic: str,
+        rows: Any,
+        *,
+        key: str | Sequence[str] | None = None,
+        value: str = "auto",
+        key_format: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+    ) -> pl.DataFrame:
+        """Write the rows of a frame to ``topic``, in their order; return once the brokers have acknowledged them.
+
+        Parameters
+        ----------
+        topic
+            A topic that exists.
+        rows
+            A frame (Polars, or what speaks Arrow's PyCapsule protocol): one record a row.
+        key
+            The column that becomes the record key, or several that together do; None: records have none. A column
+            that is called ``key`` and named here is not part of the value, others are.
+        value, key_format
+            Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
+            (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text.
+        atomic
+            Write all or none: in one transaction.
+        dry_run
+            Send nothing, and return what would be sent.
+
+        Returns
+        -------
+        polars.DataFrame
+            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64); without the last two
+            of a dry run.
+
+        Raises
+        ------
+        NotWritableError
+            When the connection only reads.
+        SchemaError
+            When a row does not fit, naming column and row; nothing was written.
+        WriteError
+            When not all were acknowledged: it knows which were.
+        ContextClosedError
+            When this connection was closed.
+        """
+        self._require_open()
+        writer = self._clients.topic_writer
+        if writer is None:
+            raise NotWritableError(repr(topic))
+        frame = rows.collect() if isinstance(rows, pl.LazyFrame) else pl.DataFrame(rows)
+        formats = {"value": value, "key_format": key_format or self._key_format}
+        return publish(writer, topic, frame, key=key, atomic=atomic, dry_run=dry_run, **formats)
 
     def configure(
         self,
@@ -341,15 +388,3 @@ class Context:
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else f"{len(self.tables())} tables"
         return f"Context({self.settings.bootstrap!r}, {state})"
-
-
-def _close_parts(
-    pid: int, bindings: BindingManager, stores: StoreManager, closers: Sequence[Callable[[], object]]
-) -> None:
-    if os.getpid() != pid:
-        return  # a forked child: the threads that these parts wait for are its parent's
-    with ExitStack() as stack:  # every part is closed, whatever happens to another; the last first
-        for close in closers:
-            stack.callback(close)
-        stack.callback(stores.close_all)
-        stack.callback(bindings.close)

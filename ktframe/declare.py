@@ -17,9 +17,9 @@ import polars as pl
 from ktframe.entity import Entity
 from ktframe.errors import SchemaError
 from ktframe.fieldkey import FieldKey
-from ktframe.formats import VALUE_COLUMN
 from ktframe.formats import key_format as find_key_format
 from ktframe.formats import value_format as find_value_format
+from ktframe.formats.schemas import Schemas
 from ktframe.identity import Identity, RecordKey
 from ktframe.moments import Moment, Start, parse_start
 
@@ -45,8 +45,9 @@ class TopicArguments:
 
     topic: str
     key: tuple[str, ...] | None = None
-    key_format: str = "string"
-    value: str = "json"
+    key_format: str | None = None
+    """None: what goes with the connection."""
+    value: str = "auto"
     schema: pl.Schema | None = field(default=None, hash=False)
     time: str | None = None
     start: Start | None = None
@@ -56,7 +57,7 @@ class TopicArguments:
         schema = {} if self.schema is None else {name: str(dtype) for name, dtype in self.schema.items()}
         return {
             "key": repr(self.key),
-            "key_format": self.key_format,
+            "key_format": repr(self.key_format),
             "value": self.value,
             "schema": repr(schema),
             "time": repr(self.time),
@@ -67,8 +68,12 @@ class TopicArguments:
         """Return what identifies a row of the table."""
         return RecordKey() if self.key is None else FieldKey(self.key)
 
-    def entity(self, identity: Identity) -> Entity:
+    def entity(
+        self, identity: Identity, *, values: Schemas | None = None, keys: Schemas | None = None
+    ) -> Entity:
         """Return the entity that decodes by these arguments, into rows of ``identity``.
+
+        ``values`` and ``keys`` look up the schemas that payloads name; None: nothing does.
 
         Raises
         ------
@@ -78,11 +83,8 @@ class TopicArguments:
             When the schema can't be what was said, or a key field can't identify a row.
         """
         exact = frozenset(self.key or ())
-        key_format = find_key_format(self.key_format)
-        if VALUE_COLUMN not in key_format.initial_schema:
-            message = f"key_format={self.key_format!r}: a record key must be one plain value so far."
-            raise SchemaError(message, "key=[...] takes the key from fields of the value.")
-        value_format = find_value_format(self.value, declared=self.schema, exact_fields=exact)
+        key_format = find_key_format(self.key_format or "string", schemas=keys)
+        value_format = find_value_format(self.value, declared=self.schema, exact_fields=exact, schemas=values)
         if self.time is not None:
             # Integers are milliseconds, floats seconds: one must never become the other.
             value_format = value_format.keeping_integers(self.time)
@@ -116,8 +118,8 @@ def topic_arguments(
     return TopicArguments(
         topic=topic,
         key=fields,
-        key_format=key_format or "string",
-        value=value or "json",
+        key_format=key_format,
+        value=value or "auto",
         schema=None if schema is None else as_schema(schema),
         time=time,
         start=None if start is None else parse_start("start", start),
@@ -125,7 +127,7 @@ def topic_arguments(
 
 
 def entity(
-    *, topic: str, key: str | Sequence[str] | None = None, time: str | None = None, value: str = "json"
+    *, topic: str, key: str | Sequence[str] | None = None, time: str | None = None, value: str = "auto"
 ) -> Callable[[type[T]], type[T]]:
     """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
 

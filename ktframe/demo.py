@@ -12,10 +12,14 @@ from ktframe.context import Context
 from ktframe.errors import ConfigurationError
 from ktframe.kafka.cluster import KafkaCluster
 from ktframe.kafka.embedded import EmbeddedBroker
+from ktframe.kafka.registry import Registry
 from ktframe.kafka.sample import SAMPLE_NAMES, live_orders, load_sample
 from ktframe.settings import Settings
 
 DEFAULT_RATE = 5.0
+SCRATCH = "scratch"
+"""An empty topic, where writing may be tried."""
+
 _SEED = 20_261
 
 
@@ -27,10 +31,13 @@ class Demo:
     context: Context
 
 
-def start_demo(rate: float = DEFAULT_RATE) -> Demo:
+def start_demo(
+    rate: float = DEFAULT_RATE, *, writable: bool = False, registry: Registry | None = None
+) -> Demo:
     """Start a broker, load the topics ``orders``, ``customers`` and ``clicks``, and connect to it.
 
-    ``rate`` orders a second change from then on; 0 keeps everything still. Stores are temporary.
+    ``rate`` orders a second change from then on; 0 keeps everything still. Stores are temporary. With ``writable`` there
+    is an empty topic ``scratch`` as well. ``registry`` looks up the schemas that records name.
     """
     if rate < 0:
         message = f"rate={rate} is negative."
@@ -39,6 +46,8 @@ def start_demo(rate: float = DEFAULT_RATE) -> Demo:
     loaded_at = now_ms()
     for name in SAMPLE_NAMES:
         broker.load(name, load_sample(name, loaded_at))
+    if writable:
+        broker.create(SCRATCH)
     if rate > 0:
         broker.keep_producing("orders", live_orders(_SEED, now_ms), rate)
     state_dir = Path(tempfile.mkdtemp(prefix="ktframe-demo-"))
@@ -48,9 +57,11 @@ def start_demo(rate: float = DEFAULT_RATE) -> Demo:
         broker.close()
         shutil.rmtree(state_dir, ignore_errors=True)
 
-    settings = Settings(bootstrap=broker.bootstrap, state_dir=state_dir, monitor_interval=1.0)
+    settings = Settings(
+        bootstrap=broker.bootstrap, state_dir=state_dir, monitor_interval=1.0, writable=writable
+    )
     cluster = KafkaCluster(settings, has_topic_ids=False, lookup=broker.offset_at)
-    return Demo(broker, Context(settings, cluster=cluster, on_close=clean_up))
+    return Demo(broker, Context(settings, cluster=cluster, registry=registry, on_close=clean_up))
 
 
 def now_ms() -> int:

@@ -28,7 +28,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import reduce
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import polars as pl
 import pyarrow as pa
@@ -147,6 +147,10 @@ def encode_columns(frame: pl.DataFrame) -> pl.Series:
 
 
 def _encode_column(column: pl.Series) -> pl.Series:
+    if isinstance(column.dtype, pl.Struct):
+        return encode_columns(
+            column.struct.unnest()
+        )  # a key with several fields: their bytes, one after the other
     if isinstance(column.dtype, pl.Enum | pl.Categorical):
         column = column.cast(pl.String)
     tag = _text_tag(column.dtype)
@@ -210,7 +214,7 @@ def _end_of(encoded: bytes, start: int) -> int:
 
 
 def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
-    """Return the values of single-part identities as a column of ``dtype``."""
+    """Return the values of identities as one column of ``dtype``: a struct where they have several parts."""
     body, tag = encoded.bin, _text_tag(dtype)
     if tag is not None and body.starts_with(tag).all() and not body.contains(b"\0\xff").any():
         sliced = pl.col("e").bin.slice(1, pl.col("e").bin.size() - 2)
@@ -218,7 +222,14 @@ def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     if dtype.is_integer() and body.starts_with(_INTEGER).all():
         flipped = body.slice(1, 8).bin.reinterpret(dtype=pl.Int64, endianness="big")
         return (flipped ^ -_SIGN).cast(dtype)
-    return column_of([decode_parts(value)[0] for value in encoded], dtype)
+    parts = [decode_parts(value) for value in encoded]
+    if isinstance(dtype, pl.Struct):
+        fields = [
+            column_of([part[at] for part in parts], cast("pl.DataType", field.dtype)).alias(field.name)
+            for at, field in enumerate(dtype.fields)
+        ]
+        return pl.DataFrame(fields).to_struct()
+    return column_of([part[0] for part in parts], dtype)
 
 
 def column_of(parts: Sequence[Part], dtype: pl.DataType) -> pl.Series:

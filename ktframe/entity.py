@@ -14,7 +14,9 @@ from ktframe.encoding import encode_parts, physical_part
 from ktframe.eventtime import event_times
 from ktframe.formats import Format
 from ktframe.formats.base import Rejection
+from ktframe.formats.schemas import KEY_HEADER, VALUE_HEADER, with_header_schema
 from ktframe.identity import Identity, KeyUse, Placed, Tombstone
+from ktframe.keycolumn import as_key, key_columns, key_type, part_types
 from ktframe.records import (
     BESIDE,
     BOOKKEEPING,
@@ -28,15 +30,15 @@ from ktframe.records import (
     SIZE,
     TIMESTAMP,
     TOMBSTONE,
-    WINDOW,
     Arrival,
     Changes,
     KeyTombstone,
-    QuarantinedRecord,
     RecordBatch,
     StoredRows,
+    is_field,
 )
 from ktframe.rowvalue import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
+from ktframe.settingaside import key_tombstones, late, quarantined
 
 _IDENTITY = "\0identity"
 _NAMELESS = "a tombstone without a record key: it deletes nothing"
@@ -53,6 +55,21 @@ class Entity:
     value_format: Format
     key_format: Format
     time: str | None = None
+
+    @property
+    def revision(self) -> int:
+        """Rises when stored rows would be decoded otherwise than they were."""
+        return self.value_format.revision + self.key_format.revision
+
+    def forget_schemas(self) -> None:
+        """Forget the schemas that keys and values have named: the topic is another one."""
+        self.value_format.forget_schemas()
+        self.key_format.forget_schemas()
+
+    @property
+    def needs_headers(self) -> bool:
+        """Whether a header may name the schema of a key or a value."""
+        return self.value_format.needs_headers or self.key_format.needs_headers
 
     def keeping_integers(self, *fields: str) -> Entity:
         """Return this entity with no integer among ``fields`` ever turned into a float."""
@@ -74,15 +91,32 @@ class Entity:
         return pl.Schema({**BOOKKEEPING, **beside, **fields})
 
     def _dtypes(self, columns: Sequence[str], fields: pl.Schema) -> pl.Schema:
-        known = {**fields, **BOOKKEEPING, **BESIDE, KEY: self.key_format.initial_schema["value"]}
+        known = {**fields, **BOOKKEEPING, **BESIDE, KEY: self._key_dtype(fields)}
         return pl.Schema({name: known.get(name, pl.Null()) for name in columns})
+
+    def _key_dtype(self, fields: pl.Schema) -> pl.DataType:
+        """Return the type of the record key: where no key has shown it yet, what the format says, or nothing."""
+        return fields[KEY] if KEY in fields else key_type(self.key_format.initial_schema)
+
+    @staticmethod
+    def fields(schema: pl.Schema) -> pl.Schema:
+        """Return the fields of the value alone."""
+        if KEY not in schema:
+            return schema
+        return pl.Schema({name: dtype for name, dtype in schema.items() if is_field(name)})
+
+    def key_schema(self, fields: pl.Schema) -> pl.Schema:
+        """Return what the key format knows of its columns by now."""
+        if KEY not in fields:
+            return self.key_format.initial_schema
+        return key_columns(fields[KEY])
 
     def encode_key(self, key: object, fields: pl.Schema) -> bytes | None:
         """Return the identity of a key as a user gives it, a tuple where it is composite; None where no row has it.
 
         A part is the column's value exactly: of its kind, and not rounded or cast to it.
         """
-        dtypes = self.identity_schema(fields).values()
+        dtypes = part_types(self.identity_schema(fields).values())
         parts = key if isinstance(key, tuple) else (key,)
         if len(parts) != len(dtypes):
             return None
@@ -95,7 +129,8 @@ class Entity:
     def decode(self, batch: RecordBatch, schema: pl.Schema, arrival: Arrival = _NOTHING_KNOWN) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal, late or quarantined, once."""
         rejected: list[Rejection] = []
-        lines = self._lines(batch, rejected)
+        batch = self._with_schema_names(batch)
+        lines = self._lines(batch, schema, rejected)
         rows, fields = self._with_values(batch, lines, schema, rejected)
         placed = self.identity.place(rows, arrival)
         rejected.extend(Rejection(line, reason) for line, reason in placed.refused)
@@ -103,12 +138,41 @@ class Entity:
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return every usable record of ``batch`` as a row of its own, with ``LINE``, unfolded and without identity."""
-        rejected: list[Rejection] = []
-        rows, _ = self._with_values(batch, self._lines(batch, rejected), schema, rejected)
+        rows, _, _ = self.read(batch, schema)
         absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
         return rows.with_columns(absent)
 
-    def _lines(self, batch: RecordBatch, rejected: list[Rejection]) -> pl.DataFrame:
+    def read(self, batch: RecordBatch, schema: pl.Schema) -> tuple[pl.DataFrame, list[Rejection], pl.Schema]:
+        """Return the usable records as ``rows_of`` does, why the others are not, and all fields known by then."""
+        rejected: list[Rejection] = []
+        batch = self._with_schema_names(batch)
+        rows, fields = self._with_values(batch, self._lines(batch, schema, rejected), schema, rejected)
+        return rows, rejected, fields
+
+    def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
+        """Put what a header says of the schema of a payload before the payload: it is kept with it from here on."""
+        if batch.headers is None or not any(batch.headers):
+            return batch
+        keys, values = batch.keys, batch.values
+        if self.value_format.needs_headers:
+            values = [
+                with_header_schema(value, headers, VALUE_HEADER)
+                for value, headers in zip(values, batch.headers, strict=True)
+            ]
+        # Where keys only name rows they stay as they are: Kafka compares bytes.
+        if self.key_format.needs_headers and self.decodes_keys:
+            keys = [
+                with_header_schema(key, headers, KEY_HEADER)
+                for key, headers in zip(keys, batch.headers, strict=True)
+            ]
+        return replace(batch, keys=keys, values=values)
+
+    @property
+    def decodes_keys(self) -> bool:
+        """Whether record keys are read, not only kept."""
+        return self.identity.key_use in (KeyUse.IDENTITY, KeyUse.COLUMN)
+
+    def _lines(self, batch: RecordBatch, schema: pl.Schema, rejected: list[Rejection]) -> pl.DataFrame:
         """Return the bookkeeping of the usable records, with their key as far as the identity wants it."""
         lines = pl.DataFrame(
             {
@@ -120,8 +184,8 @@ class Entity:
             },
         )
         use = self.identity.key_use
-        if use in (KeyUse.IDENTITY, KeyUse.COLUMN):
-            return self._with_keys(batch, lines, rejected, required=use is KeyUse.IDENTITY)
+        if self.decodes_keys:
+            return self._with_keys(batch, lines, schema, rejected)
         keys = pl.Series(RECORD_KEY, batch.keys, dtype=pl.Binary)
         nameless = lines.filter(pl.col(TOMBSTONE) & keys.is_null())[LINE]
         rejected.extend(Rejection(line, _NAMELESS) for line in nameless)
@@ -130,21 +194,21 @@ class Entity:
         return lines.filter(~(pl.col(TOMBSTONE) & keys.is_null())) if len(nameless) else lines
 
     def _with_keys(
-        self, batch: RecordBatch, lines: pl.DataFrame, rejected: list[Rejection], *, required: bool
+        self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema, rejected: list[Rejection]
     ) -> pl.DataFrame:
         keyed = [line for line, key in enumerate(batch.keys) if key is not None]
         payloads = [key for key in batch.keys if key is not None]
-        decoded = self.key_format.decode(payloads, self.key_format.initial_schema)
+        decoded = self.key_format.decode(payloads, self.key_schema(schema))
         accepted = pl.DataFrame(
             {
                 LINE: pl.Series([keyed[i] for i in decoded.accepted], dtype=pl.UInt32),
-                KEY: decoded.frame["value"],
+                KEY: as_key(decoded.frame),
             }
         )
         rejected.extend(replace(r, index=keyed[r.index], reason=f"key: {r.reason}") for r in decoded.rejected)
         if accepted.height == len(batch):
             return lines.with_columns(accepted[KEY])
-        if required:
+        if self.identity.key_use is KeyUse.IDENTITY:
             reason = self.identity.missing_reason()
             rejected.extend(Rejection(line, reason) for line, key in enumerate(batch.keys) if key is None)
             return _pick(lines, accepted[LINE]).with_columns(accepted[KEY])
@@ -158,9 +222,7 @@ class Entity:
         """Return the records whose value could be decoded, with its fields, and all fields known by now."""
         valued = lines.filter(~pl.col(TOMBSTONE))[LINE].to_list()
         decoded = self.value_format.decode(
-            [value for line in valued if (value := batch.values[line]) is not None],
-            schema,
-            None if batch.headers is None else [batch.headers[line] for line in valued],
+            [value for line in valued if (value := batch.values[line]) is not None], self.fields(schema)
         )
         rejected.extend(replace(r, index=valued[r.index]) for r in decoded.rejected)
         accepted = pl.Series(LINE, [valued[i] for i in decoded.accepted], dtype=pl.UInt32)
@@ -171,7 +233,13 @@ class Entity:
             # A tombstone has no field to take its time from: it happened when the record says.
             tombstones = lines.filter(pl.col(TOMBSTONE))
             rows = pl.concat([rows, tombstones], how="diagonal_relaxed").sort(LINE)
-        return rows, decoded.schema
+        return rows, self._with_key_type(decoded.schema, lines)
+
+    def _with_key_type(self, fields: pl.Schema, lines: pl.DataFrame) -> pl.Schema:
+        """Return ``fields`` with the type that the keys turned out to have, where the format did not say it."""
+        if KEY not in lines.columns or self.key_format.initial_schema or lines.schema[KEY] == pl.Null:
+            return fields
+        return pl.Schema({KEY: lines.schema[KEY], **fields})
 
     def _fold(
         self, batch: RecordBatch, placed: Placed, rejected: Sequence[Rejection], schema: pl.Schema
@@ -181,7 +249,7 @@ class Entity:
         use = self.identity.key_use
         names = use is KeyUse.NAMES
         if names:
-            tombstones = _key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
+            tombstones = key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
             rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
         identities = self.identity.encode(rows)
         folded = (
@@ -198,8 +266,8 @@ class Entity:
             values=values,
             frame=self._lines_of_view(folded, values, schema),
             record_keys=keys if names else None,
-            quarantined=_quarantined(batch, rejected),
-            late=_late(batch, placed.late),
+            quarantined=quarantined(batch, rejected),
+            late=late(batch, placed.late),
             tombstones=tombstones,
             stream_times=placed.stream_times,
             expired=placed.expired,
@@ -224,7 +292,7 @@ class Entity:
         timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in kept)
         offsets = [batch.offsets[line] for line in kept]
         payloads = [batch.values[line] for line in kept]
-        if self.identity.key_use is KeyUse.IDENTITY:
+        if self.identity.key_use is KeyUse.IDENTITY and self.key_format.has_one_spelling:
             packed = pack_rows(timestamps, offsets, payloads)
         else:
             packed = pack_keyed_rows(timestamps, offsets, payloads, [batch.keys[line] for line in kept])
@@ -248,7 +316,7 @@ class Entity:
         identity = self.identity.decode(rows.identities, self.identity_schema(schema))
         partitions = pl.Series(PARTITION, rows.partitions, dtype=BOOKKEEPING[PARTITION])
         frame = stored.hstack([partitions, *identity.get_columns(), *values.get_columns()])
-        frame = frame.with_columns(self._loaded_beside(rows))
+        frame = frame.with_columns(self._loaded_beside(rows, schema))
         if self.time is not None:
             times = event_times(frame, self.time)
             frame = frame.with_columns(pl.when(TOMBSTONE).then(TIMESTAMP).otherwise(times).alias(TIMESTAMP))
@@ -265,12 +333,12 @@ class Entity:
         self, payloads: Sequence[bytes], is_tombstone: pl.Series, schema: pl.Schema
     ) -> pl.DataFrame:
         living = [p for p, is_null in zip(payloads, is_tombstone, strict=True) if not is_null]
-        decoded = self.value_format.decode(living, schema)
+        decoded = self.value_format.decode(living, self.fields(schema))
         if decoded.rejected:
             raise ValueError(decoded.rejected[0].reason)
         return _spread(decoded.frame, ~is_tombstone)
 
-    def _loaded_beside(self, rows: StoredRows) -> list[pl.Series]:
+    def _loaded_beside(self, rows: StoredRows, schema: pl.Schema) -> list[pl.Series]:
         """Return what the stored row holds of the columns that the identity wants."""
         wanted = (*self.identity.columns, *self.identity.beside)
         found = []
@@ -283,8 +351,8 @@ class Entity:
         if self.identity.key_use is KeyUse.COLUMN:
             keys = [record_key_of(value) for value in rows.values]
             living = [key for key in keys if key is not None]
-            decoded = self.key_format.decode(living, self.key_format.initial_schema).frame
-            found.append(_spread(decoded, pl.Series([key is not None for key in keys]))["value"].alias(KEY))
+            decoded = as_key(self.key_format.decode(living, self.key_schema(schema)).frame).to_frame()
+            found.append(_spread(decoded, pl.Series([key is not None for key in keys])).to_series())
         return found
 
     def is_keyless(self, rows: StoredRows) -> bool:
@@ -311,36 +379,3 @@ def _record_times(batch: RecordBatch) -> pl.Series:
 def _pick(frame: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
     """Return the rows of ``frame`` (ascending in ``LINE``) whose line is in ``lines``."""
     return frame if len(lines) == frame.height else frame.filter(pl.col(LINE).is_in(lines.implode()))
-
-
-def _set_aside(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> QuarantinedRecord:
-    return QuarantinedRecord(
-        partition=batch.partitions[line],
-        offset=batch.offsets[line],
-        timestamp=batch.timestamps[line] if batch.timestamp_types[line] else None,
-        key=batch.keys[line],
-        value=batch.values[line],
-        reason=reason,
-        is_conflict=is_conflict,
-    )
-
-
-def _quarantined(batch: RecordBatch, rejected: Sequence[Rejection]) -> tuple[QuarantinedRecord, ...]:
-    return tuple(
-        _set_aside(batch, r.index, r.reason, is_conflict=r.is_conflict)
-        for r in sorted(rejected, key=lambda r: r.index)
-    )
-
-
-def _late(batch: RecordBatch, pairs: pl.DataFrame) -> tuple[QuarantinedRecord, ...]:
-    """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
-    by_line = pairs.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
-    return tuple(_set_aside(batch, line, " ".join(windows)) for line, windows in by_line)
-
-
-def _key_tombstones(batch: RecordBatch, lines: pl.Series) -> tuple[KeyTombstone, ...]:
-    return tuple(
-        KeyTombstone(batch.partitions[line], batch.offsets[line], key)
-        for line in lines
-        if (key := batch.keys[line]) is not None
-    )

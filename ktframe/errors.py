@@ -7,13 +7,16 @@
     │   └── SchemaError               a declared schema, key or time can't be what was said
     ├── ContextError
     │   ├── NotConnectedError         no Context yet
-    │   └── ContextClosedError        this object's Context was closed
+    │   ├── ContextClosedError        this object's Context was closed
+    │   └── NotWritableError          this object's Context only reads
     ├── BrokerError                   the cluster, as seen from here
     │   ├── BrokerUnreachableError
     │   ├── AuthenticationError
     │   ├── AuthorizationError
     │   ├── UnknownTopicError
-    │   └── OffsetOutOfRangeError     the log no longer holds what was asked for
+    │   ├── OffsetOutOfRangeError     the log no longer holds what was asked for
+    │   └── WriteError                not all records were written; it knows which were
+    ├── RegistryError                 the schema registry does not answer, or refuses the login
     ├── StoreError                    a local store
     │   ├── StoreLockedError          another process has it open
     │   ├── StoreMismatchError        it belongs to another cluster, topic or format version
@@ -26,7 +29,8 @@ Foreign exceptions are translated only in the module that owns their library. No
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -109,6 +113,21 @@ class ContextClosedError(ContextError):
 
 
 @dataclass(eq=False)
+class NotWritableError(ContextError):
+    """The Context of this object only reads, as it does unless told otherwise."""
+
+    name: str
+
+    @property
+    def fact(self) -> str:
+        return f"{self.name} can't be written to: this connection only reads."
+
+    @property
+    def hint(self) -> str:
+        return "ktframe.connect(..., writable=True), once you are sure which cluster that is."
+
+
+@dataclass(eq=False)
 class BrokerError(KtframeError):
     """The cluster refused or failed; ``is_fatal`` errors do not heal by trying again."""
 
@@ -156,13 +175,20 @@ class AuthorizationError(BrokerError):
 
     resource: str = ""
     is_fatal: bool = True
+    verb: str = "read"
 
     @property
     def fact(self) -> str:
-        return f"Kafka at {self.bootstrap} does not allow this user to read {self.resource}: {self.reason}"
+        may_not = f"does not allow this user to {self.verb} {self.resource}"
+        return f"Kafka at {self.bootstrap} {may_not}: {self.reason}"
 
     @property
     def hint(self) -> str:
+        if self.verb == "write":
+            return (
+                "ask for WRITE and DESCRIBE on the topic (before Kafka 2.8 also for IDEMPOTENT_WRITE on the cluster); "
+                'an atomic write needs WRITE and DESCRIBE on transactional ids with the prefix "ktframe-" as well.'
+            )
         return "ask for READ and DESCRIBE on the topic; ktframe needs no consumer group and writes nothing."
 
 
@@ -195,6 +221,66 @@ class OffsetOutOfRangeError(BrokerError):
     @property
     def fact(self) -> str:
         return f"{self.topic}[{self.partition}]: the next offset to read is outside the log ({self.reason})."
+
+
+@dataclass(eq=False)
+class WriteError(BrokerError):
+    """Not all records were written: which were and which were not, by their place among those given.
+
+    ``failed`` says why. The ``unknown`` were under way when time was over: they may be there, now or in a moment.
+    ``keys`` holds those of the first few of each kind, ``unknown`` and ``failed`` before ``written``.
+    """
+
+    topic: str = ""
+    total: int = 0
+    written: Sequence[int] = ()
+    failed: Mapping[int, str] = field(default_factory=dict)
+    unknown: Sequence[int] = ()
+    keys: Mapping[int, bytes | None] = field(default_factory=dict)
+    remedy: str | None = None
+
+    @property
+    def fact(self) -> str:
+        counted = f"{len(self.written)} of {self.total} records were written to topic {self.topic!r}"
+        parts = [f"Kafka at {self.bootstrap}: {counted}: {self.reason}"]
+        kinds = (("not written", self.failed), ("not known", self.unknown), ("written", self.written))
+        parts += [f"{name}: {self._shown(indices)}" for name, indices in kinds if indices]
+        return "\n".join(parts)
+
+    def _shown(self, indices: Sequence[int] | Mapping[int, str]) -> str:
+        shown = [f"{self.keys[index]!r:.60}" for index in indices if index in self.keys]
+        more = ", ..." if len(indices) > len(shown) else ""
+        return f"{len(indices)} (keys {', '.join(shown)}{more})"
+
+    @property
+    def hint(self) -> str | None:
+        again = (
+            "running the same call again is safe for a table: the same keys get the same values. "
+            "A stream may then hold records twice."
+        )
+        parts = [self.remedy, again if self.written or self.unknown else None]
+        return "\n".join(part for part in parts if part) or None
+
+
+@dataclass(eq=False)
+class RegistryError(KtframeError):
+    """The schema registry can't be asked; ``is_fatal`` errors do not heal by trying again."""
+
+    url: str
+    reason: str
+    is_fatal: bool = False
+
+    @property
+    def fact(self) -> str:
+        return f"the schema registry at {self.url} can't be asked: {self.reason}"
+
+    @property
+    def hint(self) -> str:
+        if self.is_fatal:
+            return "check the login of schema_registry= (basic.auth.user.info, or bearer.auth.token)."
+        return (
+            "check schema_registry= and the network or VPN; rows that were read before are there without it."
+        )
 
 
 @dataclass(eq=False)

@@ -80,9 +80,11 @@ class View:
         self._contested = _NONE_CONTESTED
         """Hashes of identities that have rows in more than one partition of the base."""
 
-    def load(self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int]) -> None:
-        """Take the rows of a store that was just opened, and its positions."""
-        base = _stack([pl.DataFrame(schema=self._schema), *chunks]).rechunk()
+    def load(
+        self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int], schema: pl.Schema | None = None
+    ) -> None:
+        """Take the rows of a store that was just opened, and its positions; ``schema`` are the columns from now on."""
+        base = _stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
         markers = base.clear()
         if REMOVED in base.columns:
             markers, base = base.filter(REMOVED).drop(REMOVED), base.filter(~pl.col(REMOVED)).drop(REMOVED)

@@ -12,7 +12,8 @@ import polars as pl
 from ktframe.formats import VALUE_COLUMN
 from ktframe.guessing import AVRO
 
-_DEFAULT_VALUE, _DEFAULT_KEY = "json", "string"
+_DEFAULT_VALUES, _DEFAULT_KEYS = ("json", AVRO), ("string",)
+"""What a table finds out by itself; whether it is Avro or Protobuf, the schema says."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _KEYLESS_SHARE = 0.5
@@ -41,7 +42,8 @@ class Inspection:
     ``size_bytes`` (Int64, key and value)."""
     columns: pl.DataFrame
     """What a table would have beside its key, as far as the sample shows: ``column`` and ``dtype`` (String), ``nulls``
-    (Float64, a share from 0 to 1). Empty where the format is not one that ktframe reads."""
+    (Float64, a share from 0 to 1). Empty where the format is not one that ktframe reads, and where values name a schema
+    that can't be looked up."""
     partitions: pl.DataFrame
     """``partition`` (Int32), ``start``, ``end`` (exclusive) and ``records`` (Int64), per partition."""
     schema_ids: tuple[int, ...] = ()
@@ -54,8 +56,8 @@ class Inspection:
         arguments = [_quoted(self.topic)]
         if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
             arguments.append('key="<field>"')
-        for name, default in (("value_format", _DEFAULT_VALUE), ("key_format", _DEFAULT_KEY)):
-            if facts[name] not in (None, default):
+        for name, defaults in (("value_format", _DEFAULT_VALUES), ("key_format", _DEFAULT_KEYS)):
+            if facts[name] not in (None, *defaults):
                 arguments.append(
                     f"{name.removesuffix('_format') if name[0] == 'v' else name}={_quoted(facts[name])}"
                 )
@@ -109,7 +111,8 @@ class Inspection:
             notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")
         if self.schema_ids and facts["value_format"] in (AVRO, "bytes"):
             ids = ", ".join(map(str, self.schema_ids[:3])) + (", ..." if len(self.schema_ids) > 3 else "")  # noqa: PLR2004
-            notes.append(f"values begin with Confluent schema id {ids}")
+            remedy = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
+            notes.append(f"values name schema id {ids} of a registry{remedy}")
         if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
             notes.append("most records have no key: name the fields of the value that identify a row")
         return notes

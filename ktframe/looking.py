@@ -5,8 +5,9 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import polars as pl
@@ -14,6 +15,8 @@ import polars as pl
 from ktframe.clock import SystemClock
 from ktframe.errors import BrokerError, ConfigurationError
 from ktframe.eventtime import SHOWN_TIME, as_shown_times
+from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.schemas import without_registry
 from ktframe.inspection import Inspection
 from ktframe.kafka.cluster import Cluster
 from ktframe.kafka.sampler import OpenSampler, Sample, Sampler, Stretch, Wanted
@@ -112,7 +115,13 @@ def _newest_of_each(
         return {}
 
 
-def inspect_topic(cluster: Cluster, open_sampler: OpenSampler, topic: str, sample: int = 100) -> Inspection:
+def inspect_topic(
+    cluster: Cluster,
+    open_sampler: OpenSampler,
+    topic: str,
+    sample: int = 100,
+    fetch_schema: Callable[[bytes], SchemaDocument] = without_registry,
+) -> Inspection:
     """Look at one topic: its size, the formats and columns of its newest records, what loading it may take.
 
     Reads the oldest record of each partition and a few thousand of the newest, for less than five seconds.
@@ -139,7 +148,7 @@ def inspect_topic(cluster: Cluster, open_sampler: OpenSampler, topic: str, sampl
         partition: range(starts[partition], max(starts[partition], ends[partition]))
         for partition in range(count)
     }
-    sampled = _sampled(open_sampler, topic, extent, sample)
+    sampled = replace(_sampled(open_sampler, topic, extent, sample), fetch=fetch_schema)
     last = cluster.last_timestamps({topic: count})[topic]
     facts = {
         "topic": topic,

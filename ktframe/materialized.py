@@ -17,7 +17,7 @@ from ktframe.eventtime import as_datetime
 from ktframe.monitor import Readiness
 from ktframe.presentation import Metadata, Presentation, fields_of, quarantine_frame
 from ktframe.source import Source
-from ktframe.status import TablePosition, TableStatus, notices
+from ktframe.status import TablePosition, TableStatus, decided, notices
 from ktframe.sync.materializer import Materializer
 
 _HEAD_ROWS = 8
@@ -176,6 +176,7 @@ class MaterializedTopic(ABC):
             sees_deletes=materializer.sees_deletes,
             late=sum(position.late for position in positions),
             notices=notices(binding, materializer),
+            formats=decided(materializer),
         )
 
     def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
@@ -197,7 +198,8 @@ class MaterializedTopic(ABC):
             return f"{head})"
         lag = binding.readiness().total_lag
         behind = "" if not lag else f", {lag:,} offsets behind"
-        said = "".join(f"; {notice}" for notice in notices(binding, materializer))
+        told = (decided(materializer), *notices(binding, materializer))
+        said = "".join(f"; {notice}" for notice in told if notice)
         return f"{head}, {self._lines(materializer).height:,} rows{behind}{said})"
 
     def _repr_html_(self) -> str:

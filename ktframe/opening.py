@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ktframe.clients import Clients
 from ktframe.clock import SystemClock
 from ktframe.declare import TopicArguments
-from ktframe.entity import Entity
 from ktframe.errors import ConfigurationError
 from ktframe.events import Events
 from ktframe.identity import Identity
-from ktframe.kafka.cluster import Cluster
-from ktframe.kafka.reader import Reader
 from ktframe.settings import Settings, StoreOptions
 from ktframe.source import Source
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
+from ktframe.storedschemas import stored_schemas
 from ktframe.sync.barrier import Barrier
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.materializer import Materializer
-
-OpenReader = Callable[[str, bool], Reader]
-"""Opens a reader of a topic, with or without the records' headers."""
 
 
 @dataclass(slots=True)
@@ -50,19 +46,19 @@ class Opener:
     def __init__(
         self,
         settings: Settings,
-        cluster: Cluster,
-        open_reader: OpenReader,
+        clients: Clients,
         stores: StoreManager,
         tuning: Tuning,
         *,
         start: Callable[[TopicBinding], None],
     ) -> None:
         self._settings = settings
-        self._cluster = cluster
-        self._cluster_id = cluster.cluster_id()
-        self._open_reader = open_reader
+        self._cluster = clients.cluster
+        self._cluster_id = clients.cluster.cluster_id()
+        self._open_reader = clients.open_reader
         self._stores = stores
         self._tuning = tuning
+        self._fetch_schema = clients.fetch_schema
         self._start = start
 
     def source(self, wanted: Wanted, *, start: Callable[[TopicBinding], None] | None = None) -> Source:
@@ -76,13 +72,13 @@ class Opener:
         if not wanted.options.cache:
             message = "store option cache=False does nothing yet."
             raise ConfigurationError(message, "leave it out.")
-        entity = wanted.arguments.entity(wanted.identity)
+        entity = wanted.arguments.entity(wanted.identity)  # what can't be made is refused now
         topic, clock = wanted.arguments.topic, SystemClock()
         binding = TopicBinding(
             topic,
             cluster=self._cluster,
-            open_materializer=lambda: self._open_materializer(wanted, entity),
-            open_reader=lambda: self._open_reader(topic, entity.value_format.needs_headers),
+            open_materializer=lambda: self._open_materializer(wanted),
+            open_reader=lambda: self._open_reader(topic, entity.needs_headers),
             events=Events(),
             clock=clock,
             retry=self._settings.retry,
@@ -99,13 +95,15 @@ class Opener:
             clock=clock,
         )
 
-    def _open_materializer(self, wanted: Wanted, entity: Entity) -> Materializer:
+    def _open_materializer(self, wanted: Wanted) -> Materializer:
         settings = {**wanted.arguments.settings(), **wanted.settings}
         description = StoreDescription(
             self._cluster_id, wanted.arguments.topic, wanted.identity.kind, settings
         )
         store = self._stores.get_or_open(description, wanted.options)
         try:
+            values, keys = (stored_schemas(store, role, self._fetch_schema) for role in ("value", "key"))
+            entity = wanted.arguments.entity(wanted.identity, values=values, keys=keys)
             return Materializer(wanted.name, entity, store, SystemClock())
         except BaseException:
             self._stores.close(store)

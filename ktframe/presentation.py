@@ -13,6 +13,7 @@ import polars as pl
 from ktframe.encoding import physical_part
 from ktframe.errors import ConfigurationError
 from ktframe.eventtime import SHOWN_TIME, as_shown_times
+from ktframe.keycolumn import struct_schema
 from ktframe.records import (
     KEY,
     OFFSET,
@@ -157,8 +158,20 @@ class Presentation:
 
     def keys(self, rows: pl.DataFrame) -> list[Any]:
         """Return the key of each row: a value, or a tuple where the key is composite."""
-        columns = rows.select(self.key)
+        columns = rows.select(expression for expression, _, _ in self._parts(rows.schema))
         return columns.to_series().to_list() if columns.width == 1 else columns.rows()
+
+    def _parts(self, schema: pl.Schema) -> list[tuple[pl.Expr, pl.DataType, str]]:
+        """Return the parts of the key, their types, and their names for people: those of a record key's fields."""
+        parts: list[tuple[pl.Expr, pl.DataType, str]] = []
+        for name in self.key:
+            dtype = schema[name]
+            if isinstance(dtype, pl.Struct):
+                inner = struct_schema(dtype).items()
+                parts += [(pl.col(name).struct.field(field), kind, repr(field)) for field, kind in inner]
+            else:
+                parts.append((pl.col(name), dtype, "the record key" if name == KEY else repr(name)))
+        return parts
 
     def within(self, rows: pl.DataFrame, start: object, end: object) -> pl.DataFrame:
         """Return the rows with ``start <= key < end`` in key order; None leaves a side open.
@@ -171,23 +184,23 @@ class Presentation:
         ConfigurationError
             When a bound has more parts than the key, or one of another kind.
         """
-        dtypes = rows.select(self.key).schema
+        key = self._parts(rows.schema)
         condition = pl.lit(value=True)
         if start is not None:
-            condition &= ~_below(start, dtypes)
+            condition &= ~_below(start, key)
         if end is not None:
-            condition &= _below(end, dtypes)
+            condition &= _below(end, key)
         return rows.filter(condition).sort(self.key, nulls_last=False)
 
     def of_key(self, rows: pl.DataFrame, key: object) -> pl.DataFrame:
         """Return the rows whose key is ``key``, as ``get`` takes it: none where the column can't hold it."""
         parts = key if isinstance(key, tuple) else (key,)
-        dtypes = rows.select(self.key).schema
-        if len(parts) != len(dtypes):
+        columns = self._parts(rows.schema)
+        if len(parts) != len(columns):
             return rows.clear()
         try:
-            pairs = zip(dtypes.items(), parts, strict=True)
-            equal = [_compared(pl.col(name), dtype, part)[1] for (name, dtype), part in pairs]
+            pairs = zip(columns, parts, strict=True)
+            equal = [_compared(column, dtype, part)[1] for (column, dtype, _), part in pairs]
         except (TypeError, ValueError):
             return rows.clear()
         return rows.filter(equal)
@@ -206,19 +219,17 @@ def claim(name: str, taken: set[str]) -> str:
     return name
 
 
-def _below(bound: object, dtypes: pl.Schema) -> pl.Expr:
+def _below(bound: object, key: Sequence[tuple[pl.Expr, pl.DataType, str]]) -> pl.Expr:
     """Return the condition (never null) for keys before ``bound``."""
     parts = bound if isinstance(bound, tuple) else (bound,)
     below = pl.lit(value=False)
     try:
-        pairs = list(zip(list(dtypes.items())[: len(parts)], parts, strict=True))
-        for (name, dtype), part in reversed(pairs):
-            less, equal = _compared(pl.col(name), dtype, part)
+        pairs = list(zip(key[: len(parts)], parts, strict=True))
+        for (column, dtype, _), part in reversed(pairs):
+            less, equal = _compared(column, dtype, part)
             below = less | (equal & below)
     except (TypeError, ValueError) as error:
-        shape = ", ".join(
-            f"{'the record key' if name == KEY else repr(name)} ({dtype})" for name, dtype in dtypes.items()
-        )
+        shape = ", ".join(f"{name} ({dtype})" for _, dtype, name in key)
         message = f"{bound!r} can't be compared with a key, which is {shape}."
         remedy = (
             "give a value of that type; for a composite key a tuple of its parts, or of the first of them."

@@ -72,7 +72,9 @@ class RecordBatch:
 
     def __add__(self, later: RecordBatch) -> RecordBatch:
         """Return both batches as one, ``later`` behind this one."""
-        headers = None if self.headers is None or later.headers is None else [*self.headers, *later.headers]
+        parts = [part for part in (self, later) if part]
+        are_known = all(part.headers is not None for part in parts)
+        headers = [each for part in parts for each in part.headers or ()] if are_known else None
         return RecordBatch(
             partitions=[*self.partitions, *later.partitions],
             offsets=[*self.offsets, *later.offsets],

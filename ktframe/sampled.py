@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import polars as pl
 
+from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.eventtime import as_shown_times
 from ktframe.formats import Decoded, Format, key_format, value_format
+from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.schemas import TopicSchemas, without_registry
 from ktframe.guessing import AVRO, as_text, guess_format, schema_ids
 from ktframe.records import RecordBatch
 
@@ -50,6 +53,8 @@ class Sampled:
     oldest: RecordBatch
     newest: RecordBatch
     read_seconds: float
+    fetch: Callable[[bytes], SchemaDocument] = without_registry
+    """Looks up a schema that a value names."""
 
     @cached_property
     def _keys(self) -> list[bytes]:
@@ -90,12 +95,30 @@ class Sampled:
     def _load_seconds(self, records: int) -> float | None:
         if not len(self.newest):
             return None if records else 0.0
-        decoding = self._decoded[1] + _decode_timed(self.key_format, key_format, self._keys)[1]
+        decoding = self._decoded[1] + self._decode_timed(self.key_format, key_format, self._keys)[1]
         return records * (self.read_seconds + decoding) / len(self.newest)
 
     @cached_property
     def _decoded(self) -> tuple[Decoded | None, float]:
-        return _decode_timed(self.value_format, value_format, self._values)
+        return self._decode_timed(self.value_format, value_format, self._values)
+
+    def _decode_timed(
+        self, name: str | None, format_of: Any, payloads: Sequence[bytes]
+    ) -> tuple[Decoded | None, float]:
+        """Return the payloads decoded, and the seconds that takes once the schema is known."""
+        if name is None:
+            return None, 0.0
+        # Avro and Protobuf look alike from outside: the schema says which it is.
+        form: Format = (
+            format_of("auto", schemas=TopicSchemas(self.fetch)) if name == AVRO else format_of(name)
+        )
+        try:
+            learnt = form.decode(payloads, form.initial_schema)
+        except (RegistryError, ConfigurationError):
+            return None, 0.0
+        started = time.perf_counter()
+        form.decode(payloads, learnt.schema)
+        return learnt, time.perf_counter() - started
 
     def columns(self) -> pl.DataFrame:
         """Return what the format made of the values; see ``Inspection.columns``."""
@@ -131,16 +154,3 @@ class Sampled:
             pl.Series("value", values, dtype=pl.String),
             "size_bytes",
         )
-
-
-def _decode_timed(
-    name: str | None, format_of: Any, payloads: Sequence[bytes]
-) -> tuple[Decoded | None, float]:
-    """Return the payloads decoded, and the seconds that takes once the schema is known."""
-    if name is None or name == AVRO:
-        return None, 0.0
-    form: Format = format_of(name)
-    learnt = form.decode(payloads, form.initial_schema)
-    started = time.perf_counter()
-    form.decode(payloads, learnt.schema)
-    return learnt, time.perf_counter() - started

@@ -32,6 +32,7 @@ RUNTIME_SETTINGS: Final = frozenset({"monitor_interval", "flush_interval", "log_
 _SECRETS: Final = r"(?i)passw|passphrase|secret|jaas|token(?!.endp)|key.?pem|user.?info|oauthbearer.config"
 _USERINFO: Final = r"(?s)(?<=://).*@"
 _SERVER: Final = r"(?i)((SASL_)?(PLAINTEXT|SSL)://)?(\[[0-9a-f:.%]+\]|[^\s:/@\[\]]+)(:\d{1,5})?"
+_REGISTRY_HINT: Final = 'give "https://host:8081", or a mapping with url and basic.auth.user.info.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,10 @@ class Settings:
     """Everything a Context needs to know.
 
     ``librdkafka`` holds librdkafka's own names, unchanged, without ``bootstrap.servers``. Times are seconds and may
-    be given as any ``Duration``: ``stall_timeout`` is how long a fresh read may go without progress. Equality
-    includes secrets, the representation never does.
+    be given as any ``Duration``: ``stall_timeout`` is how long a fresh read may go without progress,
+    ``write_timeout`` how long the brokers may take to acknowledge what one call writes.
+    ``schema_registry`` is an address, or holds it as ``url`` among the names of confluent-kafka's registry client; empty
+    where there is none. Equality includes secrets, the representation never does.
     """
 
     bootstrap: str
@@ -145,14 +148,17 @@ class Settings:
     monitor_interval: float = 5.0
     stall_timeout: float = 30.0
     request_timeout: float = 5.0
+    write_timeout: float = 60.0
     store: StoreOptions = field(default_factory=StoreOptions)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     log_level: str | None = None
     tables: Mapping[str, TableDeclaration] = field(default_factory=dict)
     profile: str | None = None
+    schema_registry: Mapping[str, ConfigValue] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _set(self, "bootstrap", _as_bootstrap(self.bootstrap))
+        _set(self, "schema_registry", MappingProxyType(_as_registry(self.schema_registry)))
         _set(self, "librdkafka", MappingProxyType(dict(self.librdkafka)))
         _set(self, "state_dir", Path(self.state_dir).expanduser())
         _set(self, "tables", MappingProxyType(dict(self.tables)))
@@ -160,7 +166,7 @@ class Settings:
         if self.log_level is not None:
             _set(self, "log_level", str(self.log_level).upper())
             _check_choice(self, "log_level", tuple(logging.getLevelNamesMapping()))
-        _set_seconds(self, "monitor_interval", "stall_timeout", "request_timeout")
+        _set_seconds(self, "monitor_interval", "stall_timeout", "request_timeout", "write_timeout")
 
     def changed_in(self, other: Settings) -> frozenset[str]:
         """Return the names that differ; those of the store options and the retry policy stand for themselves.
@@ -207,7 +213,8 @@ def _shown(value: Any) -> Any:
 
 def _leaves(settings: Settings) -> dict[str, Any]:
     own = {each.name: getattr(settings, each.name) for each in fields(settings)}
-    own["librdkafka"] = {name: _identity(value) for name, value in settings.librdkafka.items()}
+    for part in ("librdkafka", "schema_registry"):
+        own[part] = {name: _identity(value) for name, value in own[part].items()}
     nested = (own.pop("store"), own.pop("retry"))
     return own | {each.name: getattr(part, each.name) for part in nested for each in fields(part)}
 
@@ -241,6 +248,20 @@ def _check_counts(owner: object, minimum: int, *names: str) -> None:
         # Not isinstance: a bool is an int too.
         is_count = type(given) is int and given >= minimum
         _require(is_count, f"{name} can't be {given!r}.", f"give a whole number of at least {minimum}.")
+
+
+def _as_registry(given: object) -> dict[str, ConfigValue]:
+    config = {"url": given} if isinstance(given, str) else dict(given) if isinstance(given, Mapping) else None
+    _require(config is not None, f"schema_registry can't be a {type(given).__name__}.", _REGISTRY_HINT)
+    if not config:
+        return {}
+    urls = str(config.get("url", "")).split(",")
+    # Not shown: there may be a password in it.
+    is_address = all(re.match(r"(https?|mock)://", url.strip()) for url in urls)
+    _require(
+        is_address, "schema_registry has no address that starts with http:// or https://.", _REGISTRY_HINT
+    )
+    return config
 
 
 def _as_bootstrap(given: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
@@ -61,6 +61,12 @@ class Source:
             return take(materializer)
         with self._progress(shown=True) as on_wait:
             return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
+
+    def wait_until_passed(self, ends: Mapping[int, int]) -> None:
+        """Wait until the rows before ``ends`` (an offset per partition) are there."""
+        self.started(again=True)
+        with self._progress(shown=True) as on_wait:
+            self._barrier.wait_until_passed(ends, stall_timeout=self._stall_timeout, on_wait=on_wait)
 
     def wait_until_ready(self, timeout: float | str | timedelta | None, *, progress: bool) -> Readiness:
         """Wait until everything that was in the topic when reading began is there."""

@@ -52,9 +52,13 @@ class TableStatus:
     """Records that came after their window had closed."""
     notices: tuple[str, ...] = ()
     """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
+    formats: str = ""
+    """What keys and values turned out to be, where that was not said in advance."""
 
     def __str__(self) -> str:
         lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
+        if self.formats:
+            lines.append(self.formats)
         if self.quarantined:
             lines.append(
                 f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()"
@@ -71,6 +75,15 @@ class TableStatus:
         if self.readiness.remedy:
             lines.append(f"Hint: {self.readiness.remedy}")
         return "\n".join(lines)
+
+
+def decided(materializer: Materializer) -> str:
+    """Return what keys and values turned out to be, where that was not said in advance."""
+    entity, schema = materializer.entity, materializer.schema
+    values = entity.value_format.decided(entity.fields(schema))
+    keys = entity.key_format.decided(entity.key_schema(schema)) if entity.decodes_keys else None
+    found = (("keys", keys), ("values", values))
+    return "; ".join(f"{what}: {kind}" for what, kind in found if kind is not None)
 
 
 def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import polars as pl
 
+from ktframe.errors import NotWritableError
 from ktframe.materialized import MaterializedTopic
 from ktframe.presentation import Presentation
 from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
+from ktframe.tablewriter import TableWriter
 from ktframe.windowed import WindowedKTable, WindowRequest
 from ktframe.windows import Minutes
 
@@ -37,8 +39,10 @@ class KTable(MaterializedTopic):
         *,
         close: Callable[[MaterializedTopic], None],
         open_windowed: Callable[[WindowRequest], WindowedKTable],
+        writer: TableWriter | None = None,
     ) -> None:
         super().__init__(source, presentation, close=close)
+        self._table_writer = writer
         self._open_windowed = open_windowed
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
@@ -89,6 +93,73 @@ class KTable(MaterializedTopic):
             yield from zip(
                 self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True
             )
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def put(
+        self, row: Mapping[str, Any], *, record_key: str | None = None, dry_run: bool = False
+    ) -> pl.DataFrame:
+        """Write one row to the topic, as a whole, and return once this table has it; see ``upsert``.
+
+        ``orders.put({**orders["o-17"], "status": "paid"})`` changes one field of a row that is there.
+        """
+        return self._writer().put(row, record_key=record_key, dry_run=dry_run)
+
+    def upsert(
+        self, rows: Any, *, record_key: str | None = None, atomic: bool = False, dry_run: bool = False
+    ) -> pl.DataFrame:
+        """Write rows to the topic and return once the brokers have acknowledged them and this table has them.
+
+        Rows are looked at before anything is sent: one that does not fit has nothing written. A row replaces the one
+        of its key as a whole, as a record does. Each goes to the partitions where its key lives, a new key to the one
+        where Java's clients put it. They are written in the format of the topic's records: under the schema that is
+        registered last for its values (subject ``<topic>-value``), else as JSON.
+
+        Parameters
+        ----------
+        rows
+            A frame (Polars, or what speaks Arrow's PyCapsule protocol) with the columns that ``to_polars()`` has.
+        record_key
+            Where fields of the value are the key: the column whose value becomes the record key of a new row. It can
+            be left out where the key is one field, which then is it. Rows that are there keep theirs.
+        atomic
+            Write all or none: in one transaction. Needs WRITE on transactional ids that start with ``ktframe-``.
+        dry_run
+            Send nothing, and return what would be sent.
+
+        Returns
+        -------
+        polars.DataFrame
+            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64). Of a dry run the
+            offset is null, and so is the partition of a new key.
+
+        Raises
+        ------
+        NotWritableError
+            When the connection only reads.
+        SchemaError
+            When a row does not fit, naming column and row; nothing was written.
+        WriteError
+            When not all were acknowledged: it knows which were.
+        NotReadyError
+            When all were written, but the table could not read them.
+        """
+        frame = rows.collect() if isinstance(rows, pl.LazyFrame) else pl.DataFrame(rows)
+        return self._writer().upsert(frame, record_key=record_key, atomic=atomic, dry_run=dry_run)
+
+    def delete(self, keys: Key, *, atomic: bool = False, dry_run: bool = False) -> pl.DataFrame:
+        """Delete the row of a key, or of each in a list of keys, by a tombstone; return as ``upsert`` does.
+
+        A key without a row has nothing written. Where fields of the value are the key, the tombstone carries the
+        record key of the row's record: it is refused when that would delete rows which were not named.
+        """
+        wanted = list(keys) if isinstance(keys, list | pl.Series) else [keys]
+        return self._writer().delete(wanted, atomic=atomic, dry_run=dry_run)
+
+    def _writer(self) -> TableWriter:
+        if self._table_writer is None:
+            raise NotWritableError(self._name())
+        return self._table_writer
 
     def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
         """Return what has changed since ``since``, an earlier ``to_polars()`` of this table.

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a watch over what they leave behind, the real broker, topic names."""
+"""Fixtures of all tests: a watch over what they leave behind, the real broker and schema registry, topic names."""
 
 import os
 import threading
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import ExternalKafka, KafkaTopics
+from support.schema_registry import SchemaRegistry
 from support.waiting import wait_until
 
 INTEGRATION = Path(__file__).parent / "integration"
@@ -48,6 +49,13 @@ def broker(kafka: KafkaTopics) -> KafkaBroker:
     if not isinstance(kafka, KafkaBroker):
         pytest.skip("KTFRAME_TEST_BOOTSTRAP names a cluster whose process is not ours")
     return kafka
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[SchemaRegistry]:
+    """Yield a running schema registry; a machine that cannot run one fails the test, so nothing passes unseen."""
+    with SchemaRegistry() as registry:
+        yield registry
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "rowvalue",
             "encoding",
+            "keycolumn",
+            "settingaside",
             "eventtime",
             "retention",
             "identity",
@@ -53,6 +55,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "kafka",
             "store",
+            "storedschemas",
             "settling",
             "frame",
             "rollup",

@@ -5,14 +5,19 @@ A new format is one file beside this one and one line in a table here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 import polars as pl
 
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Rejection
+from ktframe.formats.framed import FramedFormat
 from ktframe.formats.json import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
+from ktframe.formats.readers import AVRO, JSON, PROTOBUF, BodyReaders
+from ktframe.formats.schemas import Schemas, TopicSchemas, without_registry
+from ktframe.formats.windowed_keys import WindowedKeyFormat, split_name
 
 __all__ = [
     "VALUE_COLUMN",
@@ -32,24 +37,34 @@ _PLAIN: dict[str, Callable[[], Format]] = {
     "string": StringFormat,
 }
 
-_WITH_FIELDS: dict[str, Callable[[pl.Schema | None, frozenset[str]], Format]] = {
-    "json": JsonFormat,
+_BY_SCHEMA: Final[Mapping[str, frozenset[str]]] = {
+    "auto": frozenset({AVRO, JSON, PROTOBUF}),
+    "avro": frozenset({AVRO}),
+    "json": frozenset({JSON}),
+    "protobuf": frozenset({PROTOBUF}),
 }
+"""The kinds of schema that payloads may name."""
 
 
 def value_format(
-    name: str, *, declared: pl.Schema | None = None, exact_fields: frozenset[str] = frozenset()
+    name: str,
+    *,
+    declared: pl.Schema | None = None,
+    exact_fields: frozenset[str] = frozenset(),
+    schemas: Schemas | None = None,
 ) -> Format:
     """Return the format that decodes record values.
 
     Parameters
     ----------
     name
-        ``"json"``, ``"string"``, ``"int"``, ``"long"`` or ``"bytes"``.
+        ``"auto"``, ``"json"``, ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"`` or ``"bytes"``.
     declared
-        Fields whose type is fixed; only for a format with fields.
+        Fields whose type is fixed; only for JSON.
     exact_fields
         Fields that are part of a row's identity; only for a format with fields.
+    schemas
+        Where the schemas that payloads name are looked up; None: nowhere.
 
     Raises
     ------
@@ -58,8 +73,13 @@ def value_format(
     SchemaError
         ``declared`` or ``exact_fields`` don't suit the format.
     """
-    if name in _WITH_FIELDS:
-        return _WITH_FIELDS[name](declared, exact_fields)
+    if name in _BY_SCHEMA:
+        has_plain = JSON in _BY_SCHEMA[name]
+        if declared and not has_plain:
+            message = f"value={name!r}: the schemas in the registry say the types of the fields."
+            raise SchemaError(message, "leave schema= out, and cast columns of the frame.")
+        plain = JsonFormat(declared, exact_fields) if has_plain else None
+        return FramedFormat(name, _readers(name, schemas), plain, exact_fields)
     if name not in _PLAIN:
         raise _unknown(name)
     if declared or exact_fields:
@@ -69,19 +89,30 @@ def value_format(
     return _PLAIN[name]()
 
 
-def key_format(name: str) -> Format:
-    """Return the format that decodes record keys.
+def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
+    """Return the format that decodes record keys: ``"auto"`` is by the schema that a key names, else text.
 
-    A JSON key is an object all of whose fields are part of the identity: String, Int64 or Boolean.
+    ``"windowed:string"`` and the like are keys of Kafka Streams' and ksqlDB's windows, ``"session:string"`` of their
+    sessions. All fields of a key that is a record or an object are part of the identity: none may be a float, list or struct.
 
     Raises
     ------
     ConfigurationError
         There is no format of that name.
     """
-    return JsonFormat(are_all_exact=True) if name == JsonFormat.name else value_format(name)
+    times, inside = split_name(name)
+    if times:
+        return WindowedKeyFormat(key_format(inside, schemas=schemas), times)
+    if name not in _BY_SCHEMA:
+        return value_format(name)
+    plain: dict[str, Format] = {"auto": StringFormat(), "json": JsonFormat(are_all_exact=True)}
+    return FramedFormat(name, _readers(name, schemas), plain.get(name), is_key=True)
+
+
+def _readers(name: str, schemas: Schemas | None) -> BodyReaders:
+    return BodyReaders(schemas or TopicSchemas(without_registry), _BY_SCHEMA[name])
 
 
 def _unknown(name: str) -> ConfigurationError:
-    known = ", ".join(repr(each) for each in sorted(_PLAIN | _WITH_FIELDS))
+    known = ", ".join(repr(each) for each in sorted({*_PLAIN, *_BY_SCHEMA}))
     return ConfigurationError(f"there is no format {name!r}.", f"the formats are {known}.")

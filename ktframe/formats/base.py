@@ -2,7 +2,7 @@
 
 A format knows nothing of Kafka, keys or stores. Every payload comes out exactly once: as a row of the frame or as
 a rejection with its reason. JSON and the plain formats live beside this file; one that carries a schema id in the
-payload or in a header fits the same protocol, which is why headers are handed in.
+payload fits the same protocol (a header that names one is put before the payload: ``schemas.with_header_schema``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import polars as pl
+
+from ktframe.formats.documents import SchemaDocument
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 """The headers of one record, as Kafka orders them."""
@@ -57,7 +59,30 @@ class Format(Protocol):
 
     @property
     def needs_headers(self) -> bool:
-        """Whether ``decode`` wants the records' headers."""
+        """Whether a header may name the schema of a payload."""
+
+    @property
+    def has_one_spelling(self) -> bool:
+        """Whether a value can be written in one way only: what was sent follows from it."""
+
+    @property
+    def revision(self) -> int:
+        """Rises when payloads that were decoded before would be decoded otherwise now; they should be, then."""
+
+    def decided(self, schema: pl.Schema) -> str | None:
+        """Return what the payloads turned out to be, for people, given the fields known so far.
+
+        None where that was said in advance, or is not known yet.
+        """
+
+    def last_written(self) -> tuple[bytes, bytes, SchemaDocument] | None:
+        """Return the schema that payloads named last: its name, the message of it, its document; None where none did."""
+
+    def forget_schemas(self) -> None:
+        """Forget the schemas that payloads have named: the topic is another one."""
+
+    def takes(self, schema: pl.Schema) -> bool:
+        """Say whether it can decode into columns of these types."""
 
     def keeping_integers(self, *fields: str) -> Format:
         """Return this format with ``fields`` never widened from integers to floats.
@@ -66,9 +91,7 @@ class Format(Protocol):
         holds an integer that the float would round, and decodes the batch again with this.
         """
 
-    def decode(
-        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
-    ) -> Decoded:
+    def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads``, none of them None, against ``schema``, widening it where the format may.
 
         Rows that were accepted under an older schema are accepted under every schema that came of it.

@@ -10,7 +10,7 @@ from typing import ClassVar
 import polars as pl
 
 from ktframe.errors import SchemaError
-from ktframe.formats.base import Decoded, Headers
+from ktframe.formats.base import Decoded
 from ktframe.formats.json_arrow import NATIVE_ERRORS, empty_frame, read_batch
 from ktframe.formats.json_kinds import InferenceRules
 from ktframe.formats.json_readers import reader_of
@@ -62,6 +62,8 @@ class JsonFormat:
 
     name: ClassVar[str] = "json"
     needs_headers: ClassVar[bool] = False
+    has_one_spelling: ClassVar[bool] = False
+    revision: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if self.declared is None:
@@ -89,14 +91,29 @@ class JsonFormat:
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
 
-    def decode(
-        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
-    ) -> Decoded:
-        """Decode ``payloads`` against ``schema``, which may be empty; ``headers`` play no part.
+    def decided(self, schema: pl.Schema) -> None:
+        """Return nothing: it was asked for."""
+
+    def last_written(self) -> None:
+        """Return nothing: payloads name no schema."""
+
+    def forget_schemas(self) -> None:
+        """Do nothing: payloads name none."""
+
+    def takes(self, schema: pl.Schema) -> bool:
+        """Say whether JSON has a form for these types."""
+        try:
+            for name, dtype in schema.items():
+                reader_of(dtype, name)
+        except SchemaError:
+            return False
+        return True
+
+    def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
+        """Decode ``payloads`` against ``schema``, which may be empty.
 
         At most some ten thousand payloads a call keep the time short for which other threads wait.
         """
-        del headers
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(empty_frame(known), (), (), known)

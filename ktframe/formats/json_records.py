@@ -24,7 +24,6 @@ from ktframe.formats.json_readers import RefusedError, row_reader
 DEEPEST = 64
 """Levels of lists and objects in one payload."""
 
-_CONFLUENT_HEADER_BYTES = 5
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _BOM = b"\xef\xbb\xbf"
 _NUL_ESCAPE = b"\\u0000"
@@ -159,9 +158,6 @@ def _has_nul_name(value: Any) -> bool:
 
 
 def _why(payload: bytes, error: ValueError) -> str:
-    if payload[0] == 0 and len(payload) >= _CONFLUENT_HEADER_BYTES:
-        schema_id = int.from_bytes(payload[1:_CONFLUENT_HEADER_BYTES], "big")
-        return f"looks like Confluent Avro/Protobuf with schema id {schema_id}: pass value='avro'"
     if not payload.strip(WHITESPACE):
         return "blank value"
     if payload.startswith(_BOM):

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from ktframe.formats.base import VALUE_COLUMN, Decoded, Headers, Rejection
+from ktframe.formats.base import VALUE_COLUMN, Decoded, Rejection
 
 
 class _Plain:
@@ -19,6 +19,27 @@ class _Plain:
 
     __slots__ = ()
     needs_headers: ClassVar[bool] = False
+    has_one_spelling: ClassVar[bool] = True
+    revision: ClassVar[int] = 0
+    name: ClassVar[str]
+
+    def decided(self, schema: pl.Schema) -> None:
+        """Return nothing: it was asked for."""
+
+    def last_written(self) -> None:
+        """Return nothing: payloads name no schema."""
+
+    def forget_schemas(self) -> None:
+        """Do nothing: payloads name none."""
+
+    def takes(self, schema: pl.Schema) -> bool:
+        """Say whether ``schema`` has no column but the one there is."""
+        return not schema or schema == self.initial_schema
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """The one column ``value``."""
+        raise NotImplementedError
 
     def keeping_integers(self, *fields: str) -> Self:
         """Return this format: nothing widens."""
@@ -37,11 +58,9 @@ class BytesFormat(_Plain):
         """``value: Binary``."""
         return _schema(pl.Binary())
 
-    def decode(
-        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
-    ) -> Decoded:
-        """Return every payload unchanged; ``schema`` and ``headers`` play no part."""
-        del schema, headers
+    def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
+        """Return every payload unchanged; ``schema`` plays no part."""
+        del schema
         return _decoded(_binary(payloads), pl.Binary(), range(len(payloads)), ())
 
 
@@ -59,11 +78,9 @@ class StringFormat(_Plain):
         """``value: String``."""
         return _schema(pl.String())
 
-    def decode(
-        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
-    ) -> Decoded:
-        """Return the text of every payload that is UTF-8; ``schema`` and ``headers`` play no part."""
-        del schema, headers
+    def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
+        """Return the text of every payload that is UTF-8; ``schema`` plays no part."""
+        del schema
         try:
             text = _binary(payloads).cast(pl.String)
         except pl.exceptions.ComputeError:
@@ -93,11 +110,9 @@ class _IntegerFormat(_Plain):
         """The one column ``value``."""
         return _schema(self.dtype)
 
-    def decode(
-        self, payloads: Sequence[bytes], schema: pl.Schema, headers: Sequence[Headers] | None = None
-    ) -> Decoded:
-        """Return the number in every payload of the right width; ``schema`` and ``headers`` play no part."""
-        del schema, headers
+    def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
+        """Return the number in every payload of the right width; ``schema`` plays no part."""
+        del schema
         binary = _binary(payloads)
         is_bad = binary.bin.size() != self.width_bytes
         if not is_bad.any():

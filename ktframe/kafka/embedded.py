@@ -39,6 +39,10 @@ class EmbeddedBroker:
         """Of each offset, the greatest timestamp up to it: the mock cluster has no lookup by time."""
         self._threads: list[Thread] = []
 
+    def create(self, topic: str) -> None:
+        """Make an empty topic: the mock makes one when it is first asked about it."""
+        self._producer.list_topics(topic, timeout=_TIMEOUT_SECONDS)
+
     def load(self, topic: str, records: Iterable[SampleRecord]) -> int:
         """Produce ``records`` in order, wait until all are acknowledged, and return how many there were.
 

@@ -45,6 +45,7 @@ _AUTHORIZATION = frozenset(
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     },
 )
 _UNKNOWN_TOPIC = frozenset(
@@ -83,13 +84,18 @@ def translate(
     topic: str = "",
     partition: int = -1,
     config: Mapping[str, object] = _NOTHING,
+    verb: str = "read",
 ) -> BrokerError:
-    """Return what ``error`` means, without the secrets in ``config``; the caller raises it."""
+    """Return what ``error`` means, without the secrets in ``config``; the caller raises it.
+
+    ``verb`` is what was to be done: a user may be allowed to read and not to write.
+    """
     code, reason = error.code(), f"{without_secrets(str(error.str()), config)} [{error.name()}]"
     if code in _AUTHENTICATION:
         return AuthenticationError(bootstrap, reason, mechanism=mechanism)
     if code in _AUTHORIZATION:
-        return AuthorizationError(bootstrap, reason, resource=f"topic {topic!r}" if topic else "the cluster")
+        resource = f"topic {topic!r}" if topic else "the cluster"
+        return AuthorizationError(bootstrap, reason, resource=resource, verb=verb)
     if code in _UNKNOWN_TOPIC:
         return UnknownTopicError(bootstrap, reason, topic=topic)
     if code in _OUT_OF_RANGE:

@@ -17,12 +17,13 @@ big-endian: keys compare as numbers do. A stream time, horizon or cut of -2**63 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import Struct
 
 import polars as pl
 import pyarrow as pa
 
-from ktframe.records import Position, QuarantinedRecord
+from ktframe.records import KEY, Position, QuarantinedRecord
 
 FORMAT_VERSION = 2
 
@@ -34,6 +35,7 @@ _U64 = Struct(">Q")
 _POSITION = Struct(">qqQQQqQqQ")
 _QUARANTINED = Struct(">BqI")
 _NONE = -(1 << 63)
+_IS_KEY = {b"ktframe": b"record key"}
 _HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
 
 
@@ -149,12 +151,22 @@ def unpack_quarantined(partition: int, offset: int, raw: bytes) -> QuarantinedRe
 
 
 def pack_schema(schema: pl.Schema) -> bytes:
-    """Return the fields as an Arrow IPC schema message."""
-    arrow: pa.Schema = pl.DataFrame(schema=schema).to_arrow().schema
-    return bytes(arrow.serialize())
+    """Return the fields as an Arrow IPC schema message; the record key, if it is among them, is marked and first."""
+    fields = _arrow_fields({name: dtype for name, dtype in schema.items() if name != KEY})
+    if KEY in schema:
+        # Not by its own name: that begins with a NUL, which Polars can't hand over to Arrow.
+        fields = [*(each.with_metadata(_IS_KEY) for each in _arrow_fields({"": schema[KEY]})), *fields]
+    return bytes(pa.schema(fields).serialize())
+
+
+def _arrow_fields(schema: Mapping[str, pl.DataType]) -> list[pa.Field]:
+    return list(pl.DataFrame(schema=schema).to_arrow().schema)
 
 
 def unpack_schema(raw: bytes) -> pl.Schema:
     """Return the fields that ``pack_schema`` was given."""
+    fields = list(pa.ipc.read_schema(pa.py_buffer(raw)))
+    keys = [field for field in fields if field.metadata == _IS_KEY]
     # Not by way of from_arrow(), which renames a field called "".
-    return pl.Schema(pa.ipc.read_schema(pa.py_buffer(raw)))
+    key = zip([KEY], pl.Schema(pa.schema(keys)).values(), strict=False)
+    return pl.Schema({**dict(key), **pl.Schema(pa.schema(fields[len(keys) :]))})

@@ -28,6 +28,7 @@ class MemoryStore:
         self._late: dict[int, deque[QuarantinedRecord]] = {}
         self._positions: dict[int, Position] = {}
         self._schema = pl.Schema()
+        self._documents: list[bytes] = []
         self._topic_id: str | None = None
 
     @property
@@ -82,6 +83,16 @@ class MemoryStore:
         with self._held():
             return self._schema
 
+    def documents(self) -> list[bytes]:
+        """Return what ``add_document`` was given, in that order."""
+        with self._held():
+            return list(self._documents)
+
+    def add_document(self, document: bytes) -> None:
+        """Keep something that rows need in order to be read."""
+        with self._held():
+            self._documents.append(document)
+
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offsets in one step."""
         keys = changes.record_keys or [None] * len(changes)
@@ -123,6 +134,7 @@ class MemoryStore:
                 self._positions.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
+                self._documents.clear()
             if topic_id is not None:
                 self._topic_id = topic_id
 

@@ -82,6 +82,12 @@ class StateStore(Protocol):
     def schema(self) -> pl.Schema:
         """Return the fields as the last applied changes knew them."""
 
+    def documents(self) -> list[bytes]:
+        """Return what ``add_document`` was given, in that order."""
+
+    def add_document(self, document: bytes) -> None:
+        """Keep something that rows applied from now on need in order to be read; it survives a crash if they do."""
+
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
 
@@ -89,7 +95,10 @@ class StateStore(Protocol):
         """Drop the rows of each partition below its horizon, note that in its position, and free their disk."""
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
+        """Forget rows, quarantined records and positions of ``partitions``; note the topic's id.
+
+        None stands for all of them, and for the schema and the documents as well.
+        """
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""

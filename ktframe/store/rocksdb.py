@@ -18,6 +18,9 @@ from ktframe.store.engine import Batch, Engine
 from ktframe.store.protocol import QUARANTINE_KEPT, Horizon, advanced, dropped
 from ktframe.store.writes import put_metadata, put_rows, put_set_aside
 
+_DOCUMENT = "document:"
+"""What the names of documents in slot 0 begin with; a number follows."""
+
 
 class RocksDBStore:
     """The rows of one topic by one identity, in an open ``Engine``. Written by the binding's thread, read by any."""
@@ -131,6 +134,15 @@ class RocksDBStore:
         with self._held():
             return self._schema
 
+    def documents(self) -> list[bytes]:
+        """Return what ``add_document`` was given, in that order."""
+        with self._held():
+            return [value for name, value in sorted(self.metadata.items()) if name.startswith(_DOCUMENT)]
+
+    def add_document(self, document: bytes) -> None:
+        """Keep something that rows applied from now on need in order to be read."""
+        self.set_metadata({f"{_DOCUMENT}{len(self.documents()):08}": document})
+
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
         with self._held():
@@ -208,14 +220,16 @@ class RocksDBStore:
         with self._held():
             gone = [p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots]
             ranges = [layout.slot_range(self._slots[partition]) for partition in gone]
+            documents = [name for name in self.metadata if name.startswith(_DOCUMENT)]
+            surplus = ["schema", *documents] if partitions is None else []
 
             def build(batch: Batch) -> None:
                 for start, end in ranges:
                     batch.delete_range(start, end)
                 for partition in gone:
                     batch.delete(layout.partition_key(partition))
-                if partitions is None:
-                    batch.delete(layout.metadata_key("schema"))
+                for name in surplus:
+                    batch.delete(layout.metadata_key(name))
                 put_metadata(batch, noted)
 
             self._engine.write(build)
@@ -225,6 +239,8 @@ class RocksDBStore:
                     kept.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
+            for name in surplus:
+                self.metadata.pop(name, None)
             self.metadata |= noted
         for start, end in ranges:
             self._engine.compact(start, end)  # delete_range alone frees no disk

@@ -73,6 +73,12 @@ class Barrier:
             ends = self._cluster.end_offsets(self._binding.topic, partitions)
         return ends
 
+    def wait_until_passed(
+        self, ends: Mapping[int, int], *, stall_timeout: float, on_wait: OnWait | None = None
+    ) -> None:
+        """Return once the view holds what lies before ``ends``; raises as ``wait_until_fresh`` does."""
+        self._wait_for(ends, self._binding.look_again(), Patience(stall_timeout, on_wait=on_wait))
+
     def wait_until_loaded(self, *, stall_timeout: float) -> None:
         """Return once the view holds what the store held when it was opened; no cluster is asked."""
         self._wait(Patience(stall_timeout), lambda: self._binding.is_loaded, tuple)

@@ -12,6 +12,7 @@ from ktframe.errors import (
     BrokerUnreachableError,
     ConfigurationError,
     KtframeError,
+    RegistryError,
     StoreError,
     UnknownTopicError,
 )
@@ -23,6 +24,7 @@ _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (AuthorizationError, Reason.AUTHORIZATION),
     (BrokerUnreachableError, Reason.BROKER_UNREACHABLE),
     (StoreError, Reason.STORE),
+    (RegistryError, Reason.REGISTRY),
 )
 
 
@@ -55,6 +57,6 @@ def explain(error: BaseException) -> tuple[Reason, str, str | None]:
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Say whether time alone may heal ``error``."""
-    if isinstance(error, BrokerError):
+    if isinstance(error, BrokerError | RegistryError):
         return not error.is_fatal
     return isinstance(error, Exception) and not isinstance(error, StoreError | ConfigurationError)

@@ -15,7 +15,17 @@ from ktframe.entity import Entity
 from ktframe.errors import StoreCorruptError
 from ktframe.frame import View
 from ktframe.monitor import Clock
-from ktframe.records import OFFSET, PARTITION, REMOVED, TIMESTAMP, Arrival, Changes, RecordBatch, StoredRows
+from ktframe.records import (
+    OFFSET,
+    PARTITION,
+    REMOVED,
+    TIMESTAMP,
+    Arrival,
+    Changes,
+    RecordBatch,
+    StoredRows,
+    is_field,
+)
 from ktframe.store.protocol import Horizon, StateStore
 
 logger = logging.getLogger("ktframe.sync")
@@ -45,6 +55,8 @@ class Materializer:
         self._applied = 0
         self._mark: object = None
         """What retention last said: while it says so again no row has to go."""
+        self._revision = 0
+        """The entity's revision by which the view's rows were decoded."""
         self.generation = 0
         """Changes before rows go or positions go back: a read that spans two generations must be taken again."""
         self.sees_deletes = True
@@ -56,10 +68,10 @@ class Materializer:
     @property
     def is_schema_open(self) -> bool:
         """Whether the fields must still be inferred, from the first batch that comes."""
-        return len(self.schema) == 0
+        return not any(map(is_field, self.schema))
 
     def reconcile(self) -> None:
-        """Fill the view from the store, unless both stand at the same positions.
+        """Fill the view from the store, unless both stand at the same positions and were decoded in the same way.
 
         They differ when the store was just opened, and when an error came between the two halves of ``apply``.
 
@@ -69,16 +81,20 @@ class Materializer:
             When a row can't be read.
         """
         positions = {partition: position.offset for partition, position in self.store.positions().items()}
-        if self.view.positions() == positions:
-            return
+        if self.view.positions() != positions or self._revision != self.entity.revision:
+            self._refill(positions)
+
+    def _refill(self, positions: Mapping[int, int]) -> None:
+        """Fill the view from the store, which stands at ``positions``."""
         self.generation += 1
         self._mark = None
+        self._revision = self.entity.revision
         self.schema = self._initial_schema()
         try:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        self.view.load(chunks, {})
+        self.view.load(chunks, {}, self.entity.frame_schema(self.schema))
         self.stream_times = dict(self._arrival().stream_times)
         self._retain()
         # Last, as in apply(): an error before it has the store read again.
@@ -103,7 +119,11 @@ class Materializer:
         if changes.is_keyless:
             self.sees_deletes = False
         schema = self.entity.frame_schema(self.schema)
-        self.view.apply(changes.frame, schema, {})
+        if self._revision == self.entity.revision:
+            self.view.apply(changes.frame, schema, {})
+        else:
+            logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
+            self._refill(self.view.positions())
         self.stream_times = dict(self._arrival().stream_times)
         self._applied += len(batch)
         self._retain()
@@ -196,6 +216,7 @@ class Materializer:
         self._mark = None
         self.store.clear(partitions, topic_id=topic_id)
         if partitions is None:
+            self.entity.forget_schemas()
             self.schema = self._initial_schema()
         self.view.clear(partitions, self.entity.frame_schema(self.schema))
         self.stream_times = dict(self._arrival().stream_times)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support.stores import ORDERS, lines_of
 
 from ktframe.encoding import encode_part
 from ktframe.errors import ConfigurationError, StoreError
-from ktframe.records import Position, QuarantinedRecord
+from ktframe.records import KEY, Position, QuarantinedRecord
 from ktframe.settings import StoreOptions
 from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
@@ -290,3 +291,26 @@ def test_a_memory_store_can_not_be_copied(tmp_path: Path) -> None:
     store = StoreManager(tmp_path, options).get_or_open(ORDERS, options)
     with pytest.raises(ConfigurationError, match='use backend="rocksdb"'):
         store.checkpoint(tmp_path / "copy")
+
+
+def test_documents_are_kept_in_order(store: StateStore) -> None:
+    """What rows need in order to be read stays, in the order in which it came, until all rows are forgotten."""
+    assert store.documents() == []
+    for number in range(12):
+        store.add_document(b"document %d" % number)
+    store.apply(changes_of([(0, A, b"1")]), {0: 1})
+    expected = [b"document %d" % number for number in range(12)]
+    assert store.documents() == expected
+    store.clear([0])
+    assert store.documents() == expected
+    store.clear()
+    assert store.documents() == []
+    store.add_document(b"another")
+    assert store.documents() == [b"another"]
+
+
+def test_the_record_key_may_be_part_of_the_schema(store: StateStore) -> None:
+    """Its type comes back first, beside fields of any name."""
+    schema = pl.Schema({KEY: pl.Struct({"id": pl.Int64()}), "key": pl.String(), "": pl.Int64()})
+    store.apply(replace(changes_of([(0, A, b"1")]), schema=schema), {0: 1})
+    assert store.schema() == schema

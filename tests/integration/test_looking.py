@@ -143,7 +143,7 @@ def test_inspect_json(kafka: KafkaTopics, topic: Name, connect: Connect) -> None
     [
         ((7).to_bytes(4, "big"), b"\x89PNG\x00\xff", 'value="bytes", key_format="int"'),
         ((7).to_bytes(8, "big"), b"plain text", 'value="string", key_format="long"'),
-        (b"k", b"\x00\x00\x00\x00\x2a\x0aorder", 'value="avro"'),
+        (b"k", b"\x00\x00\x00\x00\x2a\x0aorder", "ktframe.table("),
     ],
 )
 def test_inspect_other_formats(
@@ -276,7 +276,7 @@ def test_a_broker_that_hangs_ends_a_look_in_time(broker: KafkaBroker, topic: Nam
             with pytest.raises(BrokerError):
                 look()
         assert time.monotonic() - started < 10
-        assert context._cluster.cleanup_policy(name) is None
+        assert context._clients.cluster.cleanup_policy(name) is None
         assert time.monotonic() - started < 15
     finally:
         broker.resume()

@@ -1,23 +1,12 @@
 """The test broker's settings: one KRaft node whose cleaner and retention run within seconds."""
 
-import socket
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-HOST = "127.0.0.1"
-# Below the range from which systems take ports for outgoing connections: while the broker is down, a
-# client that reconnects to such a port can connect to itself and hold it against the broker's return.
-PORTS = range(20_000, 32_000)
+from support.java_programs import FRUGAL_JVM_FLAGS
+from support.ports import HOST
 
-JVM_FLAGS = (
-    "-Xms256m",
-    "-Xmx512m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xshare:auto",
-    "-Djava.awt.headless=true",
-)
+JVM_FLAGS = ("-Xms256m", "-Xmx512m", *FRUGAL_JVM_FLAGS)
 
 SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
@@ -39,25 +28,6 @@ class BrokerPorts:
     plaintext: int
     sasl: int
     controller: int
-
-
-def free_ports(start: int) -> BrokerPorts:
-    """Return three free ports, searched from ``start`` so that two brokers rarely try the same ones."""
-    free = _free_ports(start)
-    return BrokerPorts(next(free), next(free), next(free))
-
-
-def _free_ports(start: int) -> Iterator[int]:
-    for step in range(len(PORTS)):
-        port = PORTS[(start + step) % len(PORTS)]
-        with socket.socket() as probe:
-            # As the broker does: a port in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        yield port
 
 
 def server_properties(ports: BrokerPorts, log_dir: Path) -> str:

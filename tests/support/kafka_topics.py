@@ -80,26 +80,42 @@ class KafkaTopics(KafkaRecords):
 
     def grant_read(self, user: str, topic: str) -> None:
         """Let a SCRAM user read one topic, and nothing else."""
-        binding = AclBinding(
-            ResourceType.TOPIC,
-            topic,
-            ResourcePatternType.LITERAL,
-            f"User:{user}",
-            "*",
-            AclOperation.READ,
-            AclPermissionType.ALLOW,
+        self._grant(user, ResourceType.TOPIC, topic, AclOperation.READ)
+
+    def grant_write(self, user: str, topic: str) -> None:
+        """Let a SCRAM user write one topic, outside of transactions."""
+        self._grant(user, ResourceType.TOPIC, topic, AclOperation.WRITE)
+
+    def grant_transactions(self, user: str, prefix: str) -> None:
+        """Let a SCRAM user have transactional ids that begin so."""
+        self._grant(
+            user,
+            ResourceType.TRANSACTIONAL_ID,
+            prefix,
+            AclOperation.WRITE,
+            pattern=ResourcePatternType.PREFIXED,
         )
+
+    def revoke_transactions(self, user: str, prefix: str) -> None:
+        """Take back what ``grant_transactions`` granted."""
+        wanted = _filter(user, ResourceType.TRANSACTIONAL_ID, prefix, AclOperation.WRITE)
+        answer(self.admin.delete_acls([wanted], request_timeout=REQUEST_SECONDS)[wanted])
+        wait_until(lambda: not answer(self.admin.describe_acls(wanted)), f"{prefix} to be revoked")
+
+    def _grant(
+        self,
+        user: str,
+        kind: ResourceType,
+        name: str,
+        operation: AclOperation,
+        *,
+        pattern: ResourcePatternType = ResourcePatternType.LITERAL,
+    ) -> None:
+        allow = AclPermissionType.ALLOW
+        binding = AclBinding(kind, name, pattern, f"User:{user}", "*", operation, allow)
         answer(self.admin.create_acls([binding], request_timeout=REQUEST_SECONDS)[binding])
-        wanted = AclBindingFilter(
-            ResourceType.TOPIC,
-            topic,
-            ResourcePatternType.LITERAL,
-            f"User:{user}",
-            None,
-            AclOperation.READ,
-            AclPermissionType.ALLOW,
-        )
-        wait_until(lambda: answer(self.admin.describe_acls(wanted)), f"the grant of {topic} to {user}")
+        wanted = _filter(user, kind, name, operation)
+        wait_until(lambda: answer(self.admin.describe_acls(wanted)), f"the grant of {name} to {user}")
 
     def roll_segment(self, topic: str, partition: int = 0, *, key: bytes | None = None) -> None:
         """Close the partition's active segment, for the cleaner never touches that one.
@@ -168,6 +184,11 @@ class KafkaTopics(KafkaRecords):
         ):
             return None
         return found
+
+
+def _filter(user: str, kind: ResourceType, name: str, operation: AclOperation) -> AclBindingFilter:
+    pattern, allow = ResourcePatternType.ANY, AclPermissionType.ALLOW
+    return AclBindingFilter(kind, name, pattern, f"User:{user}", None, operation, allow)
 
 
 class ExternalKafka(KafkaTopics):

@@ -446,3 +446,56 @@ def test_resolving_logs_nothing(work: Path, caplog: pytest.LogCaptureFixture) ->
         resolve(work, {"bootstrap.servers": "h:1", "sasl.password": SECRET})
 
     assert caplog.records == []
+
+
+def test_a_registry_is_an_address_or_a_table_of_its_settings(work: Path) -> None:
+    """In every layer, one over the other; single names are overridden, not the whole table."""
+    (work / "ktframe.toml").write_text(
+        'schema_registry = "https://file:8081"\n'
+        "[profiles.p.schema_registry]\n"
+        'url = "https://profile:8081"\n'
+        'basic.auth.user.info = "ada:one"\n'
+    )
+    environ = {"KTFRAME_SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO": "ada:two"}
+    found = resolve_settings("h:1", environ={}, cwd=work)
+    assert found.schema_registry == {"url": "https://file:8081"}
+    found = resolve_settings("h:1", profile="p", environ=environ, cwd=work)
+    assert found.schema_registry == {"url": "https://profile:8081", "basic.auth.user.info": "ada:two"}
+    found = resolve_settings(
+        "h:1",
+        profile="p",
+        environ={**environ, "KTFRAME_SCHEMA_REGISTRY": "https://variable:8081"},
+        cwd=work,
+        schema_registry={"ssl.ca.location": "ca.pem"},
+        schema_registry_timeout=3,
+    )
+    assert found.schema_registry == {
+        "url": "https://variable:8081",
+        "basic.auth.user.info": "ada:two",
+        "ssl.ca.location": "ca.pem",
+        "timeout": 3,
+    }
+
+
+@pytest.mark.parametrize("given", ["localhost:8081", {"basic.auth.user.info": SECRET}, {"url": "ftp://x"}, 5])
+def test_a_registry_needs_an_address(work: Path, given: Any) -> None:
+    """Without one that starts with http the error says what to give, and shows nothing of it."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve_settings("h:1", environ={}, cwd=work, schema_registry=given)
+    assert SECRET not in str(caught.value)
+
+
+def test_secrets_of_the_registry_are_not_shown(work: Path) -> None:
+    """Neither passwords, nor tokens, nor what stands before the at sign of an address."""
+    given = {
+        "url": f"https://ada:{SECRET}@host:8081",
+        "basic.auth.user.info": f"ada:{SECRET}",
+        "bearer.auth.token": SECRET,
+        "bearer.auth.client.secret": SECRET,
+        "ssl.key.password": SECRET,
+    }
+    found = resolve_settings("h:1", environ={}, cwd=work, schema_registry=given)
+    assert SECRET not in repr(found)
+    assert "host:8081" in repr(found)
+    other = resolve_settings("h:1", environ={}, cwd=work, schema_registry={**given, "bearer.auth.token": "x"})
+    assert found.changed_in(other) == {"schema_registry"}

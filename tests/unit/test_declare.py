@@ -120,7 +120,6 @@ def test_a_key_names_fields_once(key: list[str]) -> None:
         ({"value": "xml"}, "there is no format 'xml'"),
         ({"key_format": "xml"}, "there is no format 'xml'"),
         ({"value": "string", "key": "id"}, "has no fields"),
-        ({"key_format": "json"}, "one plain value"),
         ({"key": "x", "schema": {"x": pl.Float64}}, "part of the key"),
     ],
 )

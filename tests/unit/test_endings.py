@@ -15,7 +15,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import _api
-from ktframe.context import _close_parts
+from ktframe.clients import close_parts
 from ktframe.entity import Entity
 from ktframe.events import Events, ReadyChanged, Reason
 from ktframe.settings import StoreOptions
@@ -139,7 +139,7 @@ def test_a_failing_part_does_not_keep_the_others_open(
     monkeypatch.setattr(kt._stores, "close_all", lambda: 1 / 0)
     kt._at_exit.detach()
     with pytest.raises(ZeroDivisionError):
-        _close_parts(os.getpid(), kt._bindings, kt._stores, [lambda: closed.append("cluster")])
+        close_parts(os.getpid(), kt._bindings, kt._stores, [lambda: closed.append("cluster")])
     assert (closed, ours()) == (["cluster"], [])
 
 
@@ -147,7 +147,7 @@ def test_a_forked_child_leaves_its_parents_parts_alone() -> None:
     """In another process than that which made them, closing the parts does nothing: their threads are not there."""
     kt = FakeBroker().connect()
     closed: list[str] = []
-    _close_parts(os.getpid() + 1, kt._bindings, kt._stores, [lambda: closed.append("cluster")])
+    close_parts(os.getpid() + 1, kt._bindings, kt._stores, [lambda: closed.append("cluster")])
     assert closed == []
     kt.close()
 

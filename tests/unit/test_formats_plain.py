@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from ktframe.errors import ConfigurationError, SchemaError
-from ktframe.formats import JsonFormat, key_format, value_format
+from ktframe.formats import key_format, value_format
 
 DTYPES = {"string": pl.String(), "int": pl.Int32(), "long": pl.Int64(), "bytes": pl.Binary()}
 
@@ -102,17 +102,17 @@ def test_an_empty_batch_has_the_schema(name: str) -> None:
 
 def test_formats_are_found_by_name() -> None:
     """Both lookups know every format by the name it says it has."""
-    for name in [*DTYPES, "json"]:
+    for name in [*DTYPES, "auto", "avro", "json", "protobuf"]:
         assert key_format(name).name == value_format(name).name == name
-        assert key_format(name).needs_headers is False
-    assert value_format("json", exact_fields=frozenset({"id"})) == JsonFormat(exact_fields=frozenset({"id"}))
+        assert key_format(name).needs_headers is value_format(name).needs_headers is (name not in DTYPES)
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
     """The error lists what can be asked for."""
-    with pytest.raises(ConfigurationError, match="'avro'") as caught:
-        value_format("avro")
-    assert caught.value.hint == "the formats are 'bytes', 'int', 'json', 'long', 'string'."
+    with pytest.raises(ConfigurationError, match="'xml'") as caught:
+        value_format("xml")
+    known = "'auto', 'avro', 'bytes', 'int', 'json', 'long', 'protobuf', 'string'"
+    assert caught.value.hint == f"the formats are {known}."
 
 
 def test_a_plain_format_has_no_fields() -> None:

@@ -268,7 +268,7 @@ def test_the_repr_suggests_the_call(kt: Context) -> None:
         (b"k", b"text", 'ktframe.table("t", value="string")'),
         (b"\x00" * 7 + b"\x05", {"a": 1}, 'ktframe.table("t", key_format="long")'),
         (b"\x00" * 3 + b"\x05", b"\x00" * 8, 'ktframe.table("t", value="long", key_format="int")'),
-        (b"\xfe\xff", b"\x00\x00\x00\x00\x07\x0ax", 'ktframe.table("t", value="avro", key_format="bytes")'),
+        (b"\xfe\xff", b"\x00\x00\x00\x00\x07\x0ax", 'ktframe.table("t", key_format="bytes")'),
         ({"id": 1}, {"a": 1}, 'ktframe.table("t", key_format="json")'),
         (None, {"a": 1}, 'ktframe.table("t", key="<field>")'),
         (b"k", None, 'ktframe.table("t")'),
@@ -292,7 +292,7 @@ def test_schema_ids_are_told() -> None:
     with broker.connect() as kt:
         found = kt.inspect("t")
     assert found.schema_ids == (7, 8)
-    assert "values begin with Confluent schema id 7, 8" in repr(found)
+    assert "values name schema id 7, 8" in repr(found)
     assert found.columns.is_empty()
 
 

@@ -327,7 +327,7 @@ def test_the_repr_says_state_rows_and_lag(broker: FakeBroker) -> None:
     with broker.connect() as kt:
         table = kt.table("t")
         table.to_polars()
-        assert repr(table) == "KTable('t', ready, 1 rows)"
+        assert repr(table) == "KTable('t', ready, 1 rows; values: json)"
         page = table._repr_html_()
         assert ("<script>" in page, "<img" in page, "&lt;script&gt;" in page) == (False, False, True)
 

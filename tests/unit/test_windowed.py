@@ -364,7 +364,7 @@ def test_states_follow_the_store(kt: Context) -> None:
     assert repr(windows) == "WindowedKTable('t', '5m', created)"
     assert windows.wait_until_ready().is_ready
     assert windows.readiness().state is BindingState.READY
-    assert repr(windows) == "WindowedKTable('t', '5m', ready, 18 rows)"
+    assert repr(windows) == "WindowedKTable('t', '5m', ready, 18 rows; values: json)"
 
 
 def test_an_aggregate_sees_deletes_that_were_not_merged(broker: FakeBroker, kt: Context) -> None:

@@ -228,7 +228,7 @@ def test_representations_wait_for_nothing_and_start_nothing(kt: Context, broker:
     ]
     assert broker.assigned == []
     assert (window.to_polars().height, len(clicks)) == (8, 3)
-    assert repr(window) == "WindowedKTable('orders', '1h/5m', ready, 8 rows)"
+    assert repr(window) == "WindowedKTable('orders', '1h/5m', ready, 8 rows; values: json)"
     for each, columns in ((window, ["window_start", "window_end", "key"]), (clicks, ["user_id", "page"])):
         assert all(f"<th>{name}</th>" in each._repr_html_() for name in columns)
 
@@ -507,7 +507,7 @@ def test_declared_windows_are_there_after_initialize(broker: FakeBroker, tmp_pat
         assert kt.table("shop") is shop
         shop.window("1h").wait_until_ready(progress=False)
         assert shop.window("1h").to_polars(fresh=False).height == 3
-        assert repr(shop.window("1d")) == "WindowedKTable('orders', '1d', ready, 3 rows)"
+        assert repr(shop.window("1d")) == "WindowedKTable('orders', '1d', ready, 3 rows; values: json)"
         assert len(broker.assigned) == 2
     with broker.connect(tmp_path, **options) as kt:
         assert kt.table("shop").window(5).to_polars(fresh=False).height == 4

@@ -1,104 +1,28 @@
-"""For tests of code that uses ktframe: a Kafka made of lists, and a clock that is turned by hand.
-
->>> import ktframe
->>> from ktframe.testing import FakeBroker
->>> broker = FakeBroker()
->>> _ = broker.produce("orders", key="o-1", value={"amount": 5})
->>> with broker.connect() as kt:
-...     kt.table("orders").get("o-1")
-{'key': 'o-1', 'amount': 5}
-"""
+"""A Kafka made of lists."""
 
 from __future__ import annotations
 
 import difflib
 import itertools
-import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition
 from typing import Any
 
 from ktframe.context import Context
 from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
+from ktframe.formats.base import Headers
 from ktframe.kafka.cluster import TopicFacts
-from ktframe.kafka.reader import BATCH_RECORDS
-from ktframe.kafka.sampler import Sample, Wanted
+from ktframe.kafka.registry import Registry
 from ktframe.records import RecordBatch
 from ktframe.settings import RetryPolicy, Settings, StoreOptions
-
-__all__ = ["FakeBroker", "FakeReader", "ManualClock"]
+from ktframe.testing.clients import FakeReader, FakeSampler, FakeWriter
+from ktframe.testing.log import CREATE_TIME, FakeTopic, Log, LogRecord, as_bytes, read_log
 
 _POLL_SECONDS = 0.02
-_CREATE_TIME = 1
 _BOOTSTRAP = "fake:9092"
-
-
-class ManualClock:
-    """Stands still until ``advance`` is called."""
-
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self._start = start
-        self._passed = 0.0
-
-    def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self._passed += seconds
-
-    def now(self) -> datetime:
-        """Return the wall time."""
-        return self._start + timedelta(seconds=self._passed)
-
-    def monotonic(self) -> float:
-        """Return the seconds that have passed."""
-        return self._passed
-
-
-@dataclass(slots=True)
-class _Record:
-    key: bytes | None
-    value: bytes | None
-    timestamp: tuple[int, int]
-
-
-@dataclass(slots=True)
-class _Partition:
-    """A log: None stands for an offset without a record (a transaction marker, a hole of compaction)."""
-
-    log: list[_Record | None] = field(default_factory=list)
-    start: int = 0
-    open_from: int | None = None
-
-    @property
-    def end(self) -> int:
-        return len(self.log)
-
-    @property
-    def stable(self) -> int:
-        return self.end if self.open_from is None else self.open_from
-
-    def first_from(self, at_ms: int) -> int:
-        later = (
-            offset
-            for offset in range(self.start, self.end)
-            if (record := self.log[offset]) is not None and record.timestamp[1] >= at_ms
-        )
-        return next(later, self.end)
-
-
-@dataclass(slots=True)
-class _Topic:
-    topic_id: str
-    partitions: list[_Partition]
-    cleanup_policy: str = "delete"
-
-    def timestamps(self) -> Iterator[int]:
-        for each in self.partitions:
-            records = (record for record in each.log[each.start :] if record is not None)
-            yield from (at for kind, at in (record.timestamp for record in records) if kind)
 
 
 class FakeBroker:
@@ -108,7 +32,7 @@ class FakeBroker:
         self.bootstrap = _BOOTSTRAP
         self.assigned: list[dict[int, int]] = []
         """The positions of every assignment that any reader was given."""
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, FakeTopic] = {}
         self._ids = itertools.count(1)
         self._changed = Condition()
         self._is_held = False
@@ -120,8 +44,8 @@ class FakeBroker:
     def create_topic(self, topic: str, partitions: int = 1, cleanup_policy: str = "delete") -> None:
         """Make a topic, anew if it is there; the policy is only told, nothing is ever cleaned up."""
         with self._changed:
-            logs = [_Partition() for _ in range(partitions)]
-            self._topics[topic] = _Topic(f"id-{next(self._ids)}", logs, cleanup_policy)
+            logs = [Log() for _ in range(partitions)]
+            self._topics[topic] = FakeTopic(f"id-{next(self._ids)}", logs, cleanup_policy)
             self._changed.notify_all()
 
     def delete_topic(self, topic: str) -> None:
@@ -132,7 +56,7 @@ class FakeBroker:
     def add_partitions(self, topic: str, partitions: int) -> None:
         """Add empty partitions."""
         with self._changed:
-            self._topics[topic].partitions += [_Partition() for _ in range(partitions)]
+            self._topics[topic].partitions += [Log() for _ in range(partitions)]
 
     def produce(
         self,
@@ -142,6 +66,7 @@ class FakeBroker:
         *,
         partition: int = 0,
         timestamp: int | None = 0,
+        headers: Headers = None,
     ) -> int:
         """Append a record and return its offset; a dict becomes JSON, a topic is made when it is not there.
 
@@ -149,8 +74,11 @@ class FakeBroker:
         """
         if topic not in self._topics:
             self.create_topic(topic)
-        record = _Record(
-            _bytes(key), _bytes(value), (0, -1) if timestamp is None else (_CREATE_TIME, timestamp)
+        record = LogRecord(
+            as_bytes(key),
+            as_bytes(value),
+            (0, -1) if timestamp is None else (CREATE_TIME, timestamp),
+            headers,
         )
         return self._append(topic, partition, [record])
 
@@ -158,7 +86,7 @@ class FakeBroker:
         """Append offsets that hold no record, as transaction markers and compaction leave them."""
         return self._append(topic, partition, [None] * offsets)
 
-    def _append(self, topic: str, partition: int, records: Iterable[_Record | None]) -> int:
+    def _append(self, topic: str, partition: int, records: Iterable[LogRecord | None]) -> int:
         with self._changed:
             log = self._topics[topic].partitions[partition].log
             log.extend(records)
@@ -207,8 +135,12 @@ class FakeBroker:
         """End an outage."""
         self._outage = None
 
-    def connect(self, state_dir: Path | str | None = None, **settings: Any) -> Context:
+    def connect(
+        self, state_dir: Path | str | None = None, *, registry: Registry | None = None, **settings: Any
+    ) -> Context:
         """Return a Context on this broker; without ``state_dir`` its stores are in memory.
+
+        ``registry`` looks up the schemas that payloads name, as ``ktframe.kafka.registry`` has it.
 
         Back-off is short and the monitor looks often, unless ``settings`` (fields of ``Settings``) say otherwise.
         """
@@ -224,7 +156,9 @@ class FakeBroker:
             chosen,
             cluster=self,
             open_reader=lambda topic, _headers: FakeReader(self, topic),
-            open_sampler=lambda: _FakeSampler(self),
+            open_sampler=lambda: FakeSampler(self),
+            registry=registry,
+            record_writer=FakeWriter(self),
         )
 
     # --- what ktframe asks ----------------------------------------------------------------------------------------
@@ -321,71 +255,5 @@ class FakeBroker:
             log = self._topics[topic].partitions[partition]
             if not log.start <= position <= log.end:
                 raise OffsetOutOfRangeError(self.bootstrap, "out of range", topic=topic, partition=partition)
-            batch += _slice(log, partition, position)
+            batch += read_log(log, partition, position)
         return batch if batch.positions else None
-
-
-class FakeReader:
-    """Reads a ``FakeBroker``."""
-
-    def __init__(self, broker: FakeBroker, topic: str) -> None:
-        self._broker = broker
-        self._topic = topic
-        self._positions: dict[int, int] = {}
-
-    def assign(self, positions: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset given."""
-        self._positions = dict(positions)
-        self._broker.assigned.append(dict(positions))
-
-    def poll(self) -> RecordBatch | None:
-        """Return what is there."""
-        batch = self._broker._read(self._topic, self._positions)  # noqa: SLF001 - the two are one thing
-        if batch is not None:
-            self._positions |= batch.positions
-        return batch
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class _FakeSampler:
-    """Looks at the records of a ``FakeBroker``."""
-
-    def __init__(self, broker: FakeBroker) -> None:
-        self._broker = broker
-
-    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
-        """Return what is wanted, at once."""
-        del seconds
-        samples: dict[str, Sample] = {}
-        for topic, stretches in wanted.items():
-            batch = RecordBatch()
-            for partition, stretch in stretches.items():
-                log = self._broker._topics[topic].partitions[partition]  # noqa: SLF001 - the two are one thing
-                batch += _slice(log, partition, max(stretch.offset, log.start), stretch.count)
-            samples[topic] = Sample(batch)
-        return samples
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-def _slice(log: _Partition, partition: int, position: int, most: int = BATCH_RECORDS) -> RecordBatch:
-    end = min(log.stable, position + most)
-    found = [(offset, record) for offset in range(position, end) if (record := log.log[offset]) is not None]
-    return RecordBatch(
-        partitions=[partition] * len(found),
-        offsets=[offset for offset, _ in found],
-        timestamps=[record.timestamp[1] for _, record in found],
-        timestamp_types=[record.timestamp[0] for _, record in found],
-        keys=[record.key for _, record in found],
-        values=[record.value for _, record in found],
-        positions={partition: end} if end > position else {},
-    )
-
-
-def _bytes(value: Any) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    return value.encode() if isinstance(value, str) else json.dumps(value).encode()

@@ -1,0 +1,144 @@
+"""Avro bodies to columns and back: whole batches natively where that is proven, record by record where it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import polars as pl
+
+from ktframe.formats.avro_decode import Decoder, has_empty_items
+from ktframe.formats.avro_frames import build_frame, columns_of, frame_of
+from ktframe.formats.avro_native import NativeReader, obstacle
+from ktframe.formats.avro_schema import parse
+from ktframe.formats.avro_wire import RefusedError
+from ktframe.formats.avro_writer import AvroWriter
+from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
+from ktframe.formats.json_arrow import NATIVE_ERRORS
+
+__all__ = ["AvroReader", "AvroWriter"]
+
+_PIECES = 16
+_SMALLEST_PIECE = 64
+_FEW = 24
+"""So few bodies are read sooner one by one than by setting a native reader up."""
+
+
+class AvroReader:
+    """Reads Avro datums (without a header) that were written under one schema.
+
+    Parameters
+    ----------
+    document
+        The writer's schema.
+
+    Raises
+    ------
+    SchemaError
+        When it is not an Avro schema.
+    ConfigurationError
+        When polars-avro is not installed.
+
+    Notes
+    -----
+    *Rejected*: bodies with a byte too few or too many, with text that is not UTF-8, with a time of day, an enum, a
+    union, a UUID or a decimal outside of its type, with more than 10,000 items that take no bytes, and what is nested
+    deeper than 64 levels.
+
+    *Columns*: enums and UUIDs are text; maps are lists of ``key`` and ``value`` in the order written; a union of
+    several types is a struct with a field for each, null but for the one taken; a record inside of itself is JSON
+    text, as Avro writes it; a decimal of more than 38 digits is its text. A decimal of more than 1,000 digits and an
+    unknown logical type show what they are stored as.
+    """
+
+    def __init__(self, document: SchemaDocument) -> None:
+        self._schema = parse(document)
+        self._columns = columns_of(self._schema)
+        self._dtypes = pl.Schema({each.name: each.dtype for each in self._columns})
+        self._is_record = self._schema.root.kind == "record"
+        reason = obstacle(self._schema.root)
+        self._note = f"{reason}: record by record" if reason else None
+        native = NativeReader(self._schema.root) if reason is None else None
+        self._native = native
+        # A decoder counts items without bytes: then every call needs its own.
+        self._decoder = None if has_empty_items(self._schema.root) else Decoder(self._schema)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The fields of the schema, or one column ``value`` where it is no record."""
+        return self._columns
+
+    @property
+    def note(self) -> str | None:
+        """Why bodies are read one by one; None where they are not."""
+        return self._note
+
+    def read(self, bodies: Sequence[bytes]) -> BodiesRead:
+        """Read ``bodies`` into ``columns``; at most some ten thousand a call."""
+        whole = range(len(bodies))
+        if self._native is None or len(bodies) <= _FEW:
+            return self._read_one_by_one(bodies, whole)
+        frame = self._read_natively(bodies)
+        if frame is not None:
+            return BodiesRead(frame)
+        parts = [
+            BodiesRead(frame) if frame is not None else self._read_one_by_one(bodies, piece)
+            for piece, frame in self._read_pieces(bodies, whole)
+        ]
+        rejected = dict(chain.from_iterable(part.rejected.items() for part in parts))
+        return BodiesRead(pl.concat([part.frame for part in parts], rechunk=True), rejected)
+
+    def _read_natively(self, bodies: Sequence[bytes]) -> pl.DataFrame | None:
+        array = self._native.read(bodies) if self._native is not None else None
+        if array is None:
+            return None
+        arrays = [array.field(at) for at in range(len(self._dtypes))] if self._is_record else [array]
+        try:
+            return frame_of(arrays, self._dtypes, len(bodies))
+        except NATIVE_ERRORS:
+            return None
+
+    def _read_pieces(self, bodies: Sequence[bytes], whole: range) -> list[tuple[range, pl.DataFrame | None]]:
+        """Cut ``whole`` in pieces, what can't be read again in pieces, so that a bad body costs only its neighbours."""
+        size = -(-len(whole) // _PIECES)
+        if size <= _FEW:
+            return [(whole, None)]
+        pieces = [
+            range(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size)
+        ]
+        read = [(piece, self._read_natively(bodies[piece.start : piece.stop])) for piece in pieces]
+        if size <= _SMALLEST_PIECE or all(frame is None for _, frame in read):
+            return read
+        finer = [
+            [(piece, frame)] if frame is not None else self._read_pieces(bodies, piece)
+            for piece, frame in read
+        ]
+        return list(chain.from_iterable(finer))
+
+    def _read_one_by_one(self, bodies: Sequence[bytes], indices: range) -> BodiesRead:
+        """Decode every body at ``indices``: what ``read`` must equal."""
+        decode = (self._decoder or Decoder(self._schema)).decode
+        values: dict[int, Any] = {}
+        rejected: dict[int, str] = {}
+        for index in indices:
+            try:
+                values[index] = decode(bodies[index])
+            except RefusedError as error:
+                rejected[index] = str(error)
+        frame = self._frame(list(values.values()))
+        if frame is not None:
+            return BodiesRead(frame, rejected)
+        # None is known of.
+        frames = {index: self._frame([value]) for index, value in values.items()}
+        rejected |= {
+            index: "its values can't be held in a column" for index, frame in frames.items() if frame is None
+        }
+        good = [frame for frame in frames.values() if frame is not None]
+        return BodiesRead(pl.concat([self._dtypes.to_frame(), *good]), rejected)
+
+    def _frame(self, values: Sequence[Any]) -> pl.DataFrame | None:
+        try:
+            return build_frame(values, self._dtypes, is_record=self._is_record)
+        except NATIVE_ERRORS:
+            return None

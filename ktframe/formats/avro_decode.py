@@ -1,0 +1,281 @@
+"""The authority on Avro: one body to the value that Arrow makes a column of, or the reason why it is none.
+
+Strict where other readers are lenient: a number has ten bytes at most, a boolean is 0 or 1, an index is in its range,
+text is UTF-8, and every byte of a body is used. Nothing that a body claims costs more than its own length.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from typing import Any, TypeAlias
+
+from ktframe.formats.avro_reference import reference_text
+from ktframe.formats.avro_types import (
+    DAY_NS,
+    KEY,
+    LARGEST_PRECISION,
+    TIME_UNIT_NS,
+    VALUE,
+    AvroSchema,
+    AvroType,
+    min_bytes,
+    walk,
+)
+from ktframe.formats.avro_wire import (
+    RefusedError,
+    read_block,
+    read_boolean,
+    read_bytes,
+    read_int,
+    read_long,
+    read_text,
+)
+
+Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
+"""Reads a value at a position and returns it with the position behind it."""
+
+MOST_EMPTY_ITEMS = 10_000
+"""Items without bytes that one body may claim to hold."""
+
+_FLOAT = struct.Struct("<f")
+_DOUBLE = struct.Struct("<d")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_EXACT = Context(prec=2_000)
+
+
+@dataclass(slots=True)
+class _Allowance:
+    """How many items without bytes the body that is being read may still have."""
+
+    left: int = MOST_EMPTY_ITEMS
+
+    def take(self, count: int) -> None:
+        """Take ``count`` items off."""
+        self.left -= count
+        if self.left < 0:
+            message = f"more than {MOST_EMPTY_ITEMS:,} items that take no bytes"
+            raise RefusedError(message)
+
+
+class Decoder:
+    """Decodes bodies of one schema, one at a time; not to be shared by threads."""
+
+    def __init__(self, schema: AvroSchema) -> None:
+        self._schema = schema
+        self._allowance = _Allowance()
+        self._read = self._reader(schema.root)
+
+    def decode(self, body: bytes) -> Any:
+        """Return the value that ``body`` is.
+
+        Raises
+        ------
+        RefusedError
+            When it is none, saying why.
+        """
+        self._allowance.left = MOST_EMPTY_ITEMS
+        try:
+            value, end = self._read(body, 0)
+        except (IndexError, struct.error):
+            message = "truncated"
+            raise RefusedError(message) from None
+        if end < len(body):
+            rest = len(body) - end
+            message = f"{rest} byte{'s' if rest > 1 else ''} too many"
+            raise RefusedError(message)
+        return value
+
+    def _reader(self, avro: AvroType) -> Reader:  # noqa: PLR0911 - one for each kind
+        if avro.logical == "decimal":
+            return _decimal_reader(avro)
+        if avro.logical:
+            return _logical_reader(avro)
+        if avro.kind in _PLAIN:
+            return _PLAIN[avro.kind]
+        if avro.kind == "fixed":
+            return _fixed_reader(avro.size)
+        if avro.kind == "enum":
+            return _enum_reader(avro)
+        if avro.kind == "record":
+            return _record_reader([(each.name, self._reader(each.type)) for each in avro.fields])
+        if avro.kind == "array":
+            return self._list_reader(self._reader(avro.inner[0]), min_bytes(avro.inner[0]))
+        if avro.kind == "map":
+            entry = _record_reader([(KEY, read_text), (VALUE, self._reader(avro.inner[0]))])
+            return self._list_reader(entry, 1)
+        if avro.kind == "union":
+            return self._union_reader(avro)
+        return self._reference_reader(avro.name)
+
+    def _list_reader(self, read: Reader, smallest: int) -> Reader:
+        def read_list(body: bytes, at: int) -> tuple[Any, int]:
+            items: list[Any] = []
+            while True:
+                count, at = read_block(body, at)
+                if count == 0:
+                    return items, at
+                if smallest == 0:
+                    self._allowance.take(count)
+                elif count * smallest > len(body) - at:
+                    raise IndexError
+                for _ in range(count):
+                    item, at = read(body, at)
+                    items.append(item)
+
+        return read_list
+
+    def _union_reader(self, avro: AvroType) -> Reader:
+        null = avro.null_index
+        readers = {index: self._reader(branch) for index, branch in avro.carried}
+        has_labels = len(readers) > 1
+
+        def read_union(body: bytes, at: int) -> tuple[Any, int]:
+            index, at = read_long(body, at)
+            if index == null:
+                return None, at
+            read = readers.get(index)
+            if read is None:
+                message = f"no branch {index} in a union"
+                raise RefusedError(message)
+            value, at = read(body, at)
+            return ({avro.labels[index]: value} if has_labels else value), at
+
+        return read_union
+
+    def _reference_reader(self, name: str) -> Reader:
+        schema, take = self._schema, self._allowance.take
+        return lambda body, at: reference_text(schema.records[name], schema, body, at, take)
+
+
+def has_empty_items(avro: AvroType) -> bool:
+    """Tell whether a list inside of ``avro`` has items that take no bytes."""
+    return any(each.kind == "array" and min_bytes(each.inner[0]) == 0 for each in walk(avro))
+
+
+def canonical_uuid(text: str) -> str:
+    """Return the usual form of a UUID; RefusedError for other text."""
+    if not _UUID.fullmatch(text):
+        message = "not a UUID"
+        raise RefusedError(message)
+    return text.lower()
+
+
+def uuid_text(raw: bytes) -> str:
+    """Return the usual form of a UUID of 16 bytes."""
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def decimal_value(raw: bytes, avro: AvroType) -> Decimal | str:
+    """Return the decimal whose unscaled value ``raw`` is: as exact text if it is too wide for a column."""
+    unscaled = int.from_bytes(raw, "big", signed=True)
+    # The first condition is the cheap one: turning a megabyte into digits would take long.
+    if unscaled.bit_length() > 4 * avro.precision or abs(unscaled) >= 10**avro.precision:
+        message = f"a decimal of more than {avro.precision} digits"
+        raise RefusedError(message)
+    value = Decimal(unscaled).scaleb(-avro.scale, _EXACT)
+    return value if avro.precision <= LARGEST_PRECISION else f"{value:f}"
+
+
+def _read_null(_: bytes, at: int) -> tuple[Any, int]:
+    return None, at
+
+
+def _read_float(body: bytes, at: int) -> tuple[Any, int]:
+    return _FLOAT.unpack_from(body, at)[0], at + 4
+
+
+def _read_double(body: bytes, at: int) -> tuple[Any, int]:
+    return _DOUBLE.unpack_from(body, at)[0], at + 8
+
+
+_PLAIN: dict[str, Reader] = {
+    "null": _read_null,
+    "boolean": read_boolean,
+    "int": read_int,
+    "long": read_long,
+    "float": _read_float,
+    "double": _read_double,
+    "bytes": read_bytes,
+    "string": read_text,
+}
+
+
+def _fixed_reader(size: int) -> Reader:
+    def read_fixed(body: bytes, at: int) -> tuple[Any, int]:
+        end = at + size
+        if end > len(body):
+            raise IndexError
+        return body[at:end], end
+
+    return read_fixed
+
+
+def _enum_reader(avro: AvroType) -> Reader:
+    symbols = avro.symbols
+
+    def read_enum(body: bytes, at: int) -> tuple[Any, int]:
+        index, at = read_int(body, at)
+        if not 0 <= index < len(symbols):
+            message = f"not a value of enum {avro.short_name}"
+            raise RefusedError(message)
+        return symbols[index], at
+
+    return read_enum
+
+
+def _record_reader(fields: Sequence[tuple[str, Reader]]) -> Reader:
+    def read_record(body: bytes, at: int) -> tuple[Any, int]:
+        record = {}
+        for name, read in fields:
+            record[name], at = read(body, at)
+        return record, at
+
+    return read_record
+
+
+def _decimal_reader(avro: AvroType) -> Reader:
+    read = read_bytes if avro.kind == "bytes" else _fixed_reader(avro.size)
+
+    def read_decimal(body: bytes, at: int) -> tuple[Any, int]:
+        raw, at = read(body, at)
+        return decimal_value(raw, avro), at
+
+    return read_decimal
+
+
+def _logical_reader(avro: AvroType) -> Reader:
+    if avro.logical == "uuid":
+        return _uuid_reader(avro)
+    if avro.logical in TIME_UNIT_NS:
+        return _time_reader(read_int if avro.kind == "int" else read_long, TIME_UNIT_NS[avro.logical])
+    return _PLAIN[avro.kind]
+
+
+def _uuid_reader(avro: AvroType) -> Reader:
+    read_raw = _fixed_reader(avro.size)
+
+    def read_string(body: bytes, at: int) -> tuple[Any, int]:
+        text, at = read_text(body, at)
+        return canonical_uuid(text), at
+
+    def read_fixed(body: bytes, at: int) -> tuple[Any, int]:
+        raw, at = read_raw(body, at)
+        return uuid_text(raw), at
+
+    return read_fixed if avro.kind == "fixed" else read_string
+
+
+def _time_reader(read: Callable[[bytes, int], tuple[int, int]], unit_ns: int) -> Reader:
+    def read_time(body: bytes, at: int) -> tuple[Any, int]:
+        value, at = read(body, at)
+        if not 0 <= value * unit_ns < DAY_NS:
+            message = "a time of day beyond 24 hours"
+            raise RefusedError(message)
+        return value * unit_ns, at
+
+    return read_time

@@ -1,0 +1,153 @@
+"""JSON as Avro has it to the values that Arrow makes columns of: the defaults of fields, and records as text.
+
+See ``avro_reference`` for the other way.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ktframe.formats.avro_decode import canonical_uuid, decimal_value, uuid_text
+from ktframe.formats.avro_types import DAY_NS, DEEPEST, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType
+from ktframe.formats.avro_wire import RefusedError
+from ktframe.formats.documents import NO_DEFAULT
+
+_BITS = {"int": 31, "long": 63}
+_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
+
+
+def from_default(avro: AvroType, value: Any, schema: AvroSchema) -> Any:
+    """Return the value that a default in a schema is: of a union, a value of the first branch that it fits."""
+    return _Reading(schema, is_default=True).read(avro, value, 0)
+
+
+def from_text(avro: AvroType, text: str, schema: AvroSchema) -> Any:
+    """Return the record that the text of a reference is.
+
+    Raises
+    ------
+    RefusedError
+        When it is none.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        message = "text that is not JSON"
+        raise RefusedError(message) from None
+    return _Reading(schema, is_default=False).read(schema.records[avro.name], value, 1)
+
+
+class _Reading:
+    """Reads JSON values, which are either defaults or the text of references."""
+
+    def __init__(self, schema: AvroSchema, *, is_default: bool) -> None:
+        self._schema = schema
+        self._is_default = is_default
+
+    def read(self, avro: AvroType, value: Any, level: int) -> Any:
+        if level > DEEPEST:
+            message = f"nested deeper than {DEEPEST} levels"
+            raise RefusedError(message)
+        if avro.kind == "union":
+            return self._union(avro, value, level)
+        if avro.kind == "record" and isinstance(value, dict):
+            return self._record(avro, value, level)
+        if avro.kind == "array" and isinstance(value, list):
+            return [self.read(avro.inner[0], each, level + 1) for each in value]
+        if avro.kind == "map" and isinstance(value, dict):
+            inner = avro.inner[0]
+            return [{KEY: key, VALUE: self.read(inner, each, level + 1)} for key, each in value.items()]
+        if avro.kind == "reference":
+            self.read(self._schema.records[avro.name], value, level)
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _leaf(avro, value)
+
+    def _record(self, avro: AvroType, value: dict[str, Any], level: int) -> dict[str, Any]:
+        unknown = value.keys() - {each.name for each in avro.fields}
+        missing = [each.name for each in avro.fields if each.default is NO_DEFAULT and each.name not in value]
+        if unknown or missing:
+            message = f"a {avro.short_name} {'with' if unknown else 'without'} {min(unknown or missing)!r}"
+            raise RefusedError(message)
+        return {
+            each.name: self.read(each.type, value[each.name], level + 1)
+            if each.name in value
+            else from_default(each.type, each.default, self._schema)
+            for each in avro.fields
+        }
+
+    def _union(self, avro: AvroType, value: Any, level: int) -> Any:
+        if value is None and avro.null_index is not None:
+            return None
+        branches = {avro.labels[index]: branch for index, branch in avro.carried}
+        if self._is_default:
+            return self._first(branches, value, level)
+        if len(branches) == 1:
+            return self.read(next(iter(branches.values())), value, level)
+        if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= branches.keys():
+            message = f"not one of {', '.join(branches) or 'null'} with its name"
+            raise RefusedError(message)
+        return {name: self.read(branches[name], each, level) for name, each in value.items()}
+
+    def _first(self, branches: dict[str, AvroType], value: Any, level: int) -> Any:
+        for name, branch in branches.items():
+            try:
+                read = self.read(branch, value, level)
+            except RefusedError:
+                continue
+            return {name: read} if len(branches) > 1 else read
+        message = f"{value!r} is in no branch of its union"
+        raise RefusedError(message)
+
+
+def _leaf(avro: AvroType, value: Any) -> Any:
+    read = None
+    if avro.kind in {"boolean", "null"}:
+        read = value if value is None or isinstance(value, bool) else NO_DEFAULT
+        is_right = (avro.kind == "null") == (read is None)
+        read = read if is_right else NO_DEFAULT
+    elif avro.kind in _BITS:
+        read = _integer(avro, value)
+    elif avro.kind in {"float", "double"}:
+        read = _float(value)
+    elif isinstance(value, str):
+        read = _text(avro, value)
+    else:
+        read = NO_DEFAULT
+    if read is NO_DEFAULT:
+        message = f"{value!r} is no {avro.short_name or avro.kind}"
+        raise RefusedError(message)
+    return read
+
+
+def _float(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    try:
+        return float(value) if is_number or value in _NO_NUMBERS else NO_DEFAULT
+    except OverflowError:
+        return NO_DEFAULT
+
+
+def _integer(avro: AvroType, value: Any) -> Any:
+    if not isinstance(value, int) or isinstance(value, bool):
+        return NO_DEFAULT
+    end = 2 ** _BITS[avro.kind]
+    if avro.logical in TIME_UNIT_NS:
+        value *= TIME_UNIT_NS[avro.logical]
+        return value if 0 <= value < DAY_NS else NO_DEFAULT
+    return value if -end <= value < end else NO_DEFAULT
+
+
+def _text(avro: AvroType, value: str) -> Any:
+    if avro.kind == "enum":
+        return value if value in avro.symbols else NO_DEFAULT
+    if avro.kind == "string":
+        return canonical_uuid(value) if avro.logical == "uuid" else value
+    if avro.kind not in {"bytes", "fixed"} or any(ord(character) > 0xFF for character in value):  # noqa: PLR2004
+        return NO_DEFAULT
+    raw = value.encode("latin-1")
+    if avro.kind == "fixed" and len(raw) != avro.size:
+        return NO_DEFAULT
+    if avro.logical == "decimal":
+        return decimal_value(raw, avro)
+    return uuid_text(raw) if avro.logical == "uuid" else raw

@@ -1,0 +1,291 @@
+"""Schema text to the tree of ``avro_types``: names resolved and written out, checked to be Avro.
+
+As the specification asks, a logical type that is unknown or does not fit its type is as if it weren't there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeGuard
+
+from ktframe.errors import SchemaError
+from ktframe.formats.avro_types import DEEPEST, AvroField, AvroSchema, AvroType
+from ktframe.formats.documents import NO_DEFAULT, SchemaDocument
+
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+_NAMED = frozenset({"record", "error", "enum", "fixed"})
+_NAME = re.compile(r"[^\W\d]\w*")
+_MOST_TYPES = 20_000
+_LARGEST_FIXED_BYTES = 2**24
+_LOGICAL = {
+    "date": "int",
+    "time-millis": "int",
+    "time-micros": "long",
+    "timestamp-millis": "long",
+    "timestamp-micros": "long",
+    "timestamp-nanos": "long",
+    "local-timestamp-millis": "long",
+    "local-timestamp-micros": "long",
+    "local-timestamp-nanos": "long",
+}
+_UUID_BYTES = 16
+_MOST_DIGITS = 1_000
+"""More than these in a decimal are as good as none: it is shown as its bytes."""
+
+
+class NotAvroError(Exception):
+    """Why a text is not an Avro schema."""
+
+
+def parse(document: SchemaDocument) -> AvroSchema:
+    """Return what a document says.
+
+    Raises
+    ------
+    SchemaError
+        When it is not an Avro schema, or one too large for columns.
+    """
+    if document.kind != "AVRO":
+        message = f"a schema of the kind {document.kind!r} is not Avro."
+        raise SchemaError(message)
+    try:
+        names = _Names()
+        names.add_references(document.references)
+        text = _json(document.text)
+        names.add(text, "")
+        builder = _Builder(names.definitions)
+        root = builder.build(text, "", 0)
+    except NotAvroError as error:
+        message = f"not a valid Avro schema: {error}"
+        raise SchemaError(message) from None
+    except RecursionError:
+        message = f"not a valid Avro schema: nested deeper than {DEEPEST} levels"
+        raise SchemaError(message) from None
+    return AvroSchema(root, {name: builder.records[name] for name in builder.repeated})
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if _NAME.fullmatch(text):  # registries keep "string" with or without its quotes
+            return text
+        message = f"it is not JSON: {error}"
+        raise NotAvroError(message) from None
+
+
+class _Names:
+    """The definitions of named types, each with the namespace in which it stands."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, tuple[Mapping[str, Any], str]] = {}
+
+    def add_references(self, references: Iterable[tuple[str, SchemaDocument]]) -> None:
+        """Add what the documents define that a document refers to, and those that they refer to."""
+        for _, document in references:
+            self.add_references(document.references)
+            self.add(_json(document.text), "")
+
+    def add(self, schema: Any, namespace: str) -> None:
+        """Add what ``schema`` defines; the same definition may come twice, by two ways."""
+        if isinstance(schema, list):
+            for branch in schema:
+                self.add(branch, namespace)
+        if not isinstance(schema, dict):
+            return
+        kind = schema.get("type")
+        if isinstance(kind, dict | list):
+            self.add(kind, namespace)
+        elif kind in _NAMED:
+            name = full_name(schema, namespace)
+            if self.definitions.setdefault(name, (schema, namespace)) != (schema, namespace):
+                message = f"{name!r} is defined twice"
+                raise NotAvroError(message)
+            for each in _list(schema, "fields") if kind in {"record", "error"} else ():
+                if isinstance(each, dict):
+                    self.add(each.get("type"), namespace_of(name))
+        else:
+            self.add(schema.get("items", schema.get("values")), namespace)
+
+
+class _Builder:
+    """Builds types with every named type written out where it is used, and a reference where it is inside itself."""
+
+    def __init__(self, definitions: Mapping[str, tuple[Mapping[str, Any], str]]) -> None:
+        self._definitions = definitions
+        self._open: set[str] = set()
+        self._count = 0
+        self.records: dict[str, AvroType] = {}
+        self.repeated: set[str] = set()
+
+    def build(self, schema: Any, namespace: str, level: int) -> AvroType:
+        self._count += 1
+        if level > DEEPEST or self._count > _MOST_TYPES:
+            limit = f"{DEEPEST} levels" if level > DEEPEST else f"{_MOST_TYPES:,} types"
+            message = f"it has more than {limit} when its named types are written out"
+            raise NotAvroError(message)
+        if isinstance(schema, list):
+            return self._union(schema, namespace, level)
+        if isinstance(schema, str):
+            return AvroType(schema) if schema in PRIMITIVES else self._named(schema, namespace, level)
+        if not isinstance(schema, dict):
+            message = f"{_shown(schema)} is no type"
+            raise NotAvroError(message)
+        return self._complex(schema, namespace, level)
+
+    def _complex(self, schema: Mapping[str, Any], namespace: str, level: int) -> AvroType:
+        kind = schema.get("type")
+        if isinstance(kind, dict | list):
+            return self.build(kind, namespace, level)
+        if kind in {"array", "map"}:
+            part = "items" if kind == "array" else "values"
+            if part not in schema:
+                message = f"an {kind} without {part!r}" if kind == "array" else f"a {kind} without {part!r}"
+                raise NotAvroError(message)
+            return AvroType(kind, inner=(self.build(schema[part], namespace, level + 1),))
+        if kind in _NAMED:
+            return self._defined(full_name(schema, namespace), level)
+        if not isinstance(kind, str):
+            message = f"{_shown(schema)} has no 'type'"
+            raise NotAvroError(message)
+        if kind not in PRIMITIVES:
+            return self._named(kind, namespace, level)
+        return AvroType(kind, **_logical(kind, 0, schema))
+
+    def _union(self, schema: list[Any], namespace: str, level: int) -> AvroType:
+        branches = tuple(self.build(branch, namespace, level) for branch in schema)
+        kinds = [branch.name or branch.kind for branch in branches]
+        twice = next((kind for at, kind in enumerate(kinds) if kind in kinds[:at]), None)
+        if not branches or twice or "union" in kinds:
+            what = f"{twice!r} twice" if twice else "another union" if branches else "no type"
+            message = f"a union of {what}"
+            raise NotAvroError(message)
+        return AvroType("union", inner=branches, labels=_labels(branches))
+
+    def _named(self, name: str, namespace: str, level: int) -> AvroType:
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full not in self._definitions:
+            message = f"{name!r} is not defined"
+            raise NotAvroError(message)
+        return self._defined(full, level)
+
+    def _defined(self, name: str, level: int) -> AvroType:
+        if name in self._open:
+            self.repeated.add(name)
+            return AvroType("reference", name=name)
+        schema, _ = self._definitions[name]
+        if schema["type"] == "enum":
+            return AvroType("enum", name=name, symbols=_symbols(name, schema))
+        if schema["type"] == "fixed":
+            size = schema.get("size")
+            if not _is_int(size) or not 0 <= size <= _LARGEST_FIXED_BYTES:
+                message = f"{name!r} has the size {_shown(size)}"
+                raise NotAvroError(message)
+            return AvroType("fixed", name=name, size=size, **_logical("fixed", size, schema))
+        self._open.add(name)
+        fields = tuple(self._field(each, name, level) for each in _list(schema, "fields"))
+        self._open.discard(name)
+        names = [each.name for each in fields]
+        if len(set(names)) < len(names):
+            message = f"{name!r} has two fields of one name"
+            raise NotAvroError(message)
+        self.records[name] = AvroType("record", name=name, fields=fields)
+        return self.records[name]
+
+    def _field(self, schema: Any, record: str, level: int) -> AvroField:
+        if not isinstance(schema, dict) or "type" not in schema:
+            message = f"{record!r} has a field {_shown(schema)}"
+            raise NotAvroError(message)
+        aliases = schema.get("aliases") or ()
+        return AvroField(
+            _checked(schema.get("name"), f"a field of {record!r}"),
+            self.build(schema["type"], namespace_of(record), level + 1),
+            schema.get("default", NO_DEFAULT),
+            tuple(_checked(alias, f"an alias in {record!r}") for alias in aliases),
+        )
+
+
+def full_name(schema: Mapping[str, Any], namespace: str) -> str:
+    """Return the name of a named type with its namespace."""
+    name = schema.get("name")
+    if not isinstance(name, str):
+        message = f"{_shown(schema)} has no name"
+        raise NotAvroError(message)
+    if "." not in name:
+        own = schema.get("namespace", namespace)
+        name = f"{own}.{name}" if own else name
+    for part in name.removeprefix(".").split("."):
+        _checked(part, f"a part of {name!r}")
+    return name.removeprefix(".")
+
+
+def namespace_of(name: str) -> str:
+    """Return the namespace in which the fields of a named type stand."""
+    return name.rpartition(".")[0]
+
+
+def _checked(name: Any, what: str) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        message = f"{_shown(name)}, {what}, is no name"
+        raise NotAvroError(message)
+    return name
+
+
+def _list(schema: Mapping[str, Any], key: str) -> list[Any]:
+    values = schema.get(key)
+    if not isinstance(values, list):
+        message = f"{schema.get('name')!r} has no list of {key}"
+        raise NotAvroError(message)
+    return values
+
+
+def _symbols(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
+    symbols = tuple(_checked(each, f"a symbol of {name!r}") for each in _list(schema, "symbols"))
+    if len(set(symbols)) < len(symbols):
+        message = f"{name!r} has a symbol twice"
+        raise NotAvroError(message)
+    return symbols
+
+
+def _labels(branches: Iterable[AvroType]) -> tuple[str, ...]:
+    """Return a field name for each branch: its type's, without the namespace where that is enough."""
+    labels: list[str] = []
+    for branch in branches:
+        candidates = [branch.short_name, branch.name] if branch.name else [branch.kind]
+        candidates += [f"{candidates[0]}_{number}" for number in range(2, len(labels) + 3)]
+        labels.append(next(each for each in candidates if each not in labels))
+    return tuple(labels)
+
+
+def _logical(kind: str, size: int, schema: Mapping[str, Any]) -> dict[str, Any]:  # noqa: PLR0911 - each a reason
+    logical = schema.get("logicalType")
+    if not isinstance(logical, str):
+        return {}
+    if _LOGICAL.get(logical) == kind:
+        return {"logical": logical}
+    if logical == "uuid" and (kind == "string" or (kind == "fixed" and size == _UUID_BYTES)):
+        return {"logical": logical}
+    if logical != "decimal" or kind not in {"bytes", "fixed"}:
+        return {}
+    precision, scale = schema.get("precision"), schema.get("scale", 0)
+    if (
+        not _is_int(precision)
+        or not _is_int(scale)
+        or not 0 <= scale <= precision <= _MOST_DIGITS
+        or precision < 1
+    ):
+        return {}
+    if kind == "fixed" and (precision > 3 * size or 10**precision > 2 ** (8 * size - 1)):
+        return {}
+    return {"logical": logical, "precision": precision, "scale": scale}
+
+
+def _is_int(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004

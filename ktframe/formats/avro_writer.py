@@ -1,0 +1,84 @@
+"""Rows to Avro bodies: row by row, and only if every value fits exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ktframe.errors import SchemaError
+from ktframe.formats.avro_columns import check_known, default_of, values_of
+from ktframe.formats.avro_encode import Encoder, encoder
+from ktframe.formats.avro_frames import columns_of, fields_of
+from ktframe.formats.avro_schema import parse
+from ktframe.formats.avro_types import AvroField
+from ktframe.formats.avro_wire import RefusedError
+from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.json_arrow import NATIVE_ERRORS
+
+
+class AvroWriter:
+    """Writes rows as Avro datums (without a header) under one schema.
+
+    Parameters
+    ----------
+    document
+        The schema to write under.
+
+    Raises
+    ------
+    SchemaError
+        When it is not an Avro schema.
+
+    Notes
+    -----
+    What ``AvroReader`` shows is taken back. Beside that, what means the same exactly: other widths of integers,
+    integers for floats up to 2**53 and for decimals, datetimes of another unit, categories for enums, structs without
+    the fields that have a default. Only a Float64 for a float is rounded.
+    """
+
+    def __init__(self, document: SchemaDocument) -> None:
+        self._schema = parse(document)
+        columns_of(self._schema)  # refuses defaults that are none
+        self._fields = fields_of(self._schema)
+        self._encoders = [encoder(each.type, self._schema) for each in self._fields]
+
+    def write(self, rows: pl.DataFrame) -> list[bytes]:
+        """Return the body of each row.
+
+        A column that ``rows`` lack is written as its default, or null where it may be.
+
+        Raises
+        ------
+        SchemaError
+            When a row does not fit the schema, naming the column and the row; nothing is written then.
+        """
+        check_known(rows.columns, [each.name for each in self._fields], "column")
+        columns = [
+            (each.name, put, self._values(rows, each))
+            for each, put in zip(self._fields, self._encoders, strict=True)
+        ]
+        return [_body(columns, row) for row in range(rows.height)]
+
+    def _values(self, rows: pl.DataFrame, field: AvroField) -> list[Any]:
+        if field.name not in rows.columns:
+            return [default_of(field, self._schema, field.name)] * rows.height
+        try:
+            array = rows.get_column(field.name).rechunk().to_arrow()
+            return values_of(array, field.type, self._schema, field.name)
+        except SchemaError:
+            raise
+        except NATIVE_ERRORS as error:
+            message = f"column {field.name!r} of {rows.schema[field.name]} can't be written: {error}"
+            raise SchemaError(message) from error
+
+
+def _body(columns: list[tuple[str, Encoder, list[Any]]], row: int) -> bytes:
+    out = bytearray()
+    for name, put, values in columns:
+        try:
+            put(values[row], out)
+        except RefusedError as error:
+            message = f"column {name!r}, row {row}: {error}."
+            raise SchemaError(message) from None
+    return bytes(out)

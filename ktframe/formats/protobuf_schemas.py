@@ -1,0 +1,202 @@
+"""From a schema as a registry keeps it to Protobuf's descriptors: either form of text, with its references.
+
+Each schema has a pool of its own: two versions of one file, or two topics' ``order.proto``, never meet.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ktframe.errors import SchemaError
+from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.protobuf_library import google, standard_file
+from ktframe.formats.protobuf_source import parsed_source
+from ktframe.formats.protobuf_tokens import SourceError
+
+_MAIN: Final = "ktframe/main.proto"
+_BATCH: Final = "ktframe/batch.proto"
+_BATCH_MESSAGE: Final = "ktframe.internal.Batch"
+_ROWS: Final = 1
+_OWN_TYPES = ("google/protobuf/",)  # a registry's copies of these would be the same
+_MESSAGE, _REPEATED = 11, 3
+
+# What Confluent's registry knows without being told. Only types count here: its options are skipped as all are.
+_CONFLUENT: Final = {
+    "confluent/meta.proto": """
+        syntax = "proto3";
+        package confluent;
+        message Meta { string doc = 1; map<string, string> params = 2; repeated string tags = 3; repeated Rule rules = 4; }
+        message Rule { string name = 1; string doc = 2; string expr = 3; string sql = 4; }
+        """,
+    "confluent/type/decimal.proto": """
+        syntax = "proto3";
+        package confluent.type;
+        message Decimal { bytes value = 1; uint32 precision = 2; int32 scale = 3; }
+        """,
+    "confluent/types/decimal.proto": """
+        syntax = "proto3";
+        import public "confluent/type/decimal.proto";
+        """,
+    "confluent/type/variant.proto": """
+        syntax = "proto3";
+        package confluent.type;
+        message Variant { bytes metadata = 1; bytes value = 2; }
+        """,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledSchema:
+    """One message of a schema, as a class of Google's library, and the batch of them as another."""
+
+    name: str
+    message: Any
+    batch: Any
+    """A message whose only field, number 1, is a list of ``message``."""
+    pool: Any
+
+
+def compiled(document: SchemaDocument, indexes: tuple[int, ...]) -> CompiledSchema:
+    """Return the message that ``indexes`` name in ``document``: its place in the file, then in the message around.
+
+    Raises
+    ------
+    SchemaError
+        When the text is no Protobuf schema, an import is missing, or there is no such message.
+    ConfigurationError
+        When the library is not installed.
+    """
+    pool = google("descriptor_pool").DescriptorPool()
+    _Files(pool, document).add()
+    descriptor = _found(pool.FindFileByName(_MAIN), indexes)
+    pool.Add(_batch_file(descriptor))
+    message_class = google("message_factory").GetMessageClass
+    batch = message_class(pool.FindMessageTypeByName(_BATCH_MESSAGE))
+    return CompiledSchema(descriptor.full_name, message_class(descriptor), batch, pool)
+
+
+class _Files:
+    """Adds a schema's file to a pool, after everything that it imports."""
+
+    def __init__(self, pool: Any, document: SchemaDocument) -> None:
+        self._pool = pool
+        self._document = document
+        self._references = dict(_references(document))
+        self._added: set[str] = set()
+        self._missing: set[str] = set()
+
+    def add(self) -> None:
+        self._add(_file(_MAIN, self._document.text))
+
+    def _add(self, file: Any) -> None:
+        self._added.add(file.name)
+        for name in file.dependency:
+            if name not in self._added:
+                self._import(name)
+        self._drop_missing(file)
+        try:
+            self._pool.Add(file)
+        except TypeError as error:
+            named = "" if file.name == _MAIN else f" {file.name!r}"
+            missing = (
+                f" (nothing is known of {', '.join(map(repr, sorted(self._missing)))})"
+                if self._missing
+                else ""
+            )
+            message = f"the Protobuf schema{named} can't be used: {_why(error)}{missing}."
+            raise SchemaError(message) from None
+
+    def _import(self, name: str) -> None:
+        standard = standard_file(name)
+        if name in self._references and not (standard and name.startswith(_OWN_TYPES)):
+            self._add(_file(name, self._references[name].text))
+        elif standard is not None:
+            file = google("descriptor_pb2").FileDescriptorProto()
+            standard.CopyToProto(file)
+            self._add(file)
+        elif name in _CONFLUENT:
+            self._add(_file(name, _CONFLUENT[name]))
+        else:
+            self._missing.add(name)
+
+    def _drop_missing(self, file: Any) -> None:
+        # An import of options alone is not needed; without it the pool says which type is, if one is.
+        kept = [name for name in file.dependency if name not in self._missing]
+        if len(kept) < len(file.dependency):
+            public = [kept.index(name) for name in _public(file) if name in kept]
+            file.ClearField("dependency")
+            file.ClearField("public_dependency")
+            file.ClearField("weak_dependency")
+            file.dependency.extend(kept)
+            file.public_dependency.extend(public)
+
+
+def _references(document: SchemaDocument) -> Iterator[tuple[str, SchemaDocument]]:
+    # Those of the outermost schema come last, and count where a name is used twice.
+    for _, reference in document.references:
+        yield from _references(reference)
+    yield from document.references
+
+
+def _public(file: Any) -> list[str]:
+    return [file.dependency[index] for index in file.public_dependency]
+
+
+def _file(name: str, text: str) -> Any:
+    """Return the ``FileDescriptorProto`` of a text in either form, under the name by which it is imported."""
+    try:
+        file = _deserialized(text) or parsed_source(text)
+    except SourceError as error:
+        named = "the schema" if name == _MAIN else repr(name)
+        message = f"{named} is not Protobuf: {error}."
+        raise SchemaError(message) from None
+    file.name = name
+    return file
+
+
+def _deserialized(text: str) -> Any | None:
+    """Return the file that ``?format=serialized`` describes, None where the text is something else: its source."""
+    if "{" in text or ";" in text or not text.strip():
+        return None
+    file = google("descriptor_pb2").FileDescriptorProto()
+    try:
+        file.ParseFromString(base64.b64decode("".join(text.split()), validate=True))
+    except (binascii.Error, ValueError, google("message").DecodeError):
+        return None
+    return file
+
+
+def _found(file: Any, indexes: tuple[int, ...]) -> Any:
+    found, siblings = None, list(file.message_types_by_name.values())
+    for index in indexes:
+        if not 0 <= index < len(siblings):
+            where = "the schema" if found is None else found.full_name
+            message = (
+                f"there is no message {index} in {where}: it has {len(siblings)} (message indexes {indexes})."
+            )
+            raise SchemaError(message)
+        found = siblings[index]
+        siblings = list(found.nested_types)
+    if found is None:
+        message = "no message index names a message of the schema."
+        raise SchemaError(message)
+    return found
+
+
+def _batch_file(descriptor: Any) -> Any:
+    package, _, name = _BATCH_MESSAGE.rpartition(".")
+    file = google("descriptor_pb2").FileDescriptorProto(name=_BATCH, package=package, syntax="proto3")
+    file.dependency.append(descriptor.file.name)
+    rows = file.message_type.add(name=name).field.add(
+        name="rows", number=_ROWS, type=_MESSAGE, label=_REPEATED
+    )
+    rows.type_name = f".{descriptor.full_name}"
+    return file
+
+
+def _why(error: TypeError) -> str:
+    return str(error).removeprefix("Couldn't build proto file into descriptor pool: ")

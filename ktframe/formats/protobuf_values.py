@@ -1,0 +1,151 @@
+"""From a column's values to those of a Protobuf field: what fits exactly is taken, all else is refused."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import polars as pl
+
+from ktframe.formats.protobuf_types import BYTES, STRING, Field, Kind, instance
+
+Convert: TypeAlias = Callable[[Any], Any]
+
+_FLOAT, _BOOL = 2, 8
+_FLOATS: Final = {1: "double", _FLOAT: "float"}
+_INT32, _UINT32 = range(-(2**31), 2**31), range(2**32)
+_INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
+_RANGES: Final = {
+    3: _INT64, 16: _INT64, 18: _INT64, 4: _UINT64, 6: _UINT64,
+    5: _INT32, 15: _INT32, 17: _INT32, 7: _UINT32, 13: _UINT32,
+}  # fmt: skip
+_UNITS: Final = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+NANOS: Final = 10**9
+
+# What the specification of Timestamp and Duration allows.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+_LONGEST_SECONDS = 315_576_000_000
+
+
+class UnfitError(Exception):
+    """A value does not fit; the text says why, without its column and row."""
+
+
+def physical(dtype: pl.DataType) -> pl.DataType:
+    """Return the type to cast a column to, so that Python's values of it are exact: times as integers."""
+    if isinstance(dtype, pl.List):
+        return pl.List(physical(instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: physical(instance(field.dtype)) for field in dtype.fields})
+    if isinstance(dtype, pl.Datetime | pl.Duration):
+        return pl.Int64()
+    return pl.String() if isinstance(dtype, pl.Enum | pl.Categorical) else dtype
+
+
+def seconds_and_nanos(field: Field, dtype: pl.DataType) -> Callable[[int], tuple[int, int]]:
+    """Return what splits the integers of a column of times into seconds and nanoseconds.
+
+    Raises
+    ------
+    UnfitError
+        When the column has no such times.
+    """
+    if field.kind is Kind.TIMESTAMP:
+        if not isinstance(dtype, pl.Datetime) or dtype.time_zone is None:
+            message = f"{dtype}, but a Timestamp is a Datetime with a time zone"
+            raise UnfitError(message)
+        return _splitting(dtype.time_unit, _FIRST_SECOND, _LAST_SECOND, "Timestamp")
+    if not isinstance(dtype, pl.Duration):
+        message = f"{dtype}, but Duration is needed"
+        raise UnfitError(message)
+    return _splitting(dtype.time_unit, -_LONGEST_SECONDS, _LONGEST_SECONDS, "Duration")
+
+
+def _splitting(unit: str, first: int, last: int, name: str) -> Callable[[int], tuple[int, int]]:
+    per_second = _UNITS[unit]
+
+    def split(value: int) -> tuple[int, int]:
+        seconds, rest = divmod(value, per_second)
+        if not first <= seconds <= last:
+            message = f"{seconds} seconds are beyond what a {name} may hold"
+            raise UnfitError(message)
+        if name == "Duration" and seconds < 0 and rest:
+            seconds, rest = seconds + 1, rest - per_second  # both parts of a Duration have one sign
+        return seconds, rest * (NANOS // per_second)
+
+    return split
+
+
+def scalar(encoding: int) -> Convert:
+    """Return what turns Python's values into those of a field of this type."""
+    if encoding in _RANGES:
+        return _integers(_RANGES[encoding])
+    if encoding in _FLOATS:
+        return _float32 if encoding == _FLOAT else _float64
+    wanted, name = {_BOOL: (bool, "Boolean"), STRING: (str, "String"), BYTES: (bytes, "Binary")}[encoding]
+    return lambda value: value if isinstance(value, wanted) else _refuse(value, name)
+
+
+def _integers(allowed: range) -> Convert:
+    def convert(value: Any) -> int:
+        if type(value) is not int:
+            _refuse(value, "an integer")
+        if value not in allowed:
+            message = f"{value} is not within {allowed[0]} and {allowed[-1]}"
+            raise UnfitError(message)
+        return int(value)
+
+    return convert
+
+
+def _float64(value: Any) -> float:
+    if type(value) not in {int, float}:
+        _refuse(value, "a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = 0.0
+    if type(value) is int and int(number) != value:
+        message = f"{value} has more digits than a double"
+        raise UnfitError(message)
+    return number
+
+
+def _float32(value: Any) -> float:
+    number = _float64(value)
+    try:
+        (rounded,) = struct.unpack("<f", struct.pack("<f", number))
+    except OverflowError:
+        rounded = 0.0
+    if rounded != number and number == number:  # noqa: PLR0124 - all but NaN
+        message = f"{value} has more digits than a float: cast the column to pl.Float32"
+        raise UnfitError(message)
+    return number
+
+
+def enum_number(field: Field) -> Convert:
+    """Return what turns the names of an enum, and numbers as text where they have none, into numbers."""
+    enum = field.descriptor.enum_type
+    numbers = {value.name: value.number for value in enum.values}
+
+    def convert(value: Any) -> int:
+        if not isinstance(value, str):
+            _refuse(value, "String")
+        if value in numbers:
+            return int(numbers[value])
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or str(number) != value or number not in _INT32 or enum.is_closed:
+            message = f"{value!r} is no value of {enum.full_name}"
+            raise UnfitError(message)
+        return number
+
+    return convert
+
+
+def _refuse(value: Any, wanted: str) -> Any:
+    message = f"a {type(value).__name__}, but {wanted} is needed"
+    raise UnfitError(message)

@@ -1,0 +1,90 @@
+"""What reads, samples and writes a ``FakeBroker``, in place of Kafka's clients."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ktframe.kafka.outgoing import OutgoingRecords, Sent
+from ktframe.kafka.sampler import Sample, Wanted
+from ktframe.records import RecordBatch
+from ktframe.testing.log import read_log
+
+if TYPE_CHECKING:
+    from ktframe.testing.broker import FakeBroker
+
+
+class FakeReader:
+    """Reads a ``FakeBroker``."""
+
+    def __init__(self, broker: FakeBroker, topic: str) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._positions: dict[int, int] = {}
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        """Read these partitions, each from the offset given."""
+        self._positions = dict(positions)
+        self._broker.assigned.append(dict(positions))
+
+    def poll(self) -> RecordBatch | None:
+        """Return what is there."""
+        batch = self._broker._read(self._topic, self._positions)  # noqa: SLF001 - the two are one thing
+        if batch is not None:
+            self._positions |= batch.positions
+        return batch
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class FakeWriter:
+    """Writes to a ``FakeBroker``; keys go to partitions by their CRC."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+
+    def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
+        """Append the records, one after the other."""
+        del timeout, atomic
+        count = self._broker.topic(topic).partitions
+        now = int(datetime.now(UTC).timestamp() * 1000)
+        partitions, offsets = [], []
+        for at, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
+            chosen = None if records.partitions is None else records.partitions[at]
+            partition = zlib.crc32(key or b"") % count if chosen is None else chosen
+            headers = None if records.headers is None else records.headers[at]
+            offset = self._broker.produce(
+                topic, key, value, partition=partition, timestamp=now, headers=headers
+            )
+            partitions.append(partition)
+            offsets.append(offset)
+        ends = {partition: offset + 1 for partition, offset in zip(partitions, offsets, strict=True)}
+        return Sent(partitions, offsets, ends)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class FakeSampler:
+    """Looks at the records of a ``FakeBroker``."""
+
+    def __init__(self, broker: FakeBroker) -> None:
+        self._broker = broker
+
+    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+        """Return what is wanted, at once."""
+        del seconds
+        samples: dict[str, Sample] = {}
+        for topic, stretches in wanted.items():
+            batch = RecordBatch()
+            for partition, stretch in stretches.items():
+                log = self._broker._topics[topic].partitions[partition]  # noqa: SLF001 - the two are one thing
+                batch += read_log(log, partition, max(stretch.offset, log.start), stretch.count)
+            samples[topic] = Sample(batch)
+        return samples
+
+    def close(self) -> None:
+        """Do nothing."""

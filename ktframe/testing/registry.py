@@ -1,0 +1,76 @@
+"""A schema registry made of a list."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+
+from ktframe.errors import RegistryError
+from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.schemas import UnknownSchemaError, id_name, schema_id_of, spelt
+
+
+class FakeRegistry:
+    """What ktframe asks of a registry, in memory. Ids count from one; a GUID follows from the id."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        """How many questions were answered, or refused."""
+        self._documents: list[SchemaDocument] = []
+        self._subjects: dict[str, list[int]] = defaultdict(list)
+        self._outage: RegistryError | None = None
+
+    def register(self, subject: str, text: str, kind: str = "AVRO", **references: int) -> int:
+        """Register a schema and return its id; ``references`` are ids by the name under which the text has them."""
+        found = tuple((name, self._documents[number - 1]) for name, number in references.items())
+        self._documents.append(SchemaDocument(kind, text, found))
+        self._subjects[subject].append(len(self._documents))
+        return len(self._documents)
+
+    @staticmethod
+    def prefix(schema_id: int) -> bytes:
+        """Return what stands before a body that was written under a schema."""
+        return id_name(schema_id)
+
+    @staticmethod
+    def header(schema_id: int) -> bytes:
+        """Return the value of the header that names a schema by its GUID."""
+        return b"\1" + _guid(schema_id).bytes
+
+    def go_down(self, *, is_fatal: bool = False) -> None:
+        """Answer nothing until ``come_back``; ``is_fatal`` as if the login were refused."""
+        self._outage = RegistryError("http://fake:8081", "down", is_fatal=is_fatal)
+
+    def come_back(self) -> None:
+        """End an outage."""
+        self._outage = None
+
+    def fetch(self, name: bytes) -> SchemaDocument:
+        """Return the schema that ``name`` stands for in a payload."""
+        self._answer()
+        number = schema_id_of(name)
+        known = range(1, len(self._documents) + 1)
+        if number is None:
+            number = next((each for each in known if self.header(each) == name), 0)
+        if number not in known:
+            message = f"{spelt(name)} is not in the registry at http://fake:8081"
+            raise UnknownSchemaError(message)
+        return self._documents[number - 1]
+
+    def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
+        """Return the newest schema of ``subject`` with its id, None where nothing is registered."""
+        self._answer()
+        found = self._subjects.get(subject)
+        return (found[-1], self._documents[found[-1] - 1]) if found else None
+
+    def _answer(self) -> None:
+        self.asked += 1
+        if self._outage is not None:
+            raise self._outage
+
+    def close(self) -> None:
+        """Do nothing: the test may connect again."""
+
+
+def _guid(schema_id: int) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"schema {schema_id}")

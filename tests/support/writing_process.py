@@ -1,0 +1,40 @@
+"""A program that writes for a test, and that the test may kill: one send, or a transaction that is never committed.
+
+Arguments: bootstrap, topic, a word with which all keys begin, the number of records, and ``plain`` or ``uncommitted``.
+It prints ``sent`` at its end, or ``uncommitted`` when all is written and nothing committed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ktframe.kafka.atomic import AtomicDelivery
+from ktframe.kafka.writer import KafkaWriter, OutgoingRecords
+from ktframe.settings import Settings
+
+VALUE = b"x" * 5_000
+TIMEOUT_SECONDS = 60.0
+
+
+def _hang(*_: object) -> None:
+    sys.stdout.write("uncommitted\n")
+    sys.stdout.flush()
+    time.sleep(TIMEOUT_SECONDS)
+
+
+def main() -> None:
+    """Write, and say when it is done."""
+    bootstrap, topic, word, count, way = sys.argv[1:]
+    keys = [f"{word}-{number}".encode() for number in range(int(count))]
+    writer = KafkaWriter(Settings(bootstrap=bootstrap, librdkafka={"transaction.timeout.ms": 3_000}))
+    if way == "uncommitted":
+        AtomicDelivery._commit = _hang  # type: ignore[method-assign]
+    records = OutgoingRecords(keys, [VALUE] * len(keys))
+    writer.send(topic, records, timeout=TIMEOUT_SECONDS, atomic=way == "uncommitted")
+    writer.close()
+    sys.stdout.write("sent\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""How payloads name their schemas, and who is asked for them how often."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from ktframe.errors import RegistryError
+from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.schemas import (
+    VALUE_HEADER,
+    TopicSchemas,
+    UnknownSchemaError,
+    guid_of,
+    id_name,
+    schema_id_of,
+    schema_name,
+    spelt,
+    with_header_schema,
+)
+from ktframe.store.memory import MemoryStore
+from ktframe.storedschemas import stored_schemas
+
+GUID = uuid.UUID("89791762-2336-186f-9674-299b90a802e2")
+LONG = SchemaDocument("AVRO", '"long"')
+
+
+@pytest.mark.parametrize(
+    ("payload", "name"),
+    [
+        (b"\0\0\0\0\x11abc", b"\0\0\0\0\x11"),
+        (b"\0\0\0\0\x11", b"\0\0\0\0\x11"),
+        (b"\0\0\0\0", b""),
+        (b"", b""),
+        (b"\0\0\0\0\0\0\0\x2a", b""),
+        (b"\1" + GUID.bytes + b"abc", b"\1" + GUID.bytes),
+        (b"\1" + GUID.bytes[:-1], b""),
+        (b'{"a":1}', b""),
+    ],
+)
+def test_a_payload_names_its_schema_by_its_first_bytes(payload: bytes, name: bytes) -> None:
+    """Confluent's formats are told from everything else; a small number in eight bytes names no schema."""
+    assert schema_name(payload) == name
+
+
+def test_names_are_spelt_for_people() -> None:
+    """An id is a number, a GUID is text in its usual form."""
+    assert (schema_id_of(id_name(17)), spelt(id_name(17))) == (17, "schema id 17")
+    name = b"\1" + GUID.bytes
+    assert (schema_id_of(name), guid_of(name)) == (None, str(GUID))
+    assert spelt(name) == f"schema GUID {GUID}"
+
+
+def test_a_header_is_put_before_the_payload() -> None:
+    """The GUID in the right header becomes part of the payload; a tombstone, and other headers, change nothing."""
+    name = b"\1" + GUID.bytes
+    assert with_header_schema(b"x", [("a", b"b"), (VALUE_HEADER, name)], VALUE_HEADER) == name + b"x"
+    assert with_header_schema(None, [(VALUE_HEADER, name)], VALUE_HEADER) is None
+    for headers in (None, [], [("a", b"b")], [(VALUE_HEADER, None)], [(VALUE_HEADER, b"odd")]):
+        assert with_header_schema(b"x", headers, VALUE_HEADER) == b"x"
+
+
+class _Registry:
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.answer: SchemaDocument | Exception = LONG
+
+    def fetch(self, name: bytes) -> SchemaDocument:
+        self.asked.append(name)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def test_a_schema_is_asked_for_once() -> None:
+    """What is known is not asked for again; what was not found, not for a while; an outage is never believed."""
+    registry, now = _Registry(), [0.0]
+    schemas = TopicSchemas(registry.fetch, clock=lambda: now[0])
+    assert schemas.document(id_name(1)) == schemas.document(id_name(1)) == LONG
+    registry.answer = UnknownSchemaError("gone")
+    for _ in range(3):
+        with pytest.raises(UnknownSchemaError, match="gone"):
+            schemas.document(id_name(2))
+    assert registry.asked == [id_name(1), id_name(2)]
+    now[0], registry.answer = 31.0, RegistryError("http://r", "down")
+    for _ in range(2):
+        with pytest.raises(RegistryError):
+            schemas.document(id_name(2))
+    registry.answer = LONG
+    assert schemas.document(id_name(2)) == LONG
+
+
+def test_what_was_met_is_kept_with_the_rows() -> None:
+    """Another opening of the store asks nobody, has the same order, and keeps keys and values apart."""
+    store, registry = MemoryStore(), _Registry()
+    values = stored_schemas(store, "value", registry.fetch)
+    values.meet(id_name(9), b"")
+    registry.answer = SchemaDocument(
+        "PROTOBUF", "syntax", (("a.proto", SchemaDocument("PROTOBUF", "other")),)
+    )
+    values.meet(id_name(3), b"\0")
+    values.meet(id_name(3), b"\0")
+    values.meet(id_name(3), b"\2\2")
+    stored_schemas(store, "key", registry.fetch).meet(id_name(3), b"")
+    asked = len(registry.asked)
+    again = stored_schemas(store, "value", registry.fetch)
+    assert list(again.met()) == [(id_name(9), b""), (id_name(3), b"\0"), (id_name(3), b"\2\2")]
+    assert again.met() == values.met()
+    assert again.document(id_name(3)) == registry.answer
+    assert len(registry.asked) == asked
+
+
+def test_another_topic_has_other_schemas() -> None:
+    """After ``forget`` the same name is asked for again: a registry that was made anew may mean another schema."""
+    registry = _Registry()
+    schemas = TopicSchemas(registry.fetch)
+    schemas.meet(id_name(1), b"")
+    schemas.forget()
+    assert schemas.met() == {}
+    registry.answer = SchemaDocument("AVRO", '"int"')
+    assert schemas.document(id_name(1)) == registry.answer
