@@ -78,6 +78,9 @@ FLOORS: tuple[frozenset[str], ...] = (
             "windowed",
             "windowedstream",
             "table",
+            "tablewriter",
+            "topicwriter",
+            "publishing",
             "stream",
             "guessing",
             "inspection",
@@ -85,7 +88,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "sampled",
         }
     ),
-    frozenset({"opening", "catalog", "context"}),
+    frozenset({"declared", "clients", "opening", "catalog", "context"}),
     frozenset({"demo", "_api", "__init__", "__main__", "testing", "widgets"}),
 )
 

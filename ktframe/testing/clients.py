@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.sampler import Sample, Wanted
 from ktframe.records import RecordBatch
-from ktframe.testing.log import read_log
+from ktframe.testing.log import FakeTopic, read_log
 
-if TYPE_CHECKING:
-    from ktframe.testing.broker import FakeBroker
+
+class Cluster(Protocol):
+    """What these ask of a ``FakeBroker``."""
+
+    assigned: list[dict[int, int]]
+    _topics: dict[str, FakeTopic]
+
+    def topic(self, name: str) -> TopicFacts:
+        """Return what the cluster says of one topic."""
+
+    @property
+    def produce(self) -> Callable[..., int]:
+        """Append a record and return its offset."""
+
+    def _read(self, topic: str, positions: Mapping[int, int]) -> RecordBatch | None:
+        """Return what there is."""
 
 
 class FakeReader:
     """Reads a ``FakeBroker``."""
 
-    def __init__(self, broker: FakeBroker, topic: str) -> None:
+    def __init__(self, broker: Cluster, topic: str) -> None:
         self._broker = broker
         self._topic = topic
         self._positions: dict[int, int] = {}
@@ -43,7 +58,7 @@ class FakeReader:
 class FakeWriter:
     """Writes to a ``FakeBroker``; keys go to partitions by their CRC."""
 
-    def __init__(self, broker: FakeBroker) -> None:
+    def __init__(self, broker: Cluster) -> None:
         self._broker = broker
 
     def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
@@ -71,7 +86,7 @@ class FakeWriter:
 class FakeSampler:
     """Looks at the records of a ``FakeBroker``."""
 
-    def __init__(self, broker: FakeBroker) -> None:
+    def __init__(self, broker: Cluster) -> None:
         self._broker = broker
 
     def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:

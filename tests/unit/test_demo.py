@@ -19,7 +19,7 @@ from ktframe import _api
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test begin without a default connection."""
     monkeypatch.setattr(_api, "_current", None)
-    monkeypatch.setattr(_api, "_demo_rate", None)
+    monkeypatch.setattr(_api, "_demo", None)
 
 
 def test_the_demo_goes_from_nothing_to_a_frame() -> None:

@@ -196,7 +196,6 @@ def test_what_can_not_be_deleted_is_known_after_a_re_open(broker: FakeBroker, tm
 @pytest.mark.parametrize(
     ("settings", "match"),
     [
-        ({"writable": True}, "writable=True"),
         ({"store": StoreOptions(backend="memory", cache=False)}, "cache=False does nothing yet"),
     ],
 )
@@ -222,7 +221,7 @@ def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(
 ) -> None:
     """A typo in an address costs an error, not the tables of the live connection."""
     monkeypatch.setattr(_api, "_current", None)
-    monkeypatch.setattr(_api, "_demo_rate", None)
+    monkeypatch.setattr(_api, "_demo", None)
     live = ktframe.demo(rate=0)
     with pytest.raises(ktframe.BrokerUnreachableError, match="localhost:1"):
         ktframe.connect("localhost:1", request_timeout=0.5)
