@@ -76,8 +76,10 @@ class ProtobufReader:
                 continue
             if self._batches.obstacle is None:
                 # Those that are no messages at all are found quickly, and are most of the bad ones.
-                piece, lines = self._sifted(piece, lines, rejected)
-            self._read(piece, lines, frames, rejected)
+                kept, lines = self._sifted(piece, lines, rejected)
+                self._read(kept, lines, frames, rejected)
+            else:
+                self._read(piece, lines, frames, rejected)
         return BodiesRead(pl.concat(frames, rechunk=True), dict(sorted(rejected.items())))
 
     def _sifted(
