@@ -25,7 +25,7 @@ _LARGEST_INDEX = 2**31
 _MOST_ROWS: Final = 10_000
 _MOST_BYTES: Final = 1 << 24
 _PIECES: Final = 16
-_FEW: Final = 64  # which one by one take no longer than a batch
+_FEW: Final = 1_000  # which one by one take no longer than in pieces
 
 
 class ProtobufReader:
@@ -192,10 +192,19 @@ def _packed(number: int) -> bytes:
 
 def _pieces(bodies: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
     """Yield ``bodies`` in pieces, with where each begins; one without any where there are none."""
+    for start in range(0, max(len(bodies), 1), _MOST_ROWS):
+        piece = bodies[start : start + _MOST_ROWS]
+        if sum(map(len, piece)) <= _MOST_BYTES:
+            yield start, piece
+        else:
+            yield from _light_pieces(piece, start)
+
+
+def _light_pieces(bodies: Sequence[bytes], offset: int) -> Iterator[tuple[int, Sequence[bytes]]]:
     start = size = 0
     for index, body in enumerate(bodies):
         size += len(body)
-        if index > start and (size > _MOST_BYTES or index - start == _MOST_ROWS):
-            yield start, bodies[start:index]
+        if index > start and size > _MOST_BYTES:
+            yield offset + start, bodies[start:index]
             start, size = index, len(body)
-    yield start, bodies[start:]
+    yield offset + start, bodies[start:]

@@ -1,9 +1,10 @@
 """Whole batches at once: Google's library judges and puts in order, ptars makes columns of what is in order.
 
-ptars alone reads what it should not: lengths that overflow, text that is not UTF-8, unknown values of closed enums, a
-message twice where the two should be merged. So a batch of bodies, framed as one list, is parsed and written again by
-Google's library, in which each of these ends one way or the other, before ptars sees it. And ptars is shown a schema of
-its own, of numbers, text, bytes, lists and structs alone; what is more than that is made of them here, in Arrow.
+ptars alone shows what is not so: both fields of a oneof where the last one counts, a map's key twice, a Timestamp of the
+year 9999 as one of 2262, unknown values of closed enums, messages that Google's library refuses. So a batch of bodies,
+framed as one list, is parsed and written again by Google's library, in which each of these ends one way or the other,
+before ptars sees it. And ptars is shown a schema of its own, of numbers, text, bytes, lists and structs alone; what is
+more than that is made of them here, in Arrow.
 
 Whatever is not certain makes None, never an error: what is right is decided record by record in ``protobuf_records``.
 """
@@ -21,7 +22,7 @@ from ktframe.formats.protobuf_handler import column_name, handler, obstacle
 from ktframe.formats.protobuf_library import google
 from ktframe.formats.protobuf_records import arrow_type, frame_of, json_text
 from ktframe.formats.protobuf_schemas import CompiledSchema
-from ktframe.formats.protobuf_types import STRING, Field, Kind
+from ktframe.formats.protobuf_types import STRING, Field, Kind, has_required
 
 _ROWS_TAG = b"\x0a"  # field 1, with a length
 _NANOS = 1_000_000_000
@@ -34,6 +35,7 @@ class BatchReader:
     def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
         self._schema = schema
         self._fields = fields
+        self._has_required = has_required(schema.message.DESCRIPTOR)
         self._frames: dict[int, bytes] = {}
         self.obstacle = obstacle(fields)
         """Why no batch can be read, None where they can."""
@@ -46,7 +48,7 @@ class BatchReader:
         try:
             batch = self._schema.batch.FromString(self._framed(bodies))
             batch.DiscardUnknownFields()
-            if not batch.IsInitialized():
+            if self._has_required and not batch.IsInitialized():
                 return None
             # Not SerializeToString: see ``missing_fields``.
             ordered = batch.SerializePartialToString()

@@ -51,8 +51,8 @@ def standard_file(name: str) -> Any | None:
         import google as package  # noqa: PLC0415 - optional
 
         return _submodule(package, ".".join(parts[1:]) + "_pb2").DESCRIPTOR
-    except (ImportError, AttributeError):
-        return None
+    except (ImportError, AttributeError, google("runtime_version").VersionError):
+        return None  # compiled for a later version of the library, in the last case
 
 
 def missing_fields(message: Any, path: str = "") -> list[str]:

@@ -64,8 +64,8 @@ class RecordReader:
         try:
             message = self._schema.message.FromString(body)
         except google("message").DecodeError as error:
-            detail = str(error).rpartition(": ")[2]
-            reason = f"not a message of type {name}: {_REASONS.get(detail, detail)}"
+            detail = _REASONS.get(str(error).rpartition(": ")[2], "truncated or corrupt")
+            reason = f"not a message of type {name}: {detail}"
             raise RefusedError(reason) from None
         if not message.IsInitialized():
             missing = ", ".join(missing_fields(message))
@@ -75,7 +75,6 @@ class RecordReader:
 
 
 _REASONS: Final = {
-    "Wire format was corrupt": "truncated or corrupt",
     "String field had bad UTF-8": "a string that is not UTF-8",
     "Exceeded upb_DecodeOptions_MaxDepth": "nested deeper than 100 levels",
 }

@@ -155,7 +155,7 @@ class _Parser(Cursor):
 
     def _field(self, message: Any, oneof: int | None) -> None:
         field = message.field.add(label=_OPTIONAL)
-        if self.next in _LABELS and self.ahead(1) not in {".", "="}:
+        if self.next in _LABELS:
             field.label = _LABELS[self.take().text]
             field.proto3_optional = self._is_proto3 and field.label == _OPTIONAL
         if not field.proto3_optional:
@@ -281,7 +281,7 @@ class _Parser(Cursor):
                 name.removeprefix("features.")
             )
             known = {} if feature is None or feature.enum_type is None else feature.enum_type.values_by_name
-            if value in known:
+            if isinstance(value, str) and value in known:
                 setattr(options.features, feature.name, known[value].number)
         elif name in {"packed", "map_entry", "allow_alias", "message_set_wire_format"} and hasattr(
             options, name

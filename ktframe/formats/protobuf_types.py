@@ -219,6 +219,21 @@ def notes_of(fields: tuple[Field, ...], path: str = "") -> list[str]:
     return notes
 
 
+def has_required(descriptor: Any) -> bool:
+    """Say whether a message, or one that it may hold at any depth, has a field that must be set."""
+    seen = {descriptor.full_name}
+    left = [descriptor]
+    while left:
+        for field in left.pop().fields:
+            inner = field.message_type
+            if field.is_required:
+                return True
+            if inner is not None and inner.full_name not in seen:
+                seen.add(inner.full_name)
+                left.append(inner)
+    return False
+
+
 def instance(dtype: Any) -> pl.DataType:
     """Return a type that Polars may give as a class as an instance."""
     made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
