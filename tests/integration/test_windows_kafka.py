@@ -39,7 +39,12 @@ class Counter:
 
     def __init__(self) -> None:
         self.assigned: list[dict[int, int]] = []
-        self.records = 0
+        self.batches: list[int] = []
+
+    @property
+    def records(self) -> int:
+        """How many records were read; batches are listed, since two threads would lose what they add to one number."""
+        return sum(self.batches)
 
     def reader(self, settings: Settings) -> Callable[[str, bool], Reader]:
         """Return what a Context takes as ``open_reader``."""
@@ -57,7 +62,7 @@ class _CountingReader(KafkaReader):
 
     def poll(self) -> RecordBatch | None:
         batch = super().poll()
-        self._counter.records += 0 if batch is None else len(batch)
+        self._counter.batches.append(0 if batch is None else len(batch))
         return batch
 
 

@@ -43,10 +43,15 @@ class Counter:
 
     def __init__(self, *, is_open: bool = True) -> None:
         self.assigned: list[dict[int, int]] = []
-        self.records = 0
+        self.batches: list[int] = []
         self.opened = Event()
         if is_open:
             self.opened.set()
+
+    @property
+    def records(self) -> int:
+        """How many records were read; batches are listed, since two threads would lose what they add to one number."""
+        return sum(self.batches)
 
     def reader(self, settings: Settings) -> Callable[[str, bool], Reader]:
         """Return what a Context takes as ``open_reader``."""
@@ -66,7 +71,7 @@ class _CountingReader(KafkaReader):
         if not self._counter.opened.wait(0.05):
             return None
         batch = super().poll()
-        self._counter.records += 0 if batch is None else len(batch)
+        self._counter.batches.append(0 if batch is None else len(batch))
         return batch
 
 
