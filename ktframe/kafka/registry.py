@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.schemas import UnknownSchemaError, guid_of, schema_id_of, spelt
+from ktframe.formats.schemas import UnknownSchemaError, guid_of, id_name, schema_id_of, spelt
 from ktframe.kafka.scrubbing import without_secrets
 from ktframe.settings import ConfigValue, redact
 
@@ -68,7 +68,7 @@ class RegistryClient:
                 return client.get_schema_by_guid(guid_of(name), fmt=form)
             return client.get_schema(number, fmt=form)
 
-        found = self._ask(ask)
+        found = self._ask(lambda: self._document(ask, 0))
         if found is None:
             message = f"{spelt(name)} is not in the registry at {self.url}"
             raise UnknownSchemaError(message)
@@ -76,23 +76,24 @@ class RegistryClient:
 
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
         """Return the newest schema of ``subject`` with its id, None where nothing is registered; raises as ``fetch``."""
-        number: list[int] = []
 
-        def ask(client: Any, form: str | None) -> Any:
-            version = client.get_latest_version(subject, fmt=form)
-            number[:] = [version.schema_id]
-            return version.schema
+        def ask() -> int:
+            self._client.clear_latest_caches()  # the client would believe for ever what was the newest once
+            newest = _found(
+                lambda client, form: client.get_latest_version(subject, fmt=form), self._client, None
+            )
+            return int(newest.schema_id)
 
-        found = self._ask(ask)
-        return None if found is None else (number[0], found)
+        number = self._ask(ask)
+        return None if number is None else (number, self.fetch(id_name(number)))
 
-    def _ask(self, question: Callable[[Any, str | None], Any]) -> SchemaDocument | None:
-        """Return what the registry answers, None where it has no such thing."""
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        """Return what the registry answers to a question to ``_client``, None where it has no such thing."""
         with self._lock:
             if self._client is None:
                 self._client = _new_client(self._config, self._timeout)
             try:
-                return self._document(question, 0)
+                return question()
             except _NotFoundError:
                 return None
             except UnknownSchemaError:

@@ -55,6 +55,16 @@ def test_schemas_come_with_what_they_refer_to(
         by_guid.close()
 
 
+def test_the_newest_schema_is_asked_for_every_time(
+    confluent: SchemaRegistryClient, ask: RegistryClient, topic: Any
+) -> None:
+    """What is registered while a connection lives is the newest from then on: the client's own cache is not believed."""
+    subject = topic()
+    for text in (MONEY, MONEY.replace("Money", "Cash")):
+        number = confluent.register_schema(subject, Schema(text))
+        assert ask.latest(subject) == (number, SchemaDocument("AVRO", text))
+
+
 def test_protobuf_and_json_schemas_come_as_they_are(
     confluent: SchemaRegistryClient, ask: RegistryClient, topic: Any
 ) -> None:
