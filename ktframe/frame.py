@@ -14,10 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
+from ktframe.formats.resolution import rounding
 from ktframe.records import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.settling import settle
 
@@ -28,7 +29,6 @@ _MAX_CHUNKS = 4
 _FEW_DELTAS = 100
 _FEW_SHARE = 16
 _LEISURE = 9
-_EXACT_LIMIT = 1 << 53
 _NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
 
 
@@ -245,7 +245,9 @@ class View:
         if not turned:
             return frozenset()
         base = self._merge().base
-        return frozenset(name for name in turned if _loses(base[name], wider[name]))
+        rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in turned}
+        found = base.select(each.any().alias(name) for name, each in rounded.items() if each is not None)
+        return frozenset(column.name for column in found if column.any())
 
     def _merge(self) -> _Merged:
         with self._merging:
@@ -332,16 +334,3 @@ def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
     if (frame.height - head_rows) * _MERGE_FRACTION > head_rows:
         return frame.rechunk()
     return pl.concat([frame.head(head_rows), frame.slice(head_rows).rechunk()], rechunk=False)
-
-
-def _loses(column: pl.Series, wider: Any) -> bool:
-    """Say whether an integer in ``column`` has more digits than the float it becomes in ``wider`` can hold."""
-    if column.dtype.is_integer():
-        ends: tuple[Any, Any] = (column.min(), column.max())
-        return wider == pl.Float64 and any(abs(end or 0) > _EXACT_LIMIT for end in ends)
-    if isinstance(column.dtype, pl.List) and isinstance(wider, pl.List):
-        return _loses(column.explode(), wider.inner)
-    if isinstance(column.dtype, pl.Struct) and isinstance(wider, pl.Struct):
-        fields = {field.name: field.dtype for field in wider.fields}
-        return any(_loses(part, fields[part.name]) for part in column.struct.unnest().iter_columns())
-    return False

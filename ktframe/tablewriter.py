@@ -5,7 +5,7 @@ A row is written as a whole, as a record is: fields that are left out are not ke
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,10 +55,11 @@ class TableWriter:
 
     def put(self, row: Mapping[str, Any], *, record_key: str | None, dry_run: bool) -> pl.DataFrame:
         """Write one row and return its records; see ``KTable.put``."""
-        records = self._source.read(
-            lambda found: self._records(found, self._frame(found, row), record_key), fresh=True
+        return self._write(
+            lambda found: self._records(found, self._frame(found, row), record_key),
+            atomic=False,
+            dry_run=dry_run,
         )
-        return self._send(records, atomic=False, dry_run=dry_run)
 
     def _frame(self, found: Materializer, row: Mapping[str, Any]) -> pl.DataFrame:
         """Return ``row`` as a frame, with the types that the table's columns have."""
@@ -71,15 +72,19 @@ class TableWriter:
         self, rows: pl.DataFrame, *, record_key: str | None, atomic: bool, dry_run: bool
     ) -> pl.DataFrame:
         """Write ``rows`` and return the records; see ``KTable.upsert``."""
-        records = self._source.read(lambda found: self._records(found, rows, record_key), fresh=True)
-        return self._send(records, atomic=atomic, dry_run=dry_run)
+        return self._write(
+            lambda found: self._records(found, rows, record_key), atomic=atomic, dry_run=dry_run
+        )
 
     def delete(self, keys: Sequence[Any], *, atomic: bool, dry_run: bool) -> pl.DataFrame:
         """Write a tombstone for each row that there is; see ``KTable.delete``."""
-        records = self._source.read(lambda found: self._tombstones(found, keys), fresh=True)
-        return self._send(records, atomic=atomic, dry_run=dry_run)
+        return self._write(lambda found: self._tombstones(found, keys), atomic=atomic, dry_run=dry_run)
 
-    def _send(self, records: OutgoingRecords, *, atomic: bool, dry_run: bool) -> pl.DataFrame:
+    def _write(
+        self, make: Callable[[Materializer], OutgoingRecords], *, atomic: bool, dry_run: bool
+    ) -> pl.DataFrame:
+        """Send what ``make`` makes of the table as it is now, and return once the table has it."""
+        records = self._source.read(make, fresh=True)
         if dry_run or not len(records):
             return as_frame(records, None)
         sent = self._topic.send(self._source.binding.topic, records, atomic=atomic)

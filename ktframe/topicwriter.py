@@ -10,7 +10,7 @@ import polars as pl
 
 from ktframe.errors import RegistryError, SchemaError
 from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.readers import AVRO, JSON, PROTOBUF, Written
+from ktframe.formats.readers import FIRST_MESSAGE, KINDS_OF, PROTOBUF, Written
 from ktframe.formats.schemas import KEY_HEADER, VALUE_HEADER, id_name, schema_id_of
 from ktframe.formats.windowed_keys import split_name
 from ktframe.formats.writing import PayloadWriter, SchemaWriter, WindowedKeyWriter, plain_writer
@@ -22,13 +22,6 @@ from ktframe.storedschemas import Role
 Last: TypeAlias = tuple[bytes, bytes, SchemaDocument] | None
 """What was written under last: the name of a schema, the message of it, its document."""
 
-_KINDS: Final[Mapping[str, frozenset[str]]] = {
-    "auto": frozenset({AVRO, JSON, PROTOBUF}),
-    "avro": frozenset({AVRO}),
-    "json": frozenset({JSON}),
-    "protobuf": frozenset({PROTOBUF}),
-}
-_FIRST_MESSAGE: Final = b"\0"
 _HEADERS: Final[Mapping[Role, str]] = {"key": KEY_HEADER, "value": VALUE_HEADER}
 
 WRITTEN: Final = pl.Schema(
@@ -78,10 +71,10 @@ class TopicWriter:
         if times:
             inner = self.spelling(topic, role, inside, last=last, is_plain=is_plain).writer
             return Spelling(role, WindowedKeyWriter(inner, times))
-        if asked not in _KINDS:
+        if asked not in KINDS_OF:
             return Spelling(role, plain_writer(asked))
         found = None if is_plain and last is None else self._schema(topic, role, last)
-        if found is not None and found[1].kind in _KINDS[asked]:
+        if found is not None and found[1].kind in KINDS_OF[asked]:
             return Spelling(role, SchemaWriter(*found))
         if asked in ("avro", "protobuf"):
             message = f"no {asked} schema is registered for {topic}-{role}."
@@ -103,7 +96,7 @@ class TopicWriter:
         if newest is None:
             return by_last
         number, document = newest
-        message = b"" if document.kind != PROTOBUF else last[1] if last is not None else _FIRST_MESSAGE
+        message = b"" if document.kind != PROTOBUF else last[1] if last is not None else FIRST_MESSAGE
         return Written(id_name(number), message), document
 
     def send(self, topic: str, records: OutgoingRecords, *, atomic: bool) -> Sent:

@@ -5,8 +5,7 @@ A new format is one file beside this one and one line in a table here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable
 
 import polars as pl
 
@@ -15,7 +14,7 @@ from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Rejecti
 from ktframe.formats.framed import FramedFormat
 from ktframe.formats.json import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
-from ktframe.formats.readers import AVRO, JSON, PROTOBUF, BodyReaders
+from ktframe.formats.readers import JSON, KINDS_OF, BodyReaders
 from ktframe.formats.schemas import Schemas, TopicSchemas, without_registry
 from ktframe.formats.windowed_keys import WindowedKeyFormat, split_name
 
@@ -36,14 +35,6 @@ _PLAIN: dict[str, Callable[[], Format]] = {
     "long": LongFormat,
     "string": StringFormat,
 }
-
-_BY_SCHEMA: Final[Mapping[str, frozenset[str]]] = {
-    "auto": frozenset({AVRO, JSON, PROTOBUF}),
-    "avro": frozenset({AVRO}),
-    "json": frozenset({JSON}),
-    "protobuf": frozenset({PROTOBUF}),
-}
-"""The kinds of schema that payloads may name."""
 
 
 def value_format(
@@ -73,8 +64,8 @@ def value_format(
     SchemaError
         ``declared`` or ``exact_fields`` don't suit the format.
     """
-    if name in _BY_SCHEMA:
-        has_plain = JSON in _BY_SCHEMA[name]
+    if name in KINDS_OF:
+        has_plain = JSON in KINDS_OF[name]
         if declared and not has_plain:
             message = f"value={name!r}: the schemas in the registry say the types of the fields."
             raise SchemaError(message, "leave schema= out, and cast columns of the frame.")
@@ -103,16 +94,16 @@ def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
     times, inside = split_name(name)
     if times:
         return WindowedKeyFormat(key_format(inside, schemas=schemas), times)
-    if name not in _BY_SCHEMA:
+    if name not in KINDS_OF:
         return value_format(name)
     plain: dict[str, Format] = {"auto": StringFormat(), "json": JsonFormat(are_all_exact=True)}
     return FramedFormat(name, _readers(name, schemas), plain.get(name), is_key=True)
 
 
 def _readers(name: str, schemas: Schemas | None) -> BodyReaders:
-    return BodyReaders(schemas or TopicSchemas(without_registry), _BY_SCHEMA[name])
+    return BodyReaders(schemas or TopicSchemas(without_registry), KINDS_OF[name])
 
 
 def _unknown(name: str) -> ConfigurationError:
-    known = ", ".join(repr(each) for each in sorted({*_PLAIN, *_BY_SCHEMA}))
+    known = ", ".join(repr(each) for each in sorted({*_PLAIN, *KINDS_OF}))
     return ConfigurationError(f"there is no format {name!r}.", f"the formats are {known}.")

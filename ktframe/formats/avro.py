@@ -16,11 +16,10 @@ from ktframe.formats.avro_wire import RefusedError
 from ktframe.formats.avro_writer import AvroWriter
 from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
 from ktframe.formats.json_arrow import NATIVE_ERRORS
+from ktframe.formats.pieces import read_pieces
 
 __all__ = ["AvroReader", "AvroWriter"]
 
-_PIECES = 16
-_SMALLEST_PIECE = 64
 _FEW = 24
 """So few bodies are read sooner one by one than by setting a native reader up."""
 
@@ -84,10 +83,13 @@ class AvroReader:
             return BodiesRead(frame)
         parts = [
             BodiesRead(frame) if frame is not None else self._read_one_by_one(bodies, piece)
-            for piece, frame in self._read_pieces(bodies, whole)
+            for piece, frame in read_pieces(whole, lambda piece: self._read_piece(bodies, piece))
         ]
         rejected = dict(chain.from_iterable(part.rejected.items() for part in parts))
         return BodiesRead(pl.concat([part.frame for part in parts], rechunk=True), rejected)
+
+    def _read_piece(self, bodies: Sequence[bytes], piece: range) -> pl.DataFrame | None:
+        return None if len(piece) <= _FEW else self._read_natively(bodies[piece.start : piece.stop])
 
     def _read_natively(self, bodies: Sequence[bytes]) -> pl.DataFrame | None:
         array = self._native.read(bodies) if self._native is not None else None
@@ -98,23 +100,6 @@ class AvroReader:
             return frame_of(arrays, self._dtypes, len(bodies))
         except NATIVE_ERRORS:
             return None
-
-    def _read_pieces(self, bodies: Sequence[bytes], whole: range) -> list[tuple[range, pl.DataFrame | None]]:
-        """Cut ``whole`` in pieces, what can't be read again in pieces, so that a bad body costs only its neighbours."""
-        size = -(-len(whole) // _PIECES)
-        if size <= _FEW:
-            return [(whole, None)]
-        pieces = [
-            range(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size)
-        ]
-        read = [(piece, self._read_natively(bodies[piece.start : piece.stop])) for piece in pieces]
-        if size <= _SMALLEST_PIECE or all(frame is None for _, frame in read):
-            return read
-        finer = [
-            [(piece, frame)] if frame is not None else self._read_pieces(bodies, piece)
-            for piece, frame in read
-        ]
-        return list(chain.from_iterable(finer))
 
     def _read_one_by_one(self, bodies: Sequence[bytes], indices: range) -> BodiesRead:
         """Decode every body at ``indices``: what ``read`` must equal."""

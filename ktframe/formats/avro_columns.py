@@ -12,10 +12,10 @@ from ktframe.formats.avro_encode import Unfit
 from ktframe.formats.avro_json import from_default
 from ktframe.formats.avro_types import KEY, LARGEST_PRECISION, VALUE, AvroField, AvroSchema, AvroType
 from ktframe.formats.documents import NO_DEFAULT
+from ktframe.formats.json_kinds import LARGEST_EXACT
 
 _NS_PER = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _UNITS = {"millis": "ms", "micros": "us", "nanos": "ns"}
-_FLOAT_DIGITS = 2**53
 
 
 def values_of(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
@@ -150,7 +150,7 @@ def _floats(array: Any) -> list[Any] | None:
         value
         if value is None
         else float(value)
-        if abs(value) <= _FLOAT_DIGITS
+        if abs(value) <= LARGEST_EXACT
         else Unfit(f"{value} is no exact float")
         for value in array.to_pylist()
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from ktframe.formats.documents import NO_DEFAULT
+from ktframe.formats.documents import NO_DEFAULT, instance
 
 DEEPEST = 64
 """Levels of records, arrays and maps, in a schema and in a value."""
@@ -168,16 +168,11 @@ _ARROW: dict[type[pl.DataType], pa.DataType] = {
 def arrow_of(dtype: pl.DataType) -> pa.DataType:
     """Return the Arrow type that a column of ``dtype`` is made from."""
     if isinstance(dtype, pl.List):
-        return pa.list_(arrow_of(_instance(dtype.inner)))
+        return pa.list_(arrow_of(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pa.struct([(each.name, arrow_of(_instance(each.dtype))) for each in dtype.fields])
+        return pa.struct([(each.name, arrow_of(instance(each.dtype))) for each in dtype.fields])
     if isinstance(dtype, pl.Datetime):
         return pa.timestamp(dtype.time_unit, dtype.time_zone)
     if isinstance(dtype, pl.Decimal):
         return pa.decimal128(dtype.precision or LARGEST_PRECISION, dtype.scale)
     return _ARROW[type(dtype)]
-
-
-def _instance(dtype: Any) -> pl.DataType:
-    whole: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return whole

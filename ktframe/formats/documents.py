@@ -15,6 +15,12 @@ NO_DEFAULT: Any = object()
 """Stands where a column has no default: a record that was written without it shows null."""
 
 
+def instance(dtype: Any) -> pl.DataType:
+    """Return a type that Polars may give as a class as an instance."""
+    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class SchemaDocument:
     """The text of one schema with the schemas that it refers to, each under the name it refers to it by.

@@ -12,10 +12,7 @@ from ktframe.formats.base import Decoded, Format, Rejection
 from ktframe.formats.documents import BodyReader, Column, SchemaDocument
 from ktframe.formats.readers import BodyReaders, JsonColumns, UnusableError, Written
 from ktframe.formats.resolution import ConflictError, columns_of, joined, reading, rounding
-from ktframe.formats.schemas import UnknownSchemaError, spelt
-
-_LARGEST_MARK = 1
-"""Payloads that name a schema begin with 00 or 01; JSON never does, and text hardly."""
+from ktframe.formats.schemas import LARGEST_MARK, UnknownSchemaError, spelt
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ class FramedFormat:
         RegistryError
             When a schema is wanted that can't be asked for now.
         """
-        is_framed = any(payload[0] <= _LARGEST_MARK for payload in payloads if payload)
+        is_framed = any(payload[0] <= LARGEST_MARK for payload in payloads if payload)
         if self.plain is not None and not is_framed and self.plain.takes(schema):
             return self.plain.decode(payloads, schema)
         rejected: list[Rejection] = []

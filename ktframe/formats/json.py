@@ -15,9 +15,8 @@ from ktframe.formats.json_arrow import NATIVE_ERRORS, empty_frame, read_batch
 from ktframe.formats.json_kinds import InferenceRules
 from ktframe.formats.json_readers import reader_of
 from ktframe.formats.json_records import Verdict, judge
+from ktframe.formats.pieces import read_pieces
 
-_PIECES = 16
-_SMALLEST_PIECE = 64
 _SAMPLE = 200
 
 
@@ -150,7 +149,10 @@ class JsonFormat:
 
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Read what can be read in pieces and judge the rest together, with the outcome of judging everything."""
-        pieces, frames = _read_pieces(payloads, range(len(payloads)), known)
+        found = read_pieces(
+            range(len(payloads)), lambda piece: read_batch(payloads[piece.start : piece.stop], known)
+        )
+        pieces, frames = [piece for piece, _ in found], [frame for _, frame in found]
         doubtful = [
             index for piece, frame in zip(pieces, frames, strict=True) if frame is None for index in piece
         ]
@@ -168,24 +170,6 @@ class JsonFormat:
         """Judge every payload: what ``decode`` must equal."""
         verdict = judge(payloads, range(len(payloads)), known, self._rules)
         return Decoded(verdict.frame, verdict.accepted, verdict.rejected, verdict.schema)
-
-
-def _read_pieces(
-    payloads: Sequence[bytes], whole: range, known: pl.Schema
-) -> tuple[list[range], list[pl.DataFrame | None]]:
-    """Cut ``whole`` in pieces, what can't be read again in pieces, so that a bad record costs only its neighbours."""
-    size = -(-len(whole) // _PIECES)
-    pieces = [range(start, min(start + size, whole.stop)) for start in range(whole.start, whole.stop, size)]
-    frames = [read_batch(payloads[piece.start : piece.stop], known) for piece in pieces]
-    if size <= _SMALLEST_PIECE or all(frame is None for frame in frames):
-        return pieces, frames
-    finer: list[range] = []
-    read: list[pl.DataFrame | None] = []
-    for piece, frame in zip(pieces, frames, strict=True):
-        inner = ([piece], [frame]) if frame is not None else _read_pieces(payloads, piece, known)
-        finer += inner[0]
-        read += inner[1]
-    return finer, read
 
 
 def _in_order(

@@ -22,6 +22,7 @@ class _Plain:
     has_one_spelling: ClassVar[bool] = True
     revision: ClassVar[int] = 0
     name: ClassVar[str]
+    dtype: ClassVar[pl.DataType]
 
     def decided(self, schema: pl.Schema) -> None:
         """Return nothing: it was asked for."""
@@ -39,7 +40,7 @@ class _Plain:
     @property
     def initial_schema(self) -> pl.Schema:
         """The one column ``value``."""
-        raise NotImplementedError
+        return _schema(self.dtype)
 
     def keeping_integers(self, *fields: str) -> Self:
         """Return this format: nothing widens."""
@@ -52,11 +53,7 @@ class BytesFormat(_Plain):
     """Payloads as they are: one ``value`` column of ``Binary``; nothing is ever rejected."""
 
     name: ClassVar[str] = "bytes"
-
-    @property
-    def initial_schema(self) -> pl.Schema:
-        """``value: Binary``."""
-        return _schema(pl.Binary())
+    dtype: ClassVar[pl.DataType] = pl.Binary()
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Return every payload unchanged; ``schema`` plays no part."""
@@ -72,11 +69,7 @@ class StringFormat(_Plain):
     """
 
     name: ClassVar[str] = "string"
-
-    @property
-    def initial_schema(self) -> pl.Schema:
-        """``value: String``."""
-        return _schema(pl.String())
+    dtype: ClassVar[pl.DataType] = pl.String()
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Return the text of every payload that is UTF-8; ``schema`` plays no part."""
@@ -100,15 +93,8 @@ class StringFormat(_Plain):
 class _IntegerFormat(_Plain):
     """A two's complement, big-endian integer of fixed width."""
 
-    name: ClassVar[str]
-    dtype: ClassVar[pl.DataType]
     width_bytes: ClassVar[int]
     serializer: ClassVar[str]
-
-    @property
-    def initial_schema(self) -> pl.Schema:
-        """The one column ``value``."""
-        return _schema(self.dtype)
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Return the number in every payload of the right width; ``schema`` plays no part."""

@@ -12,9 +12,10 @@ from typing import Any, Final, NoReturn, TypeAlias
 import polars as pl
 import pyarrow as pa
 
+from ktframe.formats.documents import instance
 from ktframe.formats.protobuf_library import google, missing_fields
 from ktframe.formats.protobuf_schemas import CompiledSchema
-from ktframe.formats.protobuf_types import STRING, Field, Kind, instance
+from ktframe.formats.protobuf_types import STRING, Field, Kind
 
 Show: TypeAlias = Callable[[Any], Any]
 """Turns one value, as Google's library has it, into what Arrow makes the column of."""

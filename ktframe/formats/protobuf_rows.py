@@ -8,9 +8,10 @@ from typing import Any, NoReturn, TypeAlias
 import polars as pl
 
 from ktframe.errors import SchemaError
+from ktframe.formats.documents import instance
 from ktframe.formats.protobuf_library import google, missing_fields
 from ktframe.formats.protobuf_schemas import CompiledSchema
-from ktframe.formats.protobuf_types import STRING, Field, Kind, instance
+from ktframe.formats.protobuf_types import STRING, Field, Kind
 from ktframe.formats.protobuf_values import (
     UnfitError,
     enum_number,

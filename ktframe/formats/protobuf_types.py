@@ -232,9 +232,3 @@ def has_required(descriptor: Any) -> bool:
                 seen.add(inner.full_name)
                 left.append(inner)
     return False
-
-
-def instance(dtype: Any) -> pl.DataType:
-    """Return a type that Polars may give as a class as an instance."""
-    made: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return made

@@ -8,7 +8,8 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from ktframe.formats.protobuf_types import BYTES, STRING, Field, Kind, instance
+from ktframe.formats.documents import instance
+from ktframe.formats.protobuf_types import BYTES, STRING, Field, Kind
 
 Convert: TypeAlias = Callable[[Any], Any]
 

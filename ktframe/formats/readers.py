@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -13,16 +13,23 @@ from ktframe.formats.documents import BodyReader, Column, SchemaDocument
 from ktframe.formats.json_schema import json_columns
 from ktframe.formats.protobuf import ProtobufReader, parse_indexes
 from ktframe.formats.resolution import ConflictError, changes_old_rows, joined
-from ktframe.formats.schemas import Schemas, UnknownSchemaError, schema_name, spelt
+from ktframe.formats.schemas import ID_BYTES, LARGEST_MARK, Schemas, UnknownSchemaError, schema_name, spelt
 
 AVRO: Final = "AVRO"
 PROTOBUF: Final = "PROTOBUF"
 JSON: Final = "JSON"
 FORMAT_NAMES: Final = {AVRO: "avro", PROTOBUF: "protobuf", JSON: "json"}
 
-_ID_BYTES = 5
-_LARGEST_MARK = 1
-_FIRST_MESSAGE = b"\0"
+FIRST_MESSAGE: Final = b"\0"
+"""What names the first message of a Protobuf schema."""
+
+KINDS_OF: Final[Mapping[str, frozenset[str]]] = {
+    "auto": frozenset({AVRO, JSON, PROTOBUF}),
+    "avro": frozenset({AVRO}),
+    "json": frozenset({JSON}),
+    "protobuf": frozenset({PROTOBUF}),
+}
+"""The kinds of schema that payloads of a format may name, by the format's name."""
 
 
 class UnusableError(Exception):
@@ -176,7 +183,7 @@ def _made(document: SchemaDocument, written: Written) -> BodyReader | JsonColumn
 def _by_name(payloads: Sequence[bytes]) -> dict[bytes, Sequence[int]]:
     """Return the lines of ``payloads`` by what names their schema; by no bytes where nothing does."""
     # By as few bytes as an id takes first: that is all that most topics need.
-    starts = [payload[:_ID_BYTES] if payload and payload[0] <= _LARGEST_MARK else b"" for payload in payloads]
+    starts = [payload[:ID_BYTES] if payload and payload[0] <= LARGEST_MARK else b"" for payload in payloads]
     found: dict[bytes, list[int]] = defaultdict(list)
     if len(distinct := dict.fromkeys(starts)) == 1 and starts[0][:1] != b"\1":
         return {schema_name(starts[0]): range(len(payloads))}
@@ -189,8 +196,8 @@ def _by_name(payloads: Sequence[bytes]) -> dict[bytes, Sequence[int]]:
 
 def _by_message(name: bytes, rests: Sequence[bytes]) -> dict[Written, Sequence[int]]:
     """Return the indices of ``rests`` (what stands behind ``name``) by the message that they name."""
-    if all(rest[:1] == _FIRST_MESSAGE for rest in rests):
-        return {Written(name, _FIRST_MESSAGE): range(len(rests))}
+    if all(rest[:1] == FIRST_MESSAGE for rest in rests):
+        return {Written(name, FIRST_MESSAGE): range(len(rests))}
     found: dict[Written, list[int]] = defaultdict(list)
     for index, rest in enumerate(rests):
         try:

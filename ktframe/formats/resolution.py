@@ -13,10 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.documents import NO_DEFAULT, Column
-
-LARGEST_EXACT = 1 << 53
-"""Up to here every integer is a Float64."""
+from ktframe.formats.documents import NO_DEFAULT, Column, instance
+from ktframe.formats.json_kinds import LARGEST_EXACT
 
 _SIGNED = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
 _UNSIGNED = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
@@ -31,7 +29,7 @@ class ConflictError(Exception):
 def columns_of(schema: Mapping[str, pl.DataType], catalog: Iterable[Column] = ()) -> tuple[Column, ...]:
     """Return fields that are known by their types as columns, with what ``catalog`` tells of their names beside."""
     told = {column.name: column for column in catalog}
-    return tuple(_column(name, _instance(dtype), told.get(name)) for name, dtype in schema.items())
+    return tuple(_column(name, instance(dtype), told.get(name)) for name, dtype in schema.items())
 
 
 def _column(name: str, dtype: pl.DataType, told: Column | None) -> Column:
@@ -100,7 +98,7 @@ def _common(one: pl.DataType, other: pl.DataType, inner: tuple[Column, ...]) -> 
     if pl.Null in (one, other):
         return one if other == pl.Null else other
     if isinstance(one, pl.List) and isinstance(other, pl.List):
-        item = _common(_instance(one.inner), _instance(other.inner), inner)
+        item = _common(instance(one.inner), instance(other.inner), inner)
         return None if item is None else pl.List(item)
     if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
         return pl.Struct({column.name: column.dtype for column in inner})
@@ -130,11 +128,6 @@ def _common_number(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     signed, unsigned = (one, other) if one in _SIGNED else (other, one)
     width = max(_SIGNED.index(signed), _UNSIGNED.index(unsigned) + 1)
     return _SIGNED[width]
-
-
-def _instance(dtype: Any) -> pl.DataType:
-    found: pl.DataType = dtype() if isinstance(dtype, type) else dtype
-    return found
 
 
 def counterpart(column: Column, found: Mapping[str, Column]) -> Column | None:
@@ -180,7 +173,7 @@ def _fitted(values: pl.Expr, have: Column, want: Column, old: pl.DataType, new: 
     if old == new and not changes_old_rows(have.inner, want.inner):
         return values
     if isinstance(old, pl.List) and isinstance(new, pl.List):
-        item = _fitted(pl.element(), have, want, _instance(old.inner), _instance(new.inner))
+        item = _fitted(pl.element(), have, want, instance(old.inner), instance(new.inner))
         return values.list.eval(item)
     if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
         fields = {column.name: column for column in have.inner}
@@ -201,12 +194,12 @@ def _field(values: pl.Expr, have: Mapping[str, Column], want: Column) -> pl.Expr
 def rounding(values: pl.Expr, old: pl.DataType, new: pl.DataType) -> pl.Expr | None:
     """Return where an integer among ``values`` has more digits than the float it becomes; None where none can."""
     if isinstance(old, pl.List) and isinstance(new, pl.List):
-        item = rounding(pl.element(), _instance(old.inner), _instance(new.inner))
+        item = rounding(pl.element(), instance(old.inner), instance(new.inner))
         return None if item is None else values.list.eval(item).list.any()
     if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
-        wanted = {field.name: _instance(field.dtype) for field in new.fields}
+        wanted = {field.name: instance(field.dtype) for field in new.fields}
         parts = [
-            rounding(values.struct.field(field.name), _instance(field.dtype), wanted[field.name])
+            rounding(values.struct.field(field.name), instance(field.dtype), wanted[field.name])
             for field in old.fields
             if field.name in wanted
         ]

@@ -21,9 +21,12 @@ VALUE_HEADER: Final = "__value_schema_id"
 KEY_HEADER: Final = "__key_schema_id"
 
 _BY_ID, _BY_GUID = 0, 1
-_ID_BYTES: Final = 5
+ID_BYTES: Final = 5
+"""How many bytes an id takes, with the mark before it."""
+LARGEST_MARK: Final = _BY_GUID
+"""Payloads that name a schema begin with a byte up to this one; JSON never does, and text hardly."""
 _GUID_BYTES: Final = 17
-_NO_ID: Final = bytes(_ID_BYTES)
+_NO_ID: Final = bytes(ID_BYTES)
 _ASK_AGAIN_SECONDS = 30.0
 
 Remember: TypeAlias = Callable[[bytes, bytes, SchemaDocument], None]
@@ -65,8 +68,8 @@ def schema_name(payload: bytes) -> bytes:
     """
     kind = payload[:1]
     if kind == b"\0":
-        name = payload[:_ID_BYTES]
-        return name if len(name) == _ID_BYTES and name != _NO_ID else b""
+        name = payload[:ID_BYTES]
+        return name if len(name) == ID_BYTES and name != _NO_ID else b""
     if kind == b"\1" and len(payload) >= _GUID_BYTES:
         return payload[:_GUID_BYTES]
     return b""

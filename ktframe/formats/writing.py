@@ -19,7 +19,7 @@ from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.documents import BodyWriter, SchemaDocument
 from ktframe.formats.json_validation import validator_of
 from ktframe.formats.protobuf import ProtobufWriter, parse_indexes
-from ktframe.formats.readers import FORMAT_NAMES, JSON, PROTOBUF, Written
+from ktframe.formats.readers import FIRST_MESSAGE, FORMAT_NAMES, JSON, PROTOBUF, Written
 from ktframe.formats.schemas import schema_id_of, spelt
 from ktframe.formats.windowed_keys import with_times
 
@@ -64,7 +64,7 @@ def _body_writer(written: Written, document: SchemaDocument) -> BodyWriter:
     if document.kind == JSON:
         return JsonWriter(validator_of(document))
     if document.kind == PROTOBUF:
-        return ProtobufWriter(document, parse_indexes(written.message or b"\0")[0])
+        return ProtobufWriter(document, parse_indexes(written.message or FIRST_MESSAGE)[0])
     return AvroWriter(document)
 
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
 from support.kafka_topics import KafkaTopics
 from support.readers import Gate
+from support.schema_registry import SchemaRegistry
 
 from ktframe.configuration import resolve_settings
 from ktframe.context import Context
@@ -30,3 +32,11 @@ def connect(kafka: KafkaTopics, tmp_path: Path) -> Iterator[Connect]:
     yield make
     for context in made:
         context.close()
+
+
+@pytest.fixture
+def confluent(registry: SchemaRegistry) -> Iterator[SchemaRegistryClient]:
+    """Yield Confluent's own client, to register with."""
+    client = SchemaRegistryClient({**registry.settings(), "timeout": 10})
+    yield client
+    client.close()

@@ -30,14 +30,6 @@ KEYS = 20_000
 
 
 @pytest.fixture
-def confluent(registry: SchemaRegistry) -> Iterator[SchemaRegistryClient]:
-    """Yield Confluent's own client, to register with."""
-    client = SchemaRegistryClient({**registry.settings(), "timeout": 10})
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def guids(registry: SchemaRegistry) -> Iterator[GuidRegistry]:
     """Yield the registry with GUIDs."""
     with GuidRegistry(registry.url) as proxy:

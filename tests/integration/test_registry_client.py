@@ -23,14 +23,6 @@ ORDER = json.dumps({"type": "record", "name": "Order", "fields": [{"name": "tota
 
 
 @pytest.fixture
-def confluent(registry: SchemaRegistry) -> Iterator[SchemaRegistryClient]:
-    """Yield Confluent's own client, to register with."""
-    client = SchemaRegistryClient({**registry.settings(), "timeout": 10})
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def ask(registry: SchemaRegistry) -> Iterator[RegistryClient]:
     """Yield ktframe's client."""
     client = RegistryClient(registry.settings(), 5.0)
