@@ -17,7 +17,7 @@ from google.protobuf import json_format
 
 from ktframe.formats.documents import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter
-from ktframe.formats.protobuf_schemas import compiled
+from ktframe.formats.protobuf.schemas import compiled
 
 ROWS = 100_000
 RUNS = 3

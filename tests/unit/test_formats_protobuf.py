@@ -322,8 +322,8 @@ def test_required_fields_count_at_any_depth() -> None:
 
 def test_heavy_batches_are_read_in_light_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """However a batch is cut, its rows and its rejections stay where they are."""
-    monkeypatch.setattr("ktframe.formats.protobuf._MOST_BYTES", 50)
-    monkeypatch.setattr("ktframe.formats.protobuf._MOST_ROWS", 30)
+    monkeypatch.setattr("ktframe.formats.protobuf.reader._MOST_BYTES", 50)
+    monkeypatch.setattr("ktframe.formats.protobuf.reader._MOST_ROWS", 30)
     bodies = [b"\x0a" + bytes([size]) + b"x" * size for size in range(100)]
     read = _reader("string a = 1;").read([*bodies[:60], b"\x0a", *bodies[60:]])
     assert read.frame["a"].str.len_bytes().to_list() == list(range(100))

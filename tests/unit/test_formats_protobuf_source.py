@@ -14,8 +14,8 @@ from hypothesis import example, given
 from ktframe.errors import SchemaError
 from ktframe.formats.documents import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader
-from ktframe.formats.protobuf_source import parsed_source
-from ktframe.formats.protobuf_tokens import SourceError
+from ktframe.formats.protobuf.source import parsed_source
+from ktframe.formats.protobuf.tokens import SourceError
 
 FULL = r"""
 // A file with everything in it that can be skipped.

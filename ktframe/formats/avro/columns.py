@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from ktframe.errors import SchemaError
-from ktframe.formats.avro_encode import Unfit
-from ktframe.formats.avro_json import from_default
-from ktframe.formats.avro_types import KEY, LARGEST_PRECISION, VALUE, AvroField, AvroSchema, AvroType
+from ktframe.formats.avro.encode import Unfit
+from ktframe.formats.avro.json import from_default
+from ktframe.formats.avro.types import KEY, LARGEST_PRECISION, VALUE, AvroField, AvroSchema, AvroType
 from ktframe.formats.documents import NO_DEFAULT
 from ktframe.formats.json_kinds import LARGEST_EXACT
 

@@ -19,9 +19,9 @@ from typing import Any
 import pyarrow as pa
 
 from ktframe.errors import ConfigurationError
-from ktframe.formats.avro_arrays import DoubtError, converter
-from ktframe.formats.avro_types import LARGEST_PRECISION, AvroType, min_bytes, parts_of
-from ktframe.formats.avro_wire import long_bytes
+from ktframe.formats.avro.arrays import DoubtError, converter
+from ktframe.formats.avro.types import LARGEST_PRECISION, AvroType, min_bytes, parts_of
+from ktframe.formats.avro.wire import long_bytes
 
 _GUARD_BYTES = 8
 _SYNC = b"ktframe ktframe "

@@ -18,11 +18,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ktframe.formats.protobuf_handler import column_name, handler, obstacle
-from ktframe.formats.protobuf_library import google
-from ktframe.formats.protobuf_records import arrow_type, frame_of, json_text
-from ktframe.formats.protobuf_schemas import CompiledSchema
-from ktframe.formats.protobuf_types import STRING, Field, Kind, has_required
+from ktframe.formats.protobuf.handler import column_name, handler, obstacle
+from ktframe.formats.protobuf.library import google
+from ktframe.formats.protobuf.records import arrow_type, frame_of, json_text
+from ktframe.formats.protobuf.schemas import CompiledSchema
+from ktframe.formats.protobuf.types import STRING, Field, Kind, has_required
 
 _ROWS_TAG = b"\x0a"  # field 1, with a length
 _NANOS = 1_000_000_000

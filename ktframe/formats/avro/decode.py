@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
-from ktframe.formats.avro_reference import reference_text
-from ktframe.formats.avro_types import (
+from ktframe.formats.avro.reference import reference_text
+from ktframe.formats.avro.types import (
     DAY_NS,
     KEY,
     LARGEST_PRECISION,
@@ -25,7 +25,7 @@ from ktframe.formats.avro_types import (
     min_bytes,
     walk,
 )
-from ktframe.formats.avro_wire import (
+from ktframe.formats.avro.wire import (
     RefusedError,
     read_block,
     read_boolean,

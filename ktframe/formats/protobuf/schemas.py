@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from ktframe.errors import SchemaError
 from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.protobuf_library import google, standard_file
-from ktframe.formats.protobuf_source import parsed_source
-from ktframe.formats.protobuf_tokens import SourceError
+from ktframe.formats.protobuf.library import google, standard_file
+from ktframe.formats.protobuf.source import parsed_source
+from ktframe.formats.protobuf.tokens import SourceError
 
 _MAIN: Final = "ktframe/main.proto"
 _BATCH: Final = "ktframe/batch.proto"

@@ -13,9 +13,9 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.formats.documents import instance
-from ktframe.formats.protobuf_library import google, missing_fields
-from ktframe.formats.protobuf_schemas import CompiledSchema
-from ktframe.formats.protobuf_types import STRING, Field, Kind
+from ktframe.formats.protobuf.library import google, missing_fields
+from ktframe.formats.protobuf.schemas import CompiledSchema
+from ktframe.formats.protobuf.types import STRING, Field, Kind
 
 Show: TypeAlias = Callable[[Any], Any]
 """Turns one value, as Google's library has it, into what Arrow makes the column of."""

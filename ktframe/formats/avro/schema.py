@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from ktframe.errors import SchemaError
-from ktframe.formats.avro_types import DEEPEST, AvroField, AvroSchema, AvroType
+from ktframe.formats.avro.types import DEEPEST, AvroField, AvroSchema, AvroType
 from ktframe.formats.documents import NO_DEFAULT, SchemaDocument
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ktframe.formats.avro_decode import canonical_uuid, decimal_value, uuid_text
-from ktframe.formats.avro_types import DAY_NS, DEEPEST, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType
-from ktframe.formats.avro_wire import RefusedError
+from ktframe.formats.avro.decode import canonical_uuid, decimal_value, uuid_text
+from ktframe.formats.avro.types import DAY_NS, DEEPEST, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType
+from ktframe.formats.avro.wire import RefusedError
 from ktframe.formats.documents import NO_DEFAULT
 
 _BITS = {"int": 31, "long": 63}

@@ -9,9 +9,9 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.errors import SchemaError
-from ktframe.formats.avro_json import from_default
-from ktframe.formats.avro_types import KEY, VALUE, AvroField, AvroSchema, AvroType, arrow_of, dtype_of
-from ktframe.formats.avro_wire import RefusedError
+from ktframe.formats.avro.json import from_default
+from ktframe.formats.avro.types import KEY, VALUE, AvroField, AvroSchema, AvroType, arrow_of, dtype_of
+from ktframe.formats.avro.wire import RefusedError
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.documents import NO_DEFAULT, Column
 from ktframe.formats.json_arrow import NATIVE_ERRORS

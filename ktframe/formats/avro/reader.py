@@ -1,4 +1,4 @@
-"""Avro bodies to columns and back: whole batches natively where that is proven, record by record where it is not."""
+"""Avro bodies to columns: whole batches natively where that is proven, record by record where it is not."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.avro_decode import Decoder, has_empty_items
-from ktframe.formats.avro_frames import build_frame, columns_of, frame_of
-from ktframe.formats.avro_native import NativeReader, obstacle
-from ktframe.formats.avro_schema import parse
-from ktframe.formats.avro_wire import RefusedError
-from ktframe.formats.avro_writer import AvroWriter
+from ktframe.formats.avro.decode import Decoder, has_empty_items
+from ktframe.formats.avro.frames import build_frame, columns_of, frame_of
+from ktframe.formats.avro.native import NativeReader, obstacle
+from ktframe.formats.avro.schema import parse
+from ktframe.formats.avro.wire import RefusedError
 from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
 from ktframe.formats.json_arrow import NATIVE_ERRORS
 from ktframe.formats.pieces import read_pieces
-
-__all__ = ["AvroReader", "AvroWriter"]
 
 _FEW = 24
 """So few bodies are read sooner one by one than by setting a native reader up."""

@@ -12,8 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from ktframe.formats.avro_types import DEEPEST, AvroSchema, AvroType, min_bytes
-from ktframe.formats.avro_wire import (
+from ktframe.formats.avro.types import DEEPEST, AvroSchema, AvroType, min_bytes
+from ktframe.formats.avro.wire import (
     RefusedError,
     read_block,
     read_boolean,

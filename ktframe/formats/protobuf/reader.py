@@ -1,8 +1,4 @@
-"""Protobuf messages as rows: whole batches by column, and message by message where that can't be or one is bad.
-
-The bodies begin behind the message indexes, which ``parse_indexes`` reads: a file may have many messages, and Confluent's
-wire format says by a list of places which of them a payload is.
-"""
+"""Protobuf messages as rows: whole batches by column, and message by message where that can't be or one is bad."""
 
 from __future__ import annotations
 
@@ -12,15 +8,10 @@ from typing import Final
 import polars as pl
 
 from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
-from ktframe.formats.protobuf_arrow import BatchReader
-from ktframe.formats.protobuf_records import RecordReader
-from ktframe.formats.protobuf_rows import RowWriter
-from ktframe.formats.protobuf_schemas import compiled
-from ktframe.formats.protobuf_types import fields_of, notes_of
-
-_FIRST = (0,)
-_LONGEST_VARINT = 5
-_LARGEST_INDEX = 2**31
+from ktframe.formats.protobuf.arrow import BatchReader
+from ktframe.formats.protobuf.records import RecordReader
+from ktframe.formats.protobuf.schemas import compiled
+from ktframe.formats.protobuf.types import fields_of, notes_of
 
 _MOST_ROWS: Final = 10_000
 _MOST_BYTES: Final = 1 << 24
@@ -108,86 +99,6 @@ class ProtobufReader:
             size = -(-len(bodies) // _PIECES)
             for at in range(0, len(bodies), size):
                 self._read(bodies[at : at + size], lines[at : at + size], frames, rejected)
-
-
-class ProtobufWriter:
-    """Writes messages of one type; takes and raises what ``ProtobufReader`` does."""
-
-    def __init__(self, document: SchemaDocument, indexes: tuple[int, ...]) -> None:
-        schema = compiled(document, indexes)
-        self._rows = RowWriter(schema, fields_of(schema.message.DESCRIPTOR))
-
-    def write(self, rows: pl.DataFrame) -> list[bytes]:
-        """Return the body of each row, by the names of its columns; null is a field that is not set.
-
-        Raises
-        ------
-        SchemaError
-            When a row does not fit the schema, naming the column and the row; nothing is written then.
-        """
-        return self._rows.write(rows)
-
-
-def parse_indexes(body: bytes) -> tuple[tuple[int, ...], bytes]:
-    """Return the message indexes at the start of ``body``, and what stands behind them.
-
-    Raises
-    ------
-    ValueError
-        When no list of indexes stands there.
-    """
-    count, at = _zigzag(body, 0)
-    if count == 0:  # short for the most frequent list
-        return _FIRST, body[at:]
-    if not 0 < count <= len(body) - at:
-        message = f"a list of {count} message indexes in {len(body)} bytes"
-        raise ValueError(message)
-    indexes = []
-    for _ in range(count):
-        index, at = _zigzag(body, at)
-        if index < 0:
-            message = f"a message index of {index}"
-            raise ValueError(message)
-        indexes.append(index)
-    return tuple(indexes), body[at:]
-
-
-def pack_indexes(indexes: Sequence[int]) -> bytes:
-    """Return the bytes that ``parse_indexes`` reads as ``indexes``.
-
-    Raises
-    ------
-    ValueError
-        When there is none, or one that can't be an index.
-    """
-    if not indexes or not all(0 <= index < _LARGEST_INDEX for index in indexes):
-        message = f"message indexes {tuple(indexes)}"
-        raise ValueError(message)
-    if tuple(indexes) == _FIRST:
-        return b"\0"
-    return b"".join(map(_packed, (len(indexes), *indexes)))
-
-
-def _zigzag(body: bytes, at: int) -> tuple[int, int]:
-    """Return the number at ``at``, as Protobuf's sint32 is encoded, and where it ends."""
-    number = 0
-    for place, byte in enumerate(body[at : at + _LONGEST_VARINT]):
-        number |= (byte & 0x7F) << (7 * place)
-        if byte < 0x80:  # noqa: PLR2004 - the last byte of a number
-            if number >= 2 * _LARGEST_INDEX:
-                break
-            return (number >> 1) ^ -(number & 1), at + place + 1
-    message = "message indexes that are cut off or malformed"
-    raise ValueError(message)
-
-
-def _packed(number: int) -> bytes:
-    number <<= 1
-    parts = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*parts, number])
 
 
 def _pieces(bodies: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:

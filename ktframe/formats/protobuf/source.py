@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ktframe.formats.protobuf_library import google
-from ktframe.formats.protobuf_tokens import END, Cursor, SourceError, integer
+from ktframe.formats.protobuf.library import google
+from ktframe.formats.protobuf.tokens import END, Cursor, SourceError, integer
 
 _SCALARS: Final = {
     "double": 1, "float": 2, "int64": 3, "uint64": 4, "int32": 5, "fixed64": 6, "fixed32": 7, "bool": 8, "string": 9,

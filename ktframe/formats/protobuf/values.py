@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from ktframe.formats.documents import instance
-from ktframe.formats.protobuf_types import BYTES, STRING, Field, Kind
+from ktframe.formats.protobuf.types import BYTES, STRING, Field, Kind
 
 Convert: TypeAlias = Callable[[Any], Any]
 

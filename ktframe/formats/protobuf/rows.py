@@ -9,10 +9,10 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.documents import instance
-from ktframe.formats.protobuf_library import google, missing_fields
-from ktframe.formats.protobuf_schemas import CompiledSchema
-from ktframe.formats.protobuf_types import STRING, Field, Kind
-from ktframe.formats.protobuf_values import (
+from ktframe.formats.protobuf.library import google, missing_fields
+from ktframe.formats.protobuf.schemas import CompiledSchema
+from ktframe.formats.protobuf.types import STRING, Field, Kind
+from ktframe.formats.protobuf.values import (
     UnfitError,
     enum_number,
     physical,

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ktframe.formats.avro_types import DAY_NS, TIME_UNIT_NS, AvroType, arrow_of, dtype_of
+from ktframe.formats.avro.types import DAY_NS, TIME_UNIT_NS, AvroType, arrow_of, dtype_of
 
 Converter: TypeAlias = Callable[[Any, Any], Any]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ktframe.formats.protobuf_library import google, ptars
-from ktframe.formats.protobuf_types import GROUP, STRING, Field, Kind
+from ktframe.formats.protobuf.library import google, ptars
+from ktframe.formats.protobuf.types import GROUP, STRING, Field, Kind
 
 _FILE: Final = "ktframe.proto"
 _BATCH: Final = "Batch"
