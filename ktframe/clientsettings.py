@@ -19,7 +19,7 @@ from ktframe.settings import Settings
 CLIENT_NAME: Final = re.compile(
     r"(allow|api|batch|bootstrap_servers|broker|check|client|compression|connections|delivery|enable|fetch|group"
     r"|heartbeat|https|isolation|linger|auto|max_(in|partition|poll)|message|metadata|plugin|queued?|receive"
-    r"|reconnect|retry_backoff|sasl|security|session|socket|ssl|statistics|test|topic|transaction(al)?)(_|$).*"
+    r"|reconnect|request|retry_backoff|sasl|security|session|socket|ssl|statistics|test|topic|transaction(al)?)(_|$).*"
 )
 WITHOUT_DOT: Final = frozenset({"acks", "debug", "log_level", "partitioner", "retries"})
 OFTEN_MEANT: Final = (
@@ -52,6 +52,7 @@ REGISTRY_NAMES: Final = (
 )
 _ADDRESSES: Final = ("bootstrap.servers", "metadata.broker.list")
 _NO_COMMITS: Final = "ktframe never commits; positions are kept in the store"
+_TIME_LIMIT: Final = "write_timeout= is the time that a write may take"
 _OWNED: Final = {
     "auto.offset.reset": "ktframe decides where to start; ktframe.stream() has start=",
     "auto.commit.enable": _NO_COMMITS,
@@ -59,7 +60,17 @@ _OWNED: Final = {
     "enable.auto.offset.store": _NO_COMMITS,
     "enable.partition.eof": "ktframe needs the end-of-partition events to know when a table is complete",
     "isolation.level": "a table holds committed records only",
+    "transactional.id": "each atomic write has an id of its own, which begins with ktframe-",
+    "delivery.report.only.error": "ktframe waits for every acknowledgement",
+    "delivery.timeout.ms": _TIME_LIMIT,
+    "message.timeout.ms": _TIME_LIMIT,
 }
+_ALWAYS: Final = {
+    "acks": ("all", "-1"),
+    "request.required.acks": ("all", "-1"),
+    "enable.idempotence": ("true",),
+}
+"""Settings of writing that have one value in ktframe: it may be said, and is then left out."""
 _JAVA_ONLY: Final = {
     r"sasl\.jaas\.config": "sasl.username and sasl.password",
     r"sasl\.(login|client)\..*class": "sasl.mechanism, with sasl.oauthbearer.method or oauth_cb",
@@ -76,9 +87,10 @@ _OURS: Final = frozenset(each.name for each in fields(Settings)) - WITHOUT_DOT
 
 def with_client_settings(where: str, layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return the layer with its client settings checked and the address among them moved to ``bootstrap``."""
-    client = _flat(checked_table(layer.get("kafka", {}), f"the Kafka settings of {where}"))
-    for name, value in client.items():
+    given = _flat(checked_table(layer.get("kafka", {}), f"the Kafka settings of {where}"))
+    for name, value in given.items():
         _check_client_setting(name, value, where)
+    client = {name: value for name, value in given.items() if name not in _ALWAYS}
     if "schema_registry" in layer:
         layer = {**layer, "schema_registry": _registry_settings(layer["schema_registry"], where)}
     addresses = [client.pop(name) for name in _ADDRESSES if name in client]
@@ -115,6 +127,9 @@ def _check_client_setting(name: str, value: object, where: str) -> None:
     if name in _OWNED:
         message = f"{name!r} in {where} is not yours to set: {_OWNED[name]}."
         raise ConfigurationError(message, "leave it out.")
+    if name in _ALWAYS and str(value).lower() not in _ALWAYS[name]:
+        message = f"{name!r} in {where} is not yours to weaken: what ktframe reports as written is on all brokers, once."
+        raise ConfigurationError(message, f"leave it out, or say {_ALWAYS[name][0]}.")
     for pattern, instead in _JAVA_ONLY.items():
         if re.fullmatch(pattern, name):
             message = f"{name!r} in {where} is a setting of the Java client only."

@@ -189,7 +189,7 @@ class AuthorizationError(BrokerError):
                 "ask for WRITE and DESCRIBE on the topic (before Kafka 2.8 also for IDEMPOTENT_WRITE on the cluster); "
                 'an atomic write needs WRITE and DESCRIBE on transactional ids with the prefix "ktframe-" as well.'
             )
-        return "ask for READ and DESCRIBE on the topic; ktframe needs no consumer group and writes nothing."
+        return "ask for READ and DESCRIBE on the topic; reading needs no consumer group and no other right."
 
 
 @dataclass(eq=False)

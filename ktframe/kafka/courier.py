@@ -28,18 +28,6 @@ _ASK_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 1.0
 
-_TIME_LIMITS: Final = ("message.timeout.ms", "delivery.timeout.ms")
-_OWNED: Final = frozenset(
-    {
-        "acks",
-        "request.required.acks",
-        "enable.idempotence",
-        "transactional.id",
-        "delivery.report.only.error",
-        *_TIME_LIMITS,
-    }
-)
-
 
 def writing_config(
     settings: Settings,
@@ -53,13 +41,12 @@ def writing_config(
     ``batching`` wins over what the user set. The time limit of a record is left to whoever sends: zero means none. In
     a transaction librdkafka takes that of the transaction.
     """
-    users = {name: value for name, value in settings.librdkafka.items() if name not in _OWNED}
     limit = {"transactional.id": transactional_id} if transactional_id else {"message.timeout.ms": 0}
     return {
         "partitioner": "murmur2_random",  # Java's, so that a key has one home whoever writes it
         "transaction.timeout.ms": 60_000,
         **RECONNECT,
-        **users,
+        **settings.librdkafka,
         **(batching or {}),
         **limit,
         "bootstrap.servers": settings.bootstrap,

@@ -42,7 +42,7 @@ class KafkaWriter:
     """A ``RecordWriter`` over idempotent producers, which are made when they are first needed.
 
     What the user set for the client goes for producers too, ``partitioner``, ``linger.ms``, ``compression.type`` and
-    ``transaction.timeout.ms`` included; not what would weaken a write: ``acks``, ``enable.idempotence``.
+    ``transaction.timeout.ms`` included; what would weaken a write is refused where settings are read.
     """
 
     def __init__(self, settings: Settings) -> None:

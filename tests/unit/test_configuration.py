@@ -400,6 +400,13 @@ def test_settings_both_clients_have_pass(work: Path, name: str) -> None:
         ("enable.partition.eof", "end-of-partition"),
         ("auto.offset.reset", "where to start"),
         ("isolation.level", "committed records only"),
+        ("transactional.id", "id of its own"),
+        ("delivery.report.only.error", "every acknowledgement"),
+        ("message.timeout.ms", "write_timeout"),
+        ("delivery.timeout.ms", "write_timeout"),
+        ("acks", "not yours to weaken"),
+        ("request.required.acks", "not yours to weaken"),
+        ("enable.idempotence", "not yours to weaken"),
     ],
 )
 def test_settings_that_decide_correctness_are_refused(work: Path, name: str, reason: str) -> None:
@@ -411,6 +418,15 @@ def test_settings_that_decide_correctness_are_refused(work: Path, name: str, rea
         resolve(work, "h:1", **{name.replace(".", "_"): "x"})
     with pytest.raises(ConfigurationError, match=reason):
         resolve(work, "h:1", environ={variable: "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("acks", "all"), ("acks", -1), ("enable.idempotence", True), ("enable.idempotence", "True")],
+)
+def test_what_a_producer_always_does_may_be_said(work: Path, name: str, value: object) -> None:
+    """A client.properties that is shared with producers passes; the clients that only read never see it."""
+    assert resolve(work, {"bootstrap.servers": "h:1", name: value}).librdkafka == {}
 
 
 def test_no_error_shows_a_secret(work: Path) -> None:
