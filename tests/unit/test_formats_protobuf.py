@@ -435,6 +435,15 @@ def test_what_does_not_fit_is_refused(column: str, value: Any, reason: str) -> N
     assert repr(column) in caught.value.fact
 
 
+@pytest.mark.parametrize("kind", ["map<string, int32>", "map<int32, L>", "repeated L", "repeated int32"])
+def test_lists_of_nothing_fit_every_list(kind: str) -> None:
+    """Rows whose lists and maps are all empty, which have no type of their own, are written; null inside is refused."""
+    writer = _writer(f"{kind} a = 1; message L {{ int32 b = 1; }}")
+    assert writer.write(pl.DataFrame({"a": [[], None]})) == [b"", b""]
+    with pytest.raises(SchemaError, match="'a', row 0: null inside"):
+        writer.write(pl.DataFrame({"a": [[None]]}))
+
+
 def test_fields_that_exclude_or_need_each_other_are_refused() -> None:
     """Two fields of one oneof, a required field that is null, and an unknown number of a closed enum fit no message."""
     with pytest.raises(SchemaError, match="row 1: 'm' and 'n' are set"):

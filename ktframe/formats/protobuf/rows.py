@@ -149,7 +149,8 @@ def _repeated(field: Field, dtype: pl.DataType, pool: Any) -> Put:
 def _map(field: Field, dtype: pl.DataType, pool: Any) -> Put:
     name = field.name
     key_field, value_field = field.fields
-    dtypes = _inner_dtypes(field, dtype)
+    # Null is the type of what is in maps that are all empty.
+    dtypes = {} if dtype == pl.Null else _inner_dtypes(field, dtype)
     key = scalar(key_field.encoding)
     is_message = value_field.descriptor.message_type is not None
     if is_message:
