@@ -247,7 +247,9 @@ def _fitted(part: _Part, columns: tuple[Column, ...], rejected: list[Rejection])
             rejected += [Rejection(lines[at], reason, is_conflict=True) for at in doubtful.arg_true()]
             lines = [line for line, is_bad in zip(lines, doubtful, strict=True) if not is_bad]
             frame = frame.filter(~doubtful)
-    return _Part(lines, frame.select(reading(have, column) for column in columns), columns)
+    # Not select alone: of rows without a column of their own, such as empty messages, it would make one row or none.
+    read = frame.with_columns(reading(have, column) for column in columns)
+    return _Part(lines, read.select(*wanted) if wanted else read, columns)
 
 
 def _together(parts: Sequence[_Part], schema: pl.Schema, rejected: list[Rejection]) -> Decoded:

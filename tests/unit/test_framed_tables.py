@@ -333,3 +333,23 @@ def test_a_key_is_deleted_as_it_was_spelt(shop: Shop, tmp_path: Path) -> None:
         new = orders.put({"key": {"region": "US", "id": 5}, "x": 5})["key"][0]
         assert new == shop.registry.prefix(second) + body(WIDER_KEY, {"region": "US", "id": 5})
         assert orders.keys() == [("EU", 1), ("US", 5)]
+
+
+@pytest.mark.parametrize("is_empty_first", [False, True])
+def test_rows_without_a_field_stand_beside_others(
+    shop: Shop, tmp_path: Path, *, is_empty_first: bool
+) -> None:
+    """Records under a schema without fields are rows that show what the other schemas have for absent fields."""
+    nothing = {"type": "record", "name": "Nothing", "fields": []}
+    first, second = shop.register(nothing), shop.register(WIDER)
+    written = [(nothing, first, {}), (WIDER, second, {"amount": 1, "region": "EU", "currency": "USD"})]
+    for number in range(3):
+        for at in (0, 1) if is_empty_first else (1, 0):
+            shop.produce(f"o-{at}{number}", *written[at], by_header=number == 1)
+    for _ in range(2):
+        with shop.broker.connect(tmp_path, registry=shop.registry) as kt:
+            orders = kt.table("orders")
+            expected = [(f"o-0{number}", None, None, "EUR") for number in range(3)]
+            expected += [(f"o-1{number}", 1, "EU", "USD") for number in range(3)]
+            assert orders.to_polars().sort("key").rows() == expected
+            assert orders["o-00"] == {"key": "o-00", "amount": None, "region": None, "currency": "EUR"}
