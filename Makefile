@@ -24,13 +24,15 @@ $(READY): pyproject.toml Makefile
 demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed, ends by itself
 	$(BIN)/python -m ktframe
 
-test: $(READY) ## every test, on a real Kafka broker that is started for them (Java 17 and Maven)
+test: $(READY) ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
 	@sh tests/support/ensure.sh java "a Java 17 runtime" openjdk-17-jre-headless
 	@sh tests/support/ensure.sh mvn "Maven" maven
+	@command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| sh tests/support/ensure.sh chromium "Chromium"
 	$(BIN)/python -m pytest --cov --cov-report=term
 
 quick: $(READY) ## what needs only pip, in under a minute; for contributors, never the judge
-	$(BIN)/python -m pytest -m 'not kafka and not slow' -q
+	$(BIN)/python -m pytest -m 'not kafka and not browser and not slow' -q
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

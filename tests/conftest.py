@@ -13,13 +13,18 @@ from support.schema_registry import SchemaRegistry
 from support.waiting import wait_until
 
 INTEGRATION = Path(__file__).parent / "integration"
+BROWSER = Path(__file__).parent / "browser"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every integration test with ``kafka``."""
+    """Mark every integration test with ``kafka``, and those in a browser with ``browser``; these run last."""
     for item in items:
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.kafka)
+        if item.path.is_relative_to(BROWSER):
+            item.add_marker(pytest.mark.browser)
+    # A browser is open from its first test to the end, and ``asyncio.run`` fails as long: support/browser.py.
+    items.sort(key=lambda item: item.path.is_relative_to(BROWSER))
 
 
 @pytest.fixture(autouse=True)
