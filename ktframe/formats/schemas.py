@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from threading import RLock
 from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from ktframe.formats.base import Headers
 from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.protobuf import parse_indexes
 
 VALUE_HEADER: Final = "__value_schema_id"
 KEY_HEADER: Final = "__key_schema_id"
@@ -97,11 +99,24 @@ def spelt(name: bytes) -> str:
 
 
 def with_header_schema(payload: bytes | None, headers: Headers, header: str) -> bytes | None:
-    """Return ``payload`` behind what ``header`` says of its schema, unchanged where there is no such header."""
+    """Return ``payload`` behind what ``header`` says of its schema, unchanged where no such header names one."""
     if payload is None or not headers:
         return payload
     found = next((value for name, value in headers if name == header), None)
-    return payload if found is None or found[:1] != bytes([_BY_GUID]) else found + payload
+    return payload if found is None or not _is_whole(found) else found + payload
+
+
+@lru_cache(maxsize=256)
+def _is_whole(header: bytes) -> bool:
+    """Say whether a header is a GUID with, at most, a list of message indexes: what is shorter takes from the payload."""
+    if header[:1] != bytes([_BY_GUID]) or len(header) < _GUID_BYTES:
+        return False
+    if len(header) == _GUID_BYTES:
+        return True
+    try:
+        return not parse_indexes(header[_GUID_BYTES:])[1]
+    except ValueError:
+        return False
 
 
 class TopicSchemas:

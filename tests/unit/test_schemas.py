@@ -56,9 +56,18 @@ def test_a_header_is_put_before_the_payload() -> None:
     """The GUID in the right header becomes part of the payload; a tombstone, and other headers, change nothing."""
     name = b"\1" + GUID.bytes
     assert with_header_schema(b"x", [("a", b"b"), (VALUE_HEADER, name)], VALUE_HEADER) == name + b"x"
+    assert with_header_schema(b"x", [(VALUE_HEADER, name + b"\4\2\0")], VALUE_HEADER) == name + b"\4\2\0x"
     assert with_header_schema(None, [(VALUE_HEADER, name)], VALUE_HEADER) is None
     for headers in (None, [], [("a", b"b")], [(VALUE_HEADER, None)], [(VALUE_HEADER, b"odd")]):
         assert with_header_schema(b"x", headers, VALUE_HEADER) == b"x"
+
+
+@pytest.mark.parametrize("rest", [b"\1", b"\0\0", b"\2\2x", b"\xff" * 12])
+def test_a_header_of_another_length_names_nothing(rest: bytes) -> None:
+    """A GUID that is cut off takes no bytes from the payload, and what stands behind one adds none to it."""
+    name = b"\1" + GUID.bytes
+    for header in (name[:-1], name + rest):
+        assert with_header_schema(b"x", [(VALUE_HEADER, header)], VALUE_HEADER) == b"x"
 
 
 class _Registry:
