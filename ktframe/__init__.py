@@ -7,7 +7,9 @@
 True
 """
 
+import importlib
 import logging
+from types import ModuleType
 
 from ktframe._api import connect, demo, inspect, publish, stream, table, topics
 from ktframe.context import Context
@@ -42,6 +44,7 @@ from ktframe.events import (
     ReadyChanged,
     Reason,
     RowsChanged,
+    TableRebuilt,
 )
 from ktframe.inspection import Inspection
 from ktframe.monitor import Readiness
@@ -57,6 +60,15 @@ __version__ = "0.1.0"
 
 # A library is silent unless its user's program configures logging.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> ModuleType:
+    # ipywidgets and matplotlib are slow to import, and most programs have no notebook before them.
+    if name == "widgets":
+        return importlib.import_module("ktframe.widgets")
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
 
 __all__ = [
     "AuthenticationError",
@@ -94,6 +106,7 @@ __all__ = [
     "StoreMismatchError",
     "StoreOptions",
     "TablePosition",
+    "TableRebuilt",
     "TableStatus",
     "UnknownTopicError",
     "WindowedKStream",

@@ -11,8 +11,8 @@ import polars as pl
 
 from ktframe.configuration import resolve_settings
 from ktframe.context import Context
+from ktframe.current import CURRENT
 from ktframe.demo import DEFAULT_RATE, start_demo
-from ktframe.errors import NotConnectedError
 from ktframe.inspection import Inspection
 from ktframe.kafka.registry import Registry
 from ktframe.settings import RUNTIME_SETTINGS
@@ -20,7 +20,6 @@ from ktframe.stream import KStream
 from ktframe.table import KTable
 
 _lock = RLock()
-_current: Context | None = None
 _demo: tuple[object, ...] | None = None
 """What the demo that is there was asked for with; None where there is none."""
 
@@ -50,12 +49,13 @@ def connect(bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, *
     global _demo  # noqa: PLW0603 - the default Context is what this module is for
     wanted = resolve_settings(bootstrap_or_config, **settings)
     with _lock:
-        if _current is not None and not _current.is_closed and _demo is None:
-            changed = wanted.changed_in(_current.settings)
+        here: Context | None = CURRENT.connection
+        if here is not None and not here.is_closed and _demo is None:
+            changed = wanted.changed_in(here.settings)
             if not changed:
-                return _current
+                return here
             if changed <= RUNTIME_SETTINGS:
-                return _current.adopt(wanted)
+                return here.adopt(wanted)
         made = _replace(Context(wanted))
         _demo = None
         return made
@@ -71,8 +71,9 @@ def demo(rate: float = DEFAULT_RATE, *, writable: bool = False, registry: Regist
     global _demo  # noqa: PLW0603 - the default Context is what this module is for
     asked = (rate, writable, registry)
     with _lock:
-        if _current is not None and not _current.is_closed and _demo == asked:
-            return _current
+        here: Context | None = CURRENT.connection
+        if here is not None and not here.is_closed and _demo == asked:
+            return here
         made = _replace(start_demo(rate, writable=writable, registry=registry).context)
         _demo = asked
         return made
@@ -80,10 +81,9 @@ def demo(rate: float = DEFAULT_RATE, *, writable: bool = False, registry: Regist
 
 def _replace(made: Context) -> Context:
     """Put ``made`` in the place of the connection that is there; one that could not be made never comes here."""
-    global _current  # noqa: PLW0603 - the default Context is what this module is for
-    if _current is not None:
-        _current.close()
-    _current = made
+    if CURRENT.connection is not None:
+        CURRENT.connection.close()
+    CURRENT.connection = made
     return made
 
 
@@ -145,6 +145,5 @@ def publish(topic: str, rows: Any, **kwargs: Any) -> pl.DataFrame:
 def default_context() -> Context:
     """Return the connection that ``connect`` or ``demo`` made last."""
     with _lock:
-        if _current is None:
-            raise NotConnectedError
-        return _current
+        found: Context = CURRENT.required()
+        return found

@@ -181,6 +181,13 @@ class Catalog:
         """Return the tables that were asked for."""
         return [held.what for held in self._tables.values()]
 
+    def everything(self) -> list[MaterializedTopic]:
+        """Return what was asked for: tables, windows of tables, streams."""
+        tables, windowed, streams = (
+            [held.what for held in each.values()] for each in (self._tables, self._windowed, self._streams)
+        )
+        return [*tables, *windowed, *streams]
+
     def forget(self, what: MaterializedTopic | None = None) -> list[TopicBinding]:
         """Let go of what a user closes, a table with its windows (None: of everything).
 

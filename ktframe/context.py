@@ -228,6 +228,11 @@ class Context:
             table.readiness()
         return tables
 
+    def materialized(self) -> list[MaterializedTopic]:
+        """Return the tables, streams and windows of tables that were asked for."""
+        with self._lock:
+            return self._catalog.everything()
+
     def tables(self) -> list[KTable]:
         """Return the tables that were asked for."""
         with self._lock:

@@ -104,8 +104,16 @@ class RowsChanged:
     at: datetime
 
 
-Event: TypeAlias = ReadyChanged | LagUpdated | BindingStateChanged | RowsChanged
-E = TypeVar("E", ReadyChanged, LagUpdated, BindingStateChanged, RowsChanged)
+@dataclass(frozen=True, slots=True)
+class TableRebuilt:
+    """Rows of some partitions were dropped and are read again; ``partitions`` says why, for each."""
+
+    partitions: dict[int, str]
+    at: datetime
+
+
+Event: TypeAlias = ReadyChanged | LagUpdated | BindingStateChanged | RowsChanged | TableRebuilt
+E = TypeVar("E", ReadyChanged, LagUpdated, BindingStateChanged, RowsChanged, TableRebuilt)
 
 
 class Events:
@@ -115,6 +123,7 @@ class Events:
     lag_updated = Signal(LagUpdated)
     state_changed = Signal(BindingStateChanged)
     rows_changed = Signal(RowsChanged)
+    table_rebuilt = Signal(TableRebuilt)
 
     def __init__(self) -> None:
         self._posted: deque[Event] = deque()
@@ -124,6 +133,7 @@ class Events:
             LagUpdated: self.lag_updated,
             BindingStateChanged: self.state_changed,
             RowsChanged: self.rows_changed,
+            TableRebuilt: self.table_rebuilt,
         }
 
     def emit(self, event: Event) -> None:

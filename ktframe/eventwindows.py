@@ -56,6 +56,10 @@ class EventWindows(Protocol):
         """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
         ...
 
+    def closing(self) -> EventWindows:
+        """Return these windows with no grace, in place of ones that never close."""
+        ...
+
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:
         """Say of each line of ``WINDOW``, ``WINDOW_END`` and ``by`` whether no event can change that window any more.
 
@@ -107,6 +111,10 @@ class TimeWindows:
     def whole_from(self, cut_ms: int) -> int:
         """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
         return cut_ms + 1
+
+    def closing(self) -> TimeWindows:
+        """Return these windows with no grace, in place of ones that never close."""
+        return replace(self, grace_ms=0)
 
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
         """Say of each window whether it has closed: its end plus grace is not after ``watermark``."""

@@ -7,20 +7,25 @@ import html
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 
 from ktframe.differences import difference
 from ktframe.events import RowsChanged
 from ktframe.eventtime import as_datetime
+from ktframe.history import LagHistory
 from ktframe.monitor import Readiness
 from ktframe.presentation import Metadata, Presentation, fields_of, quarantine_frame
+from ktframe.records import OFFSET, PARTITION, TIMESTAMP, WINDOW
 from ktframe.source import Source
-from ktframe.status import TablePosition, TableStatus, decided, notices
+from ktframe.status import Glance, Newest, TablePosition, TableStatus, decided, notices, status_of
 from ktframe.sync.materializer import Materializer
 
-_HEAD_ROWS = 8
+if TYPE_CHECKING:  # slow to import
+    from ktframe.widgets.chart import Axes, Chart
+
+HEAD_ROWS = 8
 
 
 class MaterializedTopic(ABC):
@@ -163,21 +168,53 @@ class MaterializedTopic(ABC):
 
     def status(self) -> TableStatus:
         """Return the condition at a glance; does not wait."""
-        materializer, binding = self._source.started(), self._source.binding
-        positions = materializer.store.positions().values()
-        return TableStatus(
-            name=binding.name,
-            readiness=binding.readiness(),
-            health=binding.health(),
-            rows=self._lines(materializer).height,
-            quarantined=sum(position.quarantined for position in positions),
-            conflicts=sum(position.conflicts for position in positions),
-            contested=materializer.view.contested,
-            sees_deletes=materializer.sees_deletes,
-            late=sum(position.late for position in positions),
-            notices=notices(binding, materializer),
-            formats=decided(materializer),
-        )
+        materializer = self._source.started()
+        return status_of(self._source.binding, materializer, rows=self._lines(materializer).height)
+
+    def glance(self, rows: int = HEAD_ROWS) -> Glance:
+        """Return the condition and the first ``rows`` as they are now; starts nothing and does not wait."""
+        binding, materializer = self._source.binding, self._source.present()
+        if materializer is None:
+            return Glance(status_of(binding, None, rows=0), pl.DataFrame())
+        lines = self._lines(materializer)
+        status = status_of(binding, materializer, rows=lines.height)
+        return Glance(status, self._present(lines.head(rows), strict=False))
+
+    def newest(self, rows: int = HEAD_ROWS) -> Newest:
+        """Return the rows that changed last (of windows: in the newest windows) as they are now; does not wait."""
+
+        def take(materializer: Materializer) -> Newest:
+            positions = materializer.view.positions()  # before the rows: nothing new passes for old
+            lines = self._lines(materializer)
+            order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
+            top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
+            return Newest(
+                rows=self._present(top, strict=False),
+                places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
+                positions=positions,
+                provisional=self._provisional(top),
+                total=lines.height,
+            )
+
+        return self._source.read(take, fresh=False)
+
+    def _provisional(self, lines: pl.DataFrame) -> list[bool]:
+        """Say of each line whether it may change although no record of its key comes: none outside of windows."""
+        return [False] * lines.height
+
+    @property
+    def history(self) -> LagHistory:
+        """How far behind it was and what happened to it, since it was started."""
+        return self._source.history
+
+    def plot_lag(self, ax: Axes | None = None) -> Chart | Axes:
+        """Draw how many records were still to be read, per partition and in total, since reading began.
+
+        Returns ``ax``, or a ``matplotlib`` ``Figure`` that a notebook shows. ``ktframe.widgets.lag_chart`` is live.
+        """
+        from ktframe.widgets import plot_lag  # noqa: PLC0415 - matplotlib is slow to import
+
+        return plot_lag(self, ax)
 
     def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
         """Call ``callback`` after every batch that changed rows; return what ends that.
@@ -205,10 +242,15 @@ class MaterializedTopic(ABC):
     def _repr_html_(self) -> str:
         head, materializer = "", self._source.present()
         if materializer is not None:
-            rows = self._lines(materializer).head(_HEAD_ROWS)
+            rows = self._lines(materializer).head(HEAD_ROWS)
             with pl.Config(tbl_hide_dataframe_shape=True):  # the line above says how many rows there are
                 head = self._present(rows, strict=False)._repr_html_()
         return f"<code>{html.escape(repr(self))}</code>{head}"
+
+    def _ipython_display_(self) -> None:
+        from ktframe.widgets import panel_of  # noqa: PLC0415 - widgets are imported where there is a notebook
+
+        panel_of(self)._ipython_display_()
 
     def _present(
         self, rows: pl.DataFrame, *, metadata: Metadata = False, strict: bool = True

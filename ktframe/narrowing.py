@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
+import polars as pl
+
+from ktframe.aggregates import Aggregated, WindowAggregate
 from ktframe.durations import format_duration
 from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
 from ktframe.selection import Selection
+from ktframe.sync.materializer import Materializer
+
+BY = "\0by "
+"""How columns begin that part the windows of a stream."""
 
 
 class Reading(Protocol):
@@ -48,6 +56,22 @@ class WindowedTopic(MaterializedTopic):
         narrowed = copy.copy(self)
         narrowed._selection = selection  # noqa: SLF001 - another of this class
         return narrowed
+
+    @abstractmethod
+    def _are_open(self, lines: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
+        """Say of each of the ``lines`` whether its window may still change; without grace: whether time is in it."""
+
+    def _provisional(self, lines: pl.DataFrame) -> list[bool]:
+        known = self._watermark()
+        return self._are_open(lines, [name for name in lines.columns if name.startswith(BY)], known).to_list()
+
+    def _aggregate(self, take: Callable[[Materializer], Aggregated], *, fresh: bool) -> WindowAggregate:
+        return WindowAggregate.of(
+            self._source.read(take, fresh=fresh),
+            again=lambda: self._source.read(take, fresh=False),
+            events=self.events,
+            name=self._name(),
+        )
 
     def _named(self, windows: str, grace_ms: int | None) -> str:
         """Return the topic, its ``windows``, their grace and the selection, as a repr shows them."""

@@ -74,6 +74,10 @@ class SessionWindows:
         """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
         return cut_ms + self.gap_ms + 1
 
+    def closing(self) -> SessionWindows:
+        """Return these windows with no grace, in place of ones that never close."""
+        return replace(self, grace_ms=0)
+
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:
         """Say of each session whether no event can change it any more.
 

@@ -89,6 +89,10 @@ class SlidingWindows:
         """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
         return cut_ms + 1
 
+    def closing(self) -> SlidingWindows:
+        """Return these windows with no grace, in place of ones that never close."""
+        return replace(self, grace_ms=0)
+
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
         """Say of each window whether it has closed: its end, which is inclusive, plus grace is before ``watermark``."""
         return windows.select(is_past(watermark, self.grace_ms)).to_series()

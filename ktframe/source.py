@@ -11,6 +11,7 @@ from ktframe.clock import SystemClock
 from ktframe.durations import parse_duration_ms
 from ktframe.errors import ContextClosedError
 from ktframe.events import BindingState
+from ktframe.history import LagHistory
 from ktframe.monitor import Clock, Readiness
 from ktframe.progress import Progress
 from ktframe.sync.barrier import Barrier
@@ -33,6 +34,7 @@ class Source:
         clock: Clock | None = None,
     ) -> None:
         self.binding = binding
+        self.history = LagHistory(binding.events)
         self.clock = clock or SystemClock()
         self._barrier = barrier
         self._start = start

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import polars as pl
+
 from ktframe.events import BindingState
 from ktframe.eventtime import as_datetime
 from ktframe.monitor import Readiness
@@ -75,6 +77,49 @@ class TableStatus:
         if self.readiness.remedy:
             lines.append(f"Hint: {self.readiness.remedy}")
         return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is known without asking: the condition, and the first rows (none of what was not started)."""
+
+    status: TableStatus
+    head: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The rows that changed last, the newest first; ``positions`` are the next offsets that were not in them yet."""
+
+    rows: pl.DataFrame
+    places: list[tuple[int, int]]
+    """Partition and offset of the record that each row comes from."""
+    positions: dict[int, int]
+    provisional: list[bool]
+    """Whether each row's window is still open."""
+    total: int
+    """How many rows there are."""
+
+
+def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows: int) -> TableStatus:
+    """Return the condition of a binding, whose rows are in ``materializer`` once it was started."""
+    readiness, health = binding.readiness(), binding.health()
+    if materializer is None:
+        return TableStatus(binding.name, readiness, health, 0, 0, 0, 0, sees_deletes=True)
+    positions = materializer.store.positions().values()
+    return TableStatus(
+        name=binding.name,
+        readiness=readiness,
+        health=health,
+        rows=rows,
+        quarantined=sum(position.quarantined for position in positions),
+        conflicts=sum(position.conflicts for position in positions),
+        contested=materializer.view.contested,
+        sees_deletes=materializer.sees_deletes,
+        late=sum(position.late for position in positions),
+        notices=notices(binding, materializer),
+        formats=decided(materializer),
+    )
 
 
 def decided(materializer: Materializer) -> str:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
+from ktframe.aggregates import Aggregated, WindowAggregate
 from ktframe.aggregation import Columns, aggregate_rows, expressions, filled, groups, require_named
 from ktframe.eventwindows import TimeWindows
 from ktframe.materialized import MaterializedTopic
@@ -170,11 +171,11 @@ class WindowedKTable(WindowedTopic):
         fill: bool = False,
         fresh: bool = True,
         **named: pl.Expr,
-    ) -> pl.DataFrame:
+    ) -> WindowAggregate:
         """Return the value of each expression per window, over the latest row of each key in it.
 
         Columns: ``window_start``, ``window_end``, those of ``by``, then one per expression, typed as it gives. Any
-        column of ``to_polars(metadata=True)`` can be named.
+        column of ``to_polars(metadata=True)`` can be named. The frame can be plotted: ``.plot("revenue")``.
 
         Parameters
         ----------
@@ -189,7 +190,8 @@ class WindowedKTable(WindowedTopic):
         """
         wanted = expressions(exprs, named)
 
-        def take(materializer: Materializer) -> pl.DataFrame:
+        def take(materializer: Materializer) -> Aggregated:
+            closed = self._watermark()
             empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._shape.windows)
             fields = fields_of(empty)
             columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
@@ -203,9 +205,10 @@ class WindowedKTable(WindowedTopic):
             if fill:
                 shown = empty.select(columns.values())
                 found = filled(found, self._shape.windows, wanted, group, shown)
-            return self._presentation.aggregates(found)
+            is_open = self._are_open(found, (), closed)
+            return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
 
-        return self._source.read(take, fresh=fresh)
+        return self._aggregate(take, fresh=fresh)
 
     def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
         """Return the records that came after their window had closed, the newest 10,000 of each partition.
@@ -276,6 +279,9 @@ class WindowedKTable(WindowedTopic):
         positions = materializer.store.positions().values()
         horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
         return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
+
+    def _are_open(self, lines: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
+        return ~TimeWindows(self._shape.windows, self._shape.grace_ms or 0).finals(lines, by, known)
 
     def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
         return TimeWindows(self._shape.windows, self._shape.grace_ms).finals(lines, (), known)

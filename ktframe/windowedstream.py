@@ -8,11 +8,12 @@ from typing import ClassVar, Self
 
 import polars as pl
 
+from ktframe.aggregates import Aggregated, WindowAggregate
 from ktframe.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
 from ktframe.errors import ConfigurationError
 from ktframe.eventwindows import EventWindows, TimeWindows
 from ktframe.materialized import MaterializedTopic
-from ktframe.narrowing import WindowedTopic
+from ktframe.narrowing import BY, WindowedTopic
 from ktframe.presentation import Metadata, Presentation, claim, fields_of, quarantine_frame
 from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, QuarantinedRecord
 from ktframe.rowvalue import record_key_of, unpack_rows
@@ -20,7 +21,6 @@ from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
 from ktframe.windows import Minutes, parse_minutes
 
-_BY = "\0by "
 _IS_FINAL = "is_final"
 _TIMELESS = "the event has no timestamp: it is in no window"
 
@@ -110,7 +110,7 @@ class WindowedKStream(WindowedTopic):
         fill: bool = False,
         fresh: bool = True,
         **named: pl.Expr,
-    ) -> pl.DataFrame:
+    ) -> WindowAggregate:
         """Return the value of each expression per window, over its events; see ``WindowedKTable.agg``.
 
         ``by`` groups within tumbling and hopping windows; sliding windows and sessions were given theirs. ``"key"`` is
@@ -130,7 +130,7 @@ class WindowedKStream(WindowedTopic):
             message = f"fill=True: windows ({shape.name}) exist only where events are."
             raise ConfigurationError(message, "it is for tumbling and hopping windows.")
 
-        def take(materializer: Materializer) -> pl.DataFrame:
+        def take(materializer: Materializer) -> Aggregated:
             known = self._watermark()
             rows = self._rows(materializer)
             columns = self._columns(fields_of(rows))
@@ -143,9 +143,10 @@ class WindowedKStream(WindowedTopic):
             if fill and isinstance(shape.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
                 found = filled(found, shape.windows.windows, wanted, group, empty)
-            return self._presentation.aggregates(found)
+            is_open = self._are_open(found, group, known)
+            return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
 
-        return self._source.read(take, fresh=fresh)
+        return self._aggregate(take, fresh=fresh)
 
     def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
         """Return the events that came after their window had closed, once for each such window."""
@@ -194,7 +195,7 @@ class WindowedKStream(WindowedTopic):
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
         rows = self._rows(materializer)
         columns = self._columns(fields_of(rows))
-        by = {f"{_BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
+        by = {f"{BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
         return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
 
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
@@ -213,15 +214,23 @@ class WindowedKStream(WindowedTopic):
             placed = placed.filter(self._finals(placed, by, known))
         return self._selection.of(placed)
 
+    def _are_open(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
+        windows = self._shape.windows
+        return ~_finals_of(placed, by, windows if windows.grace_ms is not None else windows.closing(), known)
+
     def _finals(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
         """Say for each line whether its window has closed."""
-        window = [WINDOW, WINDOW_END, *by]
-        windows = placed.select(window).unique()
-        final = windows.hstack([self._shape.windows.finals(windows, by, known).alias(_IS_FINAL)])
-        joined = placed.select(window).join(
-            final, on=window, how="left", nulls_equal=True, maintain_order="left"
-        )
-        return joined[_IS_FINAL]
+        return _finals_of(placed, by, self._shape.windows, known)
+
+
+def _finals_of(
+    placed: pl.DataFrame, by: Sequence[str], windows: EventWindows, known: int | None
+) -> pl.Series:
+    window = [WINDOW, WINDOW_END, *by]
+    each = placed.select(window).unique()
+    final = each.hstack([windows.finals(each, by, known).alias(_IS_FINAL)])
+    joined = placed.select(window).join(final, on=window, how="left", nulls_equal=True, maintain_order="left")
+    return joined[_IS_FINAL]
 
 
 def _set_aside(partition: int, stored: bytes) -> QuarantinedRecord:

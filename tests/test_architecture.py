@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "ktframe"
 
 # Ground floor first. A module imports its own floor and lower ones.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "events"}),
+    frozenset({"errors", "events", "current"}),
     frozenset(
         {
             "clock",
@@ -65,15 +65,16 @@ FLOORS: tuple[frozenset[str], ...] = (
             "widening",
         }
     ),
-    frozenset({"monitor", "progress"}),
+    frozenset({"monitor", "progress", "history"}),
     frozenset({"sync"}),
+    frozenset({"status", "widgets"}),
     frozenset(
         {
             "source",
             "finality",
             "selection",
             "narrowing",
-            "status",
+            "aggregates",
             "materialized",
             "windowed",
             "windowedstream",
@@ -89,7 +90,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"declared", "clients", "opening", "catalog", "context"}),
-    frozenset({"demo", "_api", "__init__", "__main__", "testing", "widgets"}),
+    frozenset({"demo", "_api", "__init__", "__main__", "testing"}),
 )
 
 # Which room alone may import which library.

@@ -14,6 +14,7 @@ from support.waiting import wait_until
 import ktframe
 from ktframe import _api
 from ktframe.configuration import resolve_settings
+from ktframe.current import CURRENT
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
@@ -21,7 +22,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 def test_the_first_example_gives_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines that a newcomer copies work as they stand."""
-    monkeypatch.setattr(_api, "_current", None)
+    monkeypatch.setattr(CURRENT, "connection", None)
     names: dict[str, object] = {}
     exec(BLOCKS[0], names)  # noqa: S102 - our own text
     orders = names["orders"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import Condition, Event, Lock
 
 from ktframe.errors import UnknownTopicError
-from ktframe.events import BindingState, BindingStateChanged, Events, Reason, RowsChanged
+from ktframe.events import BindingState, BindingStateChanged, Events, Reason, RowsChanged, TableRebuilt
 from ktframe.eventtime import as_datetime
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
@@ -155,6 +155,8 @@ class TopicBinding:
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
         self.began_at = None if self.start is None else self.start.moment(now_ms)
         found = resume(self.required(), self._cluster, self.topic, self.start, now_ms)
+        if found.rebuilt:
+            self.events.emit(TableRebuilt(found.rebuilt, self._clock.now()))
         self.heard = dict.fromkeys(found.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, found.positions)
         self.monitor.begin(found.positions, ends, records=found.passed)

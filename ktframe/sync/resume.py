@@ -81,12 +81,14 @@ def plan_resume(stored: Mapping[int, int], log: Log, *, keeps_history: bool = Fa
 class Resumption:
     """A topic, and the ``positions`` to read from: the store holds all before them.
 
-    ``passed`` counts the offsets before them that the log still has.
+    ``passed`` counts the offsets before them that the log still has. ``rebuilt`` are the partitions whose rows were
+    dropped, with the reason.
     """
 
     facts: TopicFacts
     positions: dict[int, int]
     passed: int
+    rebuilt: dict[int, str] = field(default_factory=dict)
 
 
 def resume(
@@ -122,4 +124,4 @@ def resume(
     elif log.is_moving:
         materializer.remove_before(log.wanted)
     passed = sum(plan.positions.values()) - sum(log.first(partition) for partition in partitions)
-    return Resumption(facts, plan.positions, passed)
+    return Resumption(facts, plan.positions, passed, plan.forget)

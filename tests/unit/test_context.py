@@ -13,6 +13,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import _api
+from ktframe.current import CURRENT
 from ktframe.settings import TableDeclaration
 from ktframe.testing import FakeBroker
 
@@ -162,7 +163,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBroker:
     broker = FakeBroker()
     broker.produce("orders", "o-1", {"amount": 1})
     monkeypatch.setattr(_api, "Context", lambda settings: _connect(broker, settings, tmp_path))
-    monkeypatch.setattr(_api, "_current", None)
+    monkeypatch.setattr(CURRENT, "connection", None)
     return broker
 
 
@@ -199,6 +200,6 @@ def test_twenty_re_runs_leave_one_reader(api: FakeBroker) -> None:
 
 def test_a_table_without_connection_names_connect_and_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first error a newcomer meets says what to call."""
-    monkeypatch.setattr(_api, "_current", None)
+    monkeypatch.setattr(CURRENT, "connection", None)
     with pytest.raises(ktframe.NotConnectedError, match=r"connect\(.*demo\(\)"):
         ktframe.table("orders")

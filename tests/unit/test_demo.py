@@ -13,12 +13,13 @@ from support.waiting import wait_until
 import ktframe
 from ktframe import __main__ as tour
 from ktframe import _api
+from ktframe.current import CURRENT
 
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test begin without a default connection."""
-    monkeypatch.setattr(_api, "_current", None)
+    monkeypatch.setattr(CURRENT, "connection", None)
     monkeypatch.setattr(_api, "_demo", None)
 
 

@@ -16,6 +16,7 @@ from support.waiting import wait_until
 import ktframe
 from ktframe import _api
 from ktframe.clients import close_parts
+from ktframe.current import CURRENT
 from ktframe.entity import Entity
 from ktframe.events import Events, ReadyChanged, Reason
 from ktframe.settings import StoreOptions
@@ -220,7 +221,7 @@ def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A typo in an address costs an error, not the tables of the live connection."""
-    monkeypatch.setattr(_api, "_current", None)
+    monkeypatch.setattr(CURRENT, "connection", None)
     monkeypatch.setattr(_api, "_demo", None)
     live = ktframe.demo(rate=0)
     with pytest.raises(ktframe.BrokerUnreachableError, match="localhost:1"):

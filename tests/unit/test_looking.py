@@ -163,7 +163,7 @@ def test_a_closed_connection_looks_at_nothing(broker: FakeBroker) -> None:
 
 def test_the_functions_of_the_package_need_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """They name connect and demo."""
-    monkeypatch.setattr("ktframe._api._current", None)
+    monkeypatch.setattr("ktframe.current.CURRENT.connection", None)
     for look in (ktframe.topics, lambda: ktframe.inspect("orders")):
         with pytest.raises(NotConnectedError):
             look()

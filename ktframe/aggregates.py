@@ -1,0 +1,55 @@
+"""What ``agg`` of windows gives: a frame like any other, which can also be plotted and made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from ktframe.events import Events
+
+if TYPE_CHECKING:  # matplotlib and ipywidgets are imported where they are used
+    from ktframe.widgets.windowchart import WindowPlot
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregated:
+    """An aggregate as of one moment; ``is_open`` says of each row whether its window may still change."""
+
+    frame: pl.DataFrame
+    is_open: pl.Series
+    by: tuple[str, ...]
+
+
+class WindowAggregate(pl.DataFrame):
+    """Values per window, as of the call. A ``polars.DataFrame``; whatever is made of it is a plain one.
+
+    ``plot("revenue")`` draws a value over window start; ``ktframe.widgets.live`` shows the rows as they change.
+    """
+
+    found: Aggregated
+    again: Callable[[], Aggregated]
+    """Aggregates what is there now, without waiting."""
+    events: Events
+    name: str
+
+    @classmethod
+    def of(cls, found: Aggregated, *, again: Callable[[], Aggregated], events: Events, name: str) -> Self:
+        """Return an aggregate with what it takes to make it anew."""
+        made = cls(found.frame)
+        made.found, made.again, made.events, made.name = found, again, events, name
+        return made
+
+    @classmethod
+    def _from_pydf(cls, py_df: Any) -> pl.DataFrame:
+        # What Polars makes of this frame is another frame: it has no windows of its own to be made anew from.
+        return pl.DataFrame._from_pydf(py_df)  # noqa: SLF001 - the hook that Polars has for subclasses
+
+    @property
+    def plot(self) -> WindowPlot:  # type: ignore[override]
+        """Draw values over window start: ``plot("revenue")``; see ``ktframe.widgets.windowchart.WindowPlot``."""
+        from ktframe.widgets.windowchart import WindowPlot  # noqa: PLC0415 - slow to import
+
+        return WindowPlot(self)

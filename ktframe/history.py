@@ -1,0 +1,110 @@
+"""What happened to a table lately: how far behind each partition was, when it was ready, what broke. Fed by events."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Final
+
+import polars as pl
+
+from ktframe.events import (
+    BindingState,
+    BindingStateChanged,
+    Events,
+    LagUpdated,
+    ReadyChanged,
+    RowsChanged,
+    TableRebuilt,
+)
+
+_MOST_SAMPLES: Final = 3_600
+_MOST_HAPPENINGS: Final = 500
+_LEAST_GAP: Final = timedelta(seconds=0.5)
+_SCHEMA: Final = pl.Schema({"at": pl.Datetime("ms", "UTC"), "partition": pl.Int32(), "lag": pl.Int64()})
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that befell a table; ``kind`` is a ``BindingState`` it entered, or ``"rebuilt"``."""
+
+    at: datetime
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A time through which a table was ready, or was not; ``end`` None: it still is as it was."""
+
+    start: datetime
+    end: datetime | None
+    is_ready: bool
+
+
+class LagHistory:
+    """The last 3,600 measurements of a table's lag and the last 500 things that happened to it. Any thread may ask."""
+
+    def __init__(self, events: Events) -> None:
+        self._lock = Lock()
+        self._samples: deque[tuple[datetime, dict[int, int]]] = deque(maxlen=_MOST_SAMPLES)
+        self._ends: dict[int, int] = {}
+        self._changes: deque[tuple[datetime, bool]] = deque(maxlen=_MOST_HAPPENINGS)
+        self._happenings: deque[Happening] = deque(maxlen=_MOST_HAPPENINGS)
+        events.subscribe(LagUpdated, self._on_lag)
+        events.subscribe(RowsChanged, self._on_rows)
+        events.subscribe(ReadyChanged, self._on_ready)
+        events.subscribe(BindingStateChanged, self._on_state)
+        events.subscribe(TableRebuilt, self._on_rebuilt)
+
+    def frame(self, *, since: datetime | None = None) -> pl.DataFrame:
+        """Return the measurements as ``at`` (Datetime("ms", "UTC")), ``partition`` (Int32) and ``lag`` (Int64, offsets)."""
+        with self._lock:
+            samples = [each for each in self._samples if since is None or each[0] >= since]
+        rows = [(at, partition, lag) for at, lags in samples for partition, lag in lags.items()]
+        return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+
+    def spans(self) -> list[Span]:
+        """Return when the table was ready and when it was not, from its first start on."""
+        with self._lock:
+            changes = list(self._changes)
+        ends = [at for at, _ in changes[1:]]
+        return [Span(at, end, ready) for (at, ready), end in zip(changes, [*ends, None], strict=False)]
+
+    def happenings(self) -> list[Happening]:
+        """Return what befell the table, the oldest first."""
+        with self._lock:
+            return list(self._happenings)
+
+    # --- what events tell -----------------------------------------------------------------------------------------
+
+    def _on_lag(self, event: LagUpdated) -> None:
+        lags = {each.partition: each.lag for each in event.partitions}
+        with self._lock:
+            self._ends = {each.partition: each.end for each in event.partitions if each.end is not None}
+            self._samples.append((event.at, {p: lag for p, lag in lags.items() if lag is not None}))
+
+    def _on_rows(self, event: RowsChanged) -> None:
+        # Between two measurements, from the ends of the last: a restoring table is seen to come closer.
+        with self._lock:
+            if self._samples and event.at - self._samples[-1][0] >= _LEAST_GAP:
+                lags = {p: max(0, end - event.position.get(p, 0)) for p, end in self._ends.items()}
+                self._samples.append((event.at, lags))
+
+    def _on_ready(self, event: ReadyChanged) -> None:
+        with self._lock:
+            self._changes.append((event.at, event.is_ready))
+
+    def _on_state(self, event: BindingStateChanged) -> None:
+        with self._lock:
+            if event.old is BindingState.CREATED:
+                self._changes.append((event.at, False))
+            if event.new in (BindingState.BACKING_OFF, BindingState.FAILED):
+                self._happenings.append(Happening(event.at, event.new.value, event.error or event.reason))
+
+    def _on_rebuilt(self, event: TableRebuilt) -> None:
+        reasons = "; ".join(dict.fromkeys(event.partitions.values()))
+        with self._lock:
+            self._happenings.append(Happening(event.at, "rebuilt", reasons))

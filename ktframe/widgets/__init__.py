@@ -1,0 +1,118 @@
+"""What analysts see in a notebook: panels that live below a cell. Nothing of it is imported before it is used.
+
+>>> import ktframe
+>>> with ktframe.demo(rate=0) as kt:
+...     panel = ktframe.widgets.status(kt.table("orders"))
+...     kt.table("orders").wait_until_ready().is_ready
+True
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from matplotlib.axes import Axes
+
+from ktframe.current import CURRENT
+from ktframe.durations import Duration, parse_seconds
+from ktframe.errors import ConfigurationError
+from ktframe.widgets.aggregate import Aggregate
+from ktframe.widgets.chart import Chart
+from ktframe.widgets.condition import ConditionPicture
+from ktframe.widgets.lagchart import LagPicture, draw_lag
+from ktframe.widgets.liveframe import AggregateRows, LiveFrame, TopicRows
+from ktframe.widgets.overview import Connection, Overview
+from ktframe.widgets.panel import Panel
+from ktframe.widgets.watched import Watched
+
+__all__ = ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
+
+_EVERY_SECONDS = 0.5
+_MOST_ROWS = 200
+
+
+def status(watched: Watched) -> Panel:
+    """Return a live panel of how a table, a stream or their windows are: state, rows, lag, errors, first rows.
+
+    Reading starts when the panel is made. A cell that ends with the table itself shows the same panel, which starts
+    nothing.
+    """
+    watched.readiness()
+    return panel_of(watched)
+
+
+def panel_of(watched: Watched) -> Panel:
+    """Return the panel of ``status``, which starts nothing."""
+    return Panel(ConditionPicture(watched))
+
+
+def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
+    """Return a live chart of how many records were still to be read, per partition and in total.
+
+    Times when the rows were complete are shaded green, others orange and hatched; breakdowns are marked.
+
+    Parameters
+    ----------
+    watched
+        A table, a stream or their windows. Reading starts when the panel is made.
+    window
+        How far back it shows (``"10m"``, seconds, a timedelta).
+
+    Raises
+    ------
+    ConfigurationError
+        When ``window`` is no duration.
+    """
+    length = timedelta(seconds=parse_seconds("window", window))
+    watched.readiness()
+    return Panel(LagPicture(watched, length), every=_EVERY_SECONDS)
+
+
+def live(shown: Watched | Aggregate, every: Duration = "1s", *, rows: int = 10) -> Panel:
+    """Return the newest rows of a table, a stream, their windows or an aggregate as they change.
+
+    Changed rows are highlighted, rows of windows that are still open have a dashed edge; a button holds the rows as
+    they are.
+
+    Parameters
+    ----------
+    shown
+        ``ktframe.table(...)``, ``.window(...)``, ``.window(...).agg(...)``.
+    every
+        The least time between one frame and the next (``"1s"``, seconds, a timedelta).
+    rows
+        How many rows to show, at most 200.
+
+    Raises
+    ------
+    ConfigurationError
+        When ``every`` is no duration, or ``rows`` out of range.
+    """
+    if not 1 <= rows <= _MOST_ROWS:
+        message = f"rows={rows} can't be shown."
+        raise ConfigurationError(message, f"give 1 to {_MOST_ROWS}.")
+    source = AggregateRows(shown, rows) if isinstance(shown, Aggregate) else TopicRows(shown, rows)
+    picture = LiveFrame(source)
+    return Panel(picture, every=parse_seconds("every", every), controls=picture.controls)
+
+
+def dashboard(connection: Connection | None = None) -> Panel:
+    """Return a live overview of all tables, streams and windows of a ``Context``; None: of the default one.
+
+    Raises
+    ------
+    NotConnectedError
+        When there is none.
+    """
+    return Panel(Overview(connection or CURRENT.required()), every=_EVERY_SECONDS)
+
+
+def plot_lag(watched: Watched, ax: Axes | None = None) -> Chart | Axes:
+    """Draw the lag since reading began; see ``MaterializedTopic.plot_lag``."""
+    until = datetime.now(UTC)
+    if ax is not None:
+        draw_lag(ax, watched.history, watched.topic, None, until)
+        return ax
+    chart = Chart()
+    draw_lag(chart.axes[0], watched.history, watched.topic, None, until)
+    return chart

@@ -1,0 +1,99 @@
+"""Charts that look right on light and dark pages: transparent, in mid grey, in colours that all can tell apart.
+
+They are ``Figure`` objects without pyplot, which would keep each one for ever.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC
+from io import BytesIO
+from typing import Any, Final
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from ktframe.widgets.frame import PNG_SCALE
+
+__all__ = ["DASHES", "HEIGHT", "INK", "PALETTE", "WIDTH", "Axes", "Chart", "legend", "look", "style"]
+
+INK: Final = "#808080"
+"""The colour of text and axes: readable on white and on black."""
+
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+"""Okabe and Ito's colours, without black and yellow, which are lost on some pages."""
+
+DASHES: Final = ("-", "--", "-.", ":")
+"""Line styles, for more lines than colours."""
+
+WIDTH: Final = 760
+HEIGHT: Final = 260
+"""Pixels on the page: what a notebook has room for."""
+
+_DPI: Final = 100
+
+
+class Chart(Figure):
+    """A figure that a notebook shows by itself; ``axes[0]`` is where it is drawn."""
+
+    def __init__(self, *, width: int = WIDTH, height: int = HEIGHT) -> None:
+        super().__init__(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(self)
+        self.patch.set_alpha(0)
+        self.add_subplot()
+
+    def png(self) -> bytes:
+        """Return the picture, for dense screens."""
+        out = BytesIO()
+        self.savefig(out, format="png", dpi=_DPI * PNG_SCALE, transparent=True)
+        return out.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        return self.png(), {"width": WIDTH, "height": HEIGHT}
+
+
+def style(ax: Axes, *, title: str, ylabel: str) -> None:
+    """Give axes the look of all charts; the x axis is time, in UTC."""
+    ax.set_title(title, loc="left", fontsize=10, color=INK, parse_math=False)
+    ax.set_ylabel(ylabel, fontsize=9, color=INK, parse_math=False)
+    ax.patch.set_alpha(0)
+    ax.tick_params(colors=INK, labelsize=8)
+    ax.grid(visible=True, axis="y", color=INK, alpha=0.25, linewidth=0.6)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in {"left", "bottom"})
+        spine.set_color(INK)
+    locator = AutoDateLocator(minticks=3, maxticks=7, tz=UTC)
+    ax.xaxis.set_major_locator(locator)
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    ax.xaxis.get_offset_text().set(color=INK, fontsize=8)
+    ax.set_xlabel("UTC", fontsize=8, color=INK, loc="left")
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def legend(ax: Axes) -> None:
+    """Name the lines, where there is more than one."""
+    handles, labels = ax.get_legend_handles_labels()
+    if len(handles) > 1:
+        shown = ax.legend(
+            handles,
+            labels,
+            fontsize=8,
+            frameon=False,
+            labelcolor=INK,
+            loc="upper left",
+            bbox_to_anchor=(0, -0.2),  # below: lines go anywhere
+            ncols=7,
+        )
+        for text in shown.get_texts():
+            text.set_parse_math(False)
+
+
+def look(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the line with this number."""
+    return {
+        "color": PALETTE[number % len(PALETTE)],
+        "linestyle": DASHES[number // len(PALETTE) % len(DASHES)],
+    }

@@ -1,0 +1,53 @@
+"""The notebook around us, where there is one: which cell runs, and how to put something below it.
+
+IPython is never imported for this: where nobody has, there is no notebook.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def shell() -> Any:
+    """Return IPython's shell, None outside of IPython."""
+    module = sys.modules.get("IPython")
+    return None if module is None else module.get_ipython()
+
+
+def has_front_end() -> bool:
+    """Whether the code runs in a kernel, which has a notebook or the like before it."""
+    return hasattr(shell(), "kernel")
+
+
+def cell_id() -> str | None:
+    """Return which cell runs; None where that is not known."""
+    found = shell()
+    if found is None or not hasattr(found, "get_parent"):
+        return None
+    cell: str | None = (found.get_parent().get("metadata") or {}).get("cellId")
+    return cell
+
+
+def before_each_cell(callback: Callable[[str | None], object]) -> None:
+    """Call ``callback`` with the id of each cell that is about to run."""
+    found = shell()
+    if found is not None:
+        found.events.register(
+            "pre_run_cell", lambda info: callback(getattr(info, "cell_id", None) or cell_id())
+        )
+
+
+def show(bundle: Mapping[str, Any], display_id: str) -> None:
+    """Put a bundle of MIME types below the running cell."""
+    from IPython.display import display  # noqa: PLC0415 - only where a notebook has loaded it already
+
+    display(dict(bundle), raw=True, display_id=display_id)
+
+
+def replace(bundle: Mapping[str, Any], display_id: str) -> None:
+    """Put a bundle in the place of what was shown under ``display_id``; any thread may."""
+    from IPython.display import update_display  # noqa: PLC0415 - only where a notebook has loaded it already
+
+    update_display(dict(bundle), raw=True, display_id=display_id)

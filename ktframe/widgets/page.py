@@ -1,0 +1,153 @@
+"""The HTML of panels: everything that comes from Kafka or a user is escaped here, and nowhere else.
+
+Colours are those of the page where it has any, so that light and dark themes fit; a state is never told by its
+colour alone. Badge and chart colours are told apart by colour-blind people (Okabe and Ito, "Color Universal Design").
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+import polars as pl
+
+from ktframe.events import BindingState
+from ktframe.monitor import Readiness
+
+_STYLE: Final = """<style>
+.ktf{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit);max-width:100%;overflow-x:auto}
+.ktf-badge{color:#fff;border-radius:9px;padding:1px 9px;font-weight:600;white-space:nowrap}
+.ktf-facts{display:flex;flex-wrap:wrap;gap:2px 18px;margin:4px 0}
+.ktf-facts span span{opacity:.75;margin-right:5px}
+.ktf table{border-collapse:collapse;margin:4px 0;font-size:12px}
+.ktf th,.ktf td{text-align:left;padding:2px 9px;border-bottom:1px solid rgba(128,128,128,.35);white-space:pre;max-width:28em;overflow:hidden;text-overflow:ellipsis}
+.ktf th small{font-weight:400;opacity:.7;display:block}
+.ktf td.n{text-align:right;font-variant-numeric:tabular-nums}
+.ktf tr.changed td{background:rgba(86,180,233,.28)}
+.ktf tr.open td:first-child{border-left:3px dashed #b35900}
+.ktf progress{width:16em;vertical-align:middle}
+.ktf-note{opacity:.8;margin:2px 0}
+.ktf-bad{border-left:3px solid #b3261e;padding-left:8px;margin:4px 0}
+</style>"""
+_BADGES: Final = {
+    BindingState.CREATED: ("○", "#5f6368", "not started"),
+    BindingState.RESTORING: ("◔", "#0061a8", "restoring"),
+    BindingState.READY: ("●", "#00735c", "ready"),
+    BindingState.LAGGING: ("◑", "#b35900", "behind"),
+    BindingState.BACKING_OFF: ("↻", "#b35900", "recovering"),
+    BindingState.FAILED: ("✕", "#b3261e", "failed"),
+    BindingState.STOPPED: ("■", "#5f6368", "closed"),
+}
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MOST_CHARACTERS: Final = 200
+
+
+def escape(text: object) -> str:
+    """Return text as HTML shows it."""
+    return html.escape(str(text))
+
+
+def page(*parts: str) -> str:
+    """Return the parts, which are HTML, as one page in the notebook's style."""
+    return f'{_STYLE}<div class="ktf">{"".join(parts)}</div>'
+
+
+def badge(state: BindingState, *, is_ready: bool = True) -> str:
+    """Return the state as a coloured label with a sign of its own; one that is running but not ready is behind."""
+    if state is BindingState.READY and not is_ready:
+        state = BindingState.LAGGING
+    sign, colour, words = _BADGES[state]
+    return f'<span class="ktf-badge" style="background:{colour}">{sign} {words}</span>'
+
+
+def words_of(state: BindingState) -> str:
+    """Return what a badge says of a state."""
+    return _BADGES[state][2]
+
+
+def facts(pairs: Sequence[tuple[str, str]]) -> str:
+    """Return names and values in a line that wraps."""
+    shown = (f"<span><span>{escape(name)}</span><b>{escape(value)}</b></span>" for name, value in pairs)
+    return f'<div class="ktf-facts">{"".join(shown)}</div>'
+
+
+def note(text: str) -> str:
+    """Return a remark, each line of it by itself."""
+    return "".join(f'<div class="ktf-note">{escape(line)}</div>' for line in text.splitlines())
+
+
+def bad(text: str) -> str:
+    """Return what went wrong, each line of it by itself."""
+    return f'<div class="ktf-bad">{"<br>".join(escape(line) for line in text.splitlines())}</div>'
+
+
+def trouble(error: BaseException) -> str:
+    """Return a page that says what keeps a panel from being drawn."""
+    return page(bad(f"{type(error).__name__}: {error}"))
+
+
+def bar(progress: float | None) -> str:
+    """Return a bar that is filled to a share of one; a moving one where the share is not known."""
+    value = "" if progress is None else f' value="{progress:.3f}"'
+    return f"<progress{value}></progress>"
+
+
+def table(frame: pl.DataFrame, *, changed: Collection[int] = (), provisional: Collection[int] = ()) -> str:
+    """Return a frame's rows as a table, some of them (by their numbers) marked."""
+    heads = (f"<th>{escape(name)}<small>{escape(dtype)}</small></th>" for name, dtype in frame.schema.items())
+    is_number = [dtype.is_numeric() for dtype in frame.dtypes]
+    lines = []
+    for number, row in enumerate(texts(frame)):
+        kinds = ["changed"] * (number in changed) + ["open"] * (number in provisional)
+        cells = (
+            f"<td{' class=n' if right else ''}>{escape(cell)}</td>"
+            for cell, right in zip(row, is_number, strict=True)
+        )
+        lines.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')
+    return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def lines(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return rows of cells, which are HTML, as a table."""
+    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def texts(frame: pl.DataFrame) -> list[tuple[str, ...]]:
+    """Return each cell as Polars prints it."""
+    columns = [[_text(series, at) for at in range(frame.height)] for series in frame.iter_columns()]
+    return list(zip(*columns, strict=True)) if columns else []
+
+
+def _text(series: pl.Series, at: int) -> str:
+    if series.dtype.is_temporal() or series.dtype.is_nested():
+        # Python has no datetime beyond the year 9999; Polars prints any.
+        shown = series.slice(at, 1)._s.get_fmt(0, _MOST_CHARACTERS)  # noqa: SLF001 - what its own repr uses
+    else:
+        value = series[at]
+        shown = "null" if value is None else str(value)
+    return shown if len(shown) <= _MOST_CHARACTERS else f"{shown[:_MOST_CHARACTERS]}…"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time in the unit that reads best."""
+    if seconds is None:
+        return "unknown"
+    if seconds < _MINUTE:
+        return f"{max(seconds, 0):.0f} s"
+    if seconds < _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds / _HOUR:.1f} h" if seconds < _DAY else f"{seconds / _DAY:.1f} d"
+
+
+def count(number: float | None) -> str:
+    """Return a number with its thousands set apart."""
+    return "unknown" if number is None else f"{number:,.0f}"
+
+
+def headline(name: str, readiness: Readiness) -> str:
+    """Return the badge, the name and why it is not ready."""
+    why = "" if readiness.is_ready or not readiness.detail else f" {escape(readiness.detail)}"
+    return f"<div>{badge(readiness.state, is_ready=readiness.is_ready)} <b>{escape(name)}</b>{why}</div>"

@@ -1,0 +1,220 @@
+"""A picture that lives below a cell: drawn by one thread, sent when it has changed, left behind when it is closed.
+
+Widgets have no lock of their own, so the panel's thread alone changes them; buttons only set a flag.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from threading import Event, RLock, Thread, current_thread
+from typing import Any, Final
+
+import ipywidgets
+
+from ktframe.errors import ContextClosedError
+from ktframe.widgets import notebook
+from ktframe.widgets.frame import Frame, Picture
+from ktframe.widgets.page import trouble
+from ktframe.widgets.panels import PANELS
+
+logger = logging.getLogger("ktframe.widgets")
+
+FASTEST_SECONDS: Final = 0.2
+IDLE_SECONDS: Final = 5.0
+_SHARE: Final = 9
+"""Seconds of rest for each second of drawing: a panel takes no more than a tenth of a core."""
+_FIRST_KEPT_SECONDS: Final = 1.0
+_LAST_KEPT_SECONDS: Final = 60.0
+"""How old what a saved notebook shows may become; at first it is renewed sooner."""
+_JOIN_SECONDS: Final = 5.0
+_WIDGET_VIEW: Final = "application/vnd.jupyter.widget-view+json"
+
+
+class Panel:
+    """Shows a ``Picture`` and keeps it up to date; make one with the functions of ``ktframe.widgets``.
+
+    As the last line of a cell, or by ``display(panel)``, it appears below the cell and starts a thread, which draws at
+    most five times a second while there is news and at most once in five seconds while there is none, or while nobody
+    has run a cell or clicked for two minutes. It ends by ``close()``, with what it shows, when its cell is run again,
+    and with the kernel. The last picture stays, also in a saved notebook.
+    """
+
+    def __init__(
+        self,
+        picture: Picture,
+        *,
+        every: float = FASTEST_SECONDS,
+        controls: Sequence[ipywidgets.DOMWidget] = (),
+    ) -> None:
+        self.frames = 0
+        """How many frames were sent."""
+        self._picture = picture
+        self._every = max(every, FASTEST_SECONDS)
+        self._controls = tuple(controls)
+        self._name = f"ktframe-panel-{uuid.uuid4().hex[:12]}"
+        self._lock = RLock()
+        self._news, self._pace, self._stop = Event(), Event(), Event()
+        self._thread: Thread | None = None
+        self._shown: Frame | None = None
+        self._kept_at = 0.0
+        self._keep_after = _FIRST_KEPT_SECONDS
+        self._widgets: _Widgets | None = None
+
+    def _ipython_display_(self) -> None:
+        if not notebook.has_front_end():
+            print(self)  # noqa: T201 - what a terminal shows of it
+            return
+        with self._lock:
+            if self._widgets is None:
+                self._shown = self._drawn()
+                self._widgets = _Widgets(self._shown, self._controls, on_touch=self._touched)
+            self._display()
+            if self._thread is None and not self._stop.is_set():
+                PANELS.add(self)
+                self._thread = Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def __repr__(self) -> str:
+        frame = self._shown
+        return (self._drawn() if frame is None else frame).text
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it has ended."""
+        return self._stop.is_set()
+
+    def hurry(self) -> None:
+        """Draw soon: somebody is there."""
+        self._pace.set()
+        self._news.set()
+
+    def close(self) -> None:
+        """Stop drawing and leave the last picture; a second call does nothing."""
+        self._stop.set()
+        self.hurry()
+        thread = self._thread
+        if thread is not None and thread is not current_thread():
+            thread.join(_JOIN_SECONDS)
+
+    # --- the panel's thread ----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        unwatch = self._picture.watch(self._news.set)
+        try:
+            while not self._stop.is_set():
+                began = time.monotonic()
+                self._news.clear()
+                frame = self._drawn()
+                if frame.is_last:
+                    break
+                self._send(frame)
+                self._rest(time.monotonic() - began)
+        finally:
+            unwatch()
+            self._end()
+
+    def _rest(self, cost: float) -> None:
+        """Wait for the next frame: for news, but neither too short nor too long."""
+        least = max(self._every, _SHARE * cost)
+        self._pace.clear()
+        if not self._stop.is_set():
+            self._pace.wait(least if PANELS.is_watched else max(least, IDLE_SECONDS))
+            self._news.wait(max(0.0, IDLE_SECONDS - least))
+
+    def _drawn(self) -> Frame:
+        try:
+            return self._picture.frame()
+        except ContextClosedError as error:
+            return Frame(trouble(error), str(error), is_last=True)
+        except Exception as error:
+            logger.exception("a panel can't be drawn")
+            return Frame(trouble(error), f"{type(error).__name__}: {error}")
+
+    def _touched(self) -> None:
+        PANELS.touch()
+        self.hurry()
+
+    def _send(self, frame: Frame) -> None:
+        if self._widgets is None or not self._widgets.put(frame):
+            return
+        self.frames += 1
+        self._shown = frame
+        if time.monotonic() - self._kept_at > self._keep_after:
+            self._keep_after = min(2 * self._keep_after, _LAST_KEPT_SECONDS)
+            self._keep()
+
+    # --- what stays -----------------------------------------------------------------------------------------------
+
+    def _display(self) -> None:
+        self._kept_at = time.monotonic()
+        notebook.show(self._bundle(), self._name)
+
+    def _bundle(self) -> dict[str, Any]:
+        live = {} if self._widgets is None else self._widgets.bundle()
+        return {**live, **({} if self._shown is None else self._shown.bundle())}
+
+    def _keep(self) -> None:
+        """Renew what shows where there is no widget, such as in the notebook once it is saved."""
+        self._kept_at = time.monotonic()
+        notebook.replace(self._bundle(), self._name)
+
+    def _end(self) -> None:
+        self._stop.set()
+        PANELS.discard(self)
+        widgets, self._widgets = self._widgets, None
+        if PANELS.is_leaving or self._shown is None:
+            return
+        try:
+            at = datetime.now(UTC)
+            notebook.replace(
+                self._shown.noted(f"as of {at:%H:%M:%S} UTC; no longer live").bundle(), self._name
+            )
+            if widgets is not None:
+                widgets.close()
+        except Exception:  # the kernel may be going
+            logger.debug("a panel could not leave its last picture", exc_info=True)
+
+
+class _Widgets:
+    """The widgets of one panel; only its thread changes them once they are shown."""
+
+    def __init__(
+        self,
+        frame: Frame,
+        controls: Sequence[ipywidgets.DOMWidget],
+        *,
+        on_touch: Callable[[], object],
+    ) -> None:
+        self._controls = controls
+        self._page = ipywidgets.HTML()
+        self._image = ipywidgets.Image(format="png", layout={"max_width": "100%", "display": "none"})
+        self._box = ipywidgets.VBox([*controls, self._page, self._image])
+        self._png: bytes | None = None
+        self.put(frame)
+        for control in controls:
+            control.observe(lambda _: on_touch(), "value")
+
+    def put(self, frame: Frame) -> bool:
+        """Show a frame; return whether anything is another."""
+        is_new = (self._page.value, self._png) != (frame.html, frame.png)
+        if self._page.value != frame.html:
+            self._page.value = frame.html
+        if self._png != frame.png:
+            self._png = frame.png
+            self._image.layout.width = f"{frame.width}px"
+            self._image.layout.display = "none" if frame.png is None else None
+            self._image.value = frame.png or b""
+        return is_new
+
+    def bundle(self) -> dict[str, Any]:
+        """Return what a front end finds the widgets by."""
+        return {_WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}}
+
+    def close(self) -> None:
+        """Take the widgets away, from the page and from the kernel's memory."""
+        for widget in (*self._controls, self._page, self._image, self._box):
+            widget.close()

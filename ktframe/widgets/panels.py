@@ -1,0 +1,89 @@
+"""Which panels are on the page: a cell that runs again replaces its own, and a person at the notebook wakes them all."""
+
+from __future__ import annotations
+
+import atexit
+import time
+from threading import RLock
+from typing import Final, Protocol
+
+from ktframe.widgets import notebook
+
+IDLE_AFTER_SECONDS: Final = 120.0
+"""Without a cell run or a click for so long, nobody seems to watch: panels slow down."""
+
+
+class Shown(Protocol):
+    """A panel as it is known here."""
+
+    def hurry(self) -> None:
+        """Draw soon: somebody is there."""
+
+    def close(self) -> None:
+        """Stop drawing."""
+
+
+class Panels:
+    """The panels of this process by the cell that shows them. Any thread may ask."""
+
+    def __init__(self) -> None:
+        self.is_leaving = False
+        """Whether the process is about to end."""
+        self._lock = RLock()
+        self._cells: dict[Shown, str | None] = {}
+        self._touched = time.monotonic()
+        self._is_watching_cells = False
+
+    def add(self, panel: Shown) -> None:
+        """Note a panel that the running cell shows."""
+        with self._lock:
+            self._cells[panel] = notebook.cell_id()
+            if not self._is_watching_cells:
+                self._is_watching_cells = True
+                notebook.before_each_cell(self._on_cell)
+                atexit.register(self._leave)
+        self.touch()
+
+    def discard(self, panel: Shown) -> None:
+        """Forget a panel that has ended."""
+        with self._lock:
+            self._cells.pop(panel, None)
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether somebody did something in the notebook not long ago."""
+        return time.monotonic() - self._touched < IDLE_AFTER_SECONDS
+
+    def touch(self) -> None:
+        """Note that somebody did something."""
+        was_watched, self._touched = self.is_watched, time.monotonic()
+        if not was_watched:
+            with self._lock:
+                panels = list(self._cells)
+            for panel in panels:
+                panel.hurry()
+
+    def close(self) -> None:
+        """Close every panel."""
+        with self._lock:
+            panels = list(self._cells)
+        for panel in panels:
+            panel.close()
+
+    def _leave(self) -> None:
+        # The kernel's sockets go away with it: nothing can be left behind.
+        self.is_leaving = True
+        self.close()
+
+    def _on_cell(self, cell: str | None) -> None:
+        self.touch()
+        with self._lock:
+            old = [panel for panel, at in self._cells.items() if cell is not None and at == cell]
+        for panel in old:
+            panel.close()
+
+
+PANELS: Final = Panels()
