@@ -7,6 +7,7 @@ a value is none that the authority would take.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Context
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -17,6 +18,7 @@ from ktframe.formats.avro.types import DAY_NS, TIME_UNIT_NS, AvroType, arrow_of,
 
 Converter: TypeAlias = Callable[[Any, Any], Any]
 
+_EXACT = Context(prec=100)
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
@@ -41,7 +43,7 @@ def converter(avro: AvroType) -> Converter:
 
 def _converter(avro: AvroType, dtype: Any) -> Converter:  # noqa: PLR0911 - one for each kind
     if avro.kind == "union":
-        return _nullable(avro) if _is_plain_nullable(avro) else _union(avro, dtype)
+        return _union(avro, dtype)
     if avro.kind == "record":
         return _record([converter(each.type) for each in avro.fields], dtype)
     if avro.kind == "array":
@@ -56,14 +58,10 @@ def _converter(avro: AvroType, dtype: Any) -> Converter:  # noqa: PLR0911 - one 
     if avro.logical == "uuid":
         return _uuid_of_bytes if avro.kind == "fixed" else _uuid_of_text
     if avro.logical == "decimal":
-        return _decimal
+        return _decimal(avro)
     if avro.kind in {"int", "long"}:
         return lambda array, _: array.view(dtype)
     return {"boolean": _boolean, "fixed": _fixed}.get(avro.kind, _same)
-
-
-def _is_plain_nullable(avro: AvroType) -> bool:
-    return avro.null_index == 0 and len(avro.inner) == 2  # noqa: PLR2004 - null and one type
 
 
 def _same(array: Any, _: Any) -> Any:
@@ -100,9 +98,18 @@ def _time(unit_ns: int) -> Converter:
     return convert
 
 
-def _decimal(array: Any, _: Any) -> Any:
-    array.validate(full=True)  # more digits than its precision
-    return array
+def _decimal(avro: AvroType) -> Converter:
+    last = 10**avro.precision - 1
+
+    def convert(array: Any, _: Any) -> Any:
+        # Not array.validate(full=True), which takes the least number of 128 bits for one of few digits.
+        for value in pc.min_max(array).as_py().values():
+            if value is not None and abs(int(value.scaleb(avro.scale, _EXACT))) > last:
+                message = "more digits than its precision"
+                raise DoubtError(message)
+        return array
+
+    return convert
 
 
 def _uuid_of_text(array: Any, _: Any) -> Any:
@@ -158,10 +165,6 @@ def _child(array: Any, at: int, *, has_nulls: bool) -> Any:
     if not has_nulls or pa.types.is_union(child.type):  # unions have no nulls of their own
         return child
     return pc.struct_field(array, [at])
-
-
-def _nullable(avro: AvroType) -> Converter:
-    return converter(avro.inner[1])
 
 
 def _union(avro: AvroType, dtype: Any) -> Converter:

@@ -1,7 +1,7 @@
 """The authority on Avro: one body to the value that Arrow makes a column of, or the reason why it is none.
 
 Strict where other readers are lenient: a number has ten bytes at most, a boolean is 0 or 1, an index is in its range,
-text is UTF-8, and every byte of a body is used. Nothing that a body claims costs more than its own length.
+text is UTF-8, and every byte of a body is used. What a body claims costs as much as its length allows: see ``bounds``.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
+from ktframe.formats.avro.bounds import Allowance, item_size
 from ktframe.formats.avro.reference import reference_text
 from ktframe.formats.avro.types import (
     DAY_NS,
@@ -22,8 +22,6 @@ from ktframe.formats.avro.types import (
     VALUE,
     AvroSchema,
     AvroType,
-    min_bytes,
-    walk,
 )
 from ktframe.formats.avro.wire import (
     RefusedError,
@@ -38,27 +36,10 @@ from ktframe.formats.avro.wire import (
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 """Reads a value at a position and returns it with the position behind it."""
 
-MOST_EMPTY_ITEMS = 10_000
-"""Items without bytes that one body may claim to hold."""
-
 _FLOAT = struct.Struct("<f")
 _DOUBLE = struct.Struct("<d")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EXACT = Context(prec=2_000)
-
-
-@dataclass(slots=True)
-class _Allowance:
-    """How many items without bytes the body that is being read may still have."""
-
-    left: int = MOST_EMPTY_ITEMS
-
-    def take(self, count: int) -> None:
-        """Take ``count`` items off."""
-        self.left -= count
-        if self.left < 0:
-            message = f"more than {MOST_EMPTY_ITEMS:,} items that take no bytes"
-            raise RefusedError(message)
 
 
 class Decoder:
@@ -66,7 +47,7 @@ class Decoder:
 
     def __init__(self, schema: AvroSchema) -> None:
         self._schema = schema
-        self._allowance = _Allowance()
+        self._allowance = Allowance()
         self._read = self._reader(schema.root)
 
     def decode(self, body: bytes) -> Any:
@@ -77,7 +58,7 @@ class Decoder:
         RefusedError
             When it is none, saying why.
         """
-        self._allowance.left = MOST_EMPTY_ITEMS
+        self._allowance.begin(body)
         try:
             value, end = self._read(body, 0)
         except (IndexError, struct.error):
@@ -103,25 +84,24 @@ class Decoder:
         if avro.kind == "record":
             return _record_reader([(each.name, self._reader(each.type)) for each in avro.fields])
         if avro.kind == "array":
-            return self._list_reader(self._reader(avro.inner[0]), min_bytes(avro.inner[0]))
+            return self._list_reader(self._reader(avro.inner[0]), *item_size(avro))
         if avro.kind == "map":
             entry = _record_reader([(KEY, read_text), (VALUE, self._reader(avro.inner[0]))])
-            return self._list_reader(entry, 1)
+            return self._list_reader(entry, *item_size(avro))
         if avro.kind == "union":
             return self._union_reader(avro)
         return self._reference_reader(avro.name)
 
-    def _list_reader(self, read: Reader, smallest: int) -> Reader:
+    def _list_reader(self, read: Reader, smallest: int, width: int) -> Reader:
+        take = self._allowance.take
+
         def read_list(body: bytes, at: int) -> tuple[Any, int]:
             items: list[Any] = []
             while True:
                 count, at = read_block(body, at)
                 if count == 0:
                     return items, at
-                if smallest == 0:
-                    self._allowance.take(count)
-                elif count * smallest > len(body) - at:
-                    raise IndexError
+                take(count, smallest, width, len(body) - at)
                 for _ in range(count):
                     item, at = read(body, at)
                     items.append(item)
@@ -147,13 +127,8 @@ class Decoder:
         return read_union
 
     def _reference_reader(self, name: str) -> Reader:
-        schema, take = self._schema, self._allowance.take
-        return lambda body, at: reference_text(schema.records[name], schema, body, at, take)
-
-
-def has_empty_items(avro: AvroType) -> bool:
-    """Tell whether a list inside of ``avro`` has items that take no bytes."""
-    return any(each.kind == "array" and min_bytes(each.inner[0]) == 0 for each in walk(avro))
+        schema, allowance = self._schema, self._allowance
+        return lambda body, at: reference_text(schema.records[name], schema, body, at, allowance)
 
 
 def canonical_uuid(text: str) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, TypeAlias
 
 from ktframe.formats.avro.decode import canonical_uuid
 from ktframe.formats.avro.json import from_text
-from ktframe.formats.avro.types import DAY_NS, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType
+from ktframe.formats.avro.types import DAY_NS, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType, shortened
 from ktframe.formats.avro.wire import RefusedError, long_bytes
 
 Encoder: TypeAlias = Callable[[Any, bytearray], None]
 """Appends the bytes of a value, or raises RefusedError."""
 
-_EXACT = Context(prec=4_000)
+_EXACT = Context(prec=4_000, traps=[InvalidOperation, Inexact])
 _BITS = {"int": 31, "long": 63}
 _FLOAT = struct.Struct("<f")
 _DOUBLE = struct.Struct("<d")
@@ -137,7 +137,7 @@ def _enum_encoder(avro: AvroType) -> Encoder:
     def put(value: Any, out: bytearray) -> None:
         _check_kind(value, str, f"enum {avro.short_name}")
         if value not in indices:
-            message = f"{value!r} is no value of enum {avro.short_name}"
+            message = f"{shortened(value)} is no value of enum {avro.short_name}"
             raise RefusedError(message)
         out += indices[value]
 
@@ -190,7 +190,9 @@ def _unscaled(value: Any, avro: AvroType) -> int:
         try:
             value = _EXACT.create_decimal(value)
         except InvalidOperation:
-            value = Unfit(f"{value!r} is no decimal")
+            value = Unfit(f"{shortened(value)} is no decimal")
+        except Inexact:
+            value = Unfit(f"{shortened(value)} has too many digits")
     _check_kind(value, Decimal, "decimal")
     # An exponent far off would make digits without end.
     if not value.is_finite() or (value and value.adjusted() + avro.scale >= avro.precision):

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 
 from ktframe.errors import SchemaError
+from ktframe.formats.avro.decode import Decoder
+from ktframe.formats.avro.encode import encoder
 from ktframe.formats.avro.json import from_default
 from ktframe.formats.avro.types import KEY, VALUE, AvroField, AvroSchema, AvroType, arrow_of, dtype_of
 from ktframe.formats.avro.wire import RefusedError
 from ktframe.formats.base import VALUE_COLUMN
-from ktframe.formats.documents import NO_DEFAULT, Column
+from ktframe.formats.documents import NO_DEFAULT, Column, instance
 from ktframe.formats.json_arrow import NATIVE_ERRORS
-
-_ROWS_PER_CALL = 1_000  # pa.array holds the GIL
 
 
 def fields_of(schema: AvroSchema) -> tuple[AvroField, ...]:
@@ -43,15 +43,26 @@ def _column(field: AvroField, schema: AvroSchema) -> Column:
 
 
 def _shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> Any:
-    """Return what a column shows for the default of its field."""
+    """Return what a column shows for a body that has the default of its field."""
+    body = bytearray()
     try:
-        value = from_default(field.type, field.default, schema)
-        return build_frame([value], pl.Schema({VALUE_COLUMN: dtype}), is_record=False)[
-            VALUE_COLUMN
-        ].to_list()[0]
+        encoder(field.type, schema)(from_default(field.type, field.default, schema), body)
+        value = Decoder(AvroSchema(field.type, schema.records)).decode(bytes(body))
+        shown = build_frame([value], pl.Schema({VALUE_COLUMN: dtype}), is_record=False)
+        return shown[VALUE_COLUMN].cast(_exact_in_python(dtype)).to_list()[0]
     except (RefusedError, *NATIVE_ERRORS) as error:
         message = f"the default of field {field.name!r} is none of its values: {error}"
         raise SchemaError(message) from None
+
+
+def _exact_in_python(dtype: pl.DataType) -> pl.DataType:
+    """Return ``dtype`` with integers for what Python's datetimes would round; Polars takes them for the same."""
+    if isinstance(dtype, pl.List):
+        return pl.List(_exact_in_python(instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({each.name: _exact_in_python(instance(each.dtype)) for each in dtype.fields})
+    is_finer = isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns"
+    return pl.Int64() if is_finer else dtype
 
 
 def _inner(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
@@ -70,17 +81,10 @@ def _inner(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
 
 def build_frame(values: Sequence[Any], schema: pl.Schema, *, is_record: bool) -> pl.DataFrame:
     """Return the frame of decoded values: records of the columns of ``schema``, or values of its only column."""
-    parts = list(_parts(values, schema, is_record=is_record))
-    return pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0]
-
-
-def _parts(values: Sequence[Any], schema: pl.Schema, *, is_record: bool) -> Iterator[pl.DataFrame]:
-    for start in range(0, max(len(values), 1), _ROWS_PER_CALL):
-        some = values[start : start + _ROWS_PER_CALL]
-        columns = [[each[name] for each in some] for name in schema] if is_record else [some]
-        dtypes = [arrow_of(dtype) for dtype in schema.dtypes()]
-        arrays = [pa.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)]
-        yield frame_of(arrays, schema, len(some))
+    columns = [[each[name] for each in values] for name in schema] if is_record else [values]
+    dtypes = [arrow_of(dtype) for dtype in schema.dtypes()]
+    arrays = [pa.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)]
+    return frame_of(arrays, schema, len(values))
 
 
 def frame_of(arrays: Sequence[Any], schema: pl.Schema, height: int) -> pl.DataFrame:

@@ -20,13 +20,15 @@ import pyarrow as pa
 
 from ktframe.errors import ConfigurationError
 from ktframe.formats.avro.arrays import DoubtError, converter
-from ktframe.formats.avro.types import LARGEST_PRECISION, AvroType, min_bytes, parts_of
+from ktframe.formats.avro.bounds import BatchBounds
+from ktframe.formats.avro.types import LARGEST_PRECISION, AvroType, parts_of
 from ktframe.formats.avro.wire import long_bytes
 
 _GUARD_BYTES = 8
 _SYNC = b"ktframe ktframe "
 _LARGEST_BYTES = 2**30  # Arrow's offsets have 31 bits
 _MOST_BRANCHES = 126  # Arrow's unions have 7 bits
+_LARGEST_OPTIONAL_BYTES = 1024
 _LARGEST_REPEATED_BYTES = 64
 
 
@@ -48,12 +50,13 @@ class NativeReader:
         pairs = (_with_length(key) + _with_length(value) for key, value in entries.items())
         self._header = b"".join([b"Obj\x01", long_bytes(len(entries)), *pairs, b"\0", _SYNC])
         self._convert = converter(root)
+        self._bounds = BatchBounds(root)
 
     def read(self, bodies: Sequence[bytes]) -> Any | None:
         """Return the Arrow array of the values of at least one body, None if not each certainly is one."""
         nonce = secrets.token_bytes(_GUARD_BYTES)
         rows = b"".join([nonce.join(bodies), nonce])
-        if len(rows) > _LARGEST_BYTES:
+        if len(rows) > _LARGEST_BYTES or self._bounds.may_be_huge(len(rows)):
             return None
         head = long_bytes(len(bodies)) + long_bytes(len(rows))
         batch = self._read_file(b"".join([self._header, head, rows, _SYNC]), len(bodies))
@@ -62,7 +65,8 @@ class NativeReader:
         if batch.column(1).buffers()[1].to_pybytes()[: _GUARD_BYTES * len(bodies)] != nonce * len(bodies):
             return None
         try:
-            return self._convert(batch.column(0), None)
+            array = self._convert(batch.column(0), None)
+            return array if self._bounds.are_kept(array, bodies) else None
         except (DoubtError, pa.ArrowException, ValueError, NotImplementedError):
             return None
 
@@ -88,19 +92,21 @@ class NativeReader:
 
 
 def obstacle(
-    avro: AvroType, name: str = "", *, is_repeated: bool = False, is_nullable: bool = False
+    avro: AvroType, name: str = "", *, is_repeated: bool = False, is_optional: bool = False
 ) -> str | None:
     """Return why values of a type have to be read one by one, with the field; None where they have not."""
     what = _own_obstacle(avro)
-    if is_repeated and is_nullable and avro.kind == "fixed" and avro.size > _LARGEST_REPEATED_BYTES:
-        what = "a long fixed that may be null, in a list"  # a null in it takes one byte, and here all of them
+    largest = _LARGEST_REPEATED_BYTES if is_repeated else _LARGEST_OPTIONAL_BYTES
+    if is_optional and avro.kind == "fixed" and avro.size > largest:
+        # Where there is none it takes one byte in a body, and here all of them.
+        what = f"a long fixed in a union{', in a list' if is_repeated else ''}"
     if what is not None:
         return f"{what} in field {name!r}" if name else what
     is_repeated = is_repeated or avro.kind in {"array", "map"}
-    is_nullable = is_nullable or (avro.kind == "union" and avro.null_index is not None)
+    is_optional = is_optional or avro.kind == "union"
     for part, inner in parts_of(avro):
         whole = f"{name}.{part}" if name and part else name or part
-        found = obstacle(inner, whole, is_repeated=is_repeated, is_nullable=is_nullable)
+        found = obstacle(inner, whole, is_repeated=is_repeated, is_optional=is_optional)
         if found is not None:
             return found
     return None
@@ -115,7 +121,7 @@ def _own_obstacle(avro: AvroType) -> str | None:  # noqa: PLR0911 - one for each
         return "a value that is always null"  # arrow-avro takes it for a null where none may be
     if avro.kind == "fixed" and avro.size == 0:
         return "a fixed without bytes"
-    if avro.kind == "array" and min_bytes(avro.inner[0]) == 0:
+    if avro.kind == "array" and avro.inner[0].smallest == 0:
         return "items without bytes"
     if avro.kind == "union" and len(avro.inner) > _MOST_BRANCHES:
         return f"a union of more than {_MOST_BRANCHES} types"
@@ -132,8 +138,9 @@ def _has_always_null(avro: AvroType) -> bool:
 def _wire(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one for each kind
     """Return a schema with the same bytes as ``avro`` for every value, of types that can be trusted.
 
-    arrow-avro takes any byte for a boolean, any index for an enum, and in ``[T, "null"]`` any index but 0 for null:
-    booleans are read as bytes and enums as integers, which are checked, and such unions as if they had a third type.
+    arrow-avro takes any byte for a boolean, any index for an enum, and in a union of null and one type any index but 0
+    for the second: booleans are read as bytes and enums as integers, which are checked, and unions as if they had one
+    type more.
     Maps are lists of entries, dates and times numbers, and no name is one of the writer's.
     """
     if avro.logical == "decimal":
@@ -159,8 +166,6 @@ def _wire(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one
 
 
 def _union(avro: AvroType, numbers: Iterator[int]) -> list[Any]:
-    if avro.null_index == 0 and len(avro.inner) == 2:  # noqa: PLR2004 - null and one type
-        return ["null", _wire(avro.inner[1], numbers)]
     # Each in a record, which adds no byte: two branches may be the same type now.
     branches = [
         each.kind if each.kind == "null" else _record([_wire(each, numbers)], numbers) for each in avro.inner

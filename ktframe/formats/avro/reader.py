@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.avro.decode import Decoder, has_empty_items
+from ktframe.formats.avro.bounds import has_thin_items
+from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.frames import build_frame, columns_of, frame_of
 from ktframe.formats.avro.native import NativeReader, obstacle
 from ktframe.formats.avro.schema import parse
@@ -19,6 +20,8 @@ from ktframe.formats.pieces import read_pieces
 
 _FEW = 24
 """So few bodies are read sooner one by one than by setting a native reader up."""
+_LIGHT_ROWS, _LIGHT_BYTES = 1_000, 2**20
+"""What is read one by one is made a frame of after so much: Python's objects are large, and pa.array holds the GIL."""
 
 
 class AvroReader:
@@ -39,8 +42,8 @@ class AvroReader:
     Notes
     -----
     *Rejected*: bodies with a byte too few or too many, with text that is not UTF-8, with a time of day, an enum, a
-    union, a UUID or a decimal outside of its type, with more than 10,000 items that take no bytes, and what is nested
-    deeper than 64 levels.
+    union, a UUID or a decimal outside of its type, with more than 10,000 items that take no bytes, with lists of nearly
+    empty items that take more than 100,000 cells and 16 a byte, and what is nested deeper than 64 levels.
 
     *Columns*: enums and UUIDs are text; maps are lists of ``key`` and ``value`` in the order written; a union of
     several types is a struct with a field for each, null but for the one taken; a record inside of itself is JSON
@@ -57,8 +60,8 @@ class AvroReader:
         self._note = f"{reason}: record by record" if reason else None
         native = NativeReader(self._schema.root) if reason is None else None
         self._native = native
-        # A decoder counts items without bytes: then every call needs its own.
-        self._decoder = None if has_empty_items(self._schema.root) else Decoder(self._schema)
+        # A decoder counts items that take few bytes: then every call needs its own.
+        self._decoder = None if has_thin_items(self._schema.root) else Decoder(self._schema)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -101,23 +104,34 @@ class AvroReader:
     def _read_one_by_one(self, bodies: Sequence[bytes], indices: range) -> BodiesRead:
         """Decode every body at ``indices``: what ``read`` must equal."""
         decode = (self._decoder or Decoder(self._schema)).decode
-        values: dict[int, Any] = {}
+        parts: list[pl.DataFrame] = []
         rejected: dict[int, str] = {}
+        values: dict[int, Any] = {}
+        size = 0
         for index in indices:
             try:
                 values[index] = decode(bodies[index])
             except RefusedError as error:
                 rejected[index] = str(error)
+            size += len(bodies[index])
+            if size > _LIGHT_BYTES or len(values) == _LIGHT_ROWS:
+                parts.append(self._made(values, rejected))
+                values, size = {}, 0
+        parts.append(self._made(values, rejected))
+        return BodiesRead(pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0], rejected)
+
+    def _made(self, values: dict[int, Any], rejected: dict[int, str]) -> pl.DataFrame:
+        """Return the frame of values, given by index."""
         frame = self._frame(list(values.values()))
         if frame is not None:
-            return BodiesRead(frame, rejected)
+            return frame
         # None is known of.
         frames = {index: self._frame([value]) for index, value in values.items()}
         rejected |= {
             index: "its values can't be held in a column" for index, frame in frames.items() if frame is None
         }
         good = [frame for frame in frames.values() if frame is not None]
-        return BodiesRead(pl.concat([self._dtypes.to_frame(), *good]), rejected)
+        return pl.concat([self._dtypes.to_frame(), *good])
 
     def _frame(self, values: Sequence[Any]) -> pl.DataFrame | None:
         try:

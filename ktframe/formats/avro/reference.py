@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from ktframe.formats.avro.types import DEEPEST, AvroSchema, AvroType, min_bytes
+from ktframe.formats.avro.bounds import Allowance, item_size
+from ktframe.formats.avro.types import DEEPEST, AvroSchema, AvroType
 from ktframe.formats.avro.wire import (
     RefusedError,
     read_block,
@@ -32,23 +33,20 @@ _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
 
 
 def reference_text(
-    avro: AvroType, schema: AvroSchema, body: bytes, at: int, take_empty: Callable[[int], None]
+    avro: AvroType, schema: AvroSchema, body: bytes, at: int, allowance: Allowance
 ) -> tuple[str, int]:
-    """Return the JSON text of the record at ``at`` and the position behind it.
-
-    ``take_empty`` is told of items that take no bytes, and raises where they are too many.
-    """
-    value, at = _Json(schema, body, take_empty).read(avro, at, 1)
+    """Return the JSON text of the record at ``at`` and the position behind it; lists claim of ``allowance``."""
+    value, at = _Json(schema, body, allowance).read(avro, at, 1)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")), at
 
 
 class _Json:
     """Reads values of one body as JSON has them."""
 
-    def __init__(self, schema: AvroSchema, body: bytes, take_empty: Callable[[int], None]) -> None:
+    def __init__(self, schema: AvroSchema, body: bytes, allowance: Allowance) -> None:
         self._schema = schema
         self._body = body
-        self._take_empty = take_empty
+        self._allowance = allowance
 
     def read(self, avro: AvroType, at: int, level: int) -> tuple[Any, int]:
         if level > DEEPEST:
@@ -82,7 +80,7 @@ class _Json:
                 message = f"not a value of enum {avro.short_name}"
                 raise RefusedError(message)
             return avro.symbols[index], at
-        end = at + min_bytes(avro)
+        end = at + avro.smallest
         if end > len(self._body):
             raise IndexError
         raw = self._body[at:end]
@@ -94,16 +92,13 @@ class _Json:
     def _read_list(self, avro: AvroType, at: int, level: int) -> tuple[Any, int]:
         is_map = avro.kind == "map"
         items: list[Any] = []
-        smallest = is_map or min_bytes(avro.inner[0])
+        smallest, width = item_size(avro)
         entries: dict[str, Any] = {}
         while True:
             count, at = read_block(self._body, at)
             if count == 0:
                 return (entries if is_map else items), at
-            if smallest == 0:
-                self._take_empty(count)
-            elif count * smallest > len(self._body) - at:
-                raise IndexError
+            self._allowance.take(count, smallest, width, len(self._body) - at)
             for _ in range(count):
                 key = ""
                 if is_map:

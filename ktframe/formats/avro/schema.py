@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from ktframe.errors import SchemaError
-from ktframe.formats.avro.types import DEEPEST, AvroField, AvroSchema, AvroType
+from ktframe.formats.avro.types import DEEPEST, AvroField, AvroSchema, AvroType, shortened
 from ktframe.formats.documents import NO_DEFAULT, SchemaDocument
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
@@ -67,11 +67,11 @@ def parse(document: SchemaDocument) -> AvroSchema:
 
 
 def _json(text: str) -> Any:
+    if _NAME.fullmatch(text.strip()):  # registries keep "string" with or without its quotes
+        return text.strip()
     try:
         return json.loads(text)
     except ValueError as error:
-        if _NAME.fullmatch(text):  # registries keep "string" with or without its quotes
-            return text
         message = f"it is not JSON: {error}"
         raise NotAvroError(message) from None
 
@@ -131,7 +131,7 @@ class _Builder:
         if isinstance(schema, str):
             return AvroType(schema) if schema in PRIMITIVES else self._named(schema, namespace, level)
         if not isinstance(schema, dict):
-            message = f"{_shown(schema)} is no type"
+            message = f"{shortened(schema)} is no type"
             raise NotAvroError(message)
         return self._complex(schema, namespace, level)
 
@@ -148,7 +148,7 @@ class _Builder:
         if kind in _NAMED:
             return self._defined(full_name(schema, namespace), level)
         if not isinstance(kind, str):
-            message = f"{_shown(schema)} has no 'type'"
+            message = f"{shortened(schema)} has no 'type'"
             raise NotAvroError(message)
         if kind not in PRIMITIVES:
             return self._named(kind, namespace, level)
@@ -158,7 +158,7 @@ class _Builder:
         branches = tuple(self.build(branch, namespace, level) for branch in schema)
         kinds = [branch.name or branch.kind for branch in branches]
         twice = next((kind for at, kind in enumerate(kinds) if kind in kinds[:at]), None)
-        if not branches or twice or "union" in kinds:
+        if not branches or twice or any(branch.kind == "union" for branch in branches):
             what = f"{twice!r} twice" if twice else "another union" if branches else "no type"
             message = f"a union of {what}"
             raise NotAvroError(message)
@@ -166,6 +166,8 @@ class _Builder:
 
     def _named(self, name: str, namespace: str, level: int) -> AvroType:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
+        if full not in self._definitions:
+            full = name  # without a namespace, where there is none of that name in this one: as Avro's own library
         if full not in self._definitions:
             message = f"{name!r} is not defined"
             raise NotAvroError(message)
@@ -181,7 +183,7 @@ class _Builder:
         if schema["type"] == "fixed":
             size = schema.get("size")
             if not _is_int(size) or not 0 <= size <= _LARGEST_FIXED_BYTES:
-                message = f"{name!r} has the size {_shown(size)}"
+                message = f"{name!r} has the size {shortened(size)}"
                 raise NotAvroError(message)
             return AvroType("fixed", name=name, size=size, **_logical("fixed", size, schema))
         self._open.add(name)
@@ -196,9 +198,9 @@ class _Builder:
 
     def _field(self, schema: Any, record: str, level: int) -> AvroField:
         if not isinstance(schema, dict) or "type" not in schema:
-            message = f"{record!r} has a field {_shown(schema)}"
+            message = f"{record!r} has a field {shortened(schema)}"
             raise NotAvroError(message)
-        aliases = schema.get("aliases") or ()
+        aliases = _list(schema, "aliases") if schema.get("aliases") is not None else ()
         return AvroField(
             _checked(schema.get("name"), f"a field of {record!r}"),
             self.build(schema["type"], namespace_of(record), level + 1),
@@ -211,7 +213,7 @@ def full_name(schema: Mapping[str, Any], namespace: str) -> str:
     """Return the name of a named type with its namespace."""
     name = schema.get("name")
     if not isinstance(name, str):
-        message = f"{_shown(schema)} has no name"
+        message = f"{shortened(schema)} has no name"
         raise NotAvroError(message)
     if "." not in name:
         own = schema.get("namespace", namespace)
@@ -228,7 +230,7 @@ def namespace_of(name: str) -> str:
 
 def _checked(name: Any, what: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        message = f"{_shown(name)}, {what}, is no name"
+        message = f"{shortened(name)}, {what}, is no name"
         raise NotAvroError(message)
     return name
 
@@ -236,7 +238,7 @@ def _checked(name: Any, what: str) -> str:
 def _list(schema: Mapping[str, Any], key: str) -> list[Any]:
     values = schema.get(key)
     if not isinstance(values, list):
-        message = f"{schema.get('name')!r} has no list of {key}"
+        message = f"{shortened(schema.get('name'))} has no list of {key}"
         raise NotAvroError(message)
     return values
 
@@ -284,8 +286,3 @@ def _logical(kind: str, size: int, schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004

@@ -27,6 +27,8 @@ class AvroType:
     ``kind`` is Avro's name of the type, or ``reference`` for a record inside of itself, which ``name`` names.
     ``logical`` is only set where it changes the column. ``inner`` are the items of an array, the values of a map or
     the branches of a union, whose names as fields of a struct are ``labels``.
+
+    ``smallest`` is how many bytes a value takes at the least; ``width`` how many columns a value is shown in.
     """
 
     kind: str
@@ -39,6 +41,12 @@ class AvroType:
     fields: tuple[AvroField, ...] = ()
     inner: tuple[AvroType, ...] = ()
     labels: tuple[str, ...] = ()
+    smallest: int = field(init=False)
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "smallest", _smallest(self))
+        object.__setattr__(self, "width", _width(self))
 
     @property
     def short_name(self) -> str:
@@ -54,6 +62,24 @@ class AvroType:
     def null_index(self) -> int | None:
         """The index of a union's branch ``null``."""
         return next((index for index, branch in enumerate(self.inner) if branch.kind == "null"), None)
+
+
+def _smallest(avro: AvroType) -> int:
+    if avro.kind == "null":
+        return 0
+    if avro.kind == "fixed":
+        return avro.size
+    if avro.kind == "record":
+        return sum(each.type.smallest for each in avro.fields)
+    return {"float": 4, "double": 8}.get(avro.kind, 1)
+
+
+def _width(avro: AvroType) -> int:
+    if avro.kind == "record":
+        return sum(each.type.width for each in avro.fields)
+    if avro.kind == "union":
+        return max(1, sum(branch.width for _, branch in avro.carried))
+    return 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,15 +152,10 @@ def dtype_of(avro: AvroType) -> pl.DataType:  # noqa: PLR0911 - one for each kin
     return dtype_of(branches[0][1]) if branches else pl.Null()
 
 
-def min_bytes(avro: AvroType) -> int:
-    """Return how many bytes a value takes at the least."""
-    if avro.kind == "null":
-        return 0
-    if avro.kind == "fixed":
-        return avro.size
-    if avro.kind == "record":
-        return sum(min_bytes(each.type) for each in avro.fields)
-    return {"float": 4, "double": 8}.get(avro.kind, 1)
+def shortened(value: Any) -> str:
+    """Return a value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
 
 
 def parts_of(avro: AvroType) -> Iterator[tuple[str, AvroType]]:

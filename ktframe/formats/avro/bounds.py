@@ -1,0 +1,136 @@
+"""How much memory the lists of one body may claim: as much as its bytes, not as its schema, make likely.
+
+An item of a list can take no bytes at all, or one byte and hundreds of columns (a null in place of a wide record): a
+megabyte could become many gigabytes. So what is not paid for in bytes is counted, body by body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ktframe.formats.avro.types import AvroType, walk
+from ktframe.formats.avro.wire import RefusedError
+
+MOST_EMPTY_ITEMS = 10_000
+"""Items without bytes that one body may claim to hold."""
+MOST_THIN_CELLS = 100_000
+CELLS_PER_BYTE = 16
+"""Cells of columns that the thin items of one body may take, beside ``MOST_THIN_CELLS``."""
+_MOST_CELLS_AT_ONCE = 2**27
+
+
+class Allowance:
+    """What the lists of the body that is being read may still claim."""
+
+    def __init__(self) -> None:
+        self._items = self._cells = 0
+
+    def begin(self, body: bytes) -> None:
+        """Start to count for ``body``."""
+        self._items = MOST_EMPTY_ITEMS
+        self._cells = _most_cells(len(body))
+
+    def take(self, count: int, smallest: int, width: int, left: int) -> None:
+        """Take off ``count`` items of so many bytes at the least and so many columns; ``left`` is what body is left.
+
+        Raises
+        ------
+        IndexError
+            When they can't be in the rest of the body.
+        RefusedError
+            When they are too many.
+        """
+        if smallest:
+            if count * smallest > left:
+                raise IndexError
+        else:
+            self._items -= count
+            if self._items < 0:
+                message = f"more than {MOST_EMPTY_ITEMS:,} items that take no bytes"
+                raise RefusedError(message)
+        if _is_thin(smallest, width):
+            self._cells -= count * width
+            if self._cells < 0:
+                message = (
+                    f"nearly empty items in more than {MOST_THIN_CELLS:,} cells and {CELLS_PER_BYTE} a byte"
+                )
+                raise RefusedError(message)
+
+
+def item_size(avro: AvroType) -> tuple[int, int]:
+    """Return how many bytes an item of a list, or an entry of a map, takes at the least, and how many columns."""
+    inner, key = avro.inner[0], int(avro.kind == "map")
+    return inner.smallest + key, inner.width + key
+
+
+def has_thin_items(avro: AvroType) -> bool:
+    """Tell whether a list inside of ``avro`` has items that are counted."""
+    return any(each.kind in {"array", "map"} and _is_thin(*item_size(each)) for each in walk(avro))
+
+
+class BatchBounds:
+    """The same bounds for whole batches of bodies of one type, none of whose items takes no bytes."""
+
+    def __init__(self, root: AvroType) -> None:
+        self._root = root
+        sizes = [item_size(each) for each in walk(root) if each.kind in {"array", "map"}]
+        thin = [-(-width // smallest) for smallest, width in sizes if smallest and _is_thin(smallest, width)]
+        self._cells_per_byte = max(thin, default=0)
+
+    def may_be_huge(self, size: int) -> bool:
+        """Tell whether bodies of so many bytes may become more than can be made at once."""
+        return size * self._cells_per_byte > _MOST_CELLS_AT_ONCE
+
+    def are_kept(self, array: Any, bodies: Sequence[bytes]) -> bool:
+        """Tell whether every body keeps to what it may claim; ``array`` has their values."""
+        cells = _thin_cells(array, self._root) if self._cells_per_byte else None
+        if cells is None:
+            return True
+        most = pa.array([_most_cells(len(body)) for body in bodies], pa.int64())
+        return bool(pc.all(pc.less_equal(cells, most)).as_py())
+
+
+def _most_cells(size: int) -> int:
+    return MOST_THIN_CELLS + CELLS_PER_BYTE * size
+
+
+def _is_thin(smallest: int, width: int) -> bool:
+    return width > CELLS_PER_BYTE * smallest
+
+
+def _thin_cells(array: Any, avro: AvroType) -> Any | None:
+    """Return the cells that thin items take in each value of an array; None where there are no lists."""
+    if avro.kind in {"array", "map"}:
+        return _cells_of_items(array, avro)
+    if avro.kind == "union" and len(avro.carried) == 1:
+        return _thin_cells(array, avro.carried[0][1])
+    parts = [branch for _, branch in avro.carried] or [each.type for each in avro.fields]
+    found = [_thin_cells(array.field(at), part) for at, part in enumerate(parts)]
+    return _sum([cells for cells in found if cells is not None])
+
+
+def _cells_of_items(array: Any, avro: AvroType) -> Any:
+    smallest, width = item_size(avro)
+    inner = array.values.field(1) if avro.kind == "map" else array.values
+    starts = pc.subtract(array.offsets, array.offsets[0])
+    cells = (
+        [pc.multiply(pc.pairwise_diff(starts.cast(pa.int64())), width)[1:]]
+        if _is_thin(smallest, width)
+        else []
+    )
+    below = _thin_cells(inner, avro.inner[0])
+    if below is not None:
+        sums = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(below)])
+        cells.append(pc.pairwise_diff(sums.take(array.offsets))[1:])
+    return _sum(cells)
+
+
+def _sum(parts: Sequence[Any]) -> Any | None:
+    total = parts[0] if parts else None
+    for part in parts[1:]:
+        total = pc.add(total, part)
+    return total
