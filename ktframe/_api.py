@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ktframe import completion
 from ktframe.configuration import resolve_settings
 from ktframe.context import Context
 from ktframe.current import CURRENT
@@ -84,6 +85,7 @@ def _replace(made: Context) -> Context:
     if CURRENT.connection is not None:
         CURRENT.connection.close()
     CURRENT.connection = made
+    completion.install()
     return made
 
 

@@ -238,6 +238,11 @@ class Context:
         with self._lock:
             return self._catalog.tables()
 
+    def topic_names(self) -> tuple[str, ...]:
+        """Return the names of the topics that this user may see, in order, internal ones left out."""
+        self._require_open()
+        return tuple(sorted(self._clients.cluster.topics()))
+
     def topics(self) -> pl.DataFrame:
         """Return what there is on the cluster, one row per topic; reads a few records, keeps none.
 

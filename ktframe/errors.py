@@ -33,6 +33,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ktframe.tracebacks import short_traceback
+
 
 class KtframeError(Exception):
     """Root of all errors of ktframe; ``fact`` says what is so, ``hint`` what helps."""
@@ -49,6 +51,10 @@ class KtframeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.fact}\n\nHint: {self.hint}" if self.hint else self.fact
+
+    def _render_traceback_(self) -> list[str]:
+        # What IPython asks for in place of a traceback.
+        return short_traceback(self, fact=self.fact, hint=self.hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own pickling replays positional args; the attributes are the whole state here.

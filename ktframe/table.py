@@ -83,6 +83,14 @@ class KTable(MaterializedTopic):
         rows = self._source.read(self._lines, fresh=fresh)
         return self._presentation.keys(rows)
 
+    def _ipython_key_completions_(self) -> list[Any]:
+        materializer = self._source.present()  # a tab neither starts nor waits
+        return (
+            []
+            if materializer is None
+            else self._presentation.keys(self._lines(materializer).head(_CHUNK_ROWS))
+        )
+
     def items(
         self, start: Key = None, end: Key = None, *, fresh: bool = True
     ) -> Iterator[tuple[Any, dict[str, Any]]]:

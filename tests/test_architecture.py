@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "ktframe"
 
 # Ground floor first. A module imports its own floor and lower ones.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "events", "current"}),
+    frozenset({"errors", "events", "current", "tracebacks"}),
     frozenset(
         {
             "clock",
@@ -90,7 +90,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"declared", "clients", "opening", "catalog", "context"}),
-    frozenset({"demo", "_api", "__init__", "__main__", "testing"}),
+    frozenset({"demo", "completion", "_api", "__init__", "__main__", "testing"}),
 )
 
 # Which room alone may import which library.
