@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import BrowserContext, Page, expect
 
 from support.browser import Console
-from support.jupyter_notebook import THEMES, WAIT_SECONDS, Notebook
+from support.jupyter_notebook import HAS_THEME, THEMES, WAIT_SECONDS, Notebook
 from support.jupyter_server import JupyterServer
 from support.voila_server import VoilaServer
 
@@ -72,6 +72,7 @@ class Lab(FrontEnd):
         """Close all notebooks, end their kernels and take the light theme; the page stays."""
         for page in self.pages:
             page.evaluate(_LEAVE, THEMES["light"])
+            page.wait_for_function(HAS_THEME, arg=THEMES["light"])
 
     def _load(self) -> Page:
         page = self._context.new_page()
@@ -116,7 +117,8 @@ class VoilaPage:
 
     def wait_for_text(self, text: str | re.Pattern[str], *, timeout: float = WAIT_SECONDS) -> None:
         """Return when the page shows ``text``; fail with what it shows instead."""
-        expect(self.page.locator("#rendered_cells")).to_contain_text(text, timeout=timeout * 1000)
+        shown = self.page.locator("#rendered_cells")
+        expect(shown).to_contain_text(text, use_inner_text=True, timeout=timeout * 1000)
 
     def click(self, button: str) -> None:
         """Click the button of that name."""

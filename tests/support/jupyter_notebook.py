@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 RUN_SECONDS = 30.0
 WAIT_SECONDS = 15.0
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+HAS_THEME = "name => document.body.dataset.jpThemeName === name"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -104,7 +105,7 @@ class Notebook:
 
     def wait_for_text(self, cell: int, text: str | re.Pattern[str], *, timeout: float = WAIT_SECONDS) -> None:
         """Return when the outputs of a cell show ``text``; fail with what they show instead."""
-        expect(self.output(cell)).to_contain_text(text, timeout=timeout * 1000)
+        expect(self.output(cell)).to_contain_text(text, use_inner_text=True, timeout=timeout * 1000)
 
     def click(self, cell: int, button: str) -> None:
         """Click the button of that name in the outputs of a cell."""
@@ -127,7 +128,7 @@ class Notebook:
         script = "await app.commands.execute('apputils:change-theme', {theme: given});"
         self._do(script, THEMES[name])
         # The command returns before the new style sheet is there.
-        self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=THEMES[name])
+        self.page.wait_for_function(HAS_THEME, arg=THEMES[name])
 
     def screenshot(self, path: Path, *, cell: int | None = None) -> None:
         """Write a picture of the page, or of the outputs of one cell."""

@@ -16,8 +16,11 @@ class VoilaServer(JupyterProcess):
         return {
             "voila.json": {
                 "Voila": {"ip": HOST, "port": port, "port_retries": 0, "open_browser": False, "token": token},
-                # Notebook 7 adds it to JupyterLab; in Voila's older one it fails, and says so on the console.
-                "VoilaConfiguration": {"extension_denylist": ["@jupyter-notebook/lab-extension"]},
+                "VoilaConfiguration": {
+                    "show_tracebacks": True,
+                    # Notebook 7 adds it to JupyterLab; in Voila's older one it fails, and says so on the console.
+                    "extension_denylist": ["@jupyter-notebook/lab-extension"],
+                },
             },
         }
 
