@@ -116,12 +116,9 @@ def _thin_cells(array: Any, avro: AvroType) -> Any | None:
 def _cells_of_items(array: Any, avro: AvroType) -> Any:
     smallest, width = item_size(avro)
     inner = array.values.field(1) if avro.kind == "map" else array.values
-    starts = pc.subtract(array.offsets, array.offsets[0])
-    cells = (
-        [pc.multiply(pc.pairwise_diff(starts.cast(pa.int64())), width)[1:]]
-        if _is_thin(smallest, width)
-        else []
-    )
+    cells = []
+    if _is_thin(smallest, width):
+        cells = [pc.multiply(pc.pairwise_diff(array.offsets.cast(pa.int64()))[1:], width)]
     below = _thin_cells(inner, avro.inner[0])
     if below is not None:
         sums = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(below)])
