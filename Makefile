@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lab bench clean
+.PHONY: help demo test quick check lab notebooks bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ check: $(READY) ## formatting, lint and types
 lab: $(READY) ## JupyterLab on the notebooks
 	$(BIN)/python -m pip install --quiet --editable '.[notebook]'
 	$(BIN)/jupyter lab notebooks
+
+notebooks: $(READY) ## run the notebooks again, in place
+	$(BIN)/python tests/support/run_notebooks.py
 
 bench: $(READY) ## ratios measured in one run; needs Java 17 and Maven
 	$(BIN)/python benchmarks/load.py

@@ -56,6 +56,11 @@ class MaterializedTopic(ABC):
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
         """Return the rows as of now, as lines of the view."""
 
+    @property
+    def label(self) -> str:
+        """What it is, in a few words: the topic, and which windows of it."""
+        return self._name().replace("'", "")
+
     def _name(self) -> str:
         return repr(self.topic)
 

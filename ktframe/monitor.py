@@ -37,7 +37,7 @@ class Clock(Protocol):
         """Return seconds that never run backwards."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Readiness:
     """Whether a table is complete, and if not, why and for how long.
 
@@ -61,6 +61,9 @@ class Readiness:
 
     def __bool__(self) -> bool:
         return self.is_ready
+
+    def __repr__(self) -> str:
+        return f"Readiness({self})"
 
     def __str__(self) -> str:
         lag = "unknown lag" if self.total_lag is None else f"{self.total_lag:,} offsets behind"

@@ -70,7 +70,7 @@ class WindowedTopic(MaterializedTopic):
             self._source.read(take, fresh=fresh),
             again=lambda: self._source.read(take, fresh=False),
             events=self.events,
-            name=self._name(),
+            name=self.label,
         )
 
     def _named(self, windows: str, grace_ms: int | None) -> str:

@@ -31,7 +31,8 @@ class EmbeddedBroker:
     """A mock cluster of one broker; it lives until ``close``."""
 
     def __init__(self) -> None:
-        self._producer = Producer({"test.mock.num.brokers": 1, "log_level": 0, "linger.ms": 5}, logger=logger)
+        config = {"test.mock.num.brokers": 1, "log_level": 0, "linger.ms": 5, "partitioner": "murmur2_random"}
+        self._producer = Producer(config, logger=logger)
         broker = next(iter(self._producer.list_topics(timeout=_TIMEOUT_SECONDS).brokers.values()))
         self.bootstrap = f"{broker.host}:{broker.port}"
         self._stop = Event()

@@ -111,8 +111,8 @@ def plot_lag(watched: Watched, ax: Axes | None = None) -> Chart | Axes:
     """Draw the lag since reading began; see ``MaterializedTopic.plot_lag``."""
     until = datetime.now(UTC)
     if ax is not None:
-        draw_lag(ax, watched.history, watched.topic, None, until)
+        draw_lag(ax, watched.history, watched.label, None, until)
         return ax
     chart = Chart()
-    draw_lag(chart.axes[0], watched.history, watched.topic, None, until)
+    draw_lag(chart.axes[0], watched.history, watched.label, None, until)
     return chart

@@ -41,10 +41,10 @@ class LagPicture:
         now = datetime.now(UTC)
         ax = self._chart.axes[0]
         ax.clear()
-        drawn = draw_lag(ax, self._watched.history, self._watched.topic, now - self._window, now)
+        drawn = draw_lag(ax, self._watched.history, self._watched.label, now - self._window, now)
         said = summary(drawn)
-        head = page.headline(self._watched.topic, readiness)
-        text = f"lag of {self._watched.topic}: {said}"
+        head = page.headline(self._watched.label, readiness)
+        text = f"lag of {self._watched.label}: {said}"
         return Frame(page.page(head, page.note(said)), text, self._chart.png(), WIDTH)
 
 

@@ -42,7 +42,7 @@ class TopicRows:
     """The rows of a table, a stream or their windows that changed last."""
 
     def __init__(self, watched: Watched, count: int) -> None:
-        self.events, self.name = watched.events, watched.topic
+        self.events, self.name = watched.events, watched.label
         self._watched = watched
         self._count = count
         self._positions: dict[int, int] | None = None

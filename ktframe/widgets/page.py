@@ -20,12 +20,12 @@ _STYLE: Final = """<style>
 .ktf-badge{color:#fff;border-radius:9px;padding:1px 9px;font-weight:600;white-space:nowrap}
 .ktf-facts{display:flex;flex-wrap:wrap;gap:2px 18px;margin:4px 0}
 .ktf-facts span span{opacity:.75;margin-right:5px}
-.ktf table{border-collapse:collapse;margin:4px 0;font-size:12px}
-.ktf th,.ktf td{text-align:left;padding:2px 9px;border-bottom:1px solid rgba(128,128,128,.35);white-space:pre;max-width:28em;overflow:hidden;text-overflow:ellipsis}
-.ktf th small{font-weight:400;opacity:.7;display:block}
-.ktf td.n{text-align:right;font-variant-numeric:tabular-nums}
-.ktf tr.changed td{background:rgba(86,180,233,.28)}
-.ktf tr.open td:first-child{border-left:3px dashed #b35900}
+.ktf.ktf table{border-collapse:collapse;margin:4px 0;font-size:12px}
+.ktf.ktf th,.ktf.ktf td{text-align:left;padding:2px 9px;border-bottom:1px solid rgba(128,128,128,.35);white-space:pre;max-width:18em;overflow:hidden;text-overflow:ellipsis}
+.ktf th small{font-weight:400;opacity:.7;display:block;overflow:hidden;text-overflow:ellipsis}
+.ktf.ktf td.n,.ktf.ktf th.n{text-align:right;font-variant-numeric:tabular-nums}
+.ktf.ktf tr.changed td{background:rgba(86,180,233,.28)}
+.ktf.ktf tr.open td:first-child{border-left:3px dashed #b35900}
 .ktf progress{width:16em;vertical-align:middle}
 .ktf-note{opacity:.8;margin:2px 0}
 .ktf-bad{border-left:3px solid #b3261e;padding-left:8px;margin:4px 0}
@@ -95,17 +95,18 @@ def bar(progress: float | None) -> str:
 
 def table(frame: pl.DataFrame, *, changed: Collection[int] = (), provisional: Collection[int] = ()) -> str:
     """Return a frame's rows as a table, some of them (by their numbers) marked."""
-    heads = (f"<th>{escape(name)}<small>{escape(dtype)}</small></th>" for name, dtype in frame.schema.items())
-    is_number = [dtype.is_numeric() for dtype in frame.dtypes]
-    lines = []
+    kinds = [" class=n" if dtype.is_numeric() else "" for dtype in frame.dtypes]
+    dtypes = frame._df.dtype_strings()  # noqa: SLF001 - as its own repr shows them
+    heads = (
+        f"<th{kind}>{escape(name)}<small>{escape(dtype)}</small></th>"
+        for name, dtype, kind in zip(frame.columns, dtypes, kinds, strict=True)
+    )
+    body = []
     for number, row in enumerate(texts(frame)):
-        kinds = ["changed"] * (number in changed) + ["open"] * (number in provisional)
-        cells = (
-            f"<td{' class=n' if right else ''}>{escape(cell)}</td>"
-            for cell, right in zip(row, is_number, strict=True)
-        )
-        lines.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')
-    return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        marks = ["changed"] * (number in changed) + ["open"] * (number in provisional)
+        cells = (f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
+        body.append(f'<tr class="{" ".join(marks)}">{"".join(cells)}</tr>')
+    return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
 def lines(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -122,12 +123,12 @@ def texts(frame: pl.DataFrame) -> list[tuple[str, ...]]:
 
 
 def _text(series: pl.Series, at: int) -> str:
-    if series.dtype.is_temporal() or series.dtype.is_nested():
-        # Python has no datetime beyond the year 9999; Polars prints any.
-        shown = series.slice(at, 1)._s.get_fmt(0, _MOST_CHARACTERS)  # noqa: SLF001 - what its own repr uses
-    else:
+    if series.dtype == pl.String:
         value = series[at]
         shown = "null" if value is None else str(value)
+    else:
+        # Not through Python, which has no datetime beyond the year 9999.
+        shown = series.slice(at, 1)._s.get_fmt(0, _MOST_CHARACTERS)  # noqa: SLF001 - what its own repr uses
     return shown if len(shown) <= _MOST_CHARACTERS else f"{shown[:_MOST_CHARACTERS]}…"
 
 

@@ -14,8 +14,11 @@ from ktframe.status import Glance, Newest
 class Watched(Protocol):
     """A materialized topic."""
 
-    topic: str
     events: Events
+
+    @property
+    def label(self) -> str:
+        """What it is, in a few words."""
 
     @property
     def history(self) -> LagHistory:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from io import BytesIO
 from itertools import count
+from operator import gt
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ _GUARD_BYTES = 8
 _SYNC = b"ktframe ktframe "
 _LARGEST_BYTES = 2**30  # Arrow's offsets have 31 bits
 _MOST_BRANCHES = 126  # Arrow's unions have 7 bits
+_DEEPEST = (125, 62)
+"""Levels of JSON that the schema of a file may have, and of arrays inside of each other that Arrow hands over."""
 _LARGEST_OPTIONAL_BYTES = 1024
 _LARGEST_REPEATED_BYTES = 64
 
@@ -91,10 +94,15 @@ class NativeReader:
             return None
 
 
-def obstacle(
-    avro: AvroType, name: str = "", *, is_repeated: bool = False, is_optional: bool = False
-) -> str | None:
+def obstacle(root: AvroType) -> str | None:
     """Return why values of a type have to be read one by one, with the field; None where they have not."""
+    found = _obstacle(root, "", is_repeated=False, is_optional=False)
+    if found is None and any(map(gt, _depths(_wire(root, count())), _DEEPEST)):
+        return "types too deep inside of each other"
+    return found
+
+
+def _obstacle(avro: AvroType, name: str, *, is_repeated: bool, is_optional: bool) -> str | None:
     what = _own_obstacle(avro)
     largest = _LARGEST_REPEATED_BYTES if is_repeated else _LARGEST_OPTIONAL_BYTES
     if is_optional and avro.kind == "fixed" and avro.size > largest:
@@ -106,7 +114,7 @@ def obstacle(
     is_optional = is_optional or avro.kind == "union"
     for part, inner in parts_of(avro):
         whole = f"{name}.{part}" if name and part else name or part
-        found = obstacle(inner, whole, is_repeated=is_repeated, is_optional=is_optional)
+        found = _obstacle(inner, whole, is_repeated=is_repeated, is_optional=is_optional)
         if found is not None:
             return found
     return None
@@ -184,6 +192,23 @@ def _named(avro: AvroType, numbers: Iterator[int]) -> dict[str, Any]:
 def _record(types: Sequence[Any], numbers: Iterator[int]) -> dict[str, Any]:
     fields = [{"name": f"f{at}", "type": each} for at, each in enumerate(types)]
     return {"type": "record", "name": f"T{next(numbers)}", "fields": fields}
+
+
+def _depths(wire: Any) -> tuple[int, int]:
+    """Return how many levels a schema has that ``_wire`` made, as JSON and as arrays."""
+    if isinstance(wire, str):
+        return 0, 0
+    if isinstance(wire, list):
+        parts, levels, arrays = wire, 1, 1
+    elif "fields" in wire:
+        parts, levels, arrays = [each["type"] for each in wire["fields"]], 3, 1
+    else:
+        parts, levels, arrays = [wire["items"]] if "items" in wire else [], 1, int("items" in wire)
+    depths = [_depths(part) for part in parts]
+    return (
+        levels + max((inner for inner, _ in depths), default=0),
+        arrays + max((inner for _, inner in depths), default=0),
+    )
 
 
 def _with_length(raw: bytes) -> bytes:
