@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 .PHONY: help demo test quick check lab notebooks bench clean
 
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -49,6 +49,8 @@ notebooks: $(READY) ## run the notebooks again, in place
 bench: $(READY) ## ratios measured in one run; needs Java 17 and Maven
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/windows.py
+	$(BIN)/python benchmarks/avro.py
+	$(BIN)/python benchmarks/protobuf.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
