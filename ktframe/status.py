@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 import polars as pl
@@ -16,7 +16,7 @@ from ktframe.sync.health import BindingHealth
 from ktframe.sync.materializer import Materializer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TablePosition:
     """Where a table stands: ``offsets`` are the next ones to apply, per partition.
 
@@ -34,6 +34,11 @@ class TablePosition:
     """Partitions that bring no records: windows do not wait for them to be final."""
     notices: tuple[str, ...] = ()
     """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
+
+    def __repr__(self) -> str:
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "stream_times"}
+        said = (f"{name}={_moment(value)}" for name, value in shown.items() if value not in ((), None))
+        return f"TablePosition({', '.join(said)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,10 @@ class TableStatus:
         if self.readiness.remedy:
             lines.append(f"Hint: {self.readiness.remedy}")
         return "\n".join(lines)
+
+
+def _moment(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
