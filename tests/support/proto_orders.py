@@ -284,6 +284,32 @@ def decoded(version: int, body: bytes, reader: int = 2) -> dict[str, Any]:
     return _row(CLASSES[version].FromString(body), CLASSES[reader].DESCRIPTOR)
 
 
+def decoded_as(version: int | None, indexes: list[int], body: bytes) -> dict[str, Any]:
+    """Return what Google's library reads in a body of any message of a version (None: of the file that it imports).
+
+    What is an order is read as ``decoded`` does.
+
+    Raises
+    ------
+    LookupError
+        When there is no such message; and what ``decoded`` raises.
+    """
+    file = CLASSES[version or 0].DESCRIPTOR.file
+    if version is None:
+        file = file.pool.FindFileByName(MONEY_FILE)
+    siblings, found = list(file.message_types_by_name.values()), None
+    for index in indexes:
+        if index < 0:
+            raise IndexError(index)
+        found = siblings[index]
+        siblings = list(found.nested_types)
+    if found is None:
+        raise IndexError
+    if version is not None and found.full_name == _NAMES[version]:
+        return decoded(version, body)
+    return _row(message_factory.GetMessageClass(found).FromString(body), found)
+
+
 def _row(message: Any, wanted: Any) -> dict[str, Any]:
     fields = message.DESCRIPTOR.fields_by_name
     return {each.name: _column(message, fields.get(each.name), each) for each in wanted.fields}

@@ -1,0 +1,416 @@
+"""Ten thousand damaged records among good ones, through a whole table, for each format whose records name a schema.
+
+What the reference library of a format makes of the bytes decides: whatever the table accepts is that, and whatever it
+does not is among its errors, byte by byte. No code of ktframe's is asked what a payload means.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import struct
+import sys
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID
+
+import fastavro
+import polars as pl
+import pytest
+from confluent_kafka.schema_registry.serde import SchemaId
+from confluent_kafka.serialization import SerializationError
+from fastavro.validation import validate
+from google.protobuf.message import DecodeError
+from support import avro_orders, json_orders, proto_orders
+
+import ktframe
+from ktframe.formats.schemas import VALUE_HEADER
+from ktframe.testing import FakeBroker, FakeRegistry
+
+MUTANTS = 10_000
+ROUNDS = 8
+
+Row = dict[str, Any]
+
+
+class Reading(NamedTuple):
+    """What a reference library makes of a record."""
+
+    row: Row | None
+    """Its row, times as numbers; None where it is none."""
+    is_sure: bool = True
+    """Whether the library would have written these bytes, so that a table has no reason to refuse them."""
+
+
+NOTHING = Reading(None)
+
+
+class Dialect(Protocol):
+    """One format: what its producers write, and what its reference library reads."""
+
+    kind: str
+    texts: tuple[str, ...]
+    """Versions of a schema; before them, if one is, the schema that they import."""
+    imported: str | None
+    """The name under which the later ones import the first."""
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return what stands behind the name of a schema, and a random body."""
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what the reference library makes of a body."""
+
+
+# ------------------------------------------------------------------------------------------- damage
+
+
+def mutated(data: bytes, chance: random.Random, most: int | None = None) -> bytes:
+    """Return bytes of which some are flipped, put in, taken out, cut off or there twice, within the first ``most``."""
+    for _ in range(chance.choice([1, 1, 1, 2, 3])):
+        at = chance.randrange(min(len(data), most or len(data)) + 1)
+        to = min(at + chance.choice([1, 1, 2, 5, 40]), len(data))
+        kind = chance.randrange(6)
+        if kind == 0 and at < len(data):
+            data = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
+        elif kind == 1 and at < len(data):
+            data = data[:at] + bytes([chance.choice([0, 1, 2, 0x7F, 0x80, 0xFF])]) + data[at + 1 :]
+        elif kind == 2:
+            data = data[:at] + chance.randbytes(to - at) + data[at:]
+        elif kind == 3:
+            data = data[:at] + data[to:]
+        elif kind == 4 and chance.random() < 0.5:
+            data = data[:at]
+        else:
+            data = data[:to] + data[at:to] + data[to:]
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it is produced: ``header`` is the value of the one that names the schema of the value."""
+
+    key: str
+    header: bytes | None
+    value: bytes
+
+    @property
+    def kept(self) -> tuple[bytes, bytes]:
+        """What a table may keep of it: a header that names a schema is put before the value."""
+        return self.value, (self.header or b"") + self.value
+
+
+def good(dialect: Dialect, ids: list[int], chance: random.Random, key: str) -> tuple[Record, Row]:
+    """Return a record in either wire format, and its row."""
+    version = chance.randrange(dialect.imported is not None, len(dialect.texts))
+    more, body = dialect.written(chance, version)
+    if chance.random() < 0.5:
+        record = Record(key, FakeRegistry.header(ids[version]) + more, body)
+    else:
+        record = Record(key, None, FakeRegistry.prefix(ids[version]) + more + body)
+    row, is_sure = reference(dialect, ids, record)
+    assert row is not None
+    assert is_sure
+    return record, row
+
+
+def damaged(record: Record, chance: random.Random) -> Record:
+    """Return the record with a damage, often where it says how to read it."""
+    if record.header is None:
+        most = 8 if chance.random() < 0.3 else None
+        return Record(record.key, None, mutated(record.value, chance, most))
+    if chance.random() < 0.3:
+        return Record(record.key, mutated(record.header, chance), record.value)
+    return Record(record.key, record.header, mutated(record.value, chance))
+
+
+def reference(dialect: Dialect, ids: list[int], record: Record) -> Reading:
+    """Return the row of a record as Confluent's client takes it apart and the reference library reads it."""
+    schema = SchemaId(dialect.kind)
+    header = record.header if record.header and record.header[0] == 1 else None
+    stream = io.BytesIO(header or record.value)
+    try:
+        schema.from_bytes(stream)
+    except (SerializationError, struct.error, ValueError, EOFError):
+        return Reading(loaded(record.value), is_sure=False)  # nothing names a schema, or something half
+    names: list[Any] = ids if schema.guid is None else [FakeRegistry.header(number)[1:] for number in ids]
+    name = schema.id if schema.guid is None else schema.guid.bytes
+    rest = stream.read()
+    if name not in names:
+        # A header that is too long is none.
+        return NOTHING if header is None or not rest else Reading(loaded(record.value), is_sure=False)
+    body = rest if header is None else record.value
+    found = dialect.read(names.index(name), schema.message_indexes or [], body)
+    return found if header is None or not rest else found._replace(is_sure=False)
+
+
+def loaded(body: bytes) -> Row | None:
+    """Return the object that JSON text is, None where it is none."""
+    try:
+        found = json.loads(body.decode(), parse_constant=_no_json)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _no_json(name: str) -> None:
+    raise ValueError(name)
+
+
+# ------------------------------------------------------------------------------------------- formats
+
+
+class Avro:
+    """Orders in three versions; fastavro reads them, without logical types, so that no date is beyond Python's."""
+
+    kind = "AVRO"
+    texts = tuple(json.dumps(version) for version in avro_orders.VERSIONS)
+    imported = None
+
+    def __init__(self) -> None:
+        self._plain = [fastavro.parse_schema(_plain(version)) for version in avro_orders.VERSIONS]
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return a datum."""
+        return b"", avro_orders.encoded(at, avro_orders.order(chance, at))
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what fastavro reads by the newest version, if it reads all; it is lenient where it could not write so."""
+        del indexes
+        stream, again, plain_schema = io.BytesIO(body), io.BytesIO(), self._plain[at]
+        try:
+            found: Any = fastavro.schemaless_reader(stream, plain_schema, self._plain[-1])
+            written = fastavro.schemaless_reader(io.BytesIO(body), plain_schema, None)
+            is_valid = validate(written, plain_schema, raise_errors=False)
+            fastavro.schemaless_writer(again, plain_schema, written)
+            order_id = str(UUID(found["order_id"]))
+        except Exception:  # noqa: BLE001 - it raises whatever it stumbles over
+            return NOTHING
+        if stream.read(1):
+            return NOTHING
+        found["cost"] = Decimal(int.from_bytes(found["cost"], "big", signed=True)).scaleb(-2)
+        is_sure = (
+            is_valid
+            and again.getvalue() == body
+            and order_id == found["order_id"].lower()
+            and 0 <= found["clock"] < 86_400_000
+            and len(found["cost"].as_tuple().digits) <= 12
+        )
+        found |= {"order_id": order_id, "clock": found["clock"] * 1_000_000}
+        found["labels"] = [{"key": key, "value": value} for key, value in found["labels"].items()]
+        return Reading(found, is_sure)
+
+
+def _plain(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {name: _plain(part) for name, part in schema.items() if name != "logicalType"}
+    return [_plain(part) for part in schema] if isinstance(schema, list) else schema
+
+
+class Protobuf:
+    """Orders in three versions at different places of their files; Google's library reads them."""
+
+    kind = "PROTOBUF"
+    texts = (proto_orders.MONEY, *proto_orders.SOURCES)
+    imported = proto_orders.MONEY_FILE
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return the message indexes, and a message."""
+        return proto_orders.INDEXES[at - 1], proto_orders.encoded(chance, at - 1)
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what Google's library reads; of what are no orders all is accepted that goes with the columns."""
+        try:
+            row = proto_orders.decoded_as(at - 1 if at else None, indexes, body)
+        except (DecodeError, ValueError, LookupError):
+            return NOTHING
+        return Reading(row, is_sure=indexes == ORDERS[at])
+
+
+ORDERS = ([0], [0], [1], [1, 1])
+"""The message indexes of the money, and of each version."""
+
+
+class Json:
+    """Orders in two versions; the standard library reads them."""
+
+    kind = "JSON"
+    texts = tuple(json.dumps(each) for each in (json_orders.MONEY, *json_orders.VERSIONS))
+    imported = json_orders.MONEY_NAME
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return a text."""
+        return b"", json_orders.encoded(chance, at - 1)
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what json.loads reads; fields that no order has may be of a kind that others are not."""
+        del at, indexes
+        found = loaded(body)
+        if found is None:
+            return NOTHING
+        return Reading(found, is_sure=_fits(found, json_orders.SHAPE) and not _repeats(body))
+
+
+def _repeats(body: bytes) -> bool:
+    """Say whether a field is there twice: json.loads shows the last one, whatever stands in the others."""
+    counts: list[int] = []
+    json.loads(body, object_pairs_hook=lambda pairs: counts.append(len(pairs) - len(dict(pairs))))
+    return any(counts)
+
+
+def _fits(value: Any, shape: Any) -> bool:
+    """Say whether a value is of the types that its columns have, and has no others."""
+    if value is None:
+        return True
+    if isinstance(shape, dict):
+        return isinstance(value, dict) and all(
+            name in shape and _fits(each, shape[name]) for name, each in value.items()
+        )
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(_fits(each, shape[0]) for each in value)
+    if shape is float:
+        return type(value) in {int, float} and abs(value) <= (
+            2**53 if type(value) is int else sys.float_info.max
+        )
+    if shape is int:
+        return type(value) is int and -(2**63) <= value < 2**63
+    return type(value) is shape and not any("\ud800" <= char <= "\udfff" for char in str(value))
+
+
+# -------------------------------------------------------------------------------------------- tables
+
+
+def physical(dtype: Any) -> pl.DataType:
+    """Return a type with the numbers that times are."""
+    if isinstance(dtype, pl.List):
+        return pl.List(physical(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({field.name: physical(field.dtype) for field in dtype.fields})
+    if isinstance(dtype, pl.Date):
+        return pl.Int32()
+    return pl.Int64() if dtype.is_temporal() else dtype
+
+
+def rows_of(table: ktframe.KTable) -> dict[str, Row]:
+    """Return the rows by their keys, times as numbers."""
+    frame = table.to_polars()
+    numbers = frame.cast({name: physical(dtype) for name, dtype in frame.schema.items()})
+    return {row.pop("record"): row for row in numbers.iter_rows(named=True)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value in a form in which equal ones are equal: no null fields, NaN itself, no float that is an integer.
+
+    Entries of a map are by their keys: Avro may write one twice, of which fastavro shows the last and a table both.
+    """
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list):
+        entries = [each for each in value if isinstance(each, dict) and each.keys() == {"key", "value"}]
+        if entries and len(entries) == len(value):
+            return {each["key"]: plain(each["value"]) for each in entries}
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else repr(value)
+    return value
+
+
+EMPTY: tuple[Any, ...] = (None, [], "", 0, b"", "NEW")
+"""What a column shows of a record whose schema has no such field."""
+
+
+def differences(row: Row, found: Row) -> dict[str, Any]:
+    """Return what ``found`` shows of the fields of ``row`` otherwise, and of others that are not empty."""
+    expected, shown = ({name: plain(value) for name, value in each.items()} for each in (row, found))
+    wrong = {name: shown[name] for name in shown.keys() - expected.keys() if shown[name] not in EMPTY}
+    both = {name: (value, shown.get(name)) for name, value in expected.items()}
+    return wrong | {name: pair for name, pair in both.items() if pair[0] != pair[1]}
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was produced: good records with their rows, damaged ones, and all by partition and offset."""
+
+    good: dict[str, Row] = field(default_factory=dict)
+    damaged: dict[str, Record] = field(default_factory=dict)
+    places: dict[tuple[int, int], Record] = field(default_factory=dict)
+
+
+def registered(registry: FakeRegistry, dialect: Dialect) -> list[int]:
+    """Register all schemas and return their ids."""
+    ids: list[int] = []
+    for text in dialect.texts:
+        imports = {dialect.imported: ids[0]} if dialect.imported and ids else {}
+        ids.append(registry.register("t-value", text, dialect.kind, **imports))
+    return ids
+
+
+def produce(
+    broker: FakeBroker,
+    dialect: Dialect,
+    ids: list[int],
+    chance: random.Random,
+    sent: Sent,
+    *,
+    are_damaged: bool,
+) -> None:
+    """Write a round of good records, each with a damaged one behind it if wanted."""
+    for number in range(MUTANTS // ROUNDS):
+        at = len(sent.good)
+        record, row = good(dialect, ids, chance, f"good-{at}")
+        sent.good[record.key] = row
+        records = [record]
+        if are_damaged:
+            records.append(damaged(good(dialect, ids, chance, f"damaged-{at}")[0], chance))
+            sent.damaged[records[1].key] = records[1]
+        for each in records:
+            headers = None if each.header is None else [(VALUE_HEADER, each.header)]
+            offset = broker.produce("t", each.key, each.value, partition=number % 2, headers=headers)
+            sent.places[number % 2, offset] = each
+
+
+def reasons_of(errors: pl.DataFrame, sent: Sent) -> dict[str, str]:
+    """Return why records are no rows, by their keys, after a look at the bytes that are kept of them."""
+    reasons = {}
+    for partition, offset, key, value, reason in errors.drop("timestamp").iter_rows():
+        record = sent.places[partition, offset]
+        assert key == record.key.encode()
+        assert value in record.kept
+        reasons[record.key] = reason
+    return reasons
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dialect", [Avro(), Protobuf(), Json()], ids=lambda each: each.kind.lower())
+def test_ten_thousand_damaged_records_harm_no_other(dialect: Dialect, tmp_path: Path) -> None:
+    """Every good record is there; a damaged one is what the reference library reads, or an error with its bytes."""
+    broker, registry, sent = FakeBroker(), FakeRegistry(), Sent()
+    broker.create_topic("t", 2)
+    ids = registered(registry, dialect)
+    chance = random.Random(31)  # noqa: S311 - not cryptography
+    with broker.connect(tmp_path, registry=registry) as kt:
+        table = kt.table("t", key_name="record")
+        # A round of good records alone, which say what the columns are, then the others, batch by batch.
+        for part in range(ROUNDS + 1):
+            produce(broker, dialect, ids, chance, sent, are_damaged=part > 0)
+            rows = rows_of(table)
+        errors = table.errors()
+    reasons = reasons_of(errors, sent)
+    assert not reasons.keys() & rows.keys()
+    assert reasons.keys() | rows.keys() == sent.good.keys() | sent.damaged.keys()
+    for key, expected in sent.good.items():
+        assert key in rows, reasons[key]
+        assert differences(expected, rows[key]) == {}, key
+    for key, record in sent.damaged.items():
+        row, is_sure = reference(dialect, ids, record)
+        if key in reasons:
+            assert row is None or not is_sure, (record, reasons[key])
+        else:
+            assert row is not None, record
+            assert differences(row, rows[key]) == {}, record
+    assert len(sent.damaged) - len(reasons) > MUTANTS / 20
+    with broker.connect(tmp_path, registry=registry) as kt:
+        again = rows_of(kt.table("t", key_name="record"))
+        assert {key: repr(row) for key, row in again.items()} == {key: repr(row) for key, row in rows.items()}
