@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from ktframe.widgets.page import note, page
+from ktframe.widgets.page import note
 
 PNG_SCALE: Final = 2
 """Pixels of a picture per pixel of the page: sharp on dense screens."""
@@ -26,7 +26,7 @@ class Frame:
 
     def noted(self, remark: str) -> Frame:
         """Return this frame with a remark above it."""
-        return replace(self, html=page(note(remark)) + self.html, text=f"({remark})\n{self.text}")
+        return replace(self, html=note(remark) + self.html, text=f"({remark})\n{self.text}")
 
     def bundle(self) -> dict[str, Any]:
         """Return what shows where no widget can: on GitHub, in an exported page, without a kernel."""

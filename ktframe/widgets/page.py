@@ -16,7 +16,8 @@ from ktframe.events import BindingState
 from ktframe.monitor import Readiness
 
 _STYLE: Final = """<style>
-.ktf{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit);max-width:100%;overflow-x:auto}
+.ktf,.ktf-note{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit)}
+.ktf{max-width:100%;overflow-x:auto}
 .ktf-badge{color:#fff;border-radius:9px;padding:1px 9px;font-weight:600;white-space:nowrap}
 .ktf-facts{display:flex;flex-wrap:wrap;gap:2px 18px;margin:4px 0}
 .ktf-facts span span{opacity:.75;margin-right:5px}
@@ -51,6 +52,21 @@ def escape(text: object) -> str:
 def page(*parts: str) -> str:
     """Return the parts, which are HTML, as one page in the notebook's style."""
     return f'{_STYLE}<div class="ktf">{"".join(parts)}</div>'
+
+
+def kept(html_page: str, name: str) -> str:
+    """Return a page as it stays in a saved notebook: out of sight while the panel of that name is live.
+
+    A front end shows an error in the place of a widget that is gone, and none of the output's other types. So what
+    stays is an output of its own, and it hides the place before it where that shows no panel.
+    """
+    empty = f".jp-OutputArea-child:not(:has(.ktf)):has(+ .jp-OutputArea-child .{name})"
+    return f'<style>{empty}{{display:none}}</style><div class="{name}">{html_page}</div>'
+
+
+def hiding(name: str) -> str:
+    """Return what takes the page that is kept under that name out of sight."""
+    return f"<style>.{name},.jp-OutputArea-child:has(.{name}){{display:none}}</style>"
 
 
 def badge(state: BindingState, *, is_ready: bool = True) -> str:

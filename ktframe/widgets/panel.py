@@ -18,7 +18,7 @@ import ipywidgets
 from ktframe.errors import ContextClosedError
 from ktframe.widgets import notebook
 from ktframe.widgets.frame import Frame, Picture
-from ktframe.widgets.page import trouble
+from ktframe.widgets.page import hiding, kept, trouble
 from ktframe.widgets.panels import PANELS
 
 logger = logging.getLogger("ktframe.widgets")
@@ -56,10 +56,12 @@ class Panel:
         self._every = max(every, FASTEST_SECONDS)
         self._controls = tuple(controls)
         self._name = f"ktframe-panel-{uuid.uuid4().hex[:12]}"
+        self._live_name = f"{self._name}-live"
         self._lock = RLock()
         self._news, self._pace, self._stop = Event(), Event(), Event()
         self._thread: Thread | None = None
         self._shown: Frame | None = None
+        self._shown_at = datetime.now(UTC)
         self._kept_at = 0.0
         self._keep_after = _FIRST_KEPT_SECONDS
         self._widgets: _Widgets | None = None
@@ -69,9 +71,11 @@ class Panel:
             print(self)  # noqa: T201 - what a terminal shows of it
             return
         with self._lock:
-            if self._widgets is None:
-                self._shown = self._drawn()
-                self._widgets = _Widgets(self._shown, self._controls, on_touch=self._touched)
+            if self._shown is None:
+                self._shown, self._shown_at = self._drawn(), datetime.now(UTC)
+            if self._widgets is None and not self._stop.is_set():
+                style = hiding(self._name)
+                self._widgets = _Widgets(self._shown, self._controls, style, on_touch=self._touched)
             self._display()
             if self._thread is None and not self._stop.is_set():
                 PANELS.add(self)
@@ -106,12 +110,12 @@ class Panel:
         unwatch = self._picture.watch(self._news.set)
         try:
             while not self._stop.is_set():
-                began = time.monotonic()
+                began, at = time.monotonic(), datetime.now(UTC)
                 self._news.clear()
                 frame = self._drawn()
                 if frame.is_last:
                     break
-                self._send(frame)
+                self._send(frame, at)
                 self._rest(time.monotonic() - began)
         finally:
             unwatch()
@@ -138,11 +142,11 @@ class Panel:
         PANELS.touch()
         self.hurry()
 
-    def _send(self, frame: Frame) -> None:
+    def _send(self, frame: Frame, at: datetime) -> None:
         if self._widgets is None or not self._widgets.put(frame):
             return
         self.frames += 1
-        self._shown = frame
+        self._shown, self._shown_at = frame, at
         if time.monotonic() - self._kept_at > self._keep_after:
             self._keep_after = min(2 * self._keep_after, _LAST_KEPT_SECONDS)
             self._keep()
@@ -151,16 +155,23 @@ class Panel:
 
     def _display(self) -> None:
         self._kept_at = time.monotonic()
-        notebook.show(self._bundle(), self._name)
-
-    def _bundle(self) -> dict[str, Any]:
-        live = {} if self._widgets is None else self._widgets.bundle()
-        return {**live, **({} if self._shown is None else self._shown.bundle())}
+        if self._widgets is not None:
+            notebook.show(self._widgets.bundle(), self._live_name)
+        notebook.show(self._kept(), self._name)
 
     def _keep(self) -> None:
         """Renew what shows where there is no widget, such as in the notebook once it is saved."""
         self._kept_at = time.monotonic()
-        notebook.replace(self._bundle(), self._name)
+        notebook.replace(self._kept(), self._name)
+
+    def _kept(self) -> dict[str, Any]:
+        if self._shown is None:
+            return {}
+        remark = f"as of {self._shown_at:%Y-%m-%d %H:%M:%S} UTC"
+        if self._stop.is_set():
+            remark += "; no longer live"
+        bundle = self._shown.noted(remark).bundle()
+        return {**bundle, "text/html": kept(bundle["text/html"], self._name)}
 
     def _end(self) -> None:
         self._stop.set()
@@ -169,11 +180,9 @@ class Panel:
         if PANELS.is_leaving or self._shown is None:
             return
         try:
-            at = datetime.now(UTC)
-            notebook.replace(
-                self._shown.noted(f"as of {at:%H:%M:%S} UTC; no longer live").bundle(), self._name
-            )
+            self._keep()
             if widgets is not None:
+                notebook.replace({"text/html": ""}, self._live_name)
                 widgets.close()
         except Exception:  # the kernel may be going
             logger.debug("a panel could not leave its last picture", exc_info=True)
@@ -186,13 +195,15 @@ class _Widgets:
         self,
         frame: Frame,
         controls: Sequence[ipywidgets.DOMWidget],
+        style: str,
         *,
         on_touch: Callable[[], object],
     ) -> None:
         self._controls = controls
+        self._style = ipywidgets.HTML(style, layout={"display": "none"})
         self._page = ipywidgets.HTML()
         self._image = ipywidgets.Image(format="png", layout={"max_width": "100%", "display": "none"})
-        self._box = ipywidgets.VBox([*controls, self._page, self._image])
+        self._box = ipywidgets.VBox([*controls, self._page, self._image, self._style])
         self._png: bytes | None = None
         self.put(frame)
         for control in controls:
@@ -216,5 +227,5 @@ class _Widgets:
 
     def close(self) -> None:
         """Take the widgets away, from the page and from the kernel's memory."""
-        for widget in (*self._controls, self._page, self._image, self._box):
+        for widget in (*self._controls, self._page, self._image, self._style, self._box):
             widget.close()
