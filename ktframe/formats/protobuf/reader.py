@@ -9,12 +9,13 @@ import polars as pl
 
 from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
 from ktframe.formats.protobuf.arrow import BatchReader
+from ktframe.formats.protobuf.bounds import Bounds
 from ktframe.formats.protobuf.records import RecordReader
 from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import fields_of, notes_of
 
 _MOST_ROWS: Final = 10_000
-_MOST_BYTES: Final = 1 << 24
+_MOST_BYTES: Final = 1 << 24  # or cells
 _PIECES: Final = 16
 _FEW: Final = 1_000  # which one by one take no longer than in pieces
 
@@ -35,12 +36,18 @@ class ProtobufReader:
         When the schema can't be used, or has no such message.
     ConfigurationError
         When the optional packages are not installed.
+
+    Notes
+    -----
+    A body is rejected where the messages inside of it take few bytes and have many fields: more than 100,000 and 32 a
+    byte (see ``bounds``).
     """
 
     def __init__(self, document: SchemaDocument, indexes: tuple[int, ...]) -> None:
         schema = compiled(document, indexes)
         self._fields = fields_of(schema.message.DESCRIPTOR)
         self._columns = tuple(field.column for field in self._fields)
+        self._bounds = Bounds(schema.message.DESCRIPTOR)
         self._batches = BatchReader(schema, self._fields)
         self._records = RecordReader(schema, self._fields)
 
@@ -58,9 +65,14 @@ class ProtobufReader:
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
         """Read ``bodies``; each alone, so that a bad one takes no other with it."""
         frames: list[pl.DataFrame] = []
-        rejected: dict[int, str] = {}
-        for start, piece in _pieces(bodies):
-            lines: Sequence[int] = range(start, start + len(piece))
+        weights = self._bounds.weights(bodies)
+        rejected = self._bounds.broken(bodies, weights)
+        sound: Sequence[int] = range(len(bodies))
+        if rejected:
+            sound = [index for index in sound if index not in rejected]
+            bodies, weights = [bodies[index] for index in sound], [weights[index] for index in sound]
+        for part in _pieces(weights):
+            piece, lines = bodies[part.start : part.stop], sound[part.start : part.stop]
             frame = self._batches.read(piece)
             if frame is not None:
                 frames.append(frame)
@@ -101,21 +113,21 @@ class ProtobufReader:
                 self._read(bodies[at : at + size], lines[at : at + size], frames, rejected)
 
 
-def _pieces(bodies: Sequence[bytes]) -> Iterator[tuple[int, Sequence[bytes]]]:
-    """Yield ``bodies`` in pieces, with where each begins; one without any where there are none."""
-    for start in range(0, max(len(bodies), 1), _MOST_ROWS):
-        piece = bodies[start : start + _MOST_ROWS]
-        if sum(map(len, piece)) <= _MOST_BYTES:
-            yield start, piece
+def _pieces(weights: Sequence[int]) -> Iterator[range]:
+    """Yield the places of bodies of such weights in pieces; one without any where there are none."""
+    for start in range(0, max(len(weights), 1), _MOST_ROWS):
+        piece = range(start, min(start + _MOST_ROWS, len(weights)))
+        if sum(weights[piece.start : piece.stop]) <= _MOST_BYTES:
+            yield piece
         else:
-            yield from _light_pieces(piece, start)
+            yield from _light_pieces(weights, piece)
 
 
-def _light_pieces(bodies: Sequence[bytes], offset: int) -> Iterator[tuple[int, Sequence[bytes]]]:
-    start = size = 0
-    for index, body in enumerate(bodies):
-        size += len(body)
-        if index > start and size > _MOST_BYTES:
-            yield offset + start, bodies[start:index]
-            start, size = index, len(body)
-    yield offset + start, bodies[start:]
+def _light_pieces(weights: Sequence[int], whole: range) -> Iterator[range]:
+    start, total = whole.start, 0
+    for index in whole:
+        total += weights[index]
+        if index > start and total > _MOST_BYTES:
+            yield range(start, index)
+            start, total = index, weights[index]
+    yield range(start, whole.stop)

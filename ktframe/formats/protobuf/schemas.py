@@ -75,8 +75,13 @@ def compiled(document: SchemaDocument, indexes: tuple[int, ...]) -> CompiledSche
     descriptor = _found(pool.FindFileByName(_MAIN), indexes)
     pool.Add(_batch_file(descriptor))
     message_class = google("message_factory").GetMessageClass
-    batch = message_class(pool.FindMessageTypeByName(_BATCH_MESSAGE))
-    return CompiledSchema(descriptor.full_name, message_class(descriptor), batch, pool)
+    try:
+        message = message_class(descriptor)
+        batch = message_class(pool.FindMessageTypeByName(_BATCH_MESSAGE))
+    except RecursionError:
+        reason = f"{descriptor.full_name} has too many messages inside of each other."
+        raise SchemaError(reason) from None
+    return CompiledSchema(descriptor.full_name, message, batch, pool)
 
 
 class _Files:
