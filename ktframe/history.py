@@ -21,6 +21,7 @@ from ktframe.events import (
 )
 
 _MOST_SAMPLES: Final = 3_600
+_MOST_NUMBERS: Final = 100_000
 _MOST_HAPPENINGS: Final = 500
 _LEAST_GAP: Final = timedelta(seconds=0.5)
 _SCHEMA: Final = pl.Schema({"at": pl.Datetime("ms", "UTC"), "partition": pl.Int32(), "lag": pl.Int64()})
@@ -37,7 +38,7 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time through which a table was ready, or was not; ``end`` None: it still is as it was."""
+    """A time through which a table was ready, or was not; ``end`` None: it still is as it was, and follows its topic."""
 
     start: datetime
     end: datetime | None
@@ -45,13 +46,18 @@ class Span:
 
 
 class LagHistory:
-    """The last 3,600 measurements of a table's lag and the last 500 things that happened to it. Any thread may ask."""
+    """The last 3,600 measurements of a table's lag and the last 500 things that happened to it. Any thread may ask.
+
+    Of a topic with more than 27 partitions there are fewer: no more than 100,000 numbers are kept.
+    """
 
     def __init__(self, events: Events) -> None:
         self._lock = Lock()
-        self._samples: deque[tuple[datetime, dict[int, int]]] = deque(maxlen=_MOST_SAMPLES)
+        self._samples: deque[tuple[datetime, dict[int, int]]] = deque()
+        self._numbers = 0
         self._ends: dict[int, int] = {}
         self._changes: deque[tuple[datetime, bool]] = deque(maxlen=_MOST_HAPPENINGS)
+        self._stopped: datetime | None = None
         self._happenings: deque[Happening] = deque(maxlen=_MOST_HAPPENINGS)
         events.subscribe(LagUpdated, self._on_lag)
         events.subscribe(RowsChanged, self._on_rows)
@@ -69,9 +75,9 @@ class LagHistory:
     def spans(self) -> list[Span]:
         """Return when the table was ready and when it was not, from its first start on."""
         with self._lock:
-            changes = list(self._changes)
+            changes, stopped = list(self._changes), self._stopped
         ends = [at for at, _ in changes[1:]]
-        return [Span(at, end, ready) for (at, ready), end in zip(changes, [*ends, None], strict=False)]
+        return [Span(at, end, ready) for (at, ready), end in zip(changes, [*ends, stopped], strict=False)]
 
     def happenings(self) -> list[Happening]:
         """Return what befell the table, the oldest first."""
@@ -84,14 +90,30 @@ class LagHistory:
         lags = {each.partition: each.lag for each in event.partitions}
         with self._lock:
             self._ends = {each.partition: each.end for each in event.partitions if each.end is not None}
-            self._samples.append((event.at, {p: lag for p, lag in lags.items() if lag is not None}))
+            self._add(event.at, {p: lag for p, lag in lags.items() if lag is not None})
 
     def _on_rows(self, event: RowsChanged) -> None:
-        # Between two measurements, from the ends of the last: a restoring table is seen to come closer.
+        # Between two measurements, from the ends of the last: a restoring table is seen to come closer. Where these
+        # are passed nothing is known: there may be more by now.
         with self._lock:
-            if self._samples and event.at - self._samples[-1][0] >= _LEAST_GAP:
-                lags = {p: max(0, end - event.position.get(p, 0)) for p, end in self._ends.items()}
-                self._samples.append((event.at, lags))
+            if not self._samples or event.at - self._samples[-1][0] < _LEAST_GAP:
+                return
+            lags = {p: max(0, end - event.position.get(p, 0)) for p, end in self._ends.items()}
+            if any(lags.values()) and not self._is_ready:
+                self._add(event.at, lags)
+
+    def _add(self, at: datetime, lags: dict[int, int]) -> None:
+        samples, at = self._samples, at.replace(microsecond=at.microsecond // 1000 * 1000)
+        if samples and samples[-1][0] >= at:  # two of one moment would be added up
+            self._numbers -= len(samples.pop()[1])
+        samples.append((at, lags))
+        self._numbers += len(lags)
+        while len(samples) > 1 and (self._numbers > _MOST_NUMBERS or len(samples) > _MOST_SAMPLES):
+            self._numbers -= len(samples.popleft()[1])
+
+    @property
+    def _is_ready(self) -> bool:
+        return bool(self._changes) and self._changes[-1][1]
 
     def _on_ready(self, event: ReadyChanged) -> None:
         with self._lock:
@@ -101,10 +123,13 @@ class LagHistory:
         with self._lock:
             if event.old is BindingState.CREATED:
                 self._changes.append((event.at, False))
+            if event.new is BindingState.STOPPED:
+                self._stopped = event.at
             if event.new in (BindingState.BACKING_OFF, BindingState.FAILED):
                 self._happenings.append(Happening(event.at, event.new.value, event.error or event.reason))
 
     def _on_rebuilt(self, event: TableRebuilt) -> None:
         reasons = "; ".join(dict.fromkeys(event.partitions.values()))
         with self._lock:
+            self._ends = {p: end for p, end in self._ends.items() if p not in event.partitions}
             self._happenings.append(Happening(event.at, "rebuilt", reasons))
