@@ -121,6 +121,8 @@ def damaged(record: Record, chance: random.Random) -> Record:
     if record.header is None:
         most = 8 if chance.random() < 0.3 else None
         return Record(record.key, None, mutated(record.value, chance, most))
+    if chance.random() < 0.1:
+        return Record(record.key, record.header + record.value, record.value)
     if chance.random() < 0.3:
         return Record(record.key, mutated(record.header, chance), record.value)
     return Record(record.key, record.header, mutated(record.value, chance))
