@@ -216,3 +216,11 @@ def test_text_that_is_no_such_record_is_refused(change: Any, why: str) -> None:
         writer(WITH_DEFAULTS).write(pl.DataFrame({"next": [None, text]}))
     assert why in caught.value.fact
     assert caught.value.fact.startswith("column 'next', row 1: ")
+
+
+def test_text_may_lack_what_has_a_default() -> None:
+    """A field that text has not is written as its default, also where that is a record inside of itself."""
+    schema = record(field("v", "int", default=7), field("u", ["int", "string"], default="x"), field("next", ["null", "Row"], default=None))  # fmt: skip
+    (body,) = writer(schema).write(pl.DataFrame({"next": ["{}"]}))
+    assert body == b"\x0e\x02\x02x" + b"\x02" + b"\x0e\x02\x02x" + b"\0"
+    assert json.loads(read(schema, [body]).frame["next"][0]) == {"v": 7, "u": {"string": "x"}, "next": None}

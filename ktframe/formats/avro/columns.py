@@ -94,7 +94,7 @@ def _structs(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[
 
 
 def _is_list(dtype: Any) -> bool:
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_map)
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
     return any(is_kind(dtype) for is_kind in kinds)
 
 
@@ -103,9 +103,7 @@ def _lists(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[An
     if avro.kind == "map":
         fields = (AvroField(KEY, AvroType("string")), AvroField(VALUE, inner))
         inner = AvroType("record", name="entry", fields=fields)
-    if pa.types.is_map(array.type):
-        array = array.cast(pa.list_(pa.struct([(KEY, array.type.key_type), (VALUE, array.type.item_type)])))
-    elif pa.types.is_fixed_size_list(array.type):
+    if pa.types.is_fixed_size_list(array.type):
         array = array.cast(pa.list_(array.type.value_type))
     items = values_of(array.values, inner, schema, name)
     ends = array.offsets.to_pylist()

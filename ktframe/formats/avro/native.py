@@ -80,9 +80,9 @@ class NativeReader:
         is asked for once and no more. And it breaks the interpreter when it is destroyed while an exception is under
         way: ``source`` and ``batches`` are kept until the exception was caught.
         """
-        source = self._source([lambda: nullcontext(BytesIO(file))], False, False)
-        batches = None
+        source = batches = None
         try:
+            source = self._source([lambda: nullcontext(BytesIO(file))], False, False)
             batches = source.batch_iter(rows, None)
             return pa.record_batch(next(batches))
         except Exception:  # noqa: BLE001 - whatever it can't read, the authority can
