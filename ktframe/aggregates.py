@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from ktframe.events import Events
+from ktframe.monitor import Readiness
 
 if TYPE_CHECKING:  # matplotlib and ipywidgets are imported where they are used
     from ktframe.widgets.windowchart import WindowPlot
@@ -32,15 +33,29 @@ class WindowAggregate(pl.DataFrame):
     found: Aggregated
     again: Callable[[], Aggregated]
     """Aggregates what is there now, without waiting."""
+    readiness: Callable[[], Readiness]
+    """Whether what is there now is complete."""
     events: Events
     name: str
 
     @classmethod
-    def of(cls, found: Aggregated, *, again: Callable[[], Aggregated], events: Events, name: str) -> Self:
+    def of(
+        cls,
+        found: Aggregated,
+        *,
+        again: Callable[[], Aggregated],
+        readiness: Callable[[], Readiness],
+        events: Events,
+        name: str,
+    ) -> Self:
         """Return an aggregate with what it takes to make it anew."""
         made = cls(found.frame)
-        made.found, made.again, made.events, made.name = found, again, events, name
+        made.found, made.again, made.readiness, made.events, made.name = found, again, readiness, events, name
         return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process there is nothing to make it anew from: it arrives as a plain frame.
+        return _frame_of, (self.get_columns(),)
 
     @classmethod
     def _from_pydf(cls, py_df: Any) -> pl.DataFrame:
@@ -53,3 +68,7 @@ class WindowAggregate(pl.DataFrame):
         from ktframe.widgets.windowchart import WindowPlot  # noqa: PLC0415 - slow to import
 
         return WindowPlot(self)
+
+
+def _frame_of(columns: list[pl.Series]) -> pl.DataFrame:
+    return pl.DataFrame(columns)

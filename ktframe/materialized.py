@@ -189,7 +189,8 @@ class MaterializedTopic(ABC):
         """Return the rows that changed last (of windows: in the newest windows) as they are now; does not wait."""
 
         def take(materializer: Materializer) -> Newest:
-            positions = materializer.view.positions()  # before the rows: nothing new passes for old
+            # Both before the rows: nothing new passes for old, and what is final by it, is in them.
+            positions, known = materializer.view.positions(), self._watermark()
             lines = self._lines(materializer)
             order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
             top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
@@ -197,14 +198,18 @@ class MaterializedTopic(ABC):
                 rows=self._present(top, strict=False),
                 places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
                 positions=positions,
-                provisional=self._provisional(top),
+                provisional=self._provisional(top, known),
                 total=lines.height,
             )
 
         return self._source.read(take, fresh=False)
 
-    def _provisional(self, lines: pl.DataFrame) -> list[bool]:
-        """Say of each line whether it may change although no record of its key comes: none outside of windows."""
+    def _watermark(self) -> int | None:
+        """Return the time up to which windows can be final; None where there are none."""
+        return None
+
+    def _provisional(self, lines: pl.DataFrame, known: int | None) -> list[bool]:  # noqa: ARG002 - windows need it
+        """Say of each line whether its window may still change, by a watermark: none does outside of windows."""
         return [False] * lines.height
 
     @property

@@ -61,14 +61,14 @@ class WindowedTopic(MaterializedTopic):
     def _are_open(self, lines: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
         """Say of each of the ``lines`` whether its window may still change; without grace: whether time is in it."""
 
-    def _provisional(self, lines: pl.DataFrame) -> list[bool]:
-        known = self._watermark()
+    def _provisional(self, lines: pl.DataFrame, known: int | None) -> list[bool]:
         return self._are_open(lines, [name for name in lines.columns if name.startswith(BY)], known).to_list()
 
     def _aggregate(self, take: Callable[[Materializer], Aggregated], *, fresh: bool) -> WindowAggregate:
         return WindowAggregate.of(
             self._source.read(take, fresh=fresh),
             again=lambda: self._source.read(take, fresh=False),
+            readiness=self._source.binding.readiness,
             events=self.events,
             name=self.label,
         )

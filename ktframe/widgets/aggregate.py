@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from ktframe.events import Events
+from ktframe.monitor import Readiness
 
 
 class AggregateNow(Protocol):
@@ -38,3 +39,6 @@ class Aggregate(Protocol):
 
     def again(self) -> AggregateNow:
         """Return what it would hold now; does not wait."""
+
+    def readiness(self) -> Readiness:
+        """Return whether what it would hold now is complete; does not wait."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 import ipywidgets
 import polars as pl
 
 from ktframe.events import Events
+from ktframe.monitor import Readiness
 from ktframe.widgets import page
 from ktframe.widgets.aggregate import Aggregate
 from ktframe.widgets.frame import Frame
@@ -37,12 +39,16 @@ class RowSource(Protocol):
     def rows(self) -> Rows:
         """Return the rows as of now, with what has changed since the last call."""
 
+    def readiness(self) -> Readiness:
+        """Return whether the rows are complete."""
+
 
 class TopicRows:
     """The rows of a table, a stream or their windows that changed last."""
 
     def __init__(self, watched: Watched, count: int) -> None:
         self.events, self.name = watched.events, watched.label
+        self.readiness = watched.readiness
         self._watched = watched
         self._count = count
         self._positions: dict[int, int] | None = None
@@ -51,10 +57,12 @@ class TopicRows:
         """Return the rows; changed are those whose record was not there the last time."""
         found = self._watched.newest(self._count)
         before, self._positions = self._positions, found.positions
+        # A partition that stands before where it stood is read anew: of another topic of that name.
+        passed = {p: at for p, at in (before or {}).items() if at <= found.positions.get(p, 0)}
         changed = {
             number
             for number, (partition, offset) in enumerate(found.places)
-            if before is not None and offset >= before.get(partition, 0)
+            if before is not None and offset >= passed.get(partition, 0)
         }
         provisional = {number for number, is_open in enumerate(found.provisional) if is_open}
         return Rows(found.rows, found.total, changed, provisional)
@@ -65,6 +73,7 @@ class AggregateRows:
 
     def __init__(self, aggregate: Aggregate, count: int) -> None:
         self.events, self.name = aggregate.events, aggregate.name
+        self.readiness = aggregate.readiness
         self._aggregate = aggregate
         self._count = count
         self._before: set[tuple[Any, ...]] | None = None
@@ -88,12 +97,15 @@ class LiveFrame:
 
     def __init__(self, source: RowSource) -> None:
         self._source = source
-        self._pause = ipywidgets.ToggleButton(description="Pause", tooltip="Hold the rows as they are")
+        self._pause: ipywidgets.ToggleButton | None = None
         self._held: Frame | None = None
+        self._is_held = False
+        self._drawn_at = datetime.now(UTC)
 
-    @property
     def controls(self) -> tuple[ipywidgets.DOMWidget, ...]:
-        """The button that holds the rows."""
+        """Return the button that holds the rows; it is made where it is to be shown."""
+        if self._pause is None:
+            self._pause = ipywidgets.ToggleButton(description="Pause", tooltip="Hold the rows as they are")
         return (self._pause,)
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -101,16 +113,22 @@ class LiveFrame:
         return watch(self._source.events, wake)
 
     def frame(self) -> Frame:
-        """Return the rows as of now; while paused, as they were."""
-        if not self._pause.value or self._held is None:
+        """Return the rows as of now; while paused, as they were, and since when."""
+        was_held, self._is_held = self._is_held, self._pause is not None and bool(self._pause.value)
+        if not self._is_held or self._held is None:
             self._held = self._drawn()
+        elif not was_held:
+            self._held = self._held.noted(f"paused: rows as of {self._drawn_at:%H:%M:%S} UTC")
         return self._held
 
     def _drawn(self) -> Frame:
+        self._drawn_at = datetime.now(UTC)
         found = self._source.rows()
         shown = found.frame.height
         said = f"{self._source.name}: {found.total:,} rows" + (
             f", the newest {shown:,}" if shown < found.total else ""
         )
         grid = page.table(found.frame, changed=found.changed, provisional=found.provisional)
-        return Frame(page.page(page.note(said), grid, page.note(_KEY)), f"{said}\n{found.frame}")
+        warning, text = page.incomplete(self._source.name, self._source.readiness())
+        body = page.page(warning, page.note(said), grid, page.note(_KEY))
+        return Frame(body, f"{text}{said}\n{found.frame}")

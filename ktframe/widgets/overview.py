@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ktframe.events import BindingState
+from ktframe.events import BindingState, Events
 from ktframe.status import TableStatus
 from ktframe.widgets import page
 from ktframe.widgets.frame import Frame
@@ -28,7 +28,7 @@ class Overview:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._ends: dict[int, Callable[[], None]] = {}
+        self._ends: dict[Events, Callable[[], None]] = {}
         self._wake: Callable[[], None] | None = None
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -58,9 +58,13 @@ class Overview:
         )
 
     def _follow(self, everything: Sequence[Watched]) -> None:
+        if self._wake is None:
+            return
+        for gone in self._ends.keys() - {each.events for each in everything}:
+            self._ends.pop(gone)()
         for each in everything:
-            if self._wake is not None and id(each.events) not in self._ends:
-                self._ends[id(each.events)] = watch(each.events, self._wake)
+            if each.events not in self._ends:
+                self._ends[each.events] = watch(each.events, self._wake)
 
 
 _HEADS = ("state", "name", "rows", "to go", "time left", "newest record", "rate", "quarantined", "")

@@ -164,6 +164,13 @@ def count(number: float | None) -> str:
     return "unknown" if number is None else f"{number:,.0f}"
 
 
+def incomplete(name: str, readiness: Readiness) -> tuple[str, str]:
+    """Return what has to stand above rows that may be incomplete or old, as HTML and as a line; nothing where none are."""
+    if readiness.is_ready:
+        return "", ""
+    return headline(name, readiness), f"{readiness}\n"
+
+
 def headline(name: str, readiness: Readiness) -> str:
     """Return the badge, the name and why it is not ready."""
     why = "" if readiness.is_ready or not readiness.detail else f" {escape(readiness.detail)}"

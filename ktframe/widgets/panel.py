@@ -10,10 +10,11 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from threading import Event, RLock, Thread, current_thread
+from threading import Event, Lock, RLock, Thread, current_thread
 from typing import Any, Final
 
 import ipywidgets
+import polars as pl
 
 from ktframe.errors import ContextClosedError
 from ktframe.widgets import notebook
@@ -48,20 +49,22 @@ class Panel:
         picture: Picture,
         *,
         every: float = FASTEST_SECONDS,
-        controls: Sequence[ipywidgets.DOMWidget] = (),
+        controls: Callable[[], Sequence[ipywidgets.DOMWidget]] = tuple,
     ) -> None:
         self.frames = 0
         """How many frames were sent."""
-        self._picture = picture
+        self._picture: Picture | None = picture
         self._every = max(every, FASTEST_SECONDS)
-        self._controls = tuple(controls)
+        self._controls = controls
         self._name = f"ktframe-panel-{uuid.uuid4().hex[:12]}"
         self._live_name = f"{self._name}-live"
-        self._lock = RLock()
-        self._news, self._pace, self._stop = Event(), Event(), Event()
+        self._lock, self._starting = RLock(), Lock()
+        self._news, self._pace, self._stop, self._gone = Event(), Event(), Event(), Event()
         self._thread: Thread | None = None
         self._shown: Frame | None = None
         self._shown_at = datetime.now(UTC)
+        self._trouble = ""
+        self._is_kept = True
         self._kept_at = 0.0
         self._keep_after = _FIRST_KEPT_SECONDS
         self._widgets: _Widgets | None = None
@@ -75,12 +78,23 @@ class Panel:
                 self._shown, self._shown_at = self._drawn(), datetime.now(UTC)
             if self._widgets is None and not self._stop.is_set():
                 style = hiding(self._name)
-                self._widgets = _Widgets(self._shown, self._controls, style, on_touch=self._touched)
+                self._widgets = _Widgets(self._shown, self._controls(), style, on_touch=self._touched)
             self._display()
-            if self._thread is None and not self._stop.is_set():
+            self._start()
+
+    def _start(self) -> None:
+        """Start the thread, where there is none and there is to be one."""
+        if self._thread is not None or self._picture is None:
+            return
+        # Not on the panel's thread: whoever closes it in a callback keeps it from subscribing and waits for it.
+        unwatch = self._picture.watch(self._news.set)
+        with self._starting:
+            if not self._stop.is_set():
                 PANELS.add(self)
-                self._thread = Thread(target=self._run, name=self._name, daemon=True)
+                self._thread = Thread(target=self._run, args=(unwatch,), name=self._name, daemon=True)
                 self._thread.start()
+                return
+        unwatch()
 
     def __repr__(self) -> str:
         frame = self._shown
@@ -100,14 +114,14 @@ class Panel:
         """Stop drawing and leave the last picture; a second call does nothing."""
         self._stop.set()
         self.hurry()
-        thread = self._thread
-        if thread is not None and thread is not current_thread():
-            thread.join(_JOIN_SECONDS)
+        with self._starting:
+            thread = self._thread
+        if thread is not None and thread is not current_thread() and thread.is_alive():
+            self._gone.wait(_JOIN_SECONDS)
 
     # --- the panel's thread ----------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        unwatch = self._picture.watch(self._news.set)
+    def _run(self, unwatch: Callable[[], None]) -> None:
         try:
             while not self._stop.is_set():
                 began, at = time.monotonic(), datetime.now(UTC)
@@ -118,8 +132,8 @@ class Panel:
                 self._send(frame, at)
                 self._rest(time.monotonic() - began)
         finally:
-            unwatch()
             self._end()
+            unwatch()  # waits for callbacks, one of which may be waiting for us
 
     def _rest(self, cost: float) -> None:
         """Wait for the next frame: for news, but neither too short nor too long."""
@@ -130,24 +144,31 @@ class Panel:
             self._news.wait(max(0.0, IDLE_SECONDS - least))
 
     def _drawn(self) -> Frame:
+        picture = self._picture
+        if picture is None:
+            return self._shown or Frame("", "closed")
         try:
-            return self._picture.frame()
+            return picture.frame()
         except ContextClosedError as error:
             return Frame(trouble(error), str(error), is_last=True)
-        except Exception as error:
-            logger.exception("a panel can't be drawn")
-            return Frame(trouble(error), f"{type(error).__name__}: {error}")
+        except (Exception, pl.exceptions.PanicException) as error:
+            said = f"{type(error).__name__}: {error}"
+            if said != self._trouble:
+                self._trouble = said
+                logger.exception("a panel can't be drawn")
+            return Frame(trouble(error), said)
 
     def _touched(self) -> None:
         PANELS.touch()
         self.hurry()
 
     def _send(self, frame: Frame, at: datetime) -> None:
-        if self._widgets is None or not self._widgets.put(frame):
+        if self._widgets is None:
             return
-        self.frames += 1
-        self._shown, self._shown_at = frame, at
-        if time.monotonic() - self._kept_at > self._keep_after:
+        if self._widgets.put(frame):
+            self.frames += 1
+            self._shown, self._shown_at, self._is_kept = frame, at, False
+        if not self._is_kept and time.monotonic() - self._kept_at > self._keep_after:
             self._keep_after = min(2 * self._keep_after, _LAST_KEPT_SECONDS)
             self._keep()
 
@@ -161,7 +182,7 @@ class Panel:
 
     def _keep(self) -> None:
         """Renew what shows where there is no widget, such as in the notebook once it is saved."""
-        self._kept_at = time.monotonic()
+        self._kept_at, self._is_kept = time.monotonic(), True
         notebook.replace(self._kept(), self._name)
 
     def _kept(self) -> dict[str, Any]:
@@ -177,15 +198,23 @@ class Panel:
         self._stop.set()
         PANELS.discard(self)
         widgets, self._widgets = self._widgets, None
-        if PANELS.is_leaving or self._shown is None:
-            return
+        self._picture = None  # IPython's Out keeps panels: what they draw with is large
+        try:
+            if not PANELS.is_leaving:
+                self._leave(widgets)
+        except Exception:  # the kernel may be going
+            logger.debug("a panel could not leave its last picture", exc_info=True)
+        finally:
+            self._gone.set()
+
+    def _leave(self, widgets: _Widgets | None) -> None:
         try:
             self._keep()
             if widgets is not None:
                 notebook.replace({"text/html": ""}, self._live_name)
+        finally:
+            if widgets is not None:
                 widgets.close()
-        except Exception:  # the kernel may be going
-            logger.debug("a panel could not leave its last picture", exc_info=True)
 
 
 class _Widgets:
@@ -228,4 +257,7 @@ class _Widgets:
     def close(self) -> None:
         """Take the widgets away, from the page and from the kernel's memory."""
         for widget in (*self._controls, self._page, self._image, self._style, self._box):
+            for part in (widget.layout, getattr(widget, "style", None)):  # models of their own
+                if isinstance(part, ipywidgets.Widget):
+                    part.close()
             widget.close()

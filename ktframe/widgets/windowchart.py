@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import polars as pl
 from matplotlib.axes import Axes
 
 from ktframe.errors import ConfigurationError
@@ -86,9 +87,10 @@ class WindowPicture:
         draw_windows(ax, found, self._value, self._aggregate.name)
         windows = found.frame[found.frame.columns[0]].n_unique()
         said = f"{windows:,} windows, {int(found.is_open.sum()):,} rows of {found.frame.height:,} may still change"
+        warning, text = page.incomplete(self._aggregate.name, self._aggregate.readiness())
         return Frame(
-            page.page(page.note(said)),
-            f"{self._value} of {self._aggregate.name}: {said}",
+            page.page(warning, page.note(said)),
+            f"{text}{self._value} of {self._aggregate.name}: {said}",
             self._chart.png(),
             WIDTH,
         )
@@ -96,13 +98,19 @@ class WindowPicture:
 
 def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
     """Draw a column of an aggregate; each window stands from its start to its end."""
-    frame = found.frame.with_columns(found.is_open.alias(_OPEN))
     start = found.frame.columns[0]
+    # Floats: matplotlib's own way with Decimal knows no None. Neither does it, nor Python, know other years.
+    frame = found.frame.with_columns(found.is_open.alias(_OPEN), pl.col(value).cast(pl.Float64))
+    frame = frame.filter(pl.col(start).dt.year().is_between(1, 9999))
+    beyond = found.frame.height - frame.height
     lines = frame.partition_by(found.by, as_dict=True, maintain_order=True) if found.by else {(): frame}
     for number, (group, rows) in enumerate(list(lines.items())[:_MOST_LINES]):
         points = rows.sort(start)
         times, values, is_open = points[start].to_list(), points[value].to_list(), points[_OPEN].to_list()
         label = ", ".join(map(str, group)) or value
+        label = (
+            f" {label}" if label.startswith("_") else label
+        )  # matplotlib hides such a line from the legend
         ax.plot(
             times,
             _where(values, is_open, keep=False),
@@ -124,6 +132,7 @@ def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
         )
     left_out = len(lines) - _MOST_LINES
     more = f" (and {left_out:,} more groups)" if left_out > 0 else ""
+    more += f" (without {beyond:,} rows beyond the year 9999)" if beyond else ""
     style(ax, title=f"{title}: {value}{more}", ylabel=value)
     legend(ax)
 
