@@ -12,7 +12,7 @@ from uuid import UUID
 import fastavro
 import polars as pl
 import pytest
-from support.avro_bodies import field, read, reader, reason, record, values
+from support.avro_bodies import field, number, read, reader, reason, record, values
 from support.avro_made import written
 
 LOW, HIGH = -(2**63), 2**63 - 1
@@ -224,3 +224,11 @@ def test_a_record_without_fields_has_rows() -> None:
 def test_the_note_says_why_bodies_are_read_one_by_one(schema: Any, note: str | None) -> None:
     """It names the reason and the field, and there is none where batches are read whole."""
     assert reader(record(schema)).note == (None if note is None else f"{note}: record by record")
+
+
+def test_unions_may_have_many_types() -> None:
+    """The last of as many branches as are read in batches is told from the type that is put behind it."""
+    branches = [{"type": "enum", "name": f"E{at}", "symbols": ["X"]} for at in range(126)]
+    assert values(branches, number(125) + b"\0", b"\0\0")[0]["E125"] == "X"
+    assert reason(branches, number(126) + b"\0") == "no branch 126 in a union"
+    assert values(["null", *branches[1:]], number(125) + b"\0", b"\0")[1] is None

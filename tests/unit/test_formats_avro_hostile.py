@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis.strategies as st
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from polars.testing import assert_frame_equal
 from support.avro_bodies import MANY, field, number, read, reader, reason, record, values
+from support.avro_made import Made, plain, schemas, written
+from support.avro_made import values as made_values
+
+from ktframe.formats.avro import AvroReader
 
 ARRAY = {"type": "array", "items": "int"}
 MAP = {"type": "map", "values": "int"}
@@ -165,6 +172,26 @@ def test_items_that_are_wider_than_their_bytes_are_counted(schema: Any, body: An
     most = next(count for count in counts if 100 * count > 100_000 + 16 * len(body(count)))
     assert list(found.rejected) == [count - counts.start for count in counts if count >= most]
     assert set(found.rejected.values()) == {"nearly empty items in more than 100,000 cells and 16 a byte"}
+
+
+@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@given(st.data(), schemas(), st.integers(0, 12))
+def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: int) -> None:
+    """Whatever the schema, a body that has one cell too many in its lists is the same for both, and so is one at the limit."""
+    simple = plain(made.schema, made, set())
+    bodies = [written(simple, data.draw(made_values(made.schema, made))) for _ in range(4)] * 8
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ktframe.formats.avro.bounds.CELLS_PER_BYTE", 0)
+        patch.setattr("ktframe.formats.avro.bounds.MOST_THIN_CELLS", most)
+        by = AvroReader(made.document)
+        alone = by._read_one_by_one(bodies, range(len(bodies)))
+        whole = by.read(bodies)
+        assert whole.rejected == alone.rejected
+        assert_frame_equal(whole.frame, alone.frame, check_exact=True)
+        for at in alone.rejected:
+            assert by._read_natively([bodies[at]]) is None
+        kept = [body for at, body in enumerate(bodies) if at not in alone.rejected]
+        assert not kept or (by._read_natively(kept) is not None) == (by.note is None)
 
 
 def test_a_megabyte_of_nulls_is_not_a_gigabyte() -> None:

@@ -84,6 +84,13 @@ def test_texts_that_are_no_schema_are_refused(schema: Any, why: str) -> None:
         assert why in caught.value.fact
 
 
+def test_a_name_that_is_not_defined_has_a_remedy() -> None:
+    """The error says that a registry has to be told where the name is defined."""
+    with pytest.raises(SchemaError) as caught:
+        reader(record(field("a", "shop.Point")))
+    assert caught.value.hint == "register it with a reference to the schema that defines the name."
+
+
 def test_other_kinds_of_schemas_are_refused() -> None:
     """A document of another format is not taken for Avro, whatever its text."""
     with pytest.raises(SchemaError, match="of the kind 'JSON' is not Avro"):

@@ -99,7 +99,7 @@ def _most_cells(size: int) -> int:
 
 
 def _is_thin(smallest: int, width: int) -> bool:
-    return width > CELLS_PER_BYTE * smallest
+    return smallest == 0 or width > CELLS_PER_BYTE * smallest
 
 
 def _thin_cells(array: Any, avro: AvroType) -> Any | None:

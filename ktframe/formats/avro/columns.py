@@ -56,7 +56,7 @@ def default_of(field: AvroField, schema: AvroSchema, name: str) -> Any:
     if field.type.kind == "null" or (field.type.kind == "union" and field.type.null_index is not None):
         return None
     message = f"column {name!r} is missing; the schema has no default for it, and it can't be null."
-    raise SchemaError(message)
+    raise SchemaError(message, "add it to the frame, or write under a schema that has a default for it.")
 
 
 def check_known(given: list[str], known: list[str], where: str) -> None:

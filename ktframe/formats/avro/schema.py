@@ -36,7 +36,11 @@ _MOST_DIGITS = 1_000
 
 
 class NotAvroError(Exception):
-    """Why a text is not an Avro schema."""
+    """Why a text is not an Avro schema, and what may help."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def parse(document: SchemaDocument) -> AvroSchema:
@@ -59,7 +63,7 @@ def parse(document: SchemaDocument) -> AvroSchema:
         root = builder.build(text, "", 0)
     except NotAvroError as error:
         message = f"not a valid Avro schema: {error}"
-        raise SchemaError(message) from None
+        raise SchemaError(message, error.hint) from None
     except RecursionError:
         message = f"not a valid Avro schema: nested deeper than {DEEPEST} levels"
         raise SchemaError(message) from None
@@ -170,7 +174,7 @@ class _Builder:
             full = name  # without a namespace, where there is none of that name in this one: as Avro's own library
         if full not in self._definitions:
             message = f"{name!r} is not defined"
-            raise NotAvroError(message)
+            raise NotAvroError(message, "register it with a reference to the schema that defines the name.")
         return self._defined(full, level)
 
     def _defined(self, name: str, level: int) -> AvroType:

@@ -32,9 +32,10 @@ class AvroWriter:
 
     Notes
     -----
-    What ``AvroReader`` shows is taken back. Beside that, what means the same exactly: other widths of integers,
-    integers for floats up to 2**53 and for decimals, datetimes of another unit, categories for enums, structs without
-    the fields that have a default. Only a Float64 for a float is rounded.
+    What ``AvroReader`` shows is taken back. Beside that, what means the same exactly: other widths of integers
+    up to 64 bits, integers for floats up to 2**53 and for decimals, datetimes of another unit, categories for enums, structs without
+    the fields that have a default. Only a Float64 for a float is rounded, and numbers in the text of a record that is
+    inside of itself.
     """
 
     def __init__(self, document: SchemaDocument) -> None:
