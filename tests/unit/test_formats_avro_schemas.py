@@ -54,9 +54,10 @@ def _logical(kind: Any, name: str, **more: Any) -> dict[str, Any]:
         ({"type": "record"}, "{'type': 'record'} has no name"),
         ({"type": "record", "name": "A"}, "'A' has no list of fields"),
         ({"type": "record", "name": "A" * 100}, "has no list of fields"),
-        (record(name="9"), "'9', a part of '9', is no name"),
-        (record(name="a..b"), "'', a part of 'a..b', is no name"),
-        ({**record(), "namespace": 5}, "'5', a part of '5.Row', is no name"),
+        (record(name="9"), "'9', the last part of '9', is no name"),
+        (record(name="a."), "'', the last part of 'a.', is no name"),
+        (record(name=""), "'', the last part of '', is no name"),
+        ({**record(), "namespace": 5}, "'Row' has the namespace 5"),
         (record({"name": "a"}), "'Row' has a field {'name': 'a'}"),
         (record(field("a-b", "int")), "'a-b', a field of 'Row', is no name"),
         (record({"type": "int"}), "None, a field of 'Row', is no name"),
@@ -141,6 +142,17 @@ def test_names_are_found_in_their_namespace() -> None:
     assert row == (
         b"ab", b"cd", b"ef", {"x": 1, "y": 0.0}, {"x": 2, "y": 0.0}, b"ghi", b"jkl", {"i": b"m"}, b"n",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("namespace", ["com.my-shop", "com.shop.Order$", "com.9", "", None])
+def test_any_namespace_is_one(namespace: str | None) -> None:
+    """Avro's own library has rules for names but none for namespaces, and so have registries."""
+    inner = {**POINT, "namespace": namespace}
+    full = f"{namespace}.Point" if namespace else "Point"
+    schema = record(field("a", inner), field("b", full))
+    assert [each.dtype for each in reader(schema).columns] == [
+        pl.Struct({"x": pl.Int32(), "y": pl.Float32()})
+    ] * 2
 
 
 def test_references_are_schemas_of_their_own() -> None:

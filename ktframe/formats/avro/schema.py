@@ -221,9 +221,12 @@ def full_name(schema: Mapping[str, Any], namespace: str) -> str:
         raise NotAvroError(message)
     if "." not in name:
         own = schema.get("namespace", namespace)
+        if not isinstance(own, str | None):
+            message = f"{shortened(name)} has the namespace {shortened(own)}"
+            raise NotAvroError(message)
         name = f"{own}.{name}" if own else name
-    for part in name.removeprefix(".").split("."):
-        _checked(part, f"a part of {name!r}")
+    # Only the last part: Avro's own library takes any namespace, and "com.my-shop" and "com.shop.Order$" are in use.
+    _checked(name.rpartition(".")[2], f"the last part of {shortened(name)}")
     return name.removeprefix(".")
 
 
