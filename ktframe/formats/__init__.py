@@ -96,8 +96,10 @@ def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
         return WindowedKeyFormat(key_format(inside, schemas=schemas), times)
     if name not in KINDS_OF:
         return value_format(name)
-    plain: dict[str, Format] = {"auto": StringFormat(), "json": JsonFormat(are_all_exact=True)}
-    return FramedFormat(name, _readers(name, schemas), plain.get(name), is_key=True)
+    objects = JsonFormat(are_all_exact=True)
+    if name == "auto":
+        return FramedFormat(name, _readers(name, schemas), StringFormat(), is_key=True, objects=objects)
+    return FramedFormat(name, _readers(name, schemas), objects if name == "json" else None, is_key=True)
 
 
 def _readers(name: str, schemas: Schemas | None) -> BodyReaders:

@@ -20,7 +20,8 @@ class _Group:
     """The payloads of a batch that were written in one way: their lines in the batch, and their bodies."""
 
     reader: BodyReader | None
-    """None where ``FramedFormat.plain`` reads them."""
+    plain: Format | None
+    """What reads them where no reader does."""
     columns: tuple[Column, ...]
     lines: Sequence[int]
     bodies: list[bytes]
@@ -46,13 +47,15 @@ class FramedFormat:
     readers
         What reads the bodies under a schema.
     plain
-        Reads what names no schema, and the bodies under a JSON Schema; None: payloads without a schema are rejected.
+        Reads what names no schema; None: payloads without a schema are rejected.
     exact_fields
         Fields that are part of a row's identity.
     integer_fields
         Fields whose integers never become floats; see ``keeping_integers``.
     is_key
         Whether every field is part of the identity, as in a record key: there are no more and no fewer later on.
+    objects
+        Reads the bodies under a JSON Schema that tells of fields; None: ``plain`` reads them too.
 
     Notes
     -----
@@ -66,6 +69,7 @@ class FramedFormat:
     exact_fields: frozenset[str] = frozenset()
     integer_fields: frozenset[str] = frozenset()
     is_key: bool = False
+    objects: Format | None = None
 
     needs_headers: ClassVar[bool] = True
     has_one_spelling: ClassVar[bool] = False
@@ -100,8 +104,11 @@ class FramedFormat:
 
     def keeping_integers(self, *fields: str) -> FramedFormat:
         """Return this format with ``fields`` never widened from integers to floats."""
-        plain = None if self.plain is None else self.plain.keeping_integers(*fields)
-        return replace(self, plain=plain, integer_fields=self.integer_fields | set(fields))
+        plain, objects = (
+            None if each is None else each.keeping_integers(*fields) for each in (self.plain, self.objects)
+        )
+        integer_fields = self.integer_fields | set(fields)
+        return replace(self, plain=plain, objects=objects, integer_fields=integer_fields)
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads`` against ``schema``, widening it where a schema that they name has more.
@@ -126,10 +133,11 @@ class FramedFormat:
             except ConflictError as conflict:
                 rejected += [Rejection(line, str(conflict), is_conflict=True) for line in group.lines]
         parts = [_read(group, group.reader, rejected) for group in admitted if group.reader is not None]
-        plain = [group for group in admitted if group.reader is None]
-        if plain and self.plain is not None:
-            part, columns = self._read_plain(self.plain, plain, columns, rejected)
-            parts.append(part)
+        for plain in (self.plain, self.objects):
+            unread = [group for group in admitted if group.reader is None and group.plain is plain]
+            if unread and plain is not None:
+                part, columns = self._read_plain(plain, unread, columns, rejected)
+                parts.append(part)
         # The newest default counts, whichever schemas are in this batch.
         columns = columns_of({column.name: column.dtype for column in columns}, catalog)
         fitted = [_fitted(part, columns, rejected) for part in parts]
@@ -141,29 +149,33 @@ class FramedFormat:
         groups: list[_Group] = []
         for written, lines in self.readers.by_writer(payloads).items():
             try:
-                reader, columns = self._reader(written)
+                reader, plain, columns = self._reader(written)
             except (UnusableError, UnknownSchemaError) as error:
                 rejected += [Rejection(line, str(error)) for line in lines]
             else:
                 start = written.length
-                groups.append(_Group(reader, columns, lines, [payloads[line][start:] for line in lines]))
+                bodies = [payloads[line][start:] for line in lines]
+                groups.append(_Group(reader, plain, columns, lines, bodies))
         return groups
 
-    def _reader(self, written: Written) -> tuple[BodyReader | None, tuple[Column, ...]]:
+    def _reader(self, written: Written) -> tuple[BodyReader | None, Format | None, tuple[Column, ...]]:
         if not written.name:
             if self.plain is None:
                 message = (
                     f"names no schema, but value={self.name!r} wants the id or GUID that a registry gave"
                 )
                 raise UnusableError(message)
-            return None, ()
+            return None, self.plain, ()
         found = self.readers.reader(written)
         for column in found.columns:
             is_exact = self.is_key or column.name in self.exact_fields
             if is_exact and (column.dtype.is_float() or column.dtype.is_nested()):
                 message = f"{spelt(written.name)}: {column.name!r} is part of the key but {column.dtype}"
                 raise UnusableError(message)
-        return (None if isinstance(found, JsonColumns) else found), found.columns
+        if isinstance(found, JsonColumns):
+            # A schema without fields may be one of text or numbers, which are no objects.
+            return None, (self.objects if found.columns else None) or self.plain, found.columns
+        return found, None, found.columns
 
     def _joined(self, known: tuple[Column, ...], further: tuple[Column, ...]) -> tuple[Column, ...]:
         columns = joined(known, further)

@@ -23,11 +23,12 @@ import pytest
 from confluent_kafka.schema_registry.serde import SchemaId
 from confluent_kafka.serialization import SerializationError
 from fastavro.validation import validate
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from support import avro_orders, json_orders, proto_orders
 
 import ktframe
-from ktframe.formats.schemas import VALUE_HEADER
+from ktframe.formats.schemas import KEY_HEADER, VALUE_HEADER
 from ktframe.testing import FakeBroker, FakeRegistry
 
 MUTANTS = 10_000
@@ -416,3 +417,134 @@ def test_ten_thousand_damaged_records_harm_no_other(dialect: Dialect, tmp_path: 
     with broker.connect(tmp_path, registry=registry) as kt:
         again = rows_of(kt.table("t", key_name="record"))
         assert {key: repr(row) for key, row in again.items()} == {key: repr(row) for key, row in rows.items()}
+
+
+# ---------------------------------------------------------------------------------------------- keys
+
+
+class AvroKeys:
+    """Keys in Avro; fastavro reads them."""
+
+    kind = "AVRO"
+    imported = None
+    fields = (("region", "string"), ("id", "long"))
+    texts = (
+        json.dumps(
+            {
+                "type": "record",
+                "name": "Key",
+                "fields": [{"name": name, "type": kind} for name, kind in fields],
+            }
+        ),
+    )
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return a datum."""
+        stream = io.BytesIO()
+        fastavro.schemaless_writer(stream, json.loads(self.texts[at]), key_of(chance))
+        return b"", stream.getvalue()
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what fastavro reads, if it would write it so."""
+        del indexes
+        stream, again, schema = io.BytesIO(body), io.BytesIO(), json.loads(self.texts[at])
+        try:
+            found: Any = fastavro.schemaless_reader(stream, schema, None)
+            fastavro.schemaless_writer(again, schema, found)
+        except Exception:  # noqa: BLE001 - it raises whatever it stumbles over
+            return NOTHING
+        return NOTHING if stream.read(1) else Reading(found, again.getvalue() == body)
+
+
+class ProtobufKeys:
+    """Keys in Protobuf; Google's library reads them."""
+
+    kind = "PROTOBUF"
+    imported = None
+    texts = ('syntax = "proto3"; message Key { string region = 1; int64 id = 2; }',)
+
+    def __init__(self) -> None:
+        file = descriptor_pb2.FileDescriptorProto(name="key.proto", syntax="proto3")
+        message = file.message_type.add(name="Key")
+        message.field.add(name="region", number=1, type=9, label=1)
+        message.field.add(name="id", number=2, type=3, label=1)
+        pool = descriptor_pool.DescriptorPool()
+        pool.Add(file)
+        self._class: Any = message_factory.GetMessageClass(pool.FindMessageTypeByName("Key"))
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return the message indexes, and a message."""
+        del at
+        return b"\0", self._class(**key_of(chance)).SerializeToString()
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what Google's library reads."""
+        del at
+        if indexes != [0]:
+            return NOTHING
+        try:
+            found = self._class.FromString(body)
+        except DecodeError:
+            return NOTHING
+        return Reading({"region": found.region, "id": found.id})
+
+
+class JsonKeys:
+    """Keys in JSON; the standard library reads them."""
+
+    kind = "JSON"
+    imported = None
+    texts = ('{"type": "object", "properties": {"region": {"type": "string"}, "id": {"type": "integer"}}}',)
+
+    def written(self, chance: random.Random, at: int) -> tuple[bytes, bytes]:
+        """Return a text."""
+        del at
+        return b"", json.dumps(key_of(chance)).encode()
+
+    def read(self, at: int, indexes: list[int], body: bytes) -> Reading:
+        """Return what json.loads reads."""
+        del at, indexes
+        found = loaded(body)
+        if found is None:
+            return NOTHING
+        is_sure = found.keys() == {"region", "id"} and _fits(found, {"region": str, "id": int})
+        return Reading(found, is_sure and not _repeats(body))
+
+
+def key_of(chance: random.Random) -> Row:
+    """Return one of a thousand keys."""
+    return {"region": chance.choice(["", "EU", "grün", "US" * 40]), "id": chance.randrange(-125, 125) ** 3}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "dialect", [AvroKeys(), ProtobufKeys(), JsonKeys()], ids=lambda each: each.kind.lower()
+)
+def test_ten_thousand_damaged_keys_touch_no_other_row(dialect: Dialect, tmp_path: Path) -> None:
+    """A damaged key is the key that the reference library reads, or an error with its bytes: no other row changes."""
+    broker, registry, chance = FakeBroker(), FakeRegistry(), random.Random(41)  # noqa: S311 - not cryptography
+    ids = registered(registry, dialect)
+    records = []
+    for number in range(MUTANTS * 2):
+        record, _ = good(dialect, ids, chance, str(number))
+        # Good ones alone first: they say what the keys are.
+        records.append(damaged(record, chance) if number > 100 and number % 2 else record)
+        headers = None if records[-1].header is None else [(KEY_HEADER, records[-1].header)]
+        broker.produce("t", records[-1].value, {"number": number}, headers=headers)
+    for _ in range(2):
+        with broker.connect(tmp_path, registry=registry) as kt:
+            table = kt.table("t")
+            errors, frame = table.errors(), table.to_polars()
+        refused = dict(errors.select("offset", "reason").iter_rows())
+        assert all(key in records[at].kept for at, key in errors.select("offset", "key").iter_rows())
+        expected: dict[str, int] = {}
+        for number, record in enumerate(records):
+            key, is_sure = reference(dialect, ids, record)
+            if number in refused:
+                assert key is None or not is_sure, (record, refused[number])
+            else:
+                assert key is not None, record
+                expected[repr((key.get("region"), key.get("id")))] = number
+        assert MUTANTS > len(refused) > MUTANTS / 2
+        found = {repr((row["key"]["region"], row["key"]["id"])): row["number"] for row in frame.to_dicts()}
+        assert found == expected

@@ -353,3 +353,33 @@ def test_rows_without_a_field_stand_beside_others(
             expected += [(f"o-1{number}", 1, "EU", "USD") for number in range(3)]
             assert orders.to_polars().sort("key").rows() == expected
             assert orders["o-00"] == {"key": "o-00", "amount": None, "region": None, "currency": "EUR"}
+
+
+@pytest.mark.parametrize("key_format", ["auto", "json"])
+def test_keys_may_be_objects_under_a_json_schema(shop: Shop, tmp_path: Path, key_format: str) -> None:
+    """They are keys of several parts, in either wire format, read and written; what is no such object is quarantined."""
+    fields = {"region": {"type": "string"}, "id": {"type": "integer"}}
+    text = json.dumps({"type": "object", "properties": fields})
+    number = shop.registry.register("orders-key", text, "JSON")
+    prefix, headers = shop.registry.prefix(number), [(KEY_HEADER, shop.registry.header(number))]
+    shop.broker.produce("orders", prefix + b'{"region": "EU", "id": 1}', {"x": 1})
+    shop.broker.produce("orders", b'{"id": 2, "region": "EU"}', {"x": 2}, headers=headers)
+    shop.broker.produce("orders", b'{"id": 3, "region": "EU", "y": 0}', {"x": 3}, headers=headers)
+    shop.broker.produce("orders", prefix + b'"EU"', {"x": 4})
+    shop.broker.produce("orders", b"EU", {"x": 5})
+    for _ in range(2):
+        with shop.broker.connect(tmp_path, registry=shop.registry, writable=True) as kt:
+            orders = kt.table("orders", key_format=key_format)
+            assert sorted(orders.keys()) == [("EU", 1), ("EU", 2)]
+            assert orders["EU", 2]["x"] == 2
+            assert orders.errors()["offset"].to_list() == [2, 3, 4]
+            orders.put({"key": {"region": "US", "id": 4}, "x": 6})
+            assert orders["US", 4]["x"] == 6
+            orders.delete(("US", 4))
+
+
+def test_a_key_under_a_json_schema_of_text_is_text(shop: Shop, kt: ktframe.Context) -> None:
+    """A schema that tells of no fields says nothing of keys: they are what their bytes are."""
+    number = shop.registry.register("orders-key", '{"type": "string"}', "JSON")
+    shop.broker.produce("orders", shop.registry.prefix(number) + b'"EU"', {"x": 1})
+    assert kt.table("orders").keys() == ['"EU"']
