@@ -1,0 +1,343 @@
+"""Live rows: which are shown and in which order, which have just changed, and which may still change."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from support.notebook_page import page_around, threads_of
+from support.waiting import wait_until
+
+from ktframe import widgets
+from ktframe.context import Context
+from ktframe.errors import BrokerError
+from ktframe.testing import FakeBroker
+from ktframe.widgets import page
+from ktframe.widgets.liveframe import AggregateRows, LiveFrame, TopicRows
+
+MINUTE = 60_000
+BEYOND = 253_402_300_800_000 + 5
+"""Five milliseconds into the year 10000."""
+
+
+def at(minute: float) -> datetime:
+    """Return the moment so many minutes after 1970 began."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """Return a broker without topics."""
+    return FakeBroker()
+
+
+@pytest.fixture
+def kt(broker: FakeBroker) -> Iterator[Context]:
+    """Yield a connection to the broker."""
+    with broker.connect() as kt:
+        yield kt
+
+
+def passed(table: Any) -> None:
+    """Wait until everything that is in the topic is in the rows."""
+    table.to_polars()
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_newest_rows_come_first(kt: Context, broker: FakeBroker) -> None:
+    """By timestamp, those of one time by offset; rows without a time are the oldest. As an oracle sorts them."""
+    rng = random.Random(7)  # noqa: S311 - not cryptography
+    broker.create_topic("orders", 2)
+    for number in range(60):
+        time = rng.choice([None, rng.randrange(20) * MINUTE])
+        broker.produce("orders", f"k{number}", {"n": number}, partition=number % 2, timestamp=time)
+    table = kt.table("orders")
+    passed(table)
+    everything = table.to_polars(metadata=True).rows(named=True)
+    oldest = datetime.min.replace(tzinfo=UTC)
+    order = sorted(everything, key=lambda row: (row["timestamp"] or oldest, row["offset"]), reverse=True)
+    found = table.newest(25)
+    assert [(row["timestamp"], row["offset"]) for row in order[:25]] == [
+        (everything[row]["timestamp"], everything[row]["offset"])
+        for row in ([each["n"] for each in everything].index(n) for n in found.rows["n"])
+    ]
+    assert found.total == 60
+    assert table.newest(100).rows.height == 60
+    assert table.newest(100).rows["n"].to_list()[-1] in {
+        row["n"] for row in everything if not row["timestamp"]
+    }
+
+
+def test_rows_beyond_the_year_9999_are_shown(kt: Context, broker: FakeBroker) -> None:
+    """Python has no datetime for them; the page has."""
+    broker.produce("far", "a", {"n": 1}, timestamp=MINUTE)
+    broker.produce("far", "b", {"n": 2}, timestamp=BEYOND)
+    table = kt.table("far")
+    passed(table)
+    assert table.newest(2).rows["n"].to_list() == [2, 1]
+    days = table.window("1d", max_future_skew=None)
+    passed(days)
+    html = LiveFrame(TopicRows(days, 5)).frame().html
+    assert "10000-01-01" in html
+    aggregate = days.agg(n=pl.len())
+    assert "10000-01-01" in LiveFrame(AggregateRows(aggregate, 5)).frame().html
+
+
+def test_windows_are_shown_newest_first(kt: Context, broker: FakeBroker) -> None:
+    """By window, then by time within it."""
+    for minute, key in [(12, "a"), (1, "a"), (13, "b"), (3, "b"), (7, "c")]:
+        broker.produce("orders", key, {"n": minute}, timestamp=minute * MINUTE)
+    windows = kt.table("orders").window(5)
+    passed(windows)
+    assert windows.newest(4).rows["n"].to_list() == [13, 12, 7, 3]
+    assert windows.newest(4).total == 5
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def changed_keys(source: TopicRows) -> list[Any]:
+    """Return the keys of the rows that have changed since the last call."""
+    found = source.rows()
+    return sorted(found.frame["key"].gather(sorted(found.changed)).to_list())
+
+
+def test_what_came_since_the_last_frame_has_changed(kt: Context, broker: FakeBroker) -> None:
+    """By offsets: nothing in the first frame, nothing that was there, no delete; a new partition too."""
+    broker.create_topic("orders", 1)
+    for key in "abc":
+        broker.produce("orders", key, {"n": 1})
+    table = kt.table("orders")
+    passed(table)
+    source = TopicRows(table, 10)
+    assert changed_keys(source) == []
+    assert changed_keys(source) == []
+    broker.produce("orders", "b", {"n": 2})
+    broker.produce("orders", "d", {"n": 1})
+    passed(table)
+    assert changed_keys(source) == ["b", "d"]
+    broker.produce("orders", "a", None)
+    passed(table)
+    assert changed_keys(source) == []
+    assert source.rows().total == 3
+
+
+def test_rows_of_a_topic_that_was_made_anew_have_changed(kt: Context, broker: FakeBroker) -> None:
+    """Although their offsets are lower than those of the old one."""
+    for key in "abc":
+        broker.produce("orders", key, {"n": 1})
+    table = kt.table("orders")
+    passed(table)
+    source = TopicRows(table, 10)
+    source.rows()
+    broker.delete_topic("orders")
+    broker.produce("orders", "z", {"n": 1})
+    passed(table)
+    assert changed_keys(source) == ["z"]
+
+
+def test_changed_values_of_an_aggregate_have_changed(kt: Context, broker: FakeBroker) -> None:
+    """And new windows; not those that stayed as they were."""
+    for minute in (1, 2, 7):
+        broker.produce("orders", f"k{minute}", {"n": minute}, timestamp=minute * MINUTE)
+    windows = kt.table("orders").window(5)
+    source = AggregateRows(windows.agg(total=pl.col("n").sum()), 10)
+    assert source.rows().changed == set()
+    broker.produce("orders", "k8", {"n": 8}, timestamp=8 * MINUTE)
+    broker.produce("orders", "k21", {"n": 21}, timestamp=21 * MINUTE)
+    passed(windows)
+    found = source.rows()
+    assert found.frame["total"].to_list() == [21, 15, 3]
+    assert found.changed == {0, 1}
+    assert source.rows().changed == set()
+
+
+def test_a_changed_row_is_marked_by_more_than_colour(kt: Context, broker: FakeBroker) -> None:
+    """The page says what a shaded row and a dashed edge mean; changed rows are marked once."""
+    broker.produce("orders", "a", {"n": 1})
+    table = kt.table("orders")
+    passed(table)
+    picture = LiveFrame(TopicRows(table, 10))
+    assert 'class="changed"' not in picture.frame().html
+    broker.produce("orders", "b", {"n": 1})
+    passed(table)
+    frame = picture.frame()
+    assert frame.html.count('<tr class="changed">') == 1
+    assert "a shaded row has just changed" in frame.html
+    assert 'class="changed"' not in picture.frame().html
+
+
+# --- what may still change --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def events(broker: FakeBroker) -> FakeBroker:
+    """Return the broker with the clicks of two users in one partition, the newest after 60 minutes."""
+    rng = random.Random(3)  # noqa: S311 - not cryptography
+    times = sorted(rng.sample(range(60), 25))
+    for minute in [*times, 60]:
+        user = rng.choice("ab")
+        broker.produce("clicks", user, {"user": user, "n": minute}, timestamp=minute * MINUTE)
+    return broker
+
+
+@pytest.mark.parametrize("kind", ["table", "hopping", "stream", "session", "sliding"])
+def test_windows_with_grace_are_provisional_until_they_are_final(
+    kt: Context, events: FakeBroker, kind: str
+) -> None:
+    """Row by row the opposite of ``is_final``, in live rows and in aggregates."""
+    stream = kt.stream("clicks")
+    windows: Any = {
+        "table": lambda: kt.table("clicks").window(5, grace=10),
+        "hopping": lambda: kt.table("clicks").window(10, every=5, grace=10),
+        "stream": lambda: stream.window(5, grace=10),
+        "session": lambda: stream.session(2, grace=10, by="user"),
+        "sliding": lambda: stream.sliding(5, grace=10, by="user"),
+    }[kind]()
+    told = windows.to_polars(is_final=True, metadata=["offset"])
+    keys = ["window_start", "offset", "user"]
+    final = {tuple(row[:-1]): row[-1] for row in told.select(*keys, "is_final").rows()}
+    found = windows.newest(1_000)
+    shown = zip(
+        found.rows["window_start"], (offset for _, offset in found.places), found.rows["user"], strict=True
+    )
+    provisional = dict(zip(shown, found.provisional, strict=True))
+    assert provisional == {key: not is_final for key, is_final in final.items()}
+    assert set(provisional.values()) == {True, False}
+    few = windows.newest(5)
+    assert few.provisional == found.provisional[:5]
+    aggregate = (
+        windows.agg(n=pl.len()) if kind in ("session", "sliding") else windows.agg(n=pl.len(), by="user")
+    )
+    group = aggregate.select("window_start", "user").rows()
+    by_window = {(start, user): not is_final for (start, _, user), is_final in final.items()}
+    assert dict(zip(group, aggregate.found.is_open, strict=True)) == by_window
+
+
+@pytest.mark.parametrize("kind", ["table", "stream", "sliding"])
+def test_windows_without_grace_are_provisional_while_time_is_in_them(
+    kt: Context, events: FakeBroker, kind: str
+) -> None:
+    """They never close, but a window that time has passed is not marked for ever."""
+    stream = kt.stream("clicks")
+    windows: Any = {
+        "table": lambda: kt.table("clicks").window(7),
+        "stream": lambda: stream.window(7),
+        "sliding": lambda: stream.sliding(7, by="user"),
+    }[kind]()
+    passed(windows)
+    found = windows.newest(1_000)
+    expected = [
+        end > at(60) if kind != "sliding" else end >= at(60) for end in found.rows["window_end"].to_list()
+    ]
+    assert found.provisional == expected
+    assert set(expected) == {True, False}
+
+
+def test_rows_of_a_table_are_never_provisional(kt: Context, events: FakeBroker) -> None:
+    """There is no window that could be open."""
+    for each in (kt.table("clicks"), kt.stream("clicks")):
+        passed(each)
+        assert set(each.newest(10).provisional) == {False}
+
+
+def test_open_windows_have_a_dashed_edge(kt: Context, events: FakeBroker) -> None:
+    """In the page of rows as in that of an aggregate."""
+    windows = kt.table("clicks").window(5, grace=0)
+    aggregate = windows.agg(n=pl.len())
+    html = LiveFrame(AggregateRows(aggregate, 50)).frame().html
+    assert html.count('<tr class="open">') == aggregate.found.is_open.sum() == 1
+
+
+# --- the panel --------------------------------------------------------------------------------------------------------
+
+
+def test_pause_holds_the_rows_and_says_since_when(kt: Context, broker: FakeBroker) -> None:
+    """What came meanwhile is marked when it goes on."""
+    broker.produce("orders", "a", {"n": 1})
+    table = kt.table("orders")
+    passed(table)
+    picture = LiveFrame(TopicRows(table, 10))
+    (button,) = picture.controls()
+    picture.frame()
+    button.value = True
+    broker.produce("orders", "b", {"n": 1})
+    passed(table)
+    held = picture.frame()
+    assert picture.frame() is held
+    assert "paused: rows as of " in held.html
+    assert "1 rows" in held.text
+    button.value = False
+    frame = picture.frame()
+    assert "paused" not in frame.html
+    assert frame.html.count('<tr class="changed">') == 1
+    for part in (button.layout, button.style, button):
+        part.close()
+
+
+def test_rows_that_may_be_old_are_not_shown_as_live(kt: Context, broker: FakeBroker) -> None:
+    """While the broker is away the state stands above them, and above a chart; afterwards it is gone."""
+    broker.produce("orders", "a", {"n": 1}, timestamp=MINUTE)
+    table = kt.table("orders")
+    windows = table.window(5)
+    aggregate = windows.agg(n=pl.len())
+    passed(table)
+    shown = [
+        LiveFrame(TopicRows(table, 5)),
+        LiveFrame(AggregateRows(aggregate, 5)),
+        aggregate.plot("n", live=True)._picture,
+    ]
+    assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
+    broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
+    for each in shown:
+        wait_until(lambda picture=each: "recovering" in picture.frame().html, "the panel to tell")
+        assert "the plug was pulled" in each.frame().text
+    broker.come_back()
+    for each in (table, windows):
+        each.wait_until_ready(progress=False)
+    assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
+
+
+def test_a_live_table_follows_its_topic(
+    kt: Context, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the broker to the page, with a thread that ends."""
+    page_around(monkeypatch)
+    broker.produce("orders", "a", {"n": 1})
+    table = kt.table("orders")
+    passed(table)
+    found = widgets.live(table, every="0.2s")
+    found._ipython_display_()
+    broker.produce("orders", "b", {"n": 12_345})
+    wait_until(lambda: "12345" in repr(found), "the row to be shown")
+    found.close()
+    wait_until(lambda: not threads_of(found), "its thread to end")
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def test_cells_are_as_polars_prints_them() -> None:
+    """Nulls, long text, nested values, and text that looks like HTML or goes on for lines."""
+    frame = pl.DataFrame(
+        {
+            "text": ["<b>&\"'", None, "x" * 500],
+            "list": [[1, 2], None, []],
+            "struct": [{"a": "<i>"}, {"a": None}, None],
+            "float": [1.5, float("nan"), None],
+        }
+    )
+    texts = page.texts(frame)
+    assert texts[0][0] == "<b>&\"'"
+    assert [row[0] for row in texts][1:] == ["null", "x" * 200 + "…"]
+    assert [row[3] for row in texts] == ["1.5", "NaN", "null"]
+    html = page.table(frame)
+    assert "<b>" not in html
+    assert "<i>" not in html
+    assert page.table(pl.DataFrame()).count("<tr") == 1
