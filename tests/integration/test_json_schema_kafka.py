@@ -142,6 +142,35 @@ def test_what_is_put_is_read_by_confluents_deserializer(
     assert back == {key: value for key, value in orders.items() if key != "o-0"}
 
 
+def test_keys_of_confluents_serializer_are_read_and_deleted(
+    kafka: KafkaTopics,
+    confluent: SchemaRegistryClient,
+    registry: SchemaRegistry,
+    connect: Connect,
+    topic: Any,
+) -> None:
+    """Keys that are objects make rows of several key parts, with nothing said but the registry's address."""
+    name = kafka.create_topic(topic(), partitions=3)
+    fields = {"region": {"type": "string"}, "id": {"type": "integer"}}
+    schema = json.dumps({"title": "Key", "type": "object", "properties": fields})
+    serialize = JSONSerializer(schema, confluent)
+    about = SerializationContext(name, MessageField.KEY)
+    keys = [serialize({"region": "EU", "id": number % 50}, about) for number in range(100)]
+    kafka.produce(name, [(key, json.dumps({"x": number}).encode()) for number, key in enumerate(keys)])
+    with connect(schema_registry=registry.url, writable=True) as kt:
+        table = kt.table(name)
+        expected = {("EU", number): 50 + number for number in range(50)}
+        assert {key: table[key]["x"] for key in table.keys()} == expected  # noqa: SIM118 - a table is no dict
+        assert table.errors().height == 0
+        table.delete(("EU", 7))
+        table.put({"key": {"region": "US", "id": 1}, "x": 1})
+        assert set(table.keys()) == expected.keys() - {("EU", 7)} | {("US", 1)}
+    last = {record.key: record.value for record in kafka.records(name)}
+    assert last[keys[7]] is None
+    read = JSONDeserializer(schema, schema_registry_client=confluent)
+    assert {"region": "US", "id": 1} in [read(key, about) for key in last]
+
+
 def complete(value: dict[str, Any]) -> dict[str, Any]:
     """Return an order with a value for all of which its schema tells, at every depth."""
     filled = {

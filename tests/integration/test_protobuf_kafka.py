@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf import message_factory
 from support.guid_registry import GuidRegistry, header_of
 from support.kafka_topics import KafkaTopics
 from support.proto_orders import CLASSES, INDEXES, MONEY, MONEY_FILE, SOURCES, decoded, order
@@ -168,3 +169,31 @@ def test_a_row_is_put_under_a_source_that_imports_another(
     message = CLASSES[1].FromString(value[6:])
     assert (message.units, message.total.cents, dict(message.labels)) == (2**40, -5, {"a": 1})
     assert message.HasField("points")
+
+
+def test_keys_of_confluents_serializer_are_read_and_deleted(
+    kafka: KafkaTopics,
+    confluent: SchemaRegistryClient,
+    registry: SchemaRegistry,
+    connect: Connect,
+    topic: Any,
+) -> None:
+    """Keys that are messages make rows of several key parts; a tombstone goes out with the bytes of the key."""
+    name = kafka.create_topic(topic(), partitions=3)
+    money = CLASSES[1].DESCRIPTOR.fields_by_name["total"].message_type
+    key_class = message_factory.GetMessageClass(money)
+    serialize = ProtobufSerializer(key_class, confluent)
+    about = SerializationContext(name, MessageField.KEY)
+    keys = [serialize(key_class(currency="EUR", cents=number % 50), about) for number in range(100)]
+    kafka.produce(name, [(key, b'{"x": %d}' % number) for number, key in enumerate(keys)])
+    with connect(schema_registry=registry.url, writable=True) as kt:
+        table = kt.table(name)
+        expected = {("EUR", number): 50 + number for number in range(50)}
+        assert {key: table[key]["x"] for key in table.keys()} == expected  # noqa: SIM118 - a table is no dict
+        assert table.errors().height == 0
+        table.delete(("EUR", 7))
+        table.put({"key": {"currency": "USD", "cents": 1}, "x": 1})
+        assert set(table.keys()) == expected.keys() - {("EUR", 7)} | {("USD", 1)}
+    last = {record.key: record.value for record in kafka.records(name)}
+    assert last[keys[7]] is None
+    assert serialize(key_class(currency="USD", cents=1), about) in last
