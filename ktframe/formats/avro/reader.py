@@ -47,8 +47,8 @@ class AvroReader:
 
     *Columns*: enums and UUIDs are text; maps are lists of ``key`` and ``value`` in the order written; a union of
     several types is a struct with a field for each, null but for the one taken; a record inside of itself is JSON
-    text, as Avro writes it; a decimal of more than 38 digits is its text. A decimal of more than 1,000 digits and an
-    unknown logical type show what they are stored as.
+    text, nearly as Avro's (see ``reference``); a decimal of more than 38 digits is its text. A decimal of more than
+    1,000 digits and an unknown logical type show what they are stored as.
     """
 
     def __init__(self, document: SchemaDocument) -> None:

@@ -1,7 +1,8 @@
 """Records inside of themselves: as JSON text, since no column can be endlessly deep.
 
-The JSON is Avro's own: bytes are text whose characters are below 256, logical types are as they are stored, and a
-value of a union of several types is an object with the branch's name. Only a union of null and one type is plain.
+The JSON is Avro's own but for unions: bytes are text whose characters are below 256, logical types are as they are
+stored and not looked into, and a value of a union of several types is an object with the branch's name, as short as in
+columns (Avro has its namespace there). A union of null and one type is plain.
 """
 
 from __future__ import annotations

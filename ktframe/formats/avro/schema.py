@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain, count
 from typing import Any, TypeGuard
 
 from ktframe.errors import SchemaError
@@ -161,7 +163,7 @@ class _Builder:
     def _union(self, schema: list[Any], namespace: str, level: int) -> AvroType:
         branches = tuple(self.build(branch, namespace, level) for branch in schema)
         kinds = [branch.name or branch.kind for branch in branches]
-        twice = next((kind for at, kind in enumerate(kinds) if kind in kinds[:at]), None)
+        twice = next((kind for kind, times in Counter(kinds).items() if times > 1), None)
         if not branches or twice or any(branch.kind == "union" for branch in branches):
             what = f"{twice!r} twice" if twice else "another union" if branches else "no type"
             message = f"a union of {what}"
@@ -260,11 +262,11 @@ def _symbols(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _labels(branches: Iterable[AvroType]) -> tuple[str, ...]:
     """Return a field name for each branch: its type's, without the namespace where that is enough."""
-    labels: list[str] = []
+    labels: dict[str, None] = {}
     for branch in branches:
-        candidates = [branch.short_name, branch.name] if branch.name else [branch.kind]
-        candidates += [f"{candidates[0]}_{number}" for number in range(2, len(labels) + 3)]
-        labels.append(next(each for each in candidates if each not in labels))
+        names = (branch.short_name, branch.name) if branch.name else (branch.kind,)
+        candidates = chain(names, (f"{names[0]}_{number}" for number in count(2)))
+        labels[next(each for each in candidates if each not in labels)] = None
     return tuple(labels)
 
 
