@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -137,11 +138,14 @@ def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
     legend(ax)
 
 
-def _where(values: Sequence[Any], is_open: Sequence[bool], *, keep: bool) -> list[Any]:
-    """Return the values of closed windows, or of open ones with the closed one before, to which their line leads."""
-    following = [*is_open[1:], False]
+def _where(values: Sequence[float | None], is_open: Sequence[bool], *, keep: bool) -> list[float]:
+    """Return the values of closed windows, or of open ones with the closed one before, to which their line leads.
+
+    The others are NaN: a gap in the line.
+    """
+    following = [*is_open[1:], False][: len(is_open)]
     taken = [opened or (keep and after) for opened, after in zip(is_open, following, strict=True)]
-    return [value if taken[at] == keep else None for at, value in enumerate(values)]
+    return [math.nan if taken[at] != keep or value is None else value for at, value in enumerate(values)]
 
 
 def _value_of(found: AggregateNow, value: str | None) -> str:

@@ -1,0 +1,297 @@
+"""Aggregates of windows: frames like any other, which can be plotted and made anew."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from polars.testing import assert_frame_equal
+from support.notebook_page import page_around, threads_of
+from support.waiting import wait_until
+
+from ktframe.aggregates import Aggregated, WindowAggregate
+from ktframe.context import Context
+from ktframe.errors import ConfigurationError, ContextClosedError
+from ktframe.events import Events
+from ktframe.testing import FakeBroker
+from ktframe.widgets.chart import Chart
+from ktframe.widgets.panel import Panel
+from ktframe.widgets.windowchart import WindowPlot, draw_windows
+
+MINUTE = 60_000
+BEYOND = 253_402_300_800_000
+
+
+def at(minute: float) -> datetime:
+    """Return the moment so many minutes after 1970 began."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(minutes=minute)
+
+
+@pytest.fixture
+def broker() -> FakeBroker:
+    """Return a broker with ``orders`` of two regions, the newest after 21 minutes."""
+    broker = FakeBroker()
+    for minute, region, amount in [(1, "EU", 5.0), (2, "US", 7.0), (7, "EU", 6.0), (21, "EU", 1.0)]:
+        value = {"region": region, "amount": amount}
+        broker.produce("orders", f"k{minute}", value, timestamp=minute * MINUTE)
+    return broker
+
+
+@pytest.fixture
+def kt(broker: FakeBroker) -> Iterator[Context]:
+    """Yield a connection to the broker."""
+    with broker.connect() as kt:
+        yield kt
+
+
+def aggregate_of(
+    frame: pl.DataFrame, by: tuple[str, ...] = (), is_open: list[bool] | None = None
+) -> WindowAggregate:
+    """Return an aggregate that stays as it is."""
+    found = Aggregated(frame, pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean), by)
+    return WindowAggregate.of(
+        found,
+        again=lambda: found,
+        readiness=lambda: None,
+        events=Events(),
+        name="orders, '5m'",  # type: ignore[arg-type, return-value]
+    )
+
+
+def windows(**columns: Any) -> pl.DataFrame:
+    """Return a row per five minutes with these columns."""
+    count = len(next(iter(columns.values())))
+    starts = [at(5 * number) for number in range(count)]
+    bounds = {"window_start": starts, "window_end": [start + timedelta(minutes=5) for start in starts]}
+    return pl.DataFrame(
+        {**bounds, **columns}, schema_overrides=dict.fromkeys(bounds, pl.Datetime("ms", "UTC"))
+    )
+
+
+# --- a frame ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_a_frame_with_the_values_that_polars_gives(kt: Context) -> None:
+    """Grouped by hand from the rows, it is the same; also with every window there is."""
+    window = kt.table("orders").window(5)
+    found = window.agg(total=pl.col("amount").sum(), n=pl.len(), by="region")
+    assert isinstance(found, pl.DataFrame)
+    rows = window.to_polars().group_by("window_start", "window_end", "region")
+    by_hand = rows.agg(total=pl.col("amount").sum(), n=pl.len()).sort("window_start", "region")
+    assert_frame_equal(pl.DataFrame(found.get_columns()), by_hand)
+    full = window.agg(n=pl.len(), fill=True)
+    assert full["n"].to_list() == [2, 1, 0, 0, 1]
+    assert full.found.is_open.len() == 5
+
+
+def test_what_is_made_of_it_is_a_plain_frame(kt: Context) -> None:
+    """It has no windows of its own that could be made anew."""
+    found = kt.table("orders").window(5).agg(n=pl.len())
+    derived = [
+        found.filter(pl.col("n") > 0), found.select("n"), found.head(1), found.clone(), found[1:],
+        found.with_columns(m=1), found.sort("n"), found.lazy().collect(), found.drop("n"),
+        found.join(found, on="window_start"), pl.concat([found, found]), found.rename({"n": "m"}),
+        copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found)),  # noqa: S301 - our own
+    ]  # fmt: skip
+    assert {type(each) for each in derived} == {pl.DataFrame}
+    assert_frame_equal(derived[-1], pl.DataFrame(found.get_columns()))
+    assert type(found) is WindowAggregate
+
+
+def test_again_is_what_is_there_now(kt: Context, broker: FakeBroker) -> None:
+    """The frame itself stays as it was; after the table is closed there is no more to be had."""
+    window = kt.table("orders").window(5)
+    found = window.agg(n=pl.len())
+    broker.produce("orders", "new", {"region": "EU", "amount": 1.0}, timestamp=22 * MINUTE)
+    window.wait_until_ready(progress=False)
+    assert window.agg(n=pl.len())["n"].to_list() == [2, 1, 2]
+    assert found.again().frame["n"].to_list() == [2, 1, 2]
+    assert found["n"].to_list() == [2, 1, 1]
+    kt.close()
+    with pytest.raises(ContextClosedError):
+        found.again()
+
+
+@pytest.mark.parametrize("grace", [None, 0, 4, 20])
+def test_open_windows_are_those_that_time_has_not_passed(kt: Context, grace: int | None) -> None:
+    """By the newest record: a window is open until its end and its grace are over."""
+    found = kt.table("orders").window(5, grace=grace).agg(n=pl.len(), by="region")
+    expected = [end > at(21 - (grace or 0)) for end in found["window_end"].to_list()]
+    assert found.found.is_open.to_list() == expected
+
+
+# --- what can be plotted ----------------------------------------------------------------------------------------------
+
+
+def lines_of(drawn: object) -> dict[str, list[float]]:
+    """Return the values of the named lines of a chart."""
+    assert isinstance(drawn, Figure)
+    lines = drawn.axes[0].get_lines()
+    return {
+        str(line.get_label()): [float(y) for y in line.get_ydata()]
+        for line in lines
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def test_the_first_numeric_column_is_plotted(kt: Context) -> None:
+    """Not the groups, even where these are numbers; any other can be named."""
+    window = kt.table("orders").window(5)
+    found = window.agg(words=pl.col("region").first(), total=pl.col("amount").sum(), n=pl.len(), by="amount")
+    assert isinstance(found.plot(), Chart)
+    assert found.plot().axes[0].get_ylabel() == "total"
+    assert found.plot("n").axes[0].get_ylabel() == "n"
+    assert sorted(lines_of(found.plot())) == ["1.0", "5.0", "6.0", "7.0"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("words", r"'words' can't be plotted(?s:.*)Hint: numeric columns: total, n\."),
+        ("amount", r"'amount' can't be plotted(?s:.*)numeric columns: total, n"),
+        ("window_start", r"'window_start' can't be plotted"),
+        ("nothing", r"'nothing' can't be plotted"),
+    ],
+)
+def test_what_cannot_be_plotted_is_refused(kt: Context, value: str, said: str) -> None:
+    """With the columns that can be."""
+    window = kt.table("orders").window(5)
+    found = window.agg(words=pl.col("region").first(), total=pl.col("amount").sum(), n=pl.len(), by="amount")
+    with pytest.raises(ConfigurationError, match=said):
+        found.plot(value)
+    with pytest.raises(ConfigurationError, match=said):
+        found.plot(value, live=True)
+
+
+def test_without_numbers_there_is_nothing_to_plot(kt: Context) -> None:
+    """The hint says what makes some."""
+    found = kt.table("orders").window(5).agg(pl.col("region").first())
+    with pytest.raises(ConfigurationError, match=r"no numeric column(?s:.*)give agg\(\) an expression"):
+        found.plot()
+
+
+def test_axes_of_the_user_are_drawn_on(kt: Context) -> None:
+    """They are returned; a live chart has its own."""
+    found = kt.table("orders").window(5).agg(n=pl.len())
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    ax: Axes = figure.add_subplot()
+    assert found.plot(ax=ax) is ax
+    assert len(ax.get_lines()) == 2
+    with pytest.raises(ConfigurationError, match="leave one of them out"):
+        found.plot(ax=ax, live=True)
+
+
+def test_plots_of_polars_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``plot.line`` is Polars' own, whatever draws it."""
+    monkeypatch.setattr(
+        pl.DataFrame, "plot", property(lambda frame: SimpleNamespace(line=lambda: frame.width))
+    )
+    assert WindowPlot(aggregate_of(windows(n=[1]))).line() == 3
+
+
+# --- how it is drawn --------------------------------------------------------------------------------------------------
+
+
+def test_open_windows_are_drawn_lighter() -> None:
+    """Their line begins at the last closed one; no point is drawn as closed that is not."""
+    found = aggregate_of(windows(n=[1, 2, 3, 4]), is_open=[False, False, True, True])
+    closed, still_open = found.plot().axes[0].get_lines()
+    assert [str(y) for y in closed.get_ydata()] == ["1.0", "2.0", "nan", "nan"]
+    assert [str(y) for y in still_open.get_ydata()] == ["nan", "2.0", "3.0", "4.0"]
+    assert still_open.get_alpha() < 1
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([Decimal("1.10"), None, Decimal("3.30")], pl.Decimal(10, 2)),
+        ([1.5, float("nan"), None], pl.Float64),
+        ([float("inf"), 1.0, -1.0], pl.Float64),
+        ([None, None, None], pl.Int64),
+        ([2**63 - 1, -(2**63), 0], pl.Int64),
+    ],
+)
+def test_any_numbers_can_be_drawn(values: list[Any], dtype: pl.DataType) -> None:
+    """Decimals, nulls, NaN, infinities and the greatest integers; drawn twice, as a live chart is."""
+    found = aggregate_of(windows(n=pl.Series(values, dtype=dtype)), is_open=[False, True, True])
+    chart = Chart()
+    for _ in range(2):
+        chart.axes[0].clear()
+        draw_windows(chart.axes[0], found.found, "n", "orders")
+        assert chart.png().startswith(b"\x89PNG")
+    expected = pl.Series(values, dtype=dtype).cast(pl.Float64).to_list()
+    assert str(chart.axes[0].get_lines()[0].get_ydata()[0]) in (str(expected[0]), "nan")
+
+
+def test_no_windows_are_an_empty_chart() -> None:
+    """With and without groups."""
+    empty = windows(region=["x"], n=[1]).clear()
+    assert aggregate_of(empty).plot("n").png().startswith(b"\x89PNG")
+    assert lines_of(aggregate_of(empty, ("region",)).plot("n")) == {}
+
+
+def test_more_than_24_groups_are_counted() -> None:
+    """The title says how many are left out."""
+    frame = pl.concat([windows(region=[f"r{number}"] * 3, n=[1, 2, 3]) for number in range(30)])
+    chart = aggregate_of(frame, ("region",)).plot()
+    assert len(lines_of(chart)) == 24
+    assert chart.axes[0].get_title(loc="left") == "orders, '5m': n (and 6 more groups)"
+    assert chart.png().startswith(b"\x89PNG")
+
+
+def test_groups_are_named_as_they_are() -> None:
+    """Null, several columns, names that begin with an underscore, and dollars, which are no mathematics."""
+    names = ["_hidden", "$a$ and $b$", None]
+    frame = pl.concat(
+        [
+            windows(region=pl.Series([name], dtype=pl.String), size=[number], n=[1])
+            for number, name in enumerate(names)
+        ]
+    )
+    chart = aggregate_of(frame, ("region", "size")).plot("n")
+    legend = chart.axes[0].get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [" _hidden, 0", "$a$ and $b$, 1", "None, 2"]
+    assert chart.png().startswith(b"\x89PNG")
+
+
+def test_windows_beyond_the_year_9999_are_left_out_and_counted(kt: Context, broker: FakeBroker) -> None:
+    """Neither Python nor matplotlib has such times."""
+    broker.produce("far", "a", {"x": 1}, timestamp=MINUTE)
+    broker.produce("far", "b", {"x": 1}, timestamp=BEYOND)
+    found = kt.table("far").window(5, max_future_skew=None).agg(n=pl.len())
+    assert found.height == 2
+    chart = found.plot()
+    assert lines_of(chart) == {"n": [1.0]}
+    assert chart.axes[0].get_title(loc="left").endswith("n (without 1 rows beyond the year 9999)")
+
+
+# --- live -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_live_chart_is_drawn_again_when_rows_change(
+    kt: Context, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says how many windows there are and how many may still change, and ends with its table."""
+    page = page_around(monkeypatch)
+    found = kt.table("orders").window(5, grace=0).agg(n=pl.len())
+    shown = found.plot(live=True)
+    assert isinstance(shown, Panel)
+    shown._ipython_display_()
+    assert "3 windows, 1 rows of 3 may still change" in page.kept(shown)["text/plain"]
+    assert page.kept(shown)["image/png"]
+    broker.produce("orders", "new", {"region": "EU", "amount": 1.0}, timestamp=31 * MINUTE)
+    wait_until(lambda: "4 windows, 1 rows of 4" in repr(shown), "the new window to be drawn")
+    kt.close()
+    wait_until(lambda: not threads_of(shown), "its thread to end")
