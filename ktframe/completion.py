@@ -96,5 +96,5 @@ def completions(line: str, context: Context | None) -> Iterable[str]:
 
 def _columns(context: Context) -> Iterable[str]:
     """Return the columns of the tables and streams that are open, each once."""
-    names = (name for each in context.materialized() for name in each.glance(0).head.columns)
+    names = (name for each in context.materialized() for name in each.columns_so_far)
     return dict.fromkeys(names)

@@ -116,7 +116,16 @@ class MaterializedTopic(ABC):
     @property
     def schema(self) -> pl.Schema:
         """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
-        empty = pl.DataFrame(schema=self._source.started().view.schema)
+        return self._schema_of(self._source.started())
+
+    @property
+    def columns_so_far(self) -> list[str]:
+        """The columns of ``to_polars()`` as known now; starts nothing, none before reading began."""
+        materializer = self._source.present()
+        return [] if materializer is None else self._schema_of(materializer).names()
+
+    def _schema_of(self, materializer: Materializer) -> pl.Schema:
+        empty = pl.DataFrame(schema=materializer.view.schema)
         return self._present(self._presentation.with_windows(empty), strict=False).schema
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
