@@ -17,8 +17,8 @@ from ktframe.formats.avro.wire import RefusedError
 
 MOST_EMPTY_ITEMS = 10_000
 """Items without bytes that one body may claim to hold."""
-MOST_THIN_CELLS = 100_000
-CELLS_PER_BYTE = 16
+MOST_THIN_CELLS = 20_000
+CELLS_PER_BYTE = 32
 """Cells of columns that the thin items of one body may take, beside ``MOST_THIN_CELLS``."""
 _MOST_CELLS_AT_ONCE = 2**27
 
@@ -86,7 +86,7 @@ class BatchBounds:
         return size * self._cells_per_byte > _MOST_CELLS_AT_ONCE
 
     def are_kept(self, array: Any, bodies: Sequence[bytes]) -> bool:
-        """Tell whether every body keeps to what it may claim; ``array`` has their values."""
+        """Tell whether every body keeps to what it may claim; ``array`` has their values as arrow-avro makes them."""
         cells = _thin_cells(array, self._root) if self._cells_per_byte else None
         if cells is None:
             return True
@@ -106,11 +106,19 @@ def _thin_cells(array: Any, avro: AvroType) -> Any | None:
     """Return the cells that thin items take in each value of an array; None where there are no lists."""
     if avro.kind in {"array", "map"}:
         return _cells_of_items(array, avro)
-    if avro.kind == "union" and len(avro.carried) == 1:
-        return _thin_cells(array, avro.carried[0][1])
-    parts = [branch for _, branch in avro.carried] or [each.type for each in avro.fields]
-    found = [_thin_cells(array.field(at), part) for at, part in enumerate(parts)]
+    if avro.kind == "union":
+        found = [_cells_of_branch(array, index, branch) for index, branch in avro.carried]
+    else:
+        found = [_thin_cells(array.field(at), each.type) for at, each in enumerate(avro.fields)]
     return _sum([cells for cells in found if cells is not None])
+
+
+def _cells_of_branch(array: Any, index: int, avro: AvroType) -> Any | None:
+    cells = _thin_cells(array.field(index).field(0), avro)
+    if cells is None:
+        return None
+    at = pc.if_else(pc.equal(array.type_codes, index), array.offsets, None)
+    return pc.fill_null(cells.take(at), 0)
 
 
 def _cells_of_items(array: Any, avro: AvroType) -> Any:

@@ -68,8 +68,8 @@ class NativeReader:
         if batch.column(1).buffers()[1].to_pybytes()[: _GUARD_BYTES * len(bodies)] != nonce * len(bodies):
             return None
         try:
-            array = self._convert(batch.column(0), None)
-            return array if self._bounds.are_kept(array, bodies) else None
+            array = batch.column(0)
+            return self._convert(array, None) if self._bounds.are_kept(array, bodies) else None
         except (DoubtError, pa.ArrowException, ValueError, NotImplementedError):
             return None
 

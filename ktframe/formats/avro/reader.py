@@ -43,7 +43,7 @@ class AvroReader:
     -----
     *Rejected*: bodies with a byte too few or too many, with text that is not UTF-8, with a time of day, an enum, a
     union, a UUID or a decimal outside of its type, with more than 10,000 items that take no bytes, with lists of nearly
-    empty items that take more than 100,000 cells and 16 a byte, and what is nested deeper than 64 levels.
+    empty items that take more than 20,000 cells and 32 a byte, and what is nested deeper than 64 levels.
 
     *Columns*: enums and UUIDs are text; maps are lists of ``key`` and ``value`` in the order written; a union of
     several types is a struct with a field for each, null but for the one taken; a record inside of itself is JSON

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ktframe.formats.protobuf.types import DEEPEST, GROUP
 
-MOST_CELLS: Final = 100_000
+MOST_CELLS: Final = 20_000
 CELLS_PER_BYTE: Final = 32
 """Fields that the messages inside of one body may have, beside ``MOST_CELLS``, set or not."""
 

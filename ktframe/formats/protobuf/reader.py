@@ -39,7 +39,7 @@ class ProtobufReader:
 
     Notes
     -----
-    A body is rejected where the messages inside of it take few bytes and have many fields: more than 100,000 and 32 a
+    A body is rejected where the messages inside of it take few bytes and have many fields: more than 20,000 and 32 a
     byte (see ``bounds``).
     """
 
