@@ -141,7 +141,9 @@ class Panel:
         self._pace.clear()
         if not self._stop.is_set():
             self._pace.wait(least if PANELS.is_watched else max(least, IDLE_SECONDS))
-            self._news.wait(max(0.0, IDLE_SECONDS - least))
+            # Sooner where what is saved is not what is seen: it is renewed by the next frame after a while.
+            most = IDLE_SECONDS if self._is_kept else min(IDLE_SECONDS, self._keep_after)
+            self._news.wait(max(0.0, most - least))
 
     def _drawn(self) -> Frame:
         picture = self._picture
