@@ -37,6 +37,8 @@ class WindowAggregate(pl.DataFrame):
     """Whether what is there now is complete."""
     events: Events
     name: str
+    closes: bool
+    """Whether windows close; without grace none does, and late records change any."""
 
     @classmethod
     def of(
@@ -47,10 +49,12 @@ class WindowAggregate(pl.DataFrame):
         readiness: Callable[[], Readiness],
         events: Events,
         name: str,
+        closes: bool,
     ) -> Self:
         """Return an aggregate with what it takes to make it anew."""
         made = cls(found.frame)
-        made.found, made.again, made.readiness, made.events, made.name = found, again, readiness, events, name
+        made.found, made.again, made.readiness = found, again, readiness
+        made.events, made.name, made.closes = events, name, closes
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ import polars as pl
 
 from ktframe.aggregates import Aggregated, WindowAggregate
 from ktframe.durations import format_duration
+from ktframe.errors import ConfigurationError
 from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
@@ -61,6 +62,18 @@ class WindowedTopic(MaterializedTopic):
     def _are_open(self, lines: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
         """Say of each of the ``lines`` whether its window may still change; without grace: whether time is in it."""
 
+    @abstractmethod
+    def final(self) -> Self:
+        """Return the windows that have closed; raises a ConfigurationError where none ever do."""
+
+    @property
+    def _closes(self) -> bool:
+        try:
+            self.final()
+        except ConfigurationError:
+            return False
+        return True
+
     def _provisional(self, lines: pl.DataFrame, known: int | None) -> list[bool]:
         return self._are_open(lines, [name for name in lines.columns if name.startswith(BY)], known).to_list()
 
@@ -71,6 +84,7 @@ class WindowedTopic(MaterializedTopic):
             readiness=self._source.binding.readiness,
             events=self.events,
             name=self.label,
+            closes=self._closes,
         )
 
     def _named(self, windows: str, grace_ms: int | None) -> str:

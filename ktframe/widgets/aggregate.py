@@ -32,6 +32,8 @@ class Aggregate(Protocol):
 
     name: str
     events: Events
+    closes: bool
+    """Whether its windows ever close: those without grace do not."""
 
     @property
     def found(self) -> AggregateNow:

@@ -88,6 +88,8 @@ class WindowPicture:
         draw_windows(ax, found, self._value, self._aggregate.name)
         windows = found.frame[found.frame.columns[0]].n_unique()
         said = f"{windows:,} windows, {int(found.is_open.sum()):,} rows of {found.frame.height:,} may still change"
+        if not self._aggregate.closes:
+            said += "; without grace, late records change the others too"
         warning, text = page.incomplete(self._aggregate.name, self._aggregate.readiness())
         return Frame(
             page.page(warning, page.note(said)),

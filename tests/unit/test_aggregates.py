@@ -65,6 +65,7 @@ def aggregate_of(
         readiness=lambda: None,
         events=Events(),
         name="orders, '5m'",  # type: ignore[arg-type, return-value]
+        closes=True,
     )
 
 
@@ -190,6 +191,19 @@ def test_axes_of_the_user_are_drawn_on(kt: Context) -> None:
     assert len(ax.get_lines()) == 2
     with pytest.raises(ConfigurationError, match="leave one of them out"):
         found.plot(ax=ax, live=True)
+
+
+@pytest.mark.parametrize("grace", [None, 0])
+def test_without_grace_a_live_chart_calls_no_window_final(kt: Context, grace: int | None) -> None:
+    """A late record may change any of them, whatever time it is."""
+    orders, clicks = kt.table("orders"), kt.stream("orders")
+    for each in (
+        orders.window(5, grace=grace),
+        clicks.window(5, grace=grace),
+        clicks.session(5, grace=grace),
+    ):
+        shown = repr(each.agg(n=pl.len()).plot(live=True))
+        assert ("late records change the others too" in shown) == (grace is None)
 
 
 def test_plots_of_polars_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
