@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import ExternalKafka, KafkaTopics
 from support.schema_registry import SchemaRegistry
 from support.waiting import wait_until
+
+# How long an example takes depends on what else the machine does: no test fails for it.
+settings.register_profile("ktframe", deadline=None)
+settings.load_profile("ktframe")
 
 INTEGRATION = Path(__file__).parent / "integration"
 BROWSER = Path(__file__).parent / "browser"
