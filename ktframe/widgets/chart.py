@@ -5,9 +5,12 @@ They are ``Figure`` objects without pyplot, which would keep each one for ever.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC
 from io import BytesIO
+from threading import Lock
 from typing import Any, Final
+from unicodedata import east_asian_width
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +36,12 @@ HEIGHT: Final = 260
 """Pixels on the page: what a notebook has room for."""
 
 _DPI: Final = 100
+_LEGEND_COLUMNS, _LEGEND_ROWS = 7, 4
+_LEGEND_CHARACTERS, _LEGEND_GAP = 90, 6
+"""How many characters have room side by side, and what a line's sample takes of that."""
+
+_ONE_AT_A_TIME: Final = Lock()
+"""Matplotlib does not promise that two threads may draw at once, be it on figures of their own."""
 
 
 class Chart(Figure):
@@ -44,10 +53,16 @@ class Chart(Figure):
         self.patch.set_alpha(0)
         self.add_subplot()
 
+    def again(self) -> Axes:
+        """Return new axes in the place of those that were drawn on: a layout begins where the one before it ended."""
+        self.clear()
+        return self.add_subplot()
+
     def png(self) -> bytes:
         """Return the picture, for dense screens."""
         out = BytesIO()
-        self.savefig(out, format="png", dpi=_DPI * PNG_SCALE, transparent=True)
+        with _ONE_AT_A_TIME:
+            self.savefig(out, format="png", dpi=_DPI * PNG_SCALE, transparent=True)
         return out.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
@@ -77,6 +92,10 @@ def legend(ax: Axes) -> None:
     """Name the lines, where there is more than one."""
     handles, labels = ax.get_legend_handles_labels()
     if len(handles) > 1:
+        # No wider and no higher than there is room: what is larger takes it from the chart, until nothing is left.
+        fitting = int(_LEGEND_CHARACTERS / (max(map(_width, labels)) + _LEGEND_GAP))
+        columns = max(1, min(_LEGEND_COLUMNS, max(fitting, math.ceil(len(labels) / _LEGEND_ROWS))))
+        labels = [_cut(label, _LEGEND_CHARACTERS / columns - _LEGEND_GAP) for label in labels]
         shown = ax.legend(
             handles,
             labels,
@@ -85,10 +104,21 @@ def legend(ax: Axes) -> None:
             labelcolor=INK,
             loc="upper left",
             bbox_to_anchor=(0, -0.2),  # below: lines go anywhere
-            ncols=7,
+            ncols=columns,
         )
         for text in shown.get_texts():
             text.set_parse_math(False)
+
+
+def _width(text: str) -> float:
+    """Return about how many small letters a text is wide."""
+    return sum(1.8 if east_asian_width(char) in "WF" else 1.4 if char.isupper() else 1 for char in text)
+
+
+def _cut(text: str, most: float) -> str:
+    """Return a text that is about ``most`` small letters wide."""
+    width = _width(text)
+    return text if width <= most else f"{text[: int(len(text) * most / width) - 1]}…"
 
 
 def look(number: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 
-from ktframe.history import LagHistory
+from ktframe.history import LagHistory, Span
 from ktframe.widgets import page
 from ktframe.widgets.chart import INK, PALETTE, WIDTH, Chart, legend, look, style
 from ktframe.widgets.frame import Frame
@@ -18,6 +18,9 @@ from ktframe.widgets.watched import Watched, watch
 
 _MOST_LINES: Final = 6
 """Partitions with a line of their own: those that were furthest behind."""
+_MOST_MARKS: Final = 25
+_MOST_SHADES: Final = 100
+"""As many of a kind as the width has room for: a table that falters for hours must not be slow to draw."""
 _SHORTEST: Final = timedelta(seconds=10)
 _READY, _NOT_READY = "#009E73", "#D55E00"
 _MARKS: Final = {"backing_off": "recovering", "failed": "failed", "rebuilt": "rebuilt"}
@@ -39,8 +42,7 @@ class LagPicture:
         """Return the chart as of now."""
         readiness = self._watched.readiness()
         now = datetime.now(UTC)
-        ax = self._chart.axes[0]
-        ax.clear()
+        ax = self._chart.again()
         drawn = draw_lag(ax, self._watched.history, self._watched.label, now - self._window, now)
         said = summary(drawn)
         head = page.headline(self._watched.label, readiness)
@@ -89,22 +91,23 @@ def _first(history: LagHistory, since: datetime | None, until: datetime) -> date
 
 
 def _shade(ax: Axes, history: LagHistory, first: datetime, until: datetime) -> None:
-    for span in history.spans():
-        start, end = max(span.start, first), min(span.end or until, until)
-        if start < end:
-            hatch = "" if span.is_ready else "///"
-            colour = _READY if span.is_ready else _NOT_READY
-            ax.axvspan(
-                date2num(start),
-                date2num(end),
-                facecolor=colour,
-                alpha=0.12,
-                hatch=hatch,
-                edgecolor=colour,
-                linewidth=0,
-            )
+    for start, end, is_ready in _shades(history.spans(), first, until):
+        colour = _READY if is_ready else _NOT_READY
+        ax.axvspan(
+            date2num(start),
+            date2num(end),
+            facecolor=colour,
+            alpha=0.12,
+            hatch="" if is_ready else "///",
+            edgecolor=colour,
+            linewidth=0,
+        )
+    shown: dict[str, datetime] = {}
+    gap = (until - first) / _MOST_MARKS
     for happening in history.happenings():
-        if first <= happening.at <= until:
+        last = shown.get(happening.kind)
+        if first <= happening.at <= until and (last is None or happening.at - last >= gap):
+            shown[happening.kind] = happening.at
             ax.axvline(date2num(happening.at), color=PALETTE[3], linewidth=1, linestyle=":")
             ax.annotate(
                 _MARKS[happening.kind],
@@ -116,6 +119,20 @@ def _shade(ax: Axes, history: LagHistory, first: datetime, until: datetime) -> N
                 ha="right",
                 va="top",
             )
+
+
+def _shades(spans: Iterable[Span], first: datetime, until: datetime) -> list[tuple[datetime, datetime, bool]]:
+    """Return what to shade; a time too short to be seen counts as not ready, together with what it interrupts."""
+    least, found = (until - first) / _MOST_SHADES, list[tuple[datetime, datetime, bool]]()
+    for span in spans:
+        start, end = max(span.start, first), min(span.end or until, until)
+        if start >= end:
+            continue
+        is_ready = span.is_ready and end - start >= least
+        if found and not (found[-1][2] or is_ready):
+            start = found.pop()[0]
+        found.append((start, end, is_ready))
+    return found
 
 
 def summary(total: pl.DataFrame) -> str:

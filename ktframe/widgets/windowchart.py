@@ -83,8 +83,7 @@ class WindowPicture:
     def frame(self) -> Frame:
         """Return the chart as of now."""
         found = self._aggregate.again()
-        ax = self._chart.axes[0]
-        ax.clear()
+        ax = self._chart.again()
         draw_windows(ax, found, self._value, self._aggregate.name)
         windows = found.frame[found.frame.columns[0]].n_unique()
         said = f"{windows:,} windows, {int(found.is_open.sum()):,} rows of {found.frame.height:,} may still change"

@@ -241,8 +241,7 @@ def test_any_numbers_can_be_drawn(values: list[Any], dtype: pl.DataType) -> None
     found = aggregate_of(windows(n=pl.Series(values, dtype=dtype)), is_open=[False, True, True])
     chart = Chart()
     for _ in range(2):
-        chart.axes[0].clear()
-        draw_windows(chart.axes[0], found.found, "n", "orders")
+        draw_windows(chart.again(), found.found, "n", "orders")
         assert chart.png().startswith(b"\x89PNG")
     expected = pl.Series(values, dtype=dtype).cast(pl.Float64).to_list()
     assert str(chart.axes[0].get_lines()[0].get_ydata()[0]) in (str(expected[0]), "nan")
@@ -278,6 +277,21 @@ def test_groups_are_named_as_they_are() -> None:
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [" _hidden, 0", "$a$ and $b$, 1", "None, 2"]
     assert chart.png().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["a" * 100, "日本語の名前" * 9, "EU, WEST, RETAIL, ONLINE"])
+@pytest.mark.parametrize("groups", [2, 7, 24])
+@pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+def test_long_names_leave_room_for_the_lines(name: str, groups: int) -> None:
+    """They are cut where there are many; the chart keeps its size frame after frame."""
+    frame = pl.concat([windows(region=[f"{number}{name}"], n=[1]) for number in range(groups)])
+    found, chart = aggregate_of(frame, ("region",)), Chart()
+    for _ in range(3):
+        ax = chart.again()
+        draw_windows(ax, found.found, "n", "orders")
+        chart.png()
+    assert ax.get_position().width > 0.7
+    assert ax.get_position().height > 0.4
 
 
 def test_windows_beyond_the_year_9999_are_left_out_and_counted(kt: Context, broker: FakeBroker) -> None:

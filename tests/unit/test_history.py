@@ -301,3 +301,32 @@ def test_marks_far_outside_are_not_drawn(events: Events) -> None:
     assert [text.get_text() for text in chart.axes[0].texts] == []
     first, last = chart.axes[0].get_xlim()
     assert (last - first) * 86_400 == pytest.approx(10, abs=0.01)
+
+
+def test_a_chart_that_is_drawn_again_keeps_its_size(events: Events) -> None:
+    """With twenty partitions and frame after frame: the legend takes no room from the lines."""
+    found = started(events)
+    for second in range(3):
+        events.emit(measured(second, *(1_000 + p for p in range(20)), end=9_999))
+    chart, widths = Chart(), []
+    for _ in range(4):
+        ax = chart.again()
+        draw_lag(ax, found, "orders", None, at(3))
+        chart.png()
+        widths.append(ax.get_position().width)
+    assert min(widths) > 0.85
+
+
+def test_a_table_that_falters_for_hours_is_drawn_fast(events: Events) -> None:
+    """Marks and shades that nobody could tell apart are one; what was not ready in between stays not ready."""
+    found = started(events)
+    for second in range(0, 2_000, 5):
+        events.emit(ready(second, is_ready=second % 10 == 0))
+        events.emit(entered(second, BindingState.READY, BindingState.BACKING_OFF, "x"))
+    events.emit(ready(2_001))
+    chart = Chart()
+    draw_lag(chart.axes[0], found, "orders", None, at(3_000))
+    assert 10 <= len(chart.axes[0].texts) <= 26
+    shades = chart.axes[0].patches
+    assert len(shades) == 2
+    assert [patch.get_hatch() for patch in shades] == ["///", ""]
