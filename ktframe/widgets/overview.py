@@ -52,7 +52,7 @@ class Overview:
             said = "the connection is closed" if is_last else "nothing is followed yet: ask for a table"
             return Frame(page.page(page.note(said)), said, is_last=is_last)
         return Frame(
-            page.page(page.lines(_HEADS, map(_line, statuses))),
+            page.page(page.lines(_HEADS, map(_line, statuses), numeric=_HEADS[2:8])),
             "\n\n".join(map(str, statuses)),
             is_last=is_last,
         )

@@ -125,10 +125,12 @@ def table(frame: pl.DataFrame, *, changed: Collection[int] = (), provisional: Co
     return f"<table><thead><tr>{''.join(heads)}</tr></thead><tbody>{''.join(body)}</tbody></table>"
 
 
-def lines(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return rows of cells, which are HTML, as a table."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+def lines(heads: Sequence[str], rows: Iterable[Iterable[str]], *, numeric: Collection[str] = ()) -> str:
+    """Return rows of cells, which are HTML, as a table; columns of numbers are set to the right."""
+    kinds = [" class=n" if name in numeric else "" for name in heads]
+    head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
+    cells = ("".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) for row in rows)
+    body = "".join(f"<tr>{each}</tr>" for each in cells)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
