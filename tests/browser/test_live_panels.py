@@ -30,8 +30,9 @@ paid = five.agg(paid=pl.col("amount").sum())
 
 def plotted(notebook: Notebook, panel: str) -> str:
     """Return the heights of the points of a chart, line by line, as the kernel has them; the first line is the total."""
-    lines = f"{panel}._picture._chart.axes[0].lines"
-    return notebook.ask(f"print([[float(y) for y in line.get_ydata() if y is not None] for line in {lines}])")
+    # The chart may have no axes at this moment: the panel's thread draws it anew.
+    lines = f"for ax in {panel}._picture._chart.axes[:1] for line in ax.lines"
+    return notebook.ask(f"print([[float(y) for y in line.get_ydata() if y is not None] {lines}])")
 
 
 def row(notebook: Notebook, cell: int, text: str) -> Locator:
