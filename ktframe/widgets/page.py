@@ -31,6 +31,9 @@ _STYLE: Final = """<style>
 .ktf-note{opacity:.8;margin:2px 0}
 .ktf-bad{border-left:3px solid #b3261e;padding-left:8px;margin:4px 0}
 </style>"""
+_NO_MATHS: Final = "mathjax_ignore tex2jax_ignore"
+"""What MathJax leaves alone, 3 and 2: notebooks and their exports would set "$5 to $6" as a formula."""
+
 _BADGES: Final = {
     BindingState.CREATED: ("○", "#5f6368", "not started"),
     BindingState.RESTORING: ("◔", "#0061a8", "restoring"),
@@ -51,7 +54,7 @@ def escape(text: object) -> str:
 
 def page(*parts: str) -> str:
     """Return the parts, which are HTML, as one page in the notebook's style."""
-    return f'{_STYLE}<div class="ktf">{"".join(parts)}</div>'
+    return f'{_STYLE}<div class="ktf {_NO_MATHS}">{"".join(parts)}</div>'
 
 
 def kept(html_page: str, name: str) -> str:

@@ -222,6 +222,16 @@ def test_nothing_of_kafka_becomes_html(place: str) -> None:
         assert html.escape(EVIL) in frames[0].html
 
 
+def test_dollars_are_not_set_as_formulas() -> None:
+    """A notebook, and a page that is exported from it, leave these classes alone."""
+    found = read(condition(), pl.DataFrame({"price": ["$5 to $6"]}))
+    boxes = [attrs.get("class") or "" for _, attrs in found.tags]
+    assert [box.split() for box in boxes if "ktf" in box.split()] == [
+        ["ktf", "mathjax_ignore", "tex2jax_ignore"]
+    ]
+    assert "$5 to $6" in found.text
+
+
 @dataclass
 class Connection:
     """A connection that follows what a test wants."""
