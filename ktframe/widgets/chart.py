@@ -81,7 +81,9 @@ def style(ax: Axes, *, title: str, ylabel: str) -> None:
         spine.set_color(INK)
     locator = AutoDateLocator(minticks=3, maxticks=7, tz=UTC)
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    # Seconds with their minute: alone they look like any number.
+    formats = ["%Y", "%b", "%d", "%H:%M", "%H:%M", "%H:%M:%S"]
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC, formats=formats))
     ax.xaxis.get_offset_text().set(color=INK, fontsize=8)
     ax.set_xlabel("UTC", fontsize=8, color=INK, loc="left")
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5))

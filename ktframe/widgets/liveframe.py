@@ -17,7 +17,8 @@ from ktframe.widgets.aggregate import Aggregate
 from ktframe.widgets.frame import Frame
 from ktframe.widgets.watched import Watched, watch
 
-_KEY: Final = "a shaded row has just changed; a dashed edge marks a window that is still open"
+_KEY: Final = "a shaded row has just changed"
+_OPEN_KEY: Final = f"{_KEY}; a dashed edge marks a window that is still open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,5 +131,5 @@ class LiveFrame:
         )
         grid = page.table(found.frame, changed=found.changed, provisional=found.provisional)
         warning, text = page.incomplete(self._source.name, self._source.readiness())
-        body = page.page(warning, page.note(said), grid, page.note(_KEY))
+        body = page.page(warning, page.note(said), grid, page.note(_OPEN_KEY if found.provisional else _KEY))
         return Frame(body, f"{text}{said}\n{found.frame}")
