@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from nbformat import NotebookNode
 from playwright.sync_api import Locator, expect
 from support.jupyter_frontends import Lab, Voila
 from support.jupyter_server import JupyterServer
@@ -22,14 +23,20 @@ OPEN = """async path => {
 ORDER = re.compile(r"\bo-\d{5}\b")
 
 
+def committed(path: Path) -> list[NotebookNode]:
+    """Return the code cells of a committed notebook."""
+    cells = nbformat.read(path, as_version=4).cells  # type: ignore[no-untyped-call]
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
 def code_cells(path: Path) -> list[str]:
     """Return the code of a committed notebook."""
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [cell.source for cell in committed(path)]
 
 
 def expect_committed_outputs(shown: Locator, path: Path) -> None:
     """Assert that the pictures that are in a file are seen, and nothing of a widget that is missing."""
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    cells = committed(path)
     outputs = shown.locator(".jp-CodeCell").locator(".jp-Cell-outputArea")
     expect(outputs).to_have_count(len(cells))
     expect(shown).not_to_contain_text(re.compile("displaying widget|model not found|Loading widget"))

@@ -7,6 +7,7 @@ names, all of them. Look at each before it is committed.
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from playwright.sync_api import expect
 
@@ -18,7 +19,7 @@ from support.panel_cells import DEMO, panels, wait_for_threads
 from support.waiting import wait_until
 
 IMAGES = Path(__file__).parents[2] / "notebooks" / "images"
-THEMES = ("light", "dark")
+THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 READY = f"{DEMO}\norders = kt.table('orders')\norders.wait_until_ready(progress=False)"
 # Lag to look at: changes that come faster than they are read, for some seconds.
 TROUBLE = """
