@@ -341,18 +341,24 @@ def test_a_table_says_why_it_does_not_come(kt: Context, broker: FakeBroker) -> N
     assert "no such user" in picture.frame().html
 
 
+@pytest.mark.parametrize("is_callback", [False, True])
 @pytest.mark.parametrize("close", ["table", "context"])
 def test_closing_what_is_shown_ends_its_panels(
-    kt: Context, monkeypatch: pytest.MonkeyPatch, close: str
+    kt: Context, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, close: str, *, is_callback: bool
 ) -> None:
-    """Whichever picture: their last frames stay."""
+    """Whichever picture, and also where a callback of the table closes it: their last frames stay."""
     page = page_around(monkeypatch)
     table = kt.table("orders")
     table.wait_until_ready(progress=False)
     shown = [widgets.status(table), widgets.lag_chart(table), widgets.live(table)]
     for each in shown:
         each._ipython_display_()
-    table.close() if close == "table" else kt.close()
+    closed: Any = table if close == "table" else kt
+    if is_callback:
+        table.on_change(lambda _: closed.close())
+        broker.produce("orders", "another", {"x": "y"})
+    else:
+        closed.close()
     for each in shown:
         wait_until(lambda panel=each: panel.is_closed and not threads_of(panel), "its thread to end")
         assert "no longer live" in page.kept(each)["text/plain"]
