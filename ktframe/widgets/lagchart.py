@@ -138,7 +138,7 @@ def _shades(spans: Iterable[Span], first: datetime, until: datetime) -> list[tup
 def summary(total: pl.DataFrame) -> str:
     """Return in words what the chart shows, for those who can't see it."""
     if not total.height:
-        return "nothing was measured yet"
+        return "nothing was measured in this time"
     greatest = total.row(total["lag"].arg_max() or 0, named=True)
     now = total["lag"][-1]
     return (

@@ -110,10 +110,14 @@ class Panel:
         self._pace.set()
         self._news.set()
 
-    def close(self) -> None:
-        """Stop drawing and leave the last picture; a second call does nothing."""
+    def stop(self) -> None:
+        """Stop drawing and leave the last picture, soon; does not wait."""
         self._stop.set()
         self.hurry()
+
+    def close(self) -> None:
+        """Stop drawing and leave the last picture; a second call does nothing."""
+        self.stop()
         with self._starting:
             thread = self._thread
         if thread is not None and thread is not current_thread() and thread.is_alive():

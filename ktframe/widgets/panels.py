@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import time
+from collections.abc import Sequence
 from threading import RLock
 from typing import Final, Protocol
 
@@ -19,8 +20,11 @@ class Shown(Protocol):
     def hurry(self) -> None:
         """Draw soon: somebody is there."""
 
+    def stop(self) -> None:
+        """Stop drawing; does not wait."""
+
     def close(self) -> None:
-        """Stop drawing."""
+        """Stop drawing, and wait until it has."""
 
 
 class Panels:
@@ -70,8 +74,7 @@ class Panels:
         """Close every panel."""
         with self._lock:
             panels = list(self._cells)
-        for panel in panels:
-            panel.close()
+        _close(panels)
 
     def _leave(self) -> None:
         # The kernel's sockets go away with it: nothing can be left behind.
@@ -82,8 +85,15 @@ class Panels:
         self.touch()
         with self._lock:
             old = [panel for panel, at in self._cells.items() if cell is not None and at == cell]
-        for panel in old:
-            panel.close()
+        _close(old)
+
+
+def _close(panels: Sequence[Shown]) -> None:
+    """Close panels at the same time: one that is slow keeps no other waiting."""
+    for panel in panels:
+        panel.stop()
+    for panel in panels:
+        panel.close()
 
 
 PANELS: Final = Panels()

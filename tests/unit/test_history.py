@@ -255,7 +255,7 @@ def test_an_empty_history_is_an_empty_chart(events: Events) -> None:
     chart = Chart()
     total = draw_lag(chart.axes[0], LagHistory(events), "a $b$ topic", None, at(100))
     assert (total.columns, total.height) == (["at", "lag"], 0)
-    assert summary(total) == "nothing was measured yet"
+    assert summary(total) == "nothing was measured in this time"
     assert chart.axes[0].get_title(loc="left") == "a $b$ topic: records to go"
     assert chart.png().startswith(b"\x89PNG")
 

@@ -178,6 +178,25 @@ def test_a_cell_that_runs_again_closes_its_panels(page: Page, picture: Drawing) 
     assert len(page.before) == 1
 
 
+def test_panels_are_closed_at_the_same_time(page: Page) -> None:
+    """One whose picture takes long keeps the others from nothing: a cell that runs again waits for the slowest."""
+    calls: list[str] = []
+
+    class Stub:
+        hurry = staticmethod(lambda: None)
+
+        def __init__(self, name: str) -> None:
+            self.stop = lambda: calls.append(f"stop {name}")
+            self.close = lambda: calls.append(f"close {name}")
+
+    for name in "ab":
+        panel.PANELS.add(Stub(name))
+    page.run_cell("cell-1")
+    assert calls == ["stop a", "stop b", "close a", "close b"]
+    panel.PANELS.close()
+    assert calls[4:] == calls[:4]
+
+
 def test_the_end_of_what_is_shown_ends_the_panel(page: Page, picture: Drawing) -> None:
     """The frame before stays: a table that was closed has nothing to show; so does a connection that was."""
     for ending in ("last", "closed"):
