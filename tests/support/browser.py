@@ -50,6 +50,12 @@ NOISE = (
     ),
     Noise(
         re.compile(
+            r"^TypeError: Cannot read properties of null \(reading 'kernel'\)\n.*/jupyterlab-manager/static/"
+        ),
+        "the extension for widgets takes it that a notebook has a session, and one may be opened without a kernel",
+    ),
+    Noise(
+        re.compile(
             r"^Failed to load resource: net::ERR_NAME_NOT_RESOLVED\n.*/@fortawesome/fontawesome-free@"
         ),
         "Voila's template takes an icon font, which no widget of ours uses, from the internet",
