@@ -9,6 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from threading import Event, Lock, RLock, Thread, current_thread
 from typing import Any, Final
@@ -150,6 +151,20 @@ class Panel:
             self._news.wait(max(0.0, most - least))
 
     def _drawn(self) -> Frame:
+        with suppress(Exception, pl.exceptions.PanicException):
+            return self._attempt()
+        # What is shown may have been closed meanwhile: then the next attempt says so, and what was seen stays.
+        self._stop.wait(FASTEST_SECONDS)
+        try:
+            return self._attempt()
+        except (Exception, pl.exceptions.PanicException) as error:
+            said = f"{type(error).__name__}: {error}"
+            if said != self._trouble:
+                self._trouble = said
+                logger.exception("a panel can't be drawn")
+            return Frame(trouble(error), said)
+
+    def _attempt(self) -> Frame:
         picture = self._picture
         if picture is None:
             return self._shown or Frame("", "closed")
@@ -157,12 +172,6 @@ class Panel:
             return picture.frame()
         except ContextClosedError as error:
             return Frame(trouble(error), str(error), is_last=True)
-        except (Exception, pl.exceptions.PanicException) as error:
-            said = f"{type(error).__name__}: {error}"
-            if said != self._trouble:
-                self._trouble = said
-                logger.exception("a panel can't be drawn")
-            return Frame(trouble(error), said)
 
     def _touched(self) -> None:
         PANELS.touch()

@@ -313,7 +313,7 @@ def test_a_table_in_a_cell_starts_nothing(
     table.wait_until_ready(progress=False)
     wait_until(lambda: "1 row" in repr(overview), "the dashboard to tell")
     kt.close()
-    wait_until(lambda: not threads_of(overview), "its thread to end", timeout=12)
+    wait_until(lambda: not threads_of(overview), "its thread to end", timeout=60)
 
 
 def test_a_panel_of_a_hostile_topic_is_text(kt: Context) -> None:
@@ -360,7 +360,9 @@ def test_closing_what_is_shown_ends_its_panels(
     else:
         closed.close()
     for each in shown:
-        wait_until(lambda panel=each: panel.is_closed and not threads_of(panel), "its thread to end")
+        wait_until(
+            lambda panel=each: panel.is_closed and not threads_of(panel), "its thread to end", timeout=60
+        )
         assert "no longer live" in page.kept(each)["text/plain"]
         assert "Error" not in page.kept(each)["text/plain"]
 

@@ -14,7 +14,7 @@ from ipywidgets.widgets import widget as registry
 from support.notebook_page import PIXEL, Drawing, Page, page_around, threads_of
 from support.waiting import wait_until
 
-from ktframe.errors import ContextClosedError
+from ktframe.errors import ContextClosedError, StoreError
 from ktframe.events import Events, RowsChanged
 from ktframe.widgets import notebook, panel
 from ktframe.widgets.frame import Frame
@@ -211,6 +211,22 @@ def test_the_end_of_what_is_shown_ends_the_panel(page: Page, picture: Drawing) -
         wait_until(lambda panel=found: not threads_of(panel), "its thread to end")
         assert "one" in page.kept(found)["text/plain"]
         assert "nothing is left" not in page.kept(found)["text/plain"]
+
+
+def test_an_error_of_what_is_closing_is_not_what_stays(page: Page, picture: Drawing) -> None:
+    """A picture that is drawn while its table is closed fails once, and then says that there is no more."""
+    found = Panel(picture)
+    found._ipython_display_()
+    errors = [ContextClosedError("orders"), StoreError("orders", "it is closed")]
+
+    def closing() -> Frame:
+        raise errors.pop()
+
+    picture.frame = closing  # type: ignore[method-assign]
+    picture.change("two")
+    wait_until(lambda: not threads_of(found), "its thread to end")
+    assert errors == []
+    assert page.kept(found)["text/plain"].endswith("no longer live)\none")
 
 
 def test_a_kernel_that_goes_gets_no_more_messages(
