@@ -76,6 +76,10 @@ def test_hostile_names_values_and_errors_are_text_and_run_nothing(lab: Lab) -> N
     for cell in (7, 8):
         expect(notebook.output(cell).locator("img")).to_have_count(1)
     expect_harmless(notebook.page)
+    notebook.ask("kt.close()")
+    wait_for_threads(notebook, 0)
+    expect_harmless(notebook.page)
+    notebook.wait_for_text(1, "no longer live")
     notebook.saved()
     cells = reopened(notebook, kernel=False).locator(".jp-CodeCell").locator(".jp-Cell-outputArea")
     for cell in (1, 2, 11):
