@@ -17,7 +17,7 @@ from ktframe.eventtime import as_datetime
 from ktframe.history import LagHistory
 from ktframe.monitor import Readiness
 from ktframe.presentation import Metadata, Presentation, fields_of, quarantine_frame
-from ktframe.records import OFFSET, PARTITION, TIMESTAMP, WINDOW
+from ktframe.records import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.source import Source
 from ktframe.status import Glance, Newest, TablePosition, TableStatus, decided, notices, status_of
 from ktframe.sync.materializer import Materializer
@@ -200,14 +200,14 @@ class MaterializedTopic(ABC):
         def take(materializer: Materializer) -> Newest:
             # Both before the rows: nothing new passes for old, and what is final by it, is in them.
             positions, known = materializer.view.positions(), self._watermark()
-            lines = self._lines(materializer)
+            lines = self._live_lines(materializer, known)
             order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
             top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
             return Newest(
                 rows=self._present(top, strict=False),
                 places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
                 positions=positions,
-                provisional=self._provisional(top, known),
+                provisional=top[OPEN].to_list() if OPEN in top.columns else [False] * top.height,
                 total=lines.height,
             )
 
@@ -217,9 +217,9 @@ class MaterializedTopic(ABC):
         """Return the time up to which windows can be final; None where there are none."""
         return None
 
-    def _provisional(self, lines: pl.DataFrame, known: int | None) -> list[bool]:  # noqa: ARG002 - windows need it
-        """Say of each line whether its window may still change, by a watermark: none does outside of windows."""
-        return [False] * lines.height
+    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:  # noqa: ARG002 - for windows
+        """Return the lines; of windows with ``OPEN``, which says by a watermark whether each may still change."""
+        return self._lines(materializer)
 
     @property
     def history(self) -> LagHistory:

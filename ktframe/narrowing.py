@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol, Self
-
-import polars as pl
 
 from ktframe.aggregates import Aggregated, WindowAggregate
 from ktframe.durations import format_duration
-from ktframe.errors import ConfigurationError
 from ktframe.finality import watermark
 from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
 from ktframe.selection import Selection
 from ktframe.sync.materializer import Materializer
-
-BY = "\0by "
-"""How columns begin that part the windows of a stream."""
 
 
 class Reading(Protocol):
@@ -28,6 +22,10 @@ class Reading(Protocol):
     @property
     def tz(self) -> str:
         """The zone of wall-clock times."""
+
+    @property
+    def grace_ms(self) -> int | None:
+        """How long windows take records after their end; None: for ever."""
 
     @property
     def idle_after(self) -> float:
@@ -58,25 +56,6 @@ class WindowedTopic(MaterializedTopic):
         narrowed._selection = selection  # noqa: SLF001 - another of this class
         return narrowed
 
-    @abstractmethod
-    def _are_open(self, lines: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
-        """Say of each of the ``lines`` whether its window may still change; without grace: whether time is in it."""
-
-    @abstractmethod
-    def final(self) -> Self:
-        """Return the windows that have closed; raises a ConfigurationError where none ever do."""
-
-    @property
-    def _closes(self) -> bool:
-        try:
-            self.final()
-        except ConfigurationError:
-            return False
-        return True
-
-    def _provisional(self, lines: pl.DataFrame, known: int | None) -> list[bool]:
-        return self._are_open(lines, [name for name in lines.columns if name.startswith(BY)], known).to_list()
-
     def _aggregate(self, take: Callable[[Materializer], Aggregated], *, fresh: bool) -> WindowAggregate:
         return WindowAggregate.of(
             self._source.read(take, fresh=fresh),
@@ -84,7 +63,7 @@ class WindowedTopic(MaterializedTopic):
             readiness=self._source.binding.readiness,
             events=self.events,
             name=self.label,
-            closes=self._closes,
+            closes=self._reading.grace_ms is not None,
         )
 
     def _named(self, windows: str, grace_ms: int | None) -> str:

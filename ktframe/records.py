@@ -26,6 +26,7 @@ LINE = "\0line"
 RECORD_KEY = "\0record_key"
 WINDOW = "\0window"
 WINDOW_END = "\0window_end"
+OPEN = "\0open"
 
 
 def is_field(column: str) -> bool:

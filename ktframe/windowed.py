@@ -15,7 +15,7 @@ from ktframe.materialized import MaterializedTopic
 from ktframe.moments import Moment
 from ktframe.narrowing import WindowedTopic
 from ktframe.presentation import Metadata, Presentation, claim, fields_of
-from ktframe.records import HASH, LINE, WINDOW, WINDOW_END, batch_of
+from ktframe.records import HASH, LINE, OPEN, WINDOW, WINDOW_END, batch_of
 from ktframe.rollup import roll_up, with_ends
 from ktframe.selection import Selection
 from ktframe.source import Source
@@ -205,7 +205,7 @@ class WindowedKTable(WindowedTopic):
             if fill:
                 shown = empty.select(columns.values())
                 found = filled(found, self._shape.windows, wanted, group, shown)
-            is_open = self._are_open(found, (), closed)
+            is_open = self._are_open(found, closed)
             return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
 
         return self._aggregate(take, fresh=fresh)
@@ -280,8 +280,13 @@ class WindowedKTable(WindowedTopic):
         horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
         return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
 
-    def _are_open(self, lines: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
-        return ~TimeWindows(self._shape.windows, self._shape.grace_ms or 0).finals(lines, by, known)
+    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:
+        lines = self._lines(materializer)
+        return lines.with_columns(self._are_open(lines, known).alias(OPEN))
+
+    def _are_open(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
+        """Say of each line whether its window may still change; without grace: whether stream time is before its end."""
+        return ~TimeWindows(self._shape.windows, self._shape.grace_ms or 0).finals(lines, (), known)
 
     def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
         return TimeWindows(self._shape.windows, self._shape.grace_ms).finals(lines, (), known)

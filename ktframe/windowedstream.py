@@ -13,15 +13,17 @@ from ktframe.aggregation import Columns, aggregate_events, expressions, filled, 
 from ktframe.errors import ConfigurationError
 from ktframe.eventwindows import EventWindows, TimeWindows
 from ktframe.materialized import MaterializedTopic
-from ktframe.narrowing import BY, WindowedTopic
+from ktframe.narrowing import WindowedTopic
 from ktframe.presentation import Metadata, Presentation, claim, fields_of, quarantine_frame
-from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, QuarantinedRecord
+from ktframe.records import OFFSET, OPEN, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, QuarantinedRecord
 from ktframe.rowvalue import record_key_of, unpack_rows
 from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
 from ktframe.windows import Minutes, parse_minutes
 
+_BY = "\0by "
 _IS_FINAL = "is_final"
+_FINAL = "\0final"
 _TIMELESS = "the event has no timestamp: it is in no window"
 
 
@@ -37,6 +39,11 @@ class EventShape:
     by: tuple[str, ...] | None
     idle_after: float
     tz: str = "UTC"
+
+    @property
+    def grace_ms(self) -> int | None:
+        """How long windows take events after their end; None: for ever."""
+        return self.windows.grace_ms
 
 
 class WindowedKStream(WindowedTopic):
@@ -94,12 +101,11 @@ class WindowedKStream(WindowedTopic):
 
         def take(materializer: Materializer) -> pl.DataFrame:
             known = self._watermark()  # before the rows: what is final by it, is in them
-            placed, by = self._placed(materializer, known)
+            placed = self._placed(materializer, known, judged=is_final)
             shown = self._present(placed, metadata=metadata)
             if not is_final:
                 return shown
-            name = claim(_IS_FINAL, set(shown.columns))
-            return shown.hstack([self._finals(placed, by, known).alias(name)])
+            return shown.hstack([placed[_FINAL].alias(claim(_IS_FINAL, set(shown.columns)))])
 
         return self._source.read(take, fresh=fresh)
 
@@ -139,12 +145,13 @@ class WindowedKStream(WindowedTopic):
             usual = self._presentation.names(fields_of(rows))
             windows, cut = self._cut(materializer)
             found = aggregate_events(rows, windows, Columns(columns, usual), wanted, group)
-            found = self._selected(found, group, known, cut)
+            found = self._selected(self._judged(self._left(found, cut), group, known))
             if fill and isinstance(shape.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
-                found = filled(found, shape.windows.windows, wanted, group, empty)
-            is_open = self._are_open(found, group, known)
-            return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
+                found = filled(found.drop(_FINAL, OPEN), shape.windows.windows, wanted, group, empty)
+                found = self._judged(found, group, known)
+            shown = self._presentation.aggregates(found.drop(_FINAL, OPEN))
+            return Aggregated(shown, found[OPEN], tuple(group))
 
         return self._aggregate(take, fresh=fresh)
 
@@ -177,13 +184,18 @@ class WindowedKStream(WindowedTopic):
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
-        return self._placed(materializer, self._watermark())[0]
+        return self._placed(materializer, self._watermark())
 
-    def _placed(self, materializer: Materializer, known: int | None) -> tuple[pl.DataFrame, list[str]]:
-        """Return the events in the windows that are asked for, and the names of the columns that part these."""
+    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:
+        return self._placed(materializer, known, judged=True)
+
+    def _placed(self, materializer: Materializer, known: int | None, *, judged: bool = False) -> pl.DataFrame:
+        """Return the events in the windows that are asked for; ``judged``: with ``_FINAL`` and ``OPEN``."""
         events, by = self._events(materializer)
         windows, cut = self._cut(materializer)
-        return self._selected(windows.assign(events, by), by, known, cut), by
+        placed = self._left(windows.assign(events, by), cut)
+        is_judged = judged or self._selection.only_final
+        return self._selected(self._judged(placed, by, known) if is_judged else placed)
 
     def _cut(self, materializer: Materializer) -> tuple[EventWindows, int | None]:
         """Return the windows as far as retention has left their events, and the time up to which some are gone."""
@@ -195,7 +207,7 @@ class WindowedKStream(WindowedTopic):
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
         rows = self._rows(materializer)
         columns = self._columns(fields_of(rows))
-        by = {f"{BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
+        by = {f"{_BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
         return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
 
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
@@ -204,33 +216,27 @@ class WindowedKStream(WindowedTopic):
         columns = self._presentation.expressions(fields).items()
         return {name: each for name, each in columns if name not in own}
 
-    def _selected(
-        self, placed: pl.DataFrame, by: Sequence[str], known: int | None, cut: int | None
-    ) -> pl.DataFrame:
-        if cut is not None:
-            # A window of which retention has taken a part is left out, as of a table.
-            placed = placed.filter(pl.col(WINDOW) >= self._shape.windows.whole_from(cut))
+    def _left(self, placed: pl.DataFrame, cut: int | None) -> pl.DataFrame:
+        """Leave out the windows of which retention has taken a part, as of a table."""
+        return placed if cut is None else placed.filter(pl.col(WINDOW) >= self._shape.windows.whole_from(cut))
+
+    def _judged(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
+        """Add ``_FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
+
+        Without grace no window closes; it may change as long as stream time is not past it. All windows are judged
+        together, before some are selected: a session that is not shown can still join one that is.
+        """
+        windows, window = self._shape.windows, [WINDOW, WINDOW_END, *by]
+        each = placed.select(window).unique()
+        final = windows.finals(each, by, known)
+        past = final if windows.grace_ms is not None else windows.closing().finals(each, by, known)
+        judged = each.hstack([final.alias(_FINAL), (~past).alias(OPEN)])
+        return placed.join(judged, on=window, how="left", nulls_equal=True, maintain_order="left")
+
+    def _selected(self, placed: pl.DataFrame) -> pl.DataFrame:
         if self._selection.only_final:
-            placed = placed.filter(self._finals(placed, by, known))
+            placed = placed.filter(_FINAL)
         return self._selection.of(placed)
-
-    def _are_open(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
-        windows = self._shape.windows
-        return ~_finals_of(placed, by, windows if windows.grace_ms is not None else windows.closing(), known)
-
-    def _finals(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.Series:
-        """Say for each line whether its window has closed."""
-        return _finals_of(placed, by, self._shape.windows, known)
-
-
-def _finals_of(
-    placed: pl.DataFrame, by: Sequence[str], windows: EventWindows, known: int | None
-) -> pl.Series:
-    window = [WINDOW, WINDOW_END, *by]
-    each = placed.select(window).unique()
-    final = each.hstack([windows.finals(each, by, known).alias(_IS_FINAL)])
-    joined = placed.select(window).join(final, on=window, how="left", nulls_equal=True, maintain_order="left")
-    return joined[_IS_FINAL]
 
 
 def _set_aside(partition: int, stored: bytes) -> QuarantinedRecord:

@@ -527,3 +527,16 @@ def test_one_declared_window_may_stand_alone() -> None:
     assert (
         Settings("fake:9092", tables={"shop": TableDeclaration("shop", windows=(5,))}).tables["shop"].windows
     )
+
+
+def test_a_session_out_of_sight_can_still_join_one_that_is_shown(kt: Context, broker: FakeBroker) -> None:
+    """Whether a session is final is judged among all sessions, not among those that a range leaves."""
+    for minute, user in [(1, "a"), (4, "a"), (8.5, "z")]:
+        broker.produce("visits", user, {"user_id": user}, timestamp=round(minute * MINUTE))
+    visits = kt.stream("visits").session(2, by="user_id", grace=3).between(None, at(3))
+    assert visits.to_polars(is_final=True)["is_final"].to_list() == [False]
+    assert visits.agg(n=pl.len()).found.is_open.to_list() == [True]
+    assert visits.newest().provisional == [True]
+    assert visits.final().to_polars().height == 0
+    broker.produce("visits", "a", {"user_id": "a"}, timestamp=round(2.5 * MINUTE))
+    assert visits.agg(n=pl.len())["n"].to_list() == [3]
