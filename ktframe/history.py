@@ -118,6 +118,8 @@ class LagHistory:
     def _on_ready(self, event: ReadyChanged) -> None:
         with self._lock:
             self._changes.append((event.at, event.is_ready))
+            if event.is_ready and event.total_lag == 0:
+                self._add(event.at, dict.fromkeys(self._ends, 0))
 
     def _on_state(self, event: BindingStateChanged) -> None:
         with self._lock:

@@ -104,6 +104,14 @@ def test_a_restore_is_seen_between_two_measurements(events: Events) -> None:
     assert found.frame().select("at", "lag").rows() == [(at(1), 1000), (at(1.6), 600), (at(2.2), 100)]
 
 
+def test_becoming_ready_is_a_measurement(events: Events) -> None:
+    """What a table is ready by, its monitor has just compared: the line goes down where the shade turns green."""
+    history = started(events)
+    events.emit(measured(1, 500, 20))
+    events.emit(ready(3))
+    assert history.frame().rows() == [(at(1), 0, 500), (at(1), 1, 20), (at(3), 0, 0), (at(3), 1, 0)]
+
+
 def test_what_is_not_known_is_not_noted_as_zero(events: Events) -> None:
     """Past the end that was measured last there may be more; of a table that is ready nothing is made up either."""
     found = started(events)
@@ -112,7 +120,7 @@ def test_what_is_not_known_is_not_noted_as_zero(events: Events) -> None:
     events.emit(ready(3))
     events.emit(measured(4, 10))
     events.emit(RowsChanged(1, {0: 995}, at(5)))
-    assert found.frame()["lag"].to_list() == [10, 10]
+    assert found.frame()["lag"].to_list() == [10, 0, 10]  # the zero is what it became ready by
 
 
 def test_the_ends_of_a_topic_that_is_gone_count_for_nothing(events: Events) -> None:
