@@ -1,6 +1,7 @@
 """Fixtures of all tests: a watch over what they leave behind, the real broker and schema registry, topic names."""
 
 import os
+import signal
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from support.waiting import wait_until
 # How long an example takes depends on what else the machine does: no test fails for it.
 settings.register_profile("ktframe", deadline=None)
 settings.load_profile("ktframe")
+
+# A shell that starts the tests in the background has them ignore interrupts, which some send to themselves.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 INTEGRATION = Path(__file__).parent / "integration"
 BROWSER = Path(__file__).parent / "browser"
