@@ -30,13 +30,13 @@ def cell_id() -> str | None:
     return cell
 
 
-def before_each_cell(callback: Callable[[str | None], object]) -> None:
-    """Call ``callback`` with the id of each cell that is about to run."""
+def around_cells(before: Callable[[str | None], object], after: Callable[[], object]) -> None:
+    """Call ``before`` with the id of each cell that is about to run, and ``after`` when it has run."""
     found = shell()
     if found is not None:
-        found.events.register(
-            "pre_run_cell", lambda info: callback(getattr(info, "cell_id", None) or cell_id())
-        )
+        events = found.events
+        events.register("pre_run_cell", lambda info: before(getattr(info, "cell_id", None) or cell_id()))
+        events.register("post_run_cell", lambda _: after())
 
 
 def show(bundle: Mapping[str, Any], display_id: str) -> None:

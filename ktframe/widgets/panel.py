@@ -41,8 +41,8 @@ class Panel:
 
     As the last line of a cell, or by ``display(panel)``, it appears below the cell and starts a thread, which draws at
     most five times a second while there is news and at most once in five seconds while there is none, or while nobody
-    has run a cell or clicked for two minutes. It ends by ``close()``, with what it shows, when its cell is run again,
-    and with the kernel. The last picture stays, also in a saved notebook.
+    has run a cell or clicked for two minutes. It ends by ``close()``, with what it shows, when its cell has run again
+    and shows it no more, and with the kernel. The last picture stays, also in a saved notebook.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Panel:
         self._controls = controls
         self._name = f"ktframe-panel-{uuid.uuid4().hex[:12]}"
         self._live_name = f"{self._name}-live"
-        self._lock, self._starting = RLock(), Lock()
+        self._lock, self._starting, self._ending = RLock(), Lock(), Lock()
         self._news, self._pace, self._stop, self._gone = Event(), Event(), Event(), Event()
         self._thread: Thread | None = None
         self._shown: Frame | None = None
@@ -85,17 +85,25 @@ class Panel:
 
     def _start(self) -> None:
         """Start the thread, where there is none and there is to be one."""
-        if self._thread is not None or self._picture is None:
+        picture = self._picture
+        if self._thread is not None or picture is None:
+            self._enlist()
             return
         # Not on the panel's thread: whoever closes it in a callback keeps it from subscribing and waits for it.
-        unwatch = self._picture.watch(self._news.set)
+        unwatch = picture.watch(self._news.set)
         with self._starting:
-            if not self._stop.is_set():
-                PANELS.add(self)
+            if self._enlist():
                 self._thread = Thread(target=self._run, args=(unwatch,), name=self._name, daemon=True)
                 self._thread.start()
                 return
         unwatch()
+
+    def _enlist(self) -> bool:
+        """Let the cell that runs be the one that shows it; return whether it lives."""
+        with self._ending:
+            if not self._stop.is_set():
+                PANELS.add(self)
+            return not self._stop.is_set()
 
     def __repr__(self) -> str:
         frame = self._shown
@@ -210,8 +218,9 @@ class Panel:
         return {**bundle, "text/html": kept(bundle["text/html"], self._name)}
 
     def _end(self) -> None:
-        self._stop.set()
-        PANELS.discard(self)
+        with self._ending:
+            self._stop.set()
+            PANELS.discard(self)
         widgets, self._widgets = self._widgets, None
         self._picture = None  # IPython's Out keeps panels: what they draw with is large
         try:

@@ -1,4 +1,4 @@
-"""Which panels are on the page: a cell that runs again replaces its own, and a person at the notebook wakes them all."""
+"""Which panels are on the page: a cell that ran again has replaced its own, and a person at the notebook wakes them all."""
 
 from __future__ import annotations
 
@@ -35,16 +35,19 @@ class Panels:
         """Whether the process is about to end."""
         self._lock = RLock()
         self._cells: dict[Shown, str | None] = {}
+        self._old: list[Shown] = []
+        """What the running cell has shown in an earlier run, and not yet in this one."""
         self._touched = time.monotonic()
         self._is_watching_cells = False
 
     def add(self, panel: Shown) -> None:
-        """Note a panel that the running cell shows."""
+        """Note a panel that the running cell shows, perhaps again."""
         with self._lock:
             self._cells[panel] = notebook.cell_id()
+            self._old = [each for each in self._old if each is not panel]
             if not self._is_watching_cells:
                 self._is_watching_cells = True
-                notebook.before_each_cell(self._on_cell)
+                notebook.around_cells(self._before_cell, self._after_cell)
                 atexit.register(self._leave)
         self.touch()
 
@@ -81,10 +84,14 @@ class Panels:
         self.is_leaving = True
         self.close()
 
-    def _on_cell(self, cell: str | None) -> None:
+    def _before_cell(self, cell: str | None) -> None:
         self.touch()
         with self._lock:
-            old = [panel for panel, at in self._cells.items() if cell is not None and at == cell]
+            self._old = [panel for panel, at in self._cells.items() if cell is not None and at == cell]
+
+    def _after_cell(self) -> None:
+        with self._lock:
+            old, self._old = self._old, []
         _close(old)
 
 

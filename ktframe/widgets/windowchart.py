@@ -110,9 +110,8 @@ def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
         points = rows.sort(start)
         times, values, is_open = points[start].to_list(), points[value].to_list(), points[_OPEN].to_list()
         label = ", ".join(map(str, group)) or value
-        label = (
-            f" {label}" if label.startswith("_") else label
-        )  # matplotlib hides such a line from the legend
+        if label.startswith("_"):  # matplotlib leaves such a line out of the legend
+            label = f" {label}"
         ax.plot(
             times,
             _where(values, is_open, keep=False),

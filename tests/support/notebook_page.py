@@ -26,6 +26,7 @@ class Page:
     shown: list[str] = field(default_factory=list)
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     before: list[Callable[[str | None], object]] = field(default_factory=list)
+    after: list[Callable[[], object]] = field(default_factory=list)
 
     def show(self, bundle: dict[str, Any], display_id: str) -> None:
         """Put an output below the cell."""
@@ -36,11 +37,19 @@ class Page:
         """Put it in the place of another."""
         self.outputs[display_id] = dict(bundle)
 
-    def run_cell(self, cell: str | None) -> None:
-        """Run a cell that does nothing."""
+    def run_cell(self, cell: str | None, content: Callable[[], object] = lambda: None) -> None:
+        """Run a cell."""
         self.cell = cell
         for callback in self.before:
             callback(cell)
+        content()
+        for ended in self.after:
+            ended()
+
+    def around_cells(self, before: Callable[[str | None], object], after: Callable[[], object]) -> None:
+        """Remember who wants to know of cells."""
+        self.before.append(before)
+        self.after.append(after)
 
     def kept(self, shown: Panel) -> dict[str, Any]:
         """Return what a saved notebook has of a panel."""
@@ -52,7 +61,7 @@ def page_around(monkeypatch: pytest.MonkeyPatch) -> Page:
     page = Page()
     monkeypatch.setattr(notebook, "has_front_end", lambda: True)
     monkeypatch.setattr(notebook, "cell_id", lambda: page.cell)
-    monkeypatch.setattr(notebook, "before_each_cell", page.before.append)
+    monkeypatch.setattr(notebook, "around_cells", page.around_cells)
     monkeypatch.setattr(notebook, "show", page.show)
     monkeypatch.setattr(notebook, "replace", page.replace)
     monkeypatch.setattr(panel, "PANELS", Panels())

@@ -178,6 +178,20 @@ def test_a_cell_that_runs_again_closes_its_panels(page: Page, picture: Drawing) 
     assert len(page.before) == 1
 
 
+def test_a_cell_that_shows_a_panel_again_keeps_it(page: Page, picture: Drawing) -> None:
+    """What a run shows anew goes on, in that cell or in another; only what it shows no more is closed."""
+    found = Panel(picture)
+    found._ipython_display_()
+    page.run_cell("cell-1", found._ipython_display_)
+    assert not found.is_closed
+    page.run_cell("cell-2", found._ipython_display_)
+    page.run_cell("cell-1")
+    assert not found.is_closed
+    page.run_cell("cell-2")
+    assert found.is_closed
+    assert len(panel.PANELS) == 0
+
+
 def test_panels_are_closed_at_the_same_time(page: Page) -> None:
     """One whose picture takes long keeps the others from nothing: a cell that runs again waits for the slowest."""
     calls: list[str] = []
