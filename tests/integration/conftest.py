@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
+from support.guid_registry import GuidRegistry
 from support.kafka_topics import KafkaTopics
 from support.readers import Gate
 from support.schema_registry import SchemaRegistry
@@ -40,3 +41,10 @@ def confluent(registry: SchemaRegistry) -> Iterator[SchemaRegistryClient]:
     client = SchemaRegistryClient({**registry.settings(), "timeout": 10})
     yield client
     client.close()
+
+
+@pytest.fixture
+def guids(registry: SchemaRegistry) -> Iterator[GuidRegistry]:
+    """Yield the registry with GUIDs."""
+    with GuidRegistry(registry.url) as proxy:
+        yield proxy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,6 @@ from ktframe.formats.schemas import VALUE_HEADER, id_name
 Connect = Callable[..., Context]
 ROWS = 100_000
 KEYS = 20_000
-
-
-@pytest.fixture
-def guids(registry: SchemaRegistry) -> Iterator[GuidRegistry]:
-    """Yield the registry with GUIDs."""
-    with GuidRegistry(registry.url) as proxy:
-        yield proxy
 
 
 @pytest.mark.slow

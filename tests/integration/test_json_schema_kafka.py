@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -26,13 +26,6 @@ ROWS = 100_000
 KEYS = 20_000
 TOMBSTONES = 0.01
 DTYPES = {str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean()}
-
-
-@pytest.fixture
-def guids(registry: SchemaRegistry) -> Iterator[GuidRegistry]:
-    """Yield the registry with GUIDs."""
-    with GuidRegistry(registry.url) as proxy:
-        yield proxy
 
 
 def context(name: str) -> SerializationContext:

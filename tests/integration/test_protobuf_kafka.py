@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -24,13 +24,6 @@ Connect = Callable[..., Context]
 ROWS = 100_000
 KEYS = 20_000
 TOMBSTONES = 0.01
-
-
-@pytest.fixture
-def guids(registry: SchemaRegistry) -> Iterator[GuidRegistry]:
-    """Yield the registry with GUIDs."""
-    with GuidRegistry(registry.url) as proxy:
-        yield proxy
 
 
 def serializer(confluent: SchemaRegistryClient, version: int, name: str) -> ProtobufSerializer:
