@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ktframe.errors import ConfigurationError
 from ktframe.settings import Settings
@@ -101,11 +102,30 @@ def with_client_settings(where: str, layer: Mapping[str, Any]) -> dict[str, Any]
 def _registry_settings(given: Any, where: str) -> dict[str, Any]:
     """Return the settings of the registry's client under their own names; an address alone is its ``url``."""
     if isinstance(given, str):
-        return {"url": given}
+        return _without_login({"url": given}, where)
     flat = _flat(checked_table(given, f"schema_registry of {where}"))
     found = {name.replace("_", "."): value for name, value in flat.items()}
     check_names(found, REGISTRY_NAMES, f"schema_registry of {where}")
-    return found
+    return _without_login(found, where)
+
+
+def _without_login(settings: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings with user and password of the address apart: HTTP libraries log addresses."""
+    url = settings.get("url")
+    if not isinstance(url, str) or "@" not in url:
+        return settings
+    try:
+        parts = urlsplit(url)
+        is_read = bool(parts.username and parts.hostname) and parts.port != 0
+    except ValueError:
+        is_read = False
+    if not is_read:
+        # Neither shown nor kept as a cause: a part of the password may stand where the port should.
+        message = f"the address of the schema registry in {where} can't be read."
+        raise ConfigurationError(message, "write / # ? @ in its password as %2F %23 %3F %40.")
+    login = ":".join(unquote(each) for each in (parts.username, parts.password) if each is not None)
+    bare = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return {"basic.auth.user.info": login, **settings, "url": bare}
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -342,9 +342,8 @@ class Context:
         writer = self._clients.topic_writer
         if writer is None:
             raise NotWritableError(repr(topic))
-        frame = rows.collect() if isinstance(rows, pl.LazyFrame) else pl.DataFrame(rows)
         formats = {"value": value, "key_format": key_format or self._key_format}
-        return publish(writer, topic, frame, key=key, atomic=atomic, dry_run=dry_run, **formats)
+        return publish(writer, topic, rows, key=key, atomic=atomic, dry_run=dry_run, **formats)
 
     def configure(
         self,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.kafka.outgoing import OutgoingRecords
-from ktframe.topicwriter import TopicWriter, as_frame
+from ktframe.topicwriter import TopicWriter, as_frame, as_rows
 
 _TABLE_KEY = "key"
 """What a table calls the record key, where the value has no such field."""
@@ -18,7 +19,7 @@ _TABLE_KEY = "key"
 def publish(
     writer: TopicWriter,
     topic: str,
-    rows: pl.DataFrame,
+    rows: Any,
     *,
     key: str | Sequence[str] | None,
     value: str,
@@ -27,19 +28,20 @@ def publish(
     dry_run: bool,
 ) -> pl.DataFrame:
     """Write ``rows`` in order; see ``Context.publish``."""
-    names = [key] if isinstance(key, str) else list(key or ())
-    missing = [name for name in names if name not in rows.columns]
+    frame = as_rows(rows)
+    names = [key] if isinstance(key, str) else list(dict.fromkeys(key or ()))
+    missing = [name for name in names if name not in frame.columns]
     if missing:
-        message = f"there is no column {missing[0]!r} in what is to be written: there are {', '.join(rows.columns)}."
+        message = f"there is no column {missing[0]!r} in what is to be written: there are {', '.join(frame.columns)}."
         raise SchemaError(message, "key= names the columns that make the record key.")
-    keys: Sequence[bytes | None] = [None] * rows.height
+    keys: Sequence[bytes | None] = [None] * frame.height
     spellings = []
     if names:
         spelling = writer.spelling(topic, "key", key_format)
-        columns = rows.select(names)
+        columns = frame.select(names)
         keys = spelling.writer.write(columns.rename({names[0]: VALUE_COLUMN}) if len(names) == 1 else columns)
         spellings.append(spelling)
-    content = rows.drop(_TABLE_KEY) if names == [_TABLE_KEY] else rows
+    content = frame.drop(_TABLE_KEY) if names == [_TABLE_KEY] else frame
     spelling = writer.spelling(topic, "value", value)
     spellings.append(spelling)
     values = spelling.writer.write(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import polars as pl
@@ -152,17 +152,16 @@ class KTable(MaterializedTopic):
         NotReadyError
             When all were written, but the table could not read them.
         """
-        frame = rows.collect() if isinstance(rows, pl.LazyFrame) else pl.DataFrame(rows)
-        return self._writer().upsert(frame, record_key=record_key, atomic=atomic, dry_run=dry_run)
+        return self._writer().upsert(rows, record_key=record_key, atomic=atomic, dry_run=dry_run)
 
     def delete(self, keys: Key, *, atomic: bool = False, dry_run: bool = False) -> pl.DataFrame:
-        """Delete the row of a key, or of each in a list of keys, by a tombstone; return as ``upsert`` does.
+        """Delete the row of a key, or of each of several (a list, a set, a column), by a tombstone; return as ``upsert``.
 
         A key without a row has nothing written. Where fields of the value are the key, the tombstone carries the
         record key of the row's record: it is refused when that would delete rows which were not named.
         """
-        wanted = list(keys) if isinstance(keys, list | pl.Series) else [keys]
-        return self._writer().delete(wanted, atomic=atomic, dry_run=dry_run)
+        is_one = isinstance(keys, str | bytes | tuple | Mapping) or not isinstance(keys, Iterable)
+        return self._writer().delete([keys] if is_one else list(keys), atomic=atomic, dry_run=dry_run)
 
     def _writer(self) -> TableWriter:
         if self._table_writer is None:

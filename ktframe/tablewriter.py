@@ -13,14 +13,15 @@ import polars as pl
 
 from ktframe.entity import Entity
 from ktframe.errors import NotReadyError, SchemaError
-from ktframe.formats.base import VALUE_COLUMN, Headers
+from ktframe.formats.base import VALUE_COLUMN, Headers, Rejection
+from ktframe.formats.schemas import KEY_HEADER, UNKNOWN_SCHEMA, without_header_schema
 from ktframe.kafka.outgoing import OutgoingRecords
 from ktframe.presentation import Presentation
-from ktframe.records import KEY, RecordBatch
+from ktframe.records import KEY, Arrival, RecordBatch
 from ktframe.rowvalue import record_key_of
 from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
-from ktframe.topicwriter import Spelling, TopicWriter, as_frame
+from ktframe.topicwriter import Spelling, TopicWriter, as_frame, as_rows
 
 _CREATE_TIME: Final = 1
 
@@ -33,6 +34,9 @@ class _Draft:
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
     headers: Sequence[Headers] | None
+    value_header: tuple[str, bytes] | None
+    key_error: SchemaError | None
+    """Why there are no keys: rows that are new can't be written then, others keep theirs."""
 
 
 class TableWriter:
@@ -68,12 +72,11 @@ class TableWriter:
         )
         return pl.DataFrame([_one_value(name, value, shown.schema.get(name)) for name, value in row.items()])
 
-    def upsert(
-        self, rows: pl.DataFrame, *, record_key: str | None, atomic: bool, dry_run: bool
-    ) -> pl.DataFrame:
+    def upsert(self, rows: Any, *, record_key: str | None, atomic: bool, dry_run: bool) -> pl.DataFrame:
         """Write ``rows`` and return the records; see ``KTable.upsert``."""
+        frame = as_rows(rows)
         return self._write(
-            lambda found: self._records(found, rows, record_key), atomic=atomic, dry_run=dry_run
+            lambda found: self._records(found, frame, record_key), atomic=atomic, dry_run=dry_run
         )
 
     def delete(self, keys: Sequence[Any], *, atomic: bool, dry_run: bool) -> pl.DataFrame:
@@ -104,6 +107,9 @@ class TableWriter:
         draft = self._draft(found, rows, record_key)
         living = dict(zip(draft.identities, found.store.get_many(draft.identities), strict=True))
         keys: list[bytes | None] = []
+        headers: list[Headers] = []
+        # One record key for each new row, however often it comes: then it has one partition.
+        new: dict[bytes, bytes | None] = {}
         lines: list[int] = []
         partitions: list[int | None] = []
         for line, identity in enumerate(draft.identities):
@@ -111,17 +117,33 @@ class TableWriter:
                 (partition, record_key_of(stored)) for partition, stored in living[identity]
             ]
             for partition, known in places or [(None, None)]:
-                keys.append(draft.keys[line] if known is None else known)
+                if known is None and draft.key_error is not None:
+                    raise draft.key_error
+                if known is None:
+                    keys.append(new.setdefault(identity, draft.keys[line]))
+                    headers.append(draft.headers[line] if draft.headers else None)
+                else:
+                    key, key_header = _as_it_came(found.entity, known)
+                    keys.append(key)
+                    headers.append([each for each in (key_header, draft.value_header) if each] or None)
                 partitions.append(partition)
                 lines.append(line)
-        headers = None if draft.headers is None else [draft.headers[line] for line in lines]
-        return OutgoingRecords(keys, [draft.values[line] for line in lines], partitions, headers)
+        values = [draft.values[line] for line in lines]
+        return OutgoingRecords(keys, values, partitions, headers if any(headers) else None)
 
     def _draft(self, found: Materializer, rows: pl.DataFrame, record_key: str | None) -> _Draft:
         entity, schema = found.entity, found.schema
         fields = entity.fields(schema)
         key_name = self._key_name(fields)
-        keys, keys_spelt = self._keys(entity, schema, rows, key_name, record_key)
+        key_error, key_spellings = None, list[Spelling]()
+        keys: Sequence[bytes | None] = [None] * rows.height
+        try:
+            keys, spelling = self._keys(entity, schema, rows, key_name, record_key)
+            key_spellings.append(spelling)
+        except SchemaError as error:
+            if key_name is not None or record_key is not None:
+                raise
+            key_error = error
         values_spelt = self._topic.spelling(
             self._source.binding.topic,
             "value",
@@ -129,16 +151,18 @@ class TableWriter:
             last=entity.value_format.last_written(),
             is_plain=len(fields) > 0,
         )
+        if not fields and entity.value_format.last_written() is None:
+            _check_readable(found)
         content = rows if key_name is None else rows.drop(key_name)
         _check_columns(content, fields)
         values = values_spelt.writer.write(content)
-        headers = _headers(len(rows), keys_spelt, values_spelt)
+        headers = _headers(len(rows), *key_spellings, values_spelt)
         read, after = _read_back(entity, schema, keys, values, headers)
         if entity.value_format.last_written() is None:
             _check_types(content, fields, after)  # a schema in the registry says itself what may be written
         _check_equal(content, read)
         identities = entity.identity.encode(read).to_list()
-        return _Draft(identities, keys, values, headers)
+        return _Draft(identities, keys, values, headers, values_spelt.header, key_error)
 
     def _key_name(self, fields: pl.Schema) -> str | None:
         """Return the column that holds the record key, None where fields of the value are the key."""
@@ -182,9 +206,13 @@ class TableWriter:
     def _tombstones(self, found: Materializer, keys: Sequence[Any]) -> OutgoingRecords:
         """Return a tombstone for every place where a row of ``keys`` lives."""
         entity, schema = found.entity, found.schema
-        encoded = dict.fromkeys(entity.encode_key(key, schema) for key in keys)
-        identities = [identity for identity in encoded if identity is not None]
+        encoded = [entity.encode_key(key, schema) for key in keys]
+        if schema and None in encoded:
+            message = f"{keys[encoded.index(None)]!r} can't be a key of this table."
+            raise SchemaError(message, "keys are as keys() returns them; several are given as a list.")
+        identities = list(dict.fromkeys(identity for identity in encoded if identity is not None))
         record_keys: list[bytes | None] = []
+        headers: list[Headers] = []
         partitions: list[int | None] = []
         for identity, places in zip(identities, found.store.get_many(identities), strict=True):
             for partition, stored in places:
@@ -192,9 +220,12 @@ class TableWriter:
                 if key is None:
                     key = self._own_key(entity, schema, identity)
                 self._check_alone(found, partition, key, identities)
-                record_keys.append(key)
+                sent, header = _as_it_came(entity, key)
+                record_keys.append(sent)
+                headers.append([header] if header else None)
                 partitions.append(partition)
-        return OutgoingRecords(record_keys, [None] * len(record_keys), partitions)
+        nothing = [None] * len(record_keys)
+        return OutgoingRecords(record_keys, nothing, partitions, headers if any(headers) else None)
 
     def _own_key(self, entity: Entity, schema: pl.Schema, identity: bytes) -> bytes:
         """Return the record key of a row whose identity says it: a plain value, written in one way only."""
@@ -221,6 +252,15 @@ class TableWriter:
             )
 
 
+def _as_it_came(entity: Entity, key: bytes) -> tuple[bytes, tuple[str, bytes] | None]:
+    """Return a stored record key as its record had it: what a header said of its schema is in that header again."""
+    if not entity.decodes_keys:
+        return key, None
+    last = entity.key_format.last_written()
+    payload, said = without_header_schema(key, b"" if last is None else last[1])
+    return payload, None if said is None else (KEY_HEADER, said)
+
+
 def _one_value(name: str, value: Any, dtype: pl.DataType | None) -> pl.Series:
     """Return ``value`` as a column of ``dtype``, which it must be of; of the type it has where that is not known."""
     # Polars casts the fields of structs, and drops the unknown ones, without a word: nested values keep their own types.
@@ -228,7 +268,10 @@ def _one_value(name: str, value: Any, dtype: pl.DataType | None) -> pl.Series:
     try:
         if isinstance(value, bool) and is_known and dtype != pl.Boolean:
             raise TypeError(value)  # noqa: TRY301 - as Polars itself says of other kinds
-        return pl.Series(name, [value], dtype=dtype if is_known else None, strict=True)
+        made = pl.Series(name, [value], dtype=dtype if is_known else None, strict=True)
+        if is_known and made[0] != value and value == value:  # noqa: PLR0124 - NaN is not itself
+            raise TypeError(value)  # noqa: TRY301 - Polars rounds it, or takes a number for a date
+        return made  # noqa: TRY300 - nothing else can fail here
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         message = f"column {name!r}: {value!r} is no {dtype}, as the table has it."
         raise SchemaError(message, "schema has the columns and their types.") from error
@@ -237,6 +280,15 @@ def _one_value(name: str, value: Any, dtype: pl.DataType | None) -> pl.Series:
 def _headers(count: int, *spellings: Spelling) -> list[Headers] | None:
     found = [spelling.header for spelling in spellings if spelling.header is not None]
     return [found] * count if found else None
+
+
+def _check_readable(found: Materializer) -> None:
+    """Refuse to write JSON among records under a schema that could not be looked up."""
+    reasons = (record.reason for record in found.store.quarantined() if UNKNOWN_SCHEMA in record.reason)
+    reason = next(reasons, None)
+    if reason is not None:
+        message = f"the topic's records are under a schema, and what is written would not be: {reason}."
+        raise SchemaError(message, "connect(..., schema_registry=...) tells where the schema is.")
 
 
 def _check_columns(content: pl.DataFrame, fields: pl.Schema) -> None:
@@ -251,7 +303,7 @@ def _check_columns(content: pl.DataFrame, fields: pl.Schema) -> None:
 def _read_back(
     entity: Entity,
     schema: pl.Schema,
-    keys: Sequence[bytes],
+    keys: Sequence[bytes | None],
     values: Sequence[bytes],
     headers: list[Headers] | None,
 ) -> tuple[pl.DataFrame, pl.Schema]:
@@ -267,6 +319,8 @@ def _read_back(
         headers=headers,
     )
     read, rejected, after = entity.read(batch, schema)
+    refused = entity.identity.place(read, Arrival()).refused
+    rejected = [*rejected, *(Rejection(line, reason) for line, reason in refused)]
     if rejected:
         first = min(rejected, key=lambda each: each.index)
         message = f"row {first.index} would be quarantined: {first.reason}."

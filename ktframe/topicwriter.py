@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 
@@ -102,6 +102,27 @@ class TopicWriter:
     def send(self, topic: str, records: OutgoingRecords, *, atomic: bool) -> Sent:
         """Write ``records``, all or (with ``atomic``) none; WriteError says which were written."""
         return self._records.send(topic, records, timeout=self._timeout, atomic=atomic)
+
+
+def as_rows(rows: Any) -> pl.DataFrame:
+    """Return what a user gives as rows: a frame of Polars, what speaks Arrow's PyCapsule protocol, a list of dicts.
+
+    Raises
+    ------
+    SchemaError
+        When it is none of these.
+    """
+    if isinstance(rows, pl.LazyFrame):
+        return rows.collect()
+    try:
+        if isinstance(rows, str | bytes):
+            raise TypeError  # noqa: TRY301 - Polars would make a column of it
+        # Of a list, all rows say which fields there are: one that comes late is not dropped.
+        is_list = isinstance(rows, Sequence)
+        return pl.DataFrame(rows, infer_schema_length=None) if is_list else pl.DataFrame(rows)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        message = f"a {type(rows).__name__} can't be written as rows."
+        raise SchemaError(message, "give a DataFrame, or a list of dicts.") from error
 
 
 def as_frame(records: OutgoingRecords, sent: Sent | None) -> pl.DataFrame:

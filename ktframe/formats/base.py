@@ -81,6 +81,9 @@ class Format(Protocol):
     def forget_schemas(self) -> None:
         """Forget the schemas that payloads have named: the topic is another one."""
 
+    def knows_schema(self, payload: bytes) -> bool:
+        """Say whether the schema that ``payload`` names can be had now; False where it names none."""
+
     def takes(self, schema: pl.Schema) -> bool:
         """Say whether it can decode into columns of these types."""
 

@@ -12,7 +12,7 @@ from ktframe.formats.base import Decoded, Format, Rejection
 from ktframe.formats.documents import BodyReader, Column, SchemaDocument
 from ktframe.formats.readers import BodyReaders, JsonColumns, UnusableError, Written
 from ktframe.formats.resolution import ConflictError, columns_of, joined, reading, rounding
-from ktframe.formats.schemas import LARGEST_MARK, UnknownSchemaError, spelt
+from ktframe.formats.schemas import LARGEST_MARK, UNKNOWN_SCHEMA, UnknownSchemaError, spelt
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,10 @@ class FramedFormat:
         """Forget the schemas that payloads have named."""
         self.readers.forget()
 
+    def knows_schema(self, payload: bytes) -> bool:
+        """Say whether the schema that ``payload`` names can be had now."""
+        return self.readers.knows(payload)
+
     def takes(self, schema: pl.Schema) -> bool:
         """Say yes: what a schema makes of its payloads is no matter of types."""
         del schema
@@ -119,7 +123,11 @@ class FramedFormat:
             When a schema is wanted that can't be asked for now.
         """
         is_framed = any(payload[0] <= LARGEST_MARK for payload in payloads if payload)
-        if self.plain is not None and not is_framed and self.plain.takes(schema):
+        # A key has the columns that the first had, no more and no fewer: the plain format alone would add some.
+        may_widen = (
+            self.is_key and bool(schema) and self.plain is not None and not self.plain.has_one_spelling
+        )
+        if self.plain is not None and not is_framed and not may_widen and self.plain.takes(schema):
             return self.plain.decode(payloads, schema)
         rejected: list[Rejection] = []
         groups = self._groups(payloads, rejected)
@@ -150,7 +158,9 @@ class FramedFormat:
         for written, lines in self.readers.by_writer(payloads).items():
             try:
                 reader, plain, columns = self._reader(written)
-            except (UnusableError, UnknownSchemaError) as error:
+            except UnknownSchemaError as error:
+                rejected += [Rejection(line, f"{UNKNOWN_SCHEMA}: {error}") for line in lines]
+            except UnusableError as error:
                 rejected += [Rejection(line, str(error)) for line in lines]
             else:
                 start = written.length

@@ -33,6 +33,11 @@ class _Plain:
     def forget_schemas(self) -> None:
         """Do nothing: payloads name none."""
 
+    def knows_schema(self, payload: bytes) -> bool:
+        """Say no: payloads name none."""
+        del payload
+        return False
+
     def takes(self, schema: pl.Schema) -> bool:
         """Say whether ``schema`` has no column but the one there is."""
         return not schema or schema == self.initial_schema

@@ -26,6 +26,8 @@ _BY_ID, _BY_GUID = 0, 1
 ID_BYTES: Final = 5
 """How many bytes an id takes, with the mark before it."""
 LARGEST_MARK: Final = _BY_GUID
+UNKNOWN_SCHEMA: Final = "unknown schema"
+"""How the reason begins why a record under a schema that nobody has is quarantined."""
 """Payloads that name a schema begin with a byte up to this one; JSON never does, and text hardly."""
 _GUID_BYTES: Final = 17
 _NO_ID: Final = bytes(ID_BYTES)
@@ -104,6 +106,18 @@ def with_header_schema(payload: bytes | None, headers: Headers, header: str) -> 
         return payload
     found = next((value for name, value in headers if name == header), None)
     return payload if found is None or not _is_whole(found) else found + payload
+
+
+def without_header_schema(payload: bytes, message: bytes = b"") -> tuple[bytes, bytes | None]:
+    """Return what ``with_header_schema`` made ``payload`` of: the payload, and what the header said (None: nothing).
+
+    ``message`` are the message indexes that such headers have, as last seen.
+    """
+    name = schema_name(payload)
+    if not name or schema_id_of(name) is not None:
+        return payload, None
+    said = name + message if payload.startswith(name + message) else name
+    return payload[len(said) :], said
 
 
 @lru_cache(maxsize=256)

@@ -73,6 +73,10 @@ class WindowedKeyFormat:
         """Forget the schemas that keys have named."""
         self.inner.forget_schemas()
 
+    def knows_schema(self, payload: bytes) -> bool:
+        """Say whether the schema that the key names can be had now."""
+        return self.inner.knows_schema(payload)
+
     def takes(self, schema: pl.Schema) -> bool:
         """Say whether the format inside does."""
         return self.inner.takes(self._inner(schema))

@@ -5,6 +5,7 @@ A schema in a registry says what may be written; JSON and plain values are what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -13,18 +14,21 @@ from typing import Any, Final, Protocol
 import orjson
 import polars as pl
 
-from ktframe.errors import SchemaError
+from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.formats.avro import AvroWriter
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.documents import BodyWriter, SchemaDocument
 from ktframe.formats.json_validation import validator_of
 from ktframe.formats.protobuf import ProtobufWriter, parse_indexes
-from ktframe.formats.readers import FIRST_MESSAGE, FORMAT_NAMES, JSON, PROTOBUF, Written
+from ktframe.formats.readers import FIRST_MESSAGE, FORMAT_NAMES, JSON, KINDS_OF, PROTOBUF, Written
 from ktframe.formats.schemas import schema_id_of, spelt
 from ktframe.formats.windowed_keys import with_times
 
 _INTEGERS: Final[Mapping[str, tuple[pl.DataType, int]]] = {"int": (pl.Int32(), 4), "long": (pl.Int64(), 8)}
 _TEXTS: Final[Mapping[str, pl.DataType]] = {"string": pl.String(), "bytes": pl.Binary()}
+_JSON: Final = "json"
+_PLAIN: Final = frozenset({*_TEXTS, *_INTEGERS})
+_FORMATS: Final = frozenset({*_PLAIN, *KINDS_OF})
 
 
 class PayloadWriter(Protocol):
@@ -86,6 +90,7 @@ class JsonWriter:
             for name, dtype in rows.schema.items()
             if isinstance(dtype, pl.Datetime)  # Python's datetime has microseconds only
         )
+        _check_finite(rows)
         return [self._payload(row, at) for at, row in enumerate(texts.iter_rows(named=True))]
 
     def _payload(self, row: Mapping[str, Any], at: int) -> bytes:
@@ -96,9 +101,46 @@ class JsonWriter:
             raise SchemaError(message, "cast it to text or a number first.")
         wrong = self._check(orjson.loads(payload))
         if wrong is not None:
+            # A field that a record has not is shown as null; a schema may let it be absent and take no null.
+            present = _dumped({name: value for name, value in row.items() if value is not None}) or payload
+            if self._check(orjson.loads(present)) is None:
+                return present
             message = f"row {at} does not fit the JSON Schema: {wrong}"
             raise SchemaError(message)
         return payload
+
+
+def _check_finite(rows: pl.DataFrame) -> None:
+    """Refuse numbers that JSON has not: its writers make nulls of them."""
+    for column in rows.iter_columns():
+        if not _has_floats(column.dtype):
+            continue
+        values = column if column.dtype.is_float() else None
+        is_odd = (
+            ~values.is_finite().fill_null(value=True)
+            if values is not None
+            else pl.Series([not _is_finite(value) for value in column.to_list()], dtype=pl.Boolean)
+        )
+        if is_odd.any():
+            at = is_odd.arg_max() or 0
+            message = f"column {column.name!r}, row {at}: JSON has no form for {column.to_list()[at]!r}."
+            raise SchemaError(message, "make it null, or text, first.")
+
+
+def _has_floats(dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct):
+        return any(_has_floats(field.dtype) for field in dtype.fields)  # type: ignore[arg-type]
+    if isinstance(dtype, pl.List | pl.Array):
+        return _has_floats(dtype.inner)  # type: ignore[arg-type]
+    return dtype.is_float()
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _dumped(value: Any) -> bytes | None:
@@ -174,5 +216,16 @@ class WindowedKeyWriter:
 
 
 def plain_writer(name: str) -> PayloadWriter:
-    """Return what writes without a schema: JSON, or the plain format of this name."""
-    return PlainWriter(name) if name in (*_TEXTS, *_INTEGERS) else JsonWriter()
+    """Return what writes without a schema: JSON, or the plain format of this name.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is no such format.
+    """
+    if name == _JSON:
+        return JsonWriter()
+    if name not in _PLAIN:
+        message = f"there is no format {name!r}."
+        raise ConfigurationError(message, f"the formats are {', '.join(map(repr, sorted(_FORMATS)))}.")
+    return PlainWriter(name)

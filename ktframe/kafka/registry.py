@@ -18,6 +18,9 @@ from ktframe.settings import ConfigValue, redact
 T = TypeVar("T")
 
 _NOT_FOUND: Final = 404
+# No subject, version, schema (https://docs.confluent.io/platform/current/schema-registry/develop/api.html). A server that
+# is no registry says 404 as well, without such a code; so does a registry that knows nothing of GUIDs.
+_NO_SUCH_THING: Final = (40401, 40402, 40403)
 _REFUSED: Final = (401, 403)
 _DEEPEST: Final = 16
 _PROTOBUF: Final = "PROTOBUF"
@@ -139,7 +142,7 @@ def _found(question: Callable[[Any, str | None], Any], client: Any, form: str | 
     try:
         return question(client, form)
     except SchemaRegistryError as error:
-        if error.http_status_code == _NOT_FOUND:
+        if error.http_status_code == _NOT_FOUND and error.error_code in _NO_SUCH_THING:
             raise _NotFoundError from error
         raise
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
+from ktframe.formats.schemas import UNKNOWN_SCHEMA, schema_name, spelt
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.moments import Start
 from ktframe.records import OFFSET
@@ -44,12 +46,22 @@ class Log:
         return max(self.starts[partition], self.wanted.get(partition, 0))
 
 
-def plan_resume(stored: Mapping[int, int], log: Log, *, keeps_history: bool = False) -> Plan:
+_NONE: Mapping[int, str] = MappingProxyType({})
+
+
+def plan_resume(
+    stored: Mapping[int, int],
+    log: Log,
+    *,
+    keeps_history: bool = False,
+    readable: Mapping[int, str] = _NONE,
+) -> Plan:
     """Compare stored positions with the log.
 
     A stored position outside the log is never moved into it: offsets were lost or start anew, so the rows are built
     again from the start of the log (Kafka Streams wipes its local store for the same reasons). Rows that stand for
-    themselves (``keeps_history``) outlive what the log has lost behind them.
+    themselves (``keeps_history``) outlive what the log has lost behind them. ``readable`` are the partitions with
+    records that could not be read and can be now: they are built again where the log still has all.
     """
     forget: dict[int, str] = {}
     gaps: dict[int, tuple[int, int]] = {}
@@ -68,6 +80,8 @@ def plan_resume(stored: Mapping[int, int], log: Log, *, keeps_history: bool = Fa
             )
         elif position < log.starts[partition] and keeps_history:
             gaps[partition] = (position, log.starts[partition])
+        elif partition in readable and log.starts[partition] == 0:
+            forget[partition] = readable[partition]
         elif position < log.starts[partition]:
             forget[partition] = (
                 f"the log starts at {log.starts[partition]}, behind the stored position {position}"
@@ -106,7 +120,7 @@ def resume(
         is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
     )
     keeps_history = materializer.entity.identity.keeps_history
-    plan = plan_resume(stored, log, keeps_history=keeps_history)
+    plan = plan_resume(stored, log, keeps_history=keeps_history, readable=_readable_now(materializer))
     for partition, why in plan.forget.items():
         logger.warning("%s[%d] is built again: %s", topic, partition, why)
     for partition, (first, end) in plan.gaps.items():
@@ -125,3 +139,20 @@ def resume(
         materializer.remove_before(log.wanted)
     passed = sum(plan.positions.values()) - sum(log.first(partition) for partition in partitions)
     return Resumption(facts, plan.positions, passed, plan.forget)
+
+
+def _readable_now(materializer: Materializer) -> dict[int, str]:
+    """Return the partitions with records that were quarantined for want of a schema which is there now."""
+    entity, found, asked = materializer.entity, dict[int, str](), dict[bytes, bool]()
+    for record in materializer.store.quarantined():
+        if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
+            continue
+        for payload, format_ in ((record.value, entity.value_format), (record.key, entity.key_format)):
+            name = schema_name(payload or b"")
+            if name and name not in asked:
+                asked[name] = format_.knows_schema(payload or b"")
+            if name and asked[name]:
+                found[record.partition] = (
+                    f"{spelt(name)}, under which records could not be read, is known now"
+                )
+    return found

@@ -162,7 +162,7 @@ def test_what_can_not_be_read_is_quarantined_with_its_bytes(shop: Shop, kt: ktfr
     reasons = dict(orders.errors().select("offset", "reason").iter_rows())
     assert list(reasons) == [1, 2, 3, 4]
     assert "schema id 1: " in reasons[1] or "truncated" in reasons[1]
-    assert reasons[2] == "schema id 99 is not in the registry at http://fake:8081"
+    assert reasons[2] == "unknown schema: schema id 99 is not in the registry at http://fake:8081"
     assert reasons[3] == "amount: String in a column of Int32"
     assert reasons[4].startswith("names no schema")
     assert orders.errors()["value"][0] == cut

@@ -202,7 +202,7 @@ def test_a_table_by_fields_keeps_record_keys(kt: Context, broker: FakeBroker) ->
     assert table.upsert(rows, record_key="customer")["key"].to_list() == [b"customer-1", b"customer-2"]
     assert len(table) == 2
     with pytest.raises(ktframe.SchemaError, match="several fields"):
-        kt.table("t", key=["order_id", "customer"]).upsert(rows)
+        kt.table("t", key=["order_id", "customer"]).upsert(rows.with_columns(order_id=pl.lit("c")))
 
 
 def test_a_tombstone_that_would_delete_others_is_refused(kt: Context, broker: FakeBroker) -> None:
