@@ -148,9 +148,13 @@ def filled(
 
 
 def _of_no_rows(empty: pl.DataFrame, exprs: Sequence[pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
-    found: dict[str, object] = {}
+    found: dict[str, pl.Series] = {}
     for expr in exprs:
         # Some refuse to be evaluated where there is no row, such as get(0): nothing is what they give.
         with suppress(pl.exceptions.PolarsError):
-            found |= {each.name: each.item() for each in empty.select(expr).iter_columns() if len(each) == 1}
-    return [pl.lit(found.get(name), dtype=dtype).alias(name) for name, dtype in schema.items()]
+            found |= {each.name: each for each in empty.select(expr).iter_columns() if len(each) == 1}
+    nothing = {
+        name: pl.lit(found[name].cast(dtype)).first() if name in found else pl.lit(None, dtype=dtype)
+        for name, dtype in schema.items()
+    }
+    return [value.alias(name) for name, value in nothing.items()]

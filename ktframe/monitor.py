@@ -185,6 +185,8 @@ class ReadyMonitor:
         return sum(known) if known else None
 
     def _rate(self) -> float | None:
+        while self._samples and self._clock.monotonic() - self._samples[0][0] > _RATE_WINDOW_SECONDS:
+            self._samples.popleft()
         if len(self._samples) < 2:  # noqa: PLR2004 - a rate takes two points
             return None
         (first, done_first), (last, done_last) = self._samples[0], self._samples[-1]

@@ -10,7 +10,9 @@ True
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import polars as pl
 from matplotlib.axes import Axes
 
 from ktframe.current import CURRENT
@@ -28,6 +30,7 @@ from ktframe.widgets.watched import Watched
 __all__ = ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
 
 _EVERY_SECONDS = 0.5
+_TABLES = "a table, a stream or their windows"
 _MOST_ROWS = 200
 
 
@@ -37,6 +40,7 @@ def status(watched: Watched) -> Panel:
     Reading starts when the panel is made. A cell that ends with the table itself shows the same panel, which starts
     nothing.
     """
+    _require(watched, Watched, "status", _TABLES)
     watched.readiness()
     return panel_of(watched)
 
@@ -63,6 +67,7 @@ def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
     ConfigurationError
         When ``window`` is no duration.
     """
+    _require(watched, Watched, "lag_chart", _TABLES)
     length = timedelta(seconds=parse_seconds("window", window))
     watched.readiness()
     return Panel(LagPicture(watched, length), every=_EVERY_SECONDS)
@@ -88,7 +93,8 @@ def live(shown: Watched | Aggregate, every: Duration = "1s", *, rows: int = 10) 
     ConfigurationError
         When ``every`` is no duration, or ``rows`` out of range.
     """
-    if not 1 <= rows <= _MOST_ROWS:
+    _require(shown, (Watched, Aggregate), "live", f"{_TABLES} or what agg() returned")
+    if type(rows) is not int or not 1 <= rows <= _MOST_ROWS:
         message = f"rows={rows} can't be shown."
         raise ConfigurationError(message, f"give 1 to {_MOST_ROWS}.")
     source = AggregateRows(shown, rows) if isinstance(shown, Aggregate) else TopicRows(shown, rows)
@@ -104,7 +110,20 @@ def dashboard(connection: Connection | None = None) -> Panel:
     NotConnectedError
         When there is none.
     """
+    if connection is not None:
+        _require(connection, Connection, "dashboard", "a Context")
     return Panel(Overview(connection or CURRENT.required()), every=_EVERY_SECONDS)
+
+
+def _require(given: object, kinds: Any, function: str, wanted: str) -> None:
+    if not isinstance(given, kinds):
+        message = f"{function}() shows {wanted}, not a {type(given).__name__}."
+        hint = (
+            "filter or sort before agg()."
+            if isinstance(given, pl.DataFrame)
+            else 'such as ktframe.table("orders").'
+        )
+        raise ConfigurationError(message, hint)
 
 
 def plot_lag(watched: Watched, ax: Axes | None = None) -> Chart | Axes:

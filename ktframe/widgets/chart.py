@@ -6,6 +6,7 @@ They are ``Figure`` objects without pyplot, which would keep each one for ever.
 from __future__ import annotations
 
 import math
+import warnings
 from datetime import UTC
 from io import BytesIO
 from threading import Lock
@@ -61,7 +62,9 @@ class Chart(Figure):
     def png(self) -> bytes:
         """Return the picture, for dense screens."""
         out = BytesIO()
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
+            # Of each character that the font has not; a box stands for it.
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
             self.savefig(out, format="png", dpi=_DPI * PNG_SCALE, transparent=True)
         return out.getvalue()
 

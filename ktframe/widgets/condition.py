@@ -30,7 +30,11 @@ class ConditionPicture:
         found = self._watched.glance()
         status = found.status
         state = status.readiness.state
-        parts = [page.headline(status.name, status.readiness), _bar(status), page.facts(_facts(status))]
+        parts = [
+            page.headline(self._watched.label, status.readiness),
+            _bar(status),
+            page.facts(_facts(status)),
+        ]
         parts += [page.note(_notes(status))]
         if status.health.last_error and not status.readiness.is_ready:
             parts.append(page.bad(f"last error: {status.health.last_error}"))

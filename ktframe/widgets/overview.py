@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from ktframe.events import BindingState, Events
 from ktframe.status import TableStatus
@@ -12,6 +13,7 @@ from ktframe.widgets.frame import Frame
 from ktframe.widgets.watched import Watched, watch
 
 
+@runtime_checkable
 class Connection(Protocol):
     """A ``Context``."""
 
@@ -46,7 +48,7 @@ class Overview:
         """Return the overview as of now."""
         everything = list(self._connection.materialized())
         self._follow(everything)
-        statuses = [each.glance(0).status for each in everything]
+        statuses = [replace(each.glance(0).status, name=each.label) for each in everything]
         is_last = self._connection.is_closed
         if not statuses:
             said = "the connection is closed" if is_last else "nothing is followed yet: ask for a table"

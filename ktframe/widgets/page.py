@@ -18,6 +18,7 @@ from ktframe.monitor import Readiness
 _STYLE: Final = """<style>
 .ktf,.ktf-note{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit)}
 .ktf{max-width:100%;overflow-x:auto}
+.widget-html-content:has(> .ktf){min-width:0}
 .ktf-badge{color:#fff;border-radius:9px;padding:1px 9px;font-weight:600;white-space:nowrap}
 .ktf-facts{display:flex;flex-wrap:wrap;gap:2px 18px;margin:4px 0}
 .ktf-facts span span{opacity:.75;margin-right:5px}
@@ -63,13 +64,17 @@ def kept(html_page: str, name: str) -> str:
     A front end shows an error in the place of a widget that is gone, and none of the output's other types. So what
     stays is an output of its own, and it hides the place before it where that shows no panel.
     """
-    empty = f".jp-OutputArea-child:not(:has(.ktf)):has(+ .jp-OutputArea-child .{name})"
+    # Of this very output: an ipywidgets.Output, which has outputs inside, is not meant.
+    empty = (
+        f".jp-OutputArea-child:not(:has(.ktf)):has(+ .jp-OutputArea-child > .jp-OutputArea-output > .{name})"
+    )
     return f'<style>{empty}{{display:none}}</style><div class="{name}">{html_page}</div>'
 
 
 def hiding(name: str) -> str:
     """Return what takes the page that is kept under that name out of sight."""
-    return f"<style>.{name},.jp-OutputArea-child:has(.{name}){{display:none}}</style>"
+    output = f".jp-OutputArea-child:has(> .jp-OutputArea-output > .{name})"
+    return f"<style>.{name},{output}{{display:none}}</style>"
 
 
 def badge(state: BindingState, *, is_ready: bool = True) -> str:

@@ -14,6 +14,10 @@ IDLE_AFTER_SECONDS: Final = 120.0
 """Without a cell run or a click for so long, nobody seems to watch: panels slow down."""
 
 
+_MOST_PLACELESS: Final = 12
+"""How many panels may live of which it is not known where they are: callbacks show a new one each time."""
+
+
 class Shown(Protocol):
     """A panel as it is known here."""
 
@@ -45,10 +49,13 @@ class Panels:
         with self._lock:
             self._cells[panel] = notebook.cell_id()
             self._old = [each for each in self._old if each is not panel]
+            placeless = [each for each, at in self._cells.items() if at is None]
             if not self._is_watching_cells:
                 self._is_watching_cells = True
                 notebook.around_cells(self._before_cell, self._after_cell)
                 atexit.register(self._leave)
+        for each in placeless[:-_MOST_PLACELESS]:
+            each.stop()
         self.touch()
 
     def discard(self, panel: Shown) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ktframe.events import BindingStateChanged, Events, LagUpdated, ReadyChanged, RowsChanged
 from ktframe.history import LagHistory
@@ -11,6 +11,7 @@ from ktframe.monitor import Readiness
 from ktframe.status import Glance, Newest
 
 
+@runtime_checkable
 class Watched(Protocol):
     """A materialized topic."""
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.dates import date2num
 
 from ktframe.errors import ConfigurationError
 from ktframe.widgets import page
 from ktframe.widgets.aggregate import Aggregate, AggregateNow
-from ktframe.widgets.chart import WIDTH, Chart, legend, look, style
+from ktframe.widgets.chart import INK, WIDTH, Chart, legend, look, style
 from ktframe.widgets.frame import Frame
 from ktframe.widgets.panel import Panel
 from ktframe.widgets.watched import watch
@@ -86,7 +87,7 @@ class WindowPicture:
         ax = self._chart.again()
         draw_windows(ax, found, self._value, self._aggregate.name)
         windows = found.frame[found.frame.columns[0]].n_unique()
-        said = f"{windows:,} windows, {int(found.is_open.sum()):,} rows of {found.frame.height:,} may still change"
+        said = f"{windows:,} {'window' if windows == 1 else 'windows'}, {int(found.is_open.sum()):,} rows of {found.frame.height:,} may still change"
         if not self._aggregate.closes:
             said += "; without grace, late records change the others too"
         warning, text = page.incomplete(self._aggregate.name, self._aggregate.readiness())
@@ -134,7 +135,15 @@ def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
     left_out = len(lines) - _MOST_LINES
     more = f" (and {left_out:,} more groups)" if left_out > 0 else ""
     more += f" (without {beyond:,} rows beyond the year 9999)" if beyond else ""
+    if frame[start].n_unique() == 1:  # else the axis spans years
+        first, end = frame.row(0)[:2]
+        margin = (end - first) / 10
+        ax.set_xlim(date2num(first - margin), date2num(max(end, first + margin)))
     style(ax, title=f"{title}: {value}{more}", ylabel=value)
+    if not frame.height:
+        ax.text(0.5, 0.5, "no windows yet", transform=ax.transAxes, color=INK, ha="center")
+        ax.tick_params(labelbottom=False, labelleft=False)
+        ax.xaxis.get_offset_text().set_visible(False)
     legend(ax)
 
 

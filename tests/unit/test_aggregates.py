@@ -19,6 +19,7 @@ from polars.testing import assert_frame_equal
 from support.notebook_page import page_around, threads_of
 from support.waiting import wait_until
 
+from ktframe import widgets
 from ktframe.aggregates import Aggregated, WindowAggregate
 from ktframe.context import Context
 from ktframe.errors import ConfigurationError, ContextClosedError
@@ -323,3 +324,40 @@ def test_a_live_chart_is_drawn_again_when_rows_change(
     wait_until(lambda: "4 windows, 1 rows of 4" in repr(shown), "the new window to be drawn", timeout=60)
     kt.close()
     wait_until(lambda: not threads_of(shown), "its thread to end", timeout=60)
+
+
+def test_the_chart_of_one_window_spans_that_window() -> None:
+    """The first window of a topic is not a dot on an axis of years."""
+    ax = aggregate_of(windows(n=[1])).plot("n").axes[0]
+    first, last = ax.get_xlim()
+    assert last - first < 1 / 24
+    empty = aggregate_of(windows(n=[1]).clear()).plot("n").axes[0]
+    assert [text.get_text() for text in empty.texts] == ["no windows yet"]
+
+
+def test_glyphs_that_a_font_has_not_are_no_warning() -> None:
+    """Names in any script are labels: a box stands for what can't be drawn."""
+    plotted = aggregate_of(windows(city=["東京", "서울"], n=[1, 2]), ("city",)).plot("n")
+    assert plotted.png().startswith(b"\x89PNG")
+
+
+def test_gaps_of_lists_are_empty_lists() -> None:
+    """fill=True gives what the expression gives for no rows, a list too."""
+    broker = FakeBroker()
+    for minute in (1, 16):
+        broker.produce("t", "a", {"n": 1.5}, timestamp=minute * 60_000)
+    with broker.connect() as kt:
+        found = kt.table("t").window(5).agg(x=pl.col("n").implode(), n=pl.len(), fill=True)
+    assert found["x"].to_list() == [[1.5], [], [], [1.5]]
+    assert found["n"].to_list() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize("odd", ["orders", 5, pl.DataFrame({"a": [1]}), None])
+def test_panels_say_what_they_show(odd: object) -> None:
+    """What is no table is refused at once, and what would help is said."""
+    for function in (widgets.status, widgets.lag_chart, widgets.live):
+        with pytest.raises(ConfigurationError, match="shows a table"):
+            function(odd)  # type: ignore[arg-type]
+    if odd is not None:
+        with pytest.raises(ConfigurationError, match="shows a Context"):
+            widgets.dashboard(odd)  # type: ignore[arg-type]

@@ -156,3 +156,15 @@ def test_a_readiness_is_true_when_ready(monitor: ReadyMonitor) -> None:
     readiness: Readiness = monitor.readiness(READY)
     assert readiness
     assert str(readiness) == "orders: READY (0 offsets behind)"
+
+
+def test_the_rate_of_a_topic_that_went_quiet_is_none(monitor: ReadyMonitor, clock: ManualClock) -> None:
+    """A rate is of the last ten seconds: without a record in these there is none, and no time left follows from it."""
+    monitor.begin({0: 0}, {0: 5_000})
+    monitor.observe({0: 1_000}, records=1_000)
+    clock.advance(1)
+    monitor.observe({0: 2_000}, records=1_000)
+    assert monitor.readiness(RESTORING).rate == 1_000
+    clock.advance(11)
+    found = monitor.readiness(RESTORING)
+    assert (found.rate, found.eta) == (None, None)

@@ -75,11 +75,12 @@ class Watched:
 
     status: TableStatus
     head: pl.DataFrame = field(default_factory=lambda: ROWS)
-    label: str = "orders"
+    label: str = ""
     events: Events = field(default_factory=Events)
 
     def __post_init__(self) -> None:
-        """Begin a history."""
+        """Begin a history; the label is the name, as it is where there are no windows."""
+        self.label = self.label or self.status.name
         self.history = LagHistory(self.events)
 
     def readiness(self) -> Readiness:
