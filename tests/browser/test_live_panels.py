@@ -135,3 +135,30 @@ def test_notebook_7_shows_a_table_and_its_live_rows(notebook7: NotebookSeven) ->
     expect(row(notebook, 2, "1444")).to_have_class("changed")
     for cell in (1, 2):
         wait_for_panels(notebook, cell, 1)
+
+
+def test_a_panel_inside_of_widgets_hides_nothing_else(lab: Lab) -> None:
+    """In an Output, alone or in a Tab, a panel shows and follows the topic; what is around it stays."""
+    show = """
+import ipywidgets as W
+from IPython.display import display
+orders.wait_until_ready(progress=False)
+print("before")
+plain, inside = W.Output(), W.Output()
+display(plain, W.Tab([inside]), W.Button(description="A button"))
+with plain:
+    display(ktframe.widgets.live(orders))
+with inside:
+    display(ktframe.widgets.status(orders))
+print("after")
+"""
+    notebook = lab.open([FAKE, show])
+    notebook.run_all()
+    shown = notebook.output(1)
+    expect(shown.locator(".ktf").filter(visible=True)).to_have_count(2)
+    for text in ("before", "after", "A button"):
+        expect(shown.get_by_text(text, exact=True).filter(visible=True)).to_have_count(1)
+    notebook.ask("broker.produce('orders', 'k-new', {'n': 4711})")
+    row(notebook, 1, "4711").first.wait_for()
+    notebook.ask("kt.close()")
+    wait_for_threads(notebook, 0)
