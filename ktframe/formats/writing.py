@@ -113,17 +113,10 @@ class JsonWriter:
 def _check_finite(rows: pl.DataFrame) -> None:
     """Refuse numbers that JSON has not: its writers make nulls of them."""
     for column in rows.iter_columns():
-        if not _has_floats(column.dtype):
-            continue
-        values = column if column.dtype.is_float() else None
-        is_odd = (
-            ~values.is_finite().fill_null(value=True)
-            if values is not None
-            else pl.Series([not _is_finite(value) for value in column.to_list()], dtype=pl.Boolean)
-        )
-        if is_odd.any():
-            at = is_odd.arg_max() or 0
-            message = f"column {column.name!r}, row {at}: JSON has no form for {column.to_list()[at]!r}."
+        values = column.to_list() if _has_floats(column.dtype) else []
+        at = next((at for at, value in enumerate(values) if not _is_finite(value)), None)
+        if at is not None:
+            message = f"column {column.name!r}, row {at}: JSON has no form for {values[at]!r}."
             raise SchemaError(message, "make it null, or text, first.")
 
 
