@@ -59,7 +59,8 @@ class MaterializedTopic(ABC):
     @property
     def label(self) -> str:
         """What it is, in a few words: the topic, and which windows of it."""
-        return self._name().replace("'", "")
+        windows = self._name().removeprefix(repr(self.topic))
+        return self.topic + windows.replace("'", "")
 
     def _name(self) -> str:
         return repr(self.topic)

@@ -48,7 +48,7 @@ LOOKED_AT = (
     (3, IMAGE),
     (4, IMAGE),
     (5, IMAGE),
-    (6, "1 windows"),
+    (6, "1 window,"),
 )
 
 
