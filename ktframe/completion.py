@@ -7,7 +7,6 @@ tables that are open.
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Iterable
 from threading import Lock, Thread
@@ -16,6 +15,7 @@ from typing import Any, Final
 from ktframe.context import Context
 from ktframe.current import CURRENT
 from ktframe.errors import KtframeError
+from ktframe.interactive import shell
 
 _TOPIC: Final = re.compile(r"""\b(?:table|stream|inspect|publish)\(\s*["']([^"']*)$""")
 _COLUMN: Final = re.compile(
@@ -64,9 +64,7 @@ _installed: set[int] = set()
 
 def install() -> None:
     """Offer names where there is IPython; once for each of its shells."""
-    module = sys.modules.get("IPython")
-    shell = None if module is None else module.get_ipython()
-    completer = getattr(shell, "Completer", None)
+    completer = getattr(shell(), "Completer", None)
     if completer is None or id(completer) in _installed:
         return
     from IPython.core.completer import context_matcher  # noqa: PLC0415 - loaded already

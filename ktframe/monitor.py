@@ -133,8 +133,7 @@ class ReadyMonitor:
                 self._newest = max(newest, self._newest or newest)
             now, done = self._clock.monotonic(), sum(self._positions.values())
             self._samples.append((now, done))
-            while now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
-                self._samples.popleft()
+            self._forget_samples(now)
             self._decide()
 
     def note_conflicts(self, conflicts: int, remedy: str | None) -> None:
@@ -184,9 +183,12 @@ class ReadyMonitor:
         known = [lag for lag in lags if lag is not None]
         return sum(known) if known else None
 
-    def _rate(self) -> float | None:
-        while self._samples and self._clock.monotonic() - self._samples[0][0] > _RATE_WINDOW_SECONDS:
+    def _forget_samples(self, now: float) -> None:
+        while self._samples and now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
             self._samples.popleft()
+
+    def _rate(self) -> float | None:
+        self._forget_samples(self._clock.monotonic())
         if len(self._samples) < 2:  # noqa: PLR2004 - a rate takes two points
             return None
         (first, done_first), (last, done_last) = self._samples[0], self._samples[-1]

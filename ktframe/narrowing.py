@@ -66,8 +66,9 @@ class WindowedTopic(MaterializedTopic):
             closes=self._reading.grace_ms is not None,
         )
 
-    def _named(self, windows: str, grace_ms: int | None) -> str:
+    def _named(self, windows: str) -> str:
         """Return the topic, its ``windows``, their grace and the selection, as a repr shows them."""
+        grace_ms = self._reading.grace_ms
         grace = "" if grace_ms is None else f", grace {format_duration(grace_ms)!r}"
         return f"{self.topic!r}, {windows!r}{grace}{self._selection}"
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from ktframe.interactive import has_front_end
 from ktframe.monitor import Readiness
 
 _FIRST_AFTER_SECONDS = 1.0
@@ -48,13 +49,14 @@ def describe(readiness: Readiness) -> str:
     if readiness.rate:
         parts.append(f"{readiness.rate:,.0f}/s")
     if readiness.eta:
-        parts.append(f"about {_duration(readiness.eta)} left")
+        parts.append(f"about {duration(readiness.eta)} left")
     if not readiness.is_ready and readiness.detail:
         parts.append(readiness.detail)
     return ", ".join(parts)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in seconds or minutes, as people say it."""
     if seconds < 60:  # noqa: PLR2004 - seconds in a minute
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min"
@@ -77,8 +79,7 @@ def _terminal_drawer(stream: TextIO) -> Drawer | None:
 
 
 def _notebook_drawer() -> Drawer | None:
-    shell = _shell()
-    if shell is None or not hasattr(shell, "kernel"):
+    if not has_front_end():
         return None
     from IPython.display import HTML, display  # noqa: PLC0415 - only where a notebook has loaded it already
 
@@ -98,9 +99,3 @@ def _notebook_drawer() -> Drawer | None:
             handles.append(display(page, display_id=True))
 
     return draw
-
-
-def _shell() -> Any:
-    # IPython is never imported for this: where nobody has, there is no notebook.
-    module = sys.modules.get("IPython")
-    return None if module is None else module.get_ipython()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import polars as pl
 
@@ -21,9 +21,13 @@ from ktframe.records import KEY, Arrival, RecordBatch
 from ktframe.rowvalue import record_key_of
 from ktframe.source import Source
 from ktframe.sync.materializer import Materializer
-from ktframe.topicwriter import Spelling, TopicWriter, as_frame, as_rows
+from ktframe.topicwriter import TopicWriter, as_frame, as_rows
 
 _CREATE_TIME: Final = 1
+
+
+_Header: TypeAlias = tuple[str, bytes] | None
+"""What a header says of a schema; None where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class _Draft:
     identities: list[bytes]
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
-    headers: Sequence[Headers] | None
-    value_header: tuple[str, bytes] | None
+    key_header: _Header
+    value_header: _Header
     key_error: SchemaError | None
     """Why there are no keys: rows that are new can't be written then, others keep theirs."""
 
@@ -120,12 +124,11 @@ class TableWriter:
                 if known is None and draft.key_error is not None:
                     raise draft.key_error
                 if known is None:
-                    keys.append(new.setdefault(identity, draft.keys[line]))
-                    headers.append(draft.headers[line] if draft.headers else None)
+                    key, key_header = new.setdefault(identity, draft.keys[line]), draft.key_header
                 else:
                     key, key_header = _as_it_came(found.entity, known)
-                    keys.append(key)
-                    headers.append([each for each in (key_header, draft.value_header) if each] or None)
+                keys.append(key)
+                headers.append(_headers(key_header, draft.value_header))
                 partitions.append(partition)
                 lines.append(line)
         values = [draft.values[line] for line in lines]
@@ -135,11 +138,10 @@ class TableWriter:
         entity, schema = found.entity, found.schema
         fields = entity.fields(schema)
         key_name = self._key_name(fields)
-        key_error, key_spellings = None, list[Spelling]()
+        key_error, key_header = None, None
         keys: Sequence[bytes | None] = [None] * rows.height
         try:
-            keys, spelling = self._keys(entity, schema, rows, key_name, record_key)
-            key_spellings.append(spelling)
+            keys, key_header = self._keys(entity, schema, rows, key_name, record_key)
         except SchemaError as error:
             if key_name is not None or record_key is not None:
                 raise
@@ -156,13 +158,14 @@ class TableWriter:
         content = rows if key_name is None else rows.drop(key_name)
         _check_columns(content, fields)
         values = values_spelt.writer.write(content)
-        headers = _headers(len(rows), *key_spellings, values_spelt)
+        value_header = values_spelt.header
+        headers = _headers(key_header, value_header)
         read, after = _read_back(entity, schema, keys, values, headers)
         if entity.value_format.last_written() is None:
             _check_types(content, fields, after)  # a schema in the registry says itself what may be written
         _check_equal(content, read)
         identities = entity.identity.encode(read).to_list()
-        return _Draft(identities, keys, values, headers, values_spelt.header, key_error)
+        return _Draft(identities, keys, values, key_header, value_header, key_error)
 
     def _key_name(self, fields: pl.Schema) -> str | None:
         """Return the column that holds the record key, None where fields of the value are the key."""
@@ -177,7 +180,7 @@ class TableWriter:
         rows: pl.DataFrame,
         key_name: str | None,
         record_key: str | None,
-    ) -> tuple[list[bytes], Spelling]:
+    ) -> tuple[list[bytes], _Header]:
         name = (
             key_name
             or record_key
@@ -198,8 +201,8 @@ class TableWriter:
         )
         column = rows[name]
         if isinstance(column.dtype, pl.Struct):
-            return spelling.writer.write(column.struct.unnest()), spelling
-        return spelling.writer.write(column.alias(VALUE_COLUMN).to_frame()), spelling
+            return spelling.writer.write(column.struct.unnest()), spelling.header
+        return spelling.writer.write(column.alias(VALUE_COLUMN).to_frame()), spelling.header
 
     # --- tombstones -----------------------------------------------------------------------------------------------
 
@@ -222,7 +225,7 @@ class TableWriter:
                 self._check_alone(found, partition, key, identities)
                 sent, header = _as_it_came(entity, key)
                 record_keys.append(sent)
-                headers.append([header] if header else None)
+                headers.append(_headers(header))
                 partitions.append(partition)
         nothing = [None] * len(record_keys)
         return OutgoingRecords(record_keys, nothing, partitions, headers if any(headers) else None)
@@ -252,7 +255,7 @@ class TableWriter:
             )
 
 
-def _as_it_came(entity: Entity, key: bytes) -> tuple[bytes, tuple[str, bytes] | None]:
+def _as_it_came(entity: Entity, key: bytes) -> tuple[bytes, _Header]:
     """Return a stored record key as its record had it: what a header said of its schema is in that header again."""
     if not entity.decodes_keys:
         return key, None
@@ -277,9 +280,8 @@ def _one_value(name: str, value: Any, dtype: pl.DataType | None) -> pl.Series:
         raise SchemaError(message, "schema has the columns and their types.") from error
 
 
-def _headers(count: int, *spellings: Spelling) -> list[Headers] | None:
-    found = [spelling.header for spelling in spellings if spelling.header is not None]
-    return [found] * count if found else None
+def _headers(*said: _Header) -> Headers:
+    return [each for each in said if each is not None] or None
 
 
 def _check_readable(found: Materializer) -> None:
@@ -305,7 +307,7 @@ def _read_back(
     schema: pl.Schema,
     keys: Sequence[bytes | None],
     values: Sequence[bytes],
-    headers: list[Headers] | None,
+    headers: Headers,
 ) -> tuple[pl.DataFrame, pl.Schema]:
     """Return the rows that the table will make of the records, and its schema then; SchemaError where it makes none."""
     count = len(values)
@@ -316,7 +318,7 @@ def _read_back(
         timestamp_types=[_CREATE_TIME] * count,
         keys=keys,
         values=values,
-        headers=headers,
+        headers=None if headers is None else [headers] * count,
     )
     read, rejected, after = entity.read(batch, schema)
     refused = entity.identity.place(read, Arrival()).refused

@@ -101,7 +101,7 @@ class WindowedKTable(WindowedTopic):
         return self._shape
 
     def _name(self) -> str:
-        return self._named(self._shape.windows.name, self._shape.grace_ms)
+        return self._named(self._shape.windows.name)
 
     # --- which windows --------------------------------------------------------------------------------------------
 

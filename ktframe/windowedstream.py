@@ -73,7 +73,7 @@ class WindowedKStream(WindowedTopic):
         return self._shape
 
     def _name(self) -> str:
-        return self._named(self._shape.name, self._shape.windows.grace_ms)
+        return self._named(self._shape.name)
 
     def last(self, length: Minutes) -> Self:
         """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""

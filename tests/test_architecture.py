@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "ktframe"
 
 # Ground floor first. A module imports its own floor and lower ones.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "events", "current", "tracebacks"}),
+    frozenset({"errors", "events", "current", "interactive", "tracebacks"}),
     frozenset(
         {
             "clock",

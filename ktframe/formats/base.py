@@ -82,7 +82,7 @@ class Format(Protocol):
         """Forget the schemas that payloads have named: the topic is another one."""
 
     def knows_schema(self, payload: bytes) -> bool:
-        """Say whether the schema that ``payload`` names can be had now; False where it names none."""
+        """Say whether the schema that ``payload`` names is known; False where it names none; RegistryError where that can't be asked."""
 
     def takes(self, schema: pl.Schema) -> bool:
         """Say whether it can decode into columns of these types."""

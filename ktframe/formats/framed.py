@@ -98,7 +98,7 @@ class FramedFormat:
         self.readers.forget()
 
     def knows_schema(self, payload: bytes) -> bool:
-        """Say whether the schema that ``payload`` names can be had now."""
+        """Say whether the schema that ``payload`` names is known; RegistryError where that can't be asked."""
         return self.readers.knows(payload)
 
     def takes(self, schema: pl.Schema) -> bool:

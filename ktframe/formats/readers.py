@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ktframe.errors import RegistryError, SchemaError
+from ktframe.errors import SchemaError
 from ktframe.formats.avro import AvroReader
 from ktframe.formats.documents import BodyReader, Column, SchemaDocument
 from ktframe.formats.json_schema import json_columns
@@ -89,11 +89,17 @@ class BodyReaders:
             return False
 
     def knows(self, payload: bytes) -> bool:
-        """Say whether the schema that ``payload`` names can be had now; False where it names none."""
+        """Say whether the schema that ``payload`` names is known; False where it names none.
+
+        Raises
+        ------
+        RegistryError
+            When it can't be asked for now.
+        """
         name = schema_name(payload)
         try:
             return bool(name) and self._schemas.document(name) is not None
-        except (UnknownSchemaError, RegistryError):
+        except UnknownSchemaError:
             return False
 
     def reader(self, written: Written) -> BodyReader | JsonColumns:

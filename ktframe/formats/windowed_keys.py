@@ -74,7 +74,7 @@ class WindowedKeyFormat:
         self.inner.forget_schemas()
 
     def knows_schema(self, payload: bytes) -> bool:
-        """Say whether the schema that the key names can be had now."""
+        """Say whether the schema that the key names is known; RegistryError where that can't be asked."""
         return self.inner.knows_schema(payload)
 
     def takes(self, schema: pl.Schema) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from ktframe.errors import RegistryError
 from ktframe.formats.schemas import UNKNOWN_SCHEMA, schema_name, spelt
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.moments import Start
@@ -142,8 +144,18 @@ def resume(
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:
-    """Return the partitions with records that were quarantined for want of a schema which is there now."""
-    entity, found, asked = materializer.entity, dict[int, str](), dict[bytes, bool]()
+    """Return the partitions with records that were quarantined for want of a schema which is there now.
+
+    A registry that does not answer is asked once: whoever opens a table while it is away waits no longer.
+    """
+    found: dict[int, str] = {}
+    with suppress(RegistryError):
+        _look_again(materializer, found)
+    return found
+
+
+def _look_again(materializer: Materializer, found: dict[int, str]) -> None:
+    entity, asked = materializer.entity, dict[bytes, bool]()
     for record in materializer.store.quarantined():
         if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
             continue
@@ -155,4 +167,3 @@ def _readable_now(materializer: Materializer) -> dict[int, str]:
                 found[record.partition] = (
                     f"{spelt(name)}, under which records could not be read, is known now"
                 )
-    return found

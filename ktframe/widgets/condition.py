@@ -61,14 +61,13 @@ def _facts(status: TableStatus) -> list[tuple[str, str]]:
         pairs.append(("time left", page.duration(readiness.eta)))
     pairs.append(("rate", f"{readiness.rate:,.0f}/s" if readiness.rate else "none"))
     pairs.append(
-        ("newest record", "none" if readiness.data_age is None else f"{_age(readiness.data_age)} ago")
+        (
+            "newest record",
+            "none" if readiness.data_age is None else f"{page.duration(readiness.data_age)} ago",
+        )
     )
     pairs.append(("quarantined", page.count(status.quarantined)))
     return pairs
-
-
-def _age(seconds: float) -> str:
-    return page.duration(max(seconds, 0.0))
 
 
 def _notes(status: TableStatus) -> str:

@@ -1,24 +1,13 @@
-"""The notebook around us, where there is one: which cell runs, and how to put something below it.
-
-IPython is never imported for this: where nobody has, there is no notebook.
-"""
+"""The notebook around us, where there is one: which cell runs, and how to put something below it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ktframe.interactive import has_front_end, shell
 
-def shell() -> Any:
-    """Return IPython's shell, None outside of IPython."""
-    module = sys.modules.get("IPython")
-    return None if module is None else module.get_ipython()
-
-
-def has_front_end() -> bool:
-    """Whether the code runs in a kernel, which has a notebook or the like before it."""
-    return hasattr(shell(), "kernel")
+__all__ = ["around_cells", "cell_id", "has_front_end", "replace", "show"]
 
 
 def cell_id() -> str | None:

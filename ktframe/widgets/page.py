@@ -12,6 +12,7 @@ from typing import Final
 
 import polars as pl
 
+from ktframe import progress
 from ktframe.events import BindingState
 from ktframe.monitor import Readiness
 
@@ -44,7 +45,7 @@ _BADGES: Final = {
     BindingState.FAILED: ("✕", "#b3261e", "failed"),
     BindingState.STOPPED: ("■", "#5f6368", "closed"),
 }
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_HOUR, _DAY = 3600, 86400
 _MOST_CHARACTERS: Final = 200
 
 
@@ -162,10 +163,8 @@ def duration(seconds: float | None) -> str:
     """Return a time in the unit that reads best."""
     if seconds is None:
         return "unknown"
-    if seconds < _MINUTE:
-        return f"{max(seconds, 0):.0f} s"
     if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
+        return progress.duration(max(seconds, 0))
     return f"{seconds / _HOUR:.1f} h" if seconds < _DAY else f"{seconds / _DAY:.1f} d"
 
 

@@ -11,6 +11,9 @@ from polars.testing import assert_frame_equal
 
 from ktframe.formats.avro import AvroReader, AvroWriter
 from ktframe.formats.documents import BodiesRead, SchemaDocument
+from support.avro_fuzz import varint
+
+number = varint
 
 MANY = 40
 """Bodies enough to be read natively."""
@@ -76,16 +79,6 @@ def values(schema: Any, *bodies: bytes) -> list[Any]:
 def reason(schema: Any, body: bytes) -> str:
     """Return why a body is rejected."""
     return read(schema, [body]).rejected[0]
-
-
-def number(value: int) -> bytes:
-    """Return a number as Avro writes it."""
-    rest = (value << 1) ^ (value >> 63)
-    written = bytearray()
-    while rest >= 0x80:
-        written.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes([*written, rest])
 
 
 def column(schema: Any, rows: pl.Series | list[Any]) -> list[bytes]:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.notebook_page import Drawing, Page, page_around
 from support.stores import OPTIONS
 
 from ktframe.store.manager import StoreManager
+from ktframe.widgets.panel import Panel
 
 
 @pytest.fixture
@@ -17,3 +19,24 @@ def manager(tmp_path: Path) -> Iterator[StoreManager]:
     manager = StoreManager(tmp_path / "state", OPTIONS)
     yield manager
     manager.close_all()
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Page:
+    """Return a notebook around this test."""
+    return page_around(monkeypatch)
+
+
+@pytest.fixture
+def picture() -> Drawing:
+    """Return a picture."""
+    return Drawing()
+
+
+@pytest.fixture
+def shown(page: Page, picture: Drawing) -> Iterator[Panel]:
+    """Yield a panel of the picture, which is on the page."""
+    found = Panel(picture)
+    found._ipython_display_()
+    yield found
+    found.close()

@@ -182,7 +182,7 @@ def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: i
     bodies = [written(simple, data.draw(made_values(made.schema, made))) for _ in range(4)] * 8
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ktframe.formats.avro.bounds.CELLS_PER_BYTE", 0)
-        patch.setattr("ktframe.formats.avro.bounds.MOST_THIN_CELLS", most)
+        patch.setattr("ktframe.formats.avro.bounds.MOST_CELLS", most)
         by = AvroReader(made.document)
         alone = by._read_one_by_one(bodies, range(len(bodies)))
         whole = by.read(bodies)

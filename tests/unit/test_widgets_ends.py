@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Event, Thread
 
 import ipywidgets
 import pytest
 from ipywidgets.widgets import widget as registry
-from support.notebook_page import PIXEL, Drawing, Page, page_around, threads_of
+from support.notebook_page import PIXEL, Drawing, Page, threads_of
 from support.waiting import wait_until
 
 from ktframe.errors import ContextClosedError, StoreError
@@ -19,28 +19,6 @@ from ktframe.events import Events, RowsChanged
 from ktframe.widgets import notebook, panel
 from ktframe.widgets.frame import Frame
 from ktframe.widgets.panel import Panel
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Page:
-    """Return a notebook around this test."""
-    return page_around(monkeypatch)
-
-
-@pytest.fixture
-def picture() -> Drawing:
-    """Return a picture."""
-    return Drawing()
-
-
-@pytest.fixture
-def shown(page: Page, picture: Drawing) -> Iterator[Panel]:
-    """Yield a panel of the picture, which is on the page."""
-    found = Panel(picture)
-    found._ipython_display_()
-    yield found
-    found.close()
-
 
 # --- how it ends ----------------------------------------------------------------------------------------------------------
 

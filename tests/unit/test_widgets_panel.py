@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from threading import Event, Thread, current_thread
 
 import polars as pl
 import pytest
-from support.notebook_page import PIXEL, Drawing, Page, page_around
+from support.notebook_page import PIXEL, Drawing, Page
 from support.waiting import wait_until
 
 from ktframe.widgets import panel, panels
 from ktframe.widgets.frame import Frame
 from ktframe.widgets.panel import FASTEST_SECONDS, IDLE_SECONDS, Panel
 from ktframe.widgets.panels import IDLE_AFTER_SECONDS
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Page:
-    """Return a notebook around this test."""
-    return page_around(monkeypatch)
-
-
-@pytest.fixture
-def picture() -> Drawing:
-    """Return a picture."""
-    return Drawing()
-
-
-@pytest.fixture
-def shown(page: Page, picture: Drawing) -> Iterator[Panel]:
-    """Yield a panel of the picture, which is on the page."""
-    found = Panel(picture)
-    found._ipython_display_()
-    yield found
-    found.close()
-
 
 # --- how often --------------------------------------------------------------------------------------------------------
 

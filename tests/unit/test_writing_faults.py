@@ -89,6 +89,21 @@ def test_records_are_read_again_once_their_schema_is_known(
             assert broker.assigned[-1][0] >= 3
 
 
+def test_a_registry_that_is_away_is_asked_once_when_a_table_is_opened(
+    broker: FakeBroker, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    """However many schemas records were quarantined for: each question may take as long as a request may."""
+    for number in (7, 8, 9):
+        broker.produce("t", f"k{number}", registry.prefix(number) + b"\x02")
+    with broker.connect(tmp_path, registry=registry) as kt:
+        assert kt.table("t").errors().height == 3
+    registry.go_down()
+    before = registry.asked
+    with broker.connect(tmp_path, registry=registry) as kt:
+        assert kt.table("t").errors().height == 3
+    assert registry.asked == before + 1
+
+
 def test_no_json_is_written_among_records_under_a_schema(broker: FakeBroker, registry: FakeRegistry) -> None:
     """Without the registry that knows it, a table refuses to write, and says where to look."""
     number = registry.register("t-value", VALUE)

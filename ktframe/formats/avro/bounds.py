@@ -14,12 +14,10 @@ import pyarrow.compute as pc
 
 from ktframe.formats.avro.types import AvroType, walk
 from ktframe.formats.avro.wire import RefusedError
+from ktframe.formats.bounds import CELLS_PER_BYTE, MOST_CELLS
 
 MOST_EMPTY_ITEMS = 10_000
 """Items without bytes that one body may claim to hold."""
-MOST_THIN_CELLS = 20_000
-CELLS_PER_BYTE = 32
-"""Cells of columns that the thin items of one body may take, beside ``MOST_THIN_CELLS``."""
 _MOST_CELLS_AT_ONCE = 2**27
 
 
@@ -55,9 +53,7 @@ class Allowance:
         if _is_thin(smallest, width):
             self._cells -= count * width
             if self._cells < 0:
-                message = (
-                    f"nearly empty items in more than {MOST_THIN_CELLS:,} cells and {CELLS_PER_BYTE} a byte"
-                )
+                message = f"nearly empty items in more than {MOST_CELLS:,} cells and {CELLS_PER_BYTE} a byte"
                 raise RefusedError(message)
 
 
@@ -95,7 +91,7 @@ class BatchBounds:
 
 
 def _most_cells(size: int) -> int:
-    return MOST_THIN_CELLS + CELLS_PER_BYTE * size
+    return MOST_CELLS + CELLS_PER_BYTE * size
 
 
 def _is_thin(smallest: int, width: int) -> bool:

@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ktframe.formats.bounds import CELLS_PER_BYTE, MOST_CELLS
 from ktframe.formats.protobuf.types import DEEPEST, GROUP
-
-MOST_CELLS: Final = 20_000
-CELLS_PER_BYTE: Final = 32
-"""Fields that the messages inside of one body may have, beside ``MOST_CELLS``, set or not."""
 
 _VARINT, _BITS_64, _BYTES, _GROUP, _END_GROUP, _BITS_32 = range(6)
 _LONGEST: Final = 10
