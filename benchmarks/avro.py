@@ -23,7 +23,7 @@ import fastavro
 import polars as pl
 
 from ktframe.formats.avro import AvroReader, AvroWriter
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 
 ROWS = 100_000
 ROUNDS = 5

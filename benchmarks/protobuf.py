@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 from google.protobuf import json_format
 
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter
 from ktframe.formats.protobuf.schemas import compiled
 

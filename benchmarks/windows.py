@@ -22,10 +22,10 @@ from typing import Any
 import orjson
 import polars as pl
 
-from ktframe.context import Context
+from ktframe.config.settings import Settings, StoreOptions
+from ktframe.context.context import Context
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.cluster import TopicFacts
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings, StoreOptions
 from ktframe.testing import FakeBroker
 
 ROWS = 1_000_000

@@ -7,13 +7,14 @@
 True
 """
 
-import importlib
-import logging
-from types import ModuleType
+import logging as _logging
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 
 from ktframe._api import connect, demo, inspect, publish, stream, table, topics
-from ktframe.context import Context
-from ktframe.declare import entity
+from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
+from ktframe.context.arguments import entity
+from ktframe.context.context import Context
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -46,26 +47,26 @@ from ktframe.events import (
     RowsChanged,
     TableRebuilt,
 )
-from ktframe.inspection import Inspection
-from ktframe.monitor import Readiness
-from ktframe.settings import RetryPolicy, Settings, StoreOptions
-from ktframe.status import TablePosition, TableStatus
-from ktframe.stream import KStream
+from ktframe.explore.inspection import Inspection
 from ktframe.sync.health import BindingHealth
-from ktframe.table import KTable
-from ktframe.windowed import WindowedKTable
-from ktframe.windowedstream import WindowedKStream
+from ktframe.sync.monitor import Readiness
+from ktframe.sync.status import TablePosition, TableStatus
+from ktframe.tables.stream import KStream
+from ktframe.tables.table import KTable
+from ktframe.tables.windowed_stream import WindowedKStream
+from ktframe.tables.windowed_table import WindowedKTable
 
 __version__ = "0.1.0"
 
+
 # A library is silent unless its user's program configures logging.
-logging.getLogger(__name__).addHandler(logging.NullHandler())
+_logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> _ModuleType:
     # ipywidgets and matplotlib are slow to import, and most programs have no notebook before them.
     if name == "widgets":
-        return importlib.import_module("ktframe.widgets")
+        return _import_module("ktframe.widgets")
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 
@@ -121,3 +122,7 @@ __all__ = [
     "table",
     "topics",
 ]
+
+# Tracebacks, help() and pickles say ktframe.KTable: rooms are ours to change.
+for _name in __all__:
+    globals()[_name].__module__ = __name__

@@ -9,15 +9,14 @@ from typing import TypeAlias
 
 import polars as pl
 
-from ktframe.demo import now_ms, start_demo
 from ktframe.events import BindingState
-from ktframe.kafka.sample import SampleRecord
-from ktframe.progress import describe
-from ktframe.stream import KStream
-from ktframe.table import KTable
+from ktframe.kafka.mock_broker import SampleRecord
+from ktframe.sync.progress import describe
+from ktframe.tables.stream import KStream
+from ktframe.tables.table import KTable
+from ktframe.tour.demo import now_ms, start_demo
 
 Load: TypeAlias = Callable[[str, Iterable[SampleRecord]], int]
-
 _RATE = 20.0
 _WATCH_SECONDS = 4.0
 _LOOK_SECONDS = 0.2

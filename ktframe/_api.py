@@ -9,18 +9,19 @@ from typing import Any
 
 import polars as pl
 
-from ktframe import completion
-from ktframe.configuration import resolve_settings
-from ktframe.context import Context
+from ktframe.config.settings import RUNTIME_SETTINGS
+from ktframe.config.sources import resolve_settings
+from ktframe.context import completion
+from ktframe.context.context import Context
 from ktframe.current import CURRENT
-from ktframe.demo import DEFAULT_RATE, start_demo
-from ktframe.inspection import Inspection
+from ktframe.explore.inspection import Inspection
 from ktframe.kafka.registry import Registry
-from ktframe.settings import RUNTIME_SETTINGS
-from ktframe.stream import KStream
-from ktframe.table import KTable
+from ktframe.tables.stream import KStream
+from ktframe.tables.table import KTable
+from ktframe.tour.demo import DEFAULT_RATE, start_demo
 
 _lock = RLock()
+
 _demo: tuple[object, ...] | None = None
 """What the demo that is there was asked for with; None where there is none."""
 

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ktframe.tracebacks import short_traceback
+from ktframe.ipython import short_traceback
 
 
 class KtframeError(Exception):

@@ -170,3 +170,23 @@ class Events:
         signal = self._signals[kind]
         signal.connect(guarded)
         return lambda: signal.disconnect(guarded, missing_ok=True)
+
+
+S = BindingState
+
+LEGAL: dict[S, frozenset[S]] = {
+    S.CREATED: frozenset({S.RESTORING, S.BACKING_OFF, S.FAILED, S.STOPPED}),
+    S.RESTORING: frozenset({S.READY, S.BACKING_OFF, S.FAILED, S.STOPPED}),
+    S.READY: frozenset({S.LAGGING, S.RESTORING, S.BACKING_OFF, S.FAILED, S.STOPPED}),
+    S.LAGGING: frozenset({S.READY, S.RESTORING, S.BACKING_OFF, S.FAILED, S.STOPPED}),
+    S.BACKING_OFF: frozenset({S.RESTORING, S.FAILED, S.STOPPED}),
+    S.FAILED: frozenset({S.RESTORING, S.STOPPED}),
+    S.STOPPED: frozenset(),
+}
+
+
+def check_transition(old: S, new: S) -> None:
+    """Raise for a step that the diagram does not have: a bug in the binding, never a fault of the world."""
+    if new not in LEGAL[old]:
+        message = f"a binding can't go from {old} to {new}"
+        raise AssertionError(message)

@@ -16,6 +16,24 @@ def test_the_exported_names_are_sorted_and_there() -> None:
     assert [name for name in ktframe.__all__ if not hasattr(ktframe, name)] == []
 
 
+def test_the_package_shows_what_it_exports_and_nothing_else() -> None:
+    """``__all__`` equals the public names of the package; its rooms aside."""
+    shown = {
+        name
+        for name, value in vars(ktframe).items()
+        if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert shown == set(ktframe.__all__)
+    rooms = {name for name, value in vars(ktframe).items() if inspect.ismodule(value)}
+    assert {name for name in rooms if not vars(ktframe)[name].__name__.startswith("ktframe.")} == set()
+
+
+def test_what_is_exported_says_that_it_is_of_ktframe() -> None:
+    """Tracebacks, ``help()`` and pickles name ``ktframe.KTable``, not the room where the class lives."""
+    modules = {name: getattr(ktframe, name).__module__ for name in ktframe.__all__}
+    assert {name: module for name, module in modules.items() if module != "ktframe"} == {}
+
+
 def test_every_error_of_the_tree_is_exported() -> None:
     """Whatever ktframe raises can be caught by a name of the package."""
     errors = {

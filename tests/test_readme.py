@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import _api
-from ktframe.configuration import resolve_settings
+from ktframe.config.sources import resolve_settings
 from ktframe.current import CURRENT
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

@@ -11,10 +11,10 @@ import polars as pl
 
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Rejection
-from ktframe.formats.framed import FramedFormat
-from ktframe.formats.json import JsonFormat
+from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
+from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
-from ktframe.formats.readers import JSON, KINDS_OF, BodyReaders
+from ktframe.formats.registry_format import FramedFormat
 from ktframe.formats.schemas import Schemas, TopicSchemas, without_registry
 from ktframe.formats.windowed_keys import WindowedKeyFormat, split_name
 

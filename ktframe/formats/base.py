@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 import polars as pl
 
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 """The headers of one record, as Kafka orders them."""

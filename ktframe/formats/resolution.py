@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.documents import NO_DEFAULT, Column, instance
-from ktframe.formats.json_kinds import LARGEST_EXACT
+from ktframe.formats.bodies import NO_DEFAULT, Column
+from ktframe.formats.dtypes import LARGEST_EXACT, instance
 
 _SIGNED = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
 _UNSIGNED = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())

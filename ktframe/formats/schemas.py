@@ -8,29 +8,21 @@ so that a payload, wherever it is kept, says by itself how to read it. (Confluen
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from threading import RLock
 from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
-from ktframe.formats.base import Headers
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.protobuf import parse_indexes
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.wire import (
+    spelt,
+)
 
-VALUE_HEADER: Final = "__value_schema_id"
-KEY_HEADER: Final = "__key_schema_id"
-
-_BY_ID, _BY_GUID = 0, 1
-ID_BYTES: Final = 5
-"""How many bytes an id takes, with the mark before it."""
-LARGEST_MARK: Final = _BY_GUID
 UNKNOWN_SCHEMA: Final = "unknown schema"
 """How the reason begins why a record under a schema that nobody has is quarantined."""
 """Payloads that name a schema begin with a byte up to this one; JSON never does, and text hardly."""
-_GUID_BYTES: Final = 17
-_NO_ID: Final = bytes(ID_BYTES)
+
+
 _ASK_AGAIN_SECONDS = 30.0
 
 Remember: TypeAlias = Callable[[bytes, bytes, SchemaDocument], None]
@@ -63,74 +55,6 @@ class Schemas(Protocol):
 
     def forget(self) -> None:
         """Start again: the topic is another one."""
-
-
-def schema_name(payload: bytes) -> bytes:
-    """Return what names the schema at the start of ``payload``, no bytes where nothing does.
-
-    An id of zero names none: registries count from one, and small numbers begin with zeros.
-    """
-    kind = payload[:1]
-    if kind == b"\0":
-        name = payload[:ID_BYTES]
-        return name if len(name) == ID_BYTES and name != _NO_ID else b""
-    if kind == b"\1" and len(payload) >= _GUID_BYTES:
-        return payload[:_GUID_BYTES]
-    return b""
-
-
-def id_name(schema_id: int) -> bytes:
-    """Return how a payload names the schema with this id."""
-    return bytes([_BY_ID]) + schema_id.to_bytes(4, "big")
-
-
-def schema_id_of(name: bytes) -> int | None:
-    """Return the id in ``name``, None where it holds a GUID."""
-    return int.from_bytes(name[1:], "big") if name[0] == _BY_ID else None
-
-
-def guid_of(name: bytes) -> str:
-    """Return the GUID in ``name``, as text."""
-    return str(uuid.UUID(bytes=name[1:]))
-
-
-def spelt(name: bytes) -> str:
-    """Return ``name`` as people read it: "schema id 17", or with its GUID."""
-    number = schema_id_of(name)
-    return f"schema GUID {guid_of(name)}" if number is None else f"schema id {number}"
-
-
-def with_header_schema(payload: bytes | None, headers: Headers, header: str) -> bytes | None:
-    """Return ``payload`` behind what ``header`` says of its schema, unchanged where no such header names one."""
-    if payload is None or not headers:
-        return payload
-    found = next((value for name, value in headers if name == header), None)
-    return payload if found is None or not _is_whole(found) else found + payload
-
-
-def without_header_schema(payload: bytes, message: bytes = b"") -> tuple[bytes, bytes | None]:
-    """Return what ``with_header_schema`` made ``payload`` of: the payload, and what the header said (None: nothing).
-
-    ``message`` are the message indexes that such headers have, as last seen.
-    """
-    name = schema_name(payload)
-    if not name or schema_id_of(name) is not None:
-        return payload, None
-    said = name + message if payload.startswith(name + message) else name
-    return payload[len(said) :], said
-
-
-@lru_cache(maxsize=256)
-def _is_whole(header: bytes) -> bool:
-    """Say whether a header is a GUID with, at most, a list of message indexes: what is shorter takes from the payload."""
-    if header[:1] != bytes([_BY_GUID]) or len(header) < _GUID_BYTES:
-        return False
-    if len(header) == _GUID_BYTES:
-        return True
-    try:
-        return not parse_indexes(header[_GUID_BYTES:])[1]
-    except ValueError:
-        return False
 
 
 class TopicSchemas:

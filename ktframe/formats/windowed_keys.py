@@ -14,7 +14,7 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Rejection
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 
 PREFIXES: Final = {"windowed:": ("window_start",), "session:": ("window_end", "window_start")}
 """How a format of such keys is called, before the name of the format inside, and the times behind a key as they come."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
 
+from ktframe.config.settings import ConfigValue, Settings
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -22,14 +23,11 @@ from ktframe.errors import (
     BrokerUnreachableError,
     UnknownTopicError,
 )
-from ktframe.kafka.connection import Connection
+from ktframe.kafka.client import Connection
+from ktframe.kafka.errors import PASSING, translate
 from ktframe.kafka.survey import cleanup_policies, extents, last_timestamps
-from ktframe.kafka.translate import PASSING, translate
-from ktframe.settings import ConfigValue, Settings
 
 logger = logging.getLogger("ktframe.kafka")
-
-
 T = TypeVar("T")
 
 RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backoff.max.ms": 1_000})
@@ -38,6 +36,7 @@ RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backo
 _SLICE_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
 _NO_TOPIC_ID = str(Uuid(0, 0))
+
 _NO_SUCH_QUESTION = frozenset(
     {
         KafkaError.UNSUPPORTED_VERSION,

@@ -11,14 +11,14 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from ktframe.errors import AuthorizationError, BrokerError
-from ktframe.kafka.courier import SLICE_SECONDS, Courier
 from ktframe.kafka.outgoing import OutgoingRecords
+from ktframe.kafka.producer import SLICE_SECONDS, Courier
 
 _CHUNK_RECORDS: Final = 1_000
 _TAKE_BACK_SECONDS: Final = 2.0
 _NOWHERE: Final = -1
-
 _TOO_LARGE: Final = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
+
 _REFUSED: Final = _TOO_LARGE | {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
@@ -36,7 +36,9 @@ _TOO_LARGE_REMEDY: Final = (
     "make that record smaller, or raise both limits: the topic's max.message.bytes, and message.max.bytes of the Kafka "
     "client (a million unless set; message_max_bytes= of ktframe.connect)."
 )
+
 _OVERTAKEN: Final = "its batch was larger than the broker takes, and a later record of its key was written"
+
 _OVERTAKEN_REMEDY: Final = (
     "from now on batches are smaller; set batch_size= of ktframe.connect below the topic's limit."
 )

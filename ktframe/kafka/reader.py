@@ -8,16 +8,17 @@ from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from ktframe.collector import cyclic_gc_paused
+from ktframe.config.settings import ConfigValue, Settings
 from ktframe.errors import BrokerError, UnknownTopicError
+from ktframe.fold.records import RecordBatch
+from ktframe.gc_pause import cyclic_gc_paused
+from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
-from ktframe.kafka.connection import new_client
-from ktframe.kafka.translate import translate
-from ktframe.records import RecordBatch
-from ktframe.settings import ConfigValue, Settings
+from ktframe.kafka.errors import translate
 
 BATCH_RECORDS = 10_000
 _POLL_SECONDS = 0.1
+
 # Without rights on the group librdkafka says so once and reads on: there is no group.
 HARMLESS = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 

@@ -9,15 +9,16 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Final, Protocol, TypeVar
 
+from ktframe.config.settings import ConfigValue, redact
 from ktframe.errors import ConfigurationError, RegistryError
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.schemas import UnknownSchemaError, guid_of, id_name, schema_id_of, spelt
-from ktframe.kafka.scrubbing import without_secrets
-from ktframe.settings import ConfigValue, redact
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.schemas import UnknownSchemaError
+from ktframe.formats.wire import guid_of, id_name, schema_id_of, spelt
+from ktframe.kafka.redaction import without_secrets
 
 T = TypeVar("T")
-
 _NOT_FOUND: Final = 404
+
 # No subject, version, schema (https://docs.confluent.io/platform/current/schema-registry/develop/api.html). A server that
 # is no registry says 404 as well, without such a code; so does a registry that knows nothing of GUIDs.
 _NO_SUCH_THING: Final = (40401, 40402, 40403)

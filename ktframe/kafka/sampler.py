@@ -9,13 +9,13 @@ from typing import Any, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from ktframe.config.settings import Settings
 from ktframe.errors import BrokerError, OffsetOutOfRangeError
+from ktframe.fold.records import RecordBatch
+from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import mechanism_of
-from ktframe.kafka.connection import new_client
+from ktframe.kafka.errors import translate
 from ktframe.kafka.reader import HARMLESS, columns_of, reading_config
-from ktframe.kafka.translate import translate
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings
 
 _POLL_SECONDS = 0.1
 _BATCH_RECORDS = 1_000

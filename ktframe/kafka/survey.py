@@ -11,13 +11,11 @@ from typing import Any, TypeVar
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
-from ktframe.kafka.connection import Connection
-from ktframe.kafka.translate import PASSING
+from ktframe.kafka.client import Connection
+from ktframe.kafka.errors import PASSING
 
 logger = logging.getLogger("ktframe.kafka")
-
 T = TypeVar("T")
-
 _PATIENCE_SECONDS = 1.0
 _RETRY_SECONDS = 0.05
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Mapping
 from typing import Final, Protocol
 
+from ktframe.config.settings import Settings
 from ktframe.errors import BrokerError, WriteError
-from ktframe.kafka.atomic import AtomicDelivery
 from ktframe.kafka.cluster import KafkaCluster
-from ktframe.kafka.courier import Courier, Kind
 from ktframe.kafka.delivery import Delivery
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
-from ktframe.kafka.pool import CourierPool
-from ktframe.settings import Settings
+from ktframe.kafka.producer import Courier, Kind
+from ktframe.kafka.producer_pool import CourierPool
+from ktframe.kafka.transaction import AtomicDelivery
 
 __all__ = ["KafkaWriter", "OutgoingRecords", "RecordWriter", "Sent"]
 
@@ -25,6 +25,7 @@ _BATCHINGS: Final = (
     (("batch.size", 10_000),),
     (("batch.num.messages", 1),),
 )
+
 _SHOWN_KEYS: Final = 3
 
 

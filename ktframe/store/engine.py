@@ -27,9 +27,9 @@ from rocksdict import (
     WriteOptions,
 )
 
-from ktframe.collector import cyclic_gc_paused
-from ktframe.settings import StoreOptions
-from ktframe.store.failures import WriteStalledError, closed_error, rocksdb_errors
+from ktframe.config.settings import StoreOptions
+from ktframe.gc_pause import cyclic_gc_paused
+from ktframe.store.errors import WriteStalledError, closed_error, rocksdb_errors
 from ktframe.store.protocol import CHUNK_ROWS
 
 Batch: TypeAlias = WriteBatch

@@ -17,18 +17,18 @@ big-endian: keys compare as numbers do. A stream time, horizon or cut of -2**63 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from struct import Struct
 
 import polars as pl
 import pyarrow as pa
 
-from ktframe.records import KEY, Position, QuarantinedRecord
+from ktframe.columns import KEY
+from ktframe.fold.records import Changes, Position, QuarantinedRecord
+from ktframe.store.engine import Batch
 
 FORMAT_VERSION = 2
-
 METADATA, POSITION, ROW, LATE, QUARANTINED, INDEX = range(6)
-
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
@@ -170,3 +170,46 @@ def unpack_schema(raw: bytes) -> pl.Schema:
     # Not by way of from_arrow(), which renames a field called "".
     key = zip([KEY], pl.Schema(pa.schema(keys)).values(), strict=False)
     return pl.Schema({**dict(key), **pl.Schema(pa.schema(fields[len(keys) :]))})
+
+
+def put_metadata(batch: Batch, values: Mapping[str, bytes]) -> None:
+    """Put names of slot 0."""
+    for name, value in values.items():
+        batch.put(metadata_key(name), value)
+
+
+def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
+    """Put or delete rows and, where the record key is not the identity, their index entries."""
+    heads = {partition: prefix(slot, ROW) for partition, slot in slots.items()}
+    put, delete = batch.put, batch.delete
+    lines = zip(changes.partitions, changes.identities, changes.values, strict=True)
+    for partition, identity, value in lines:
+        if value is None:
+            delete(heads[partition] + identity)
+        else:
+            put(heads[partition] + identity, value)
+    if changes.record_keys is None:
+        return
+    keyed = zip(changes.partitions, changes.identities, changes.values, changes.record_keys, strict=True)
+    for partition, identity, value, key in keyed:
+        if key is not None:
+            entry = index_prefix(slots[partition], key) + identity
+            if value is None:
+                delete(entry)
+            else:
+                put(entry, b"")
+
+
+def put_set_aside(
+    batch: Batch,
+    kind: int,
+    records: Sequence[QuarantinedRecord],
+    surplus: Sequence[tuple[int, int]],
+    slots: Mapping[int, int],
+) -> None:
+    """Put late or quarantined records; delete those of ``surplus``, (partition, offset) pairs, that make room."""
+    for record in records:
+        key = set_aside_key(slots[record.partition], kind, record.offset)
+        batch.put(key, pack_quarantined(record))
+    for partition, offset in surplus:
+        batch.delete(set_aside_key(slots[partition], kind, offset))

@@ -21,10 +21,10 @@ from threading import Lock
 from typing import Any
 from urllib.parse import quote
 
+from ktframe.config.settings import StoreOptions
 from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError, StoreMismatchError
-from ktframe.settings import StoreOptions
 from ktframe.store.engine import DATA, Engine, SharedMemory
-from ktframe.store.failures import file_errors
+from ktframe.store.errors import file_errors
 from ktframe.store.layout import FORMAT_VERSION
 from ktframe.store.memory import MemoryStore
 from ktframe.store.protocol import StateStore, StoreDescription

@@ -11,8 +11,8 @@ from threading import Lock
 import polars as pl
 
 from ktframe.errors import ConfigurationError
-from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
-from ktframe.store.failures import closed_error
+from ktframe.fold.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.store.errors import closed_error
 from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, Horizon, advanced, dropped
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import polars as pl
 
-from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.fold.records import Changes, Position, QuarantinedRecord, StoredRows
 
 CHUNK_ROWS = 10_000
 """Rows that one call into a backend may touch: it holds the interpreter's lock meanwhile."""

@@ -12,11 +12,11 @@ from threading import Lock
 import polars as pl
 
 from ktframe.errors import StoreCorruptError
-from ktframe.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.fold.records import Changes, Position, QuarantinedRecord, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
+from ktframe.store.layout import put_metadata, put_rows, put_set_aside
 from ktframe.store.protocol import QUARANTINE_KEPT, Horizon, advanced, dropped
-from ktframe.store.writes import put_metadata, put_rows, put_set_aside
 
 _DOCUMENT = "document:"
 """What the names of documents in slot 0 begin with; a number follows."""

@@ -9,23 +9,30 @@ import logging
 from collections.abc import Callable
 from threading import Condition, Event, Lock
 
+from ktframe.clock import Clock
+from ktframe.config.moments import Start
+from ktframe.config.settings import RetryPolicy
 from ktframe.errors import UnknownTopicError
-from ktframe.events import BindingState, BindingStateChanged, Events, Reason, RowsChanged, TableRebuilt
-from ktframe.eventtime import as_datetime
+from ktframe.events import (
+    BindingState,
+    BindingStateChanged,
+    Events,
+    Reason,
+    RowsChanged,
+    TableRebuilt,
+    check_transition,
+)
+from ktframe.fold.event_time import as_datetime
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
-from ktframe.moments import Start
-from ktframe.monitor import Clock, Readiness, ReadyMonitor
-from ktframe.records import RecordBatch
-from ktframe.settings import RetryPolicy
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.restarts import Restarts
+from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.resume import resume
-from ktframe.sync.states import check_transition
+from ktframe.sync.retry import Restarts
 
 logger = logging.getLogger("ktframe.sync")
-
 _FIRST_BATCH_SECONDS = 1.0
 _LEVELS = {BindingState.BACKING_OFF: logging.WARNING, BindingState.FAILED: logging.ERROR}
 

@@ -13,7 +13,6 @@ from ktframe.store.protocol import StateStore
 from ktframe.sync.binding import TopicBinding
 
 logger = logging.getLogger("ktframe.sync")
-
 _JOIN_SECONDS = 15.0
 
 

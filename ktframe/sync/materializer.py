@@ -11,25 +11,15 @@ from types import MappingProxyType
 
 import polars as pl
 
-from ktframe.entity import Entity
+from ktframe.clock import Clock
+from ktframe.columns import OFFSET, PARTITION, REMOVED, TIMESTAMP, is_field
 from ktframe.errors import StoreCorruptError
-from ktframe.frame import View
-from ktframe.monitor import Clock
-from ktframe.records import (
-    OFFSET,
-    PARTITION,
-    REMOVED,
-    TIMESTAMP,
-    Arrival,
-    Changes,
-    RecordBatch,
-    StoredRows,
-    is_field,
-)
+from ktframe.fold.decoder import Entity
+from ktframe.fold.records import Arrival, Changes, RecordBatch, StoredRows
+from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
 
 logger = logging.getLogger("ktframe.sync")
-
 _LOGGED_REJECTIONS = 3
 _FULL_BATCH = 5_000
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})

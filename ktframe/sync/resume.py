@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from ktframe.columns import OFFSET
+from ktframe.config.moments import Start
 from ktframe.errors import RegistryError
-from ktframe.formats.schemas import UNKNOWN_SCHEMA, schema_name, spelt
+from ktframe.formats.schemas import UNKNOWN_SCHEMA
+from ktframe.formats.wire import schema_name, spelt
 from ktframe.kafka.cluster import Cluster, TopicFacts
-from ktframe.moments import Start
-from ktframe.records import OFFSET
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")

@@ -11,13 +11,13 @@ from pathlib import Path
 from threading import Condition
 from typing import Any
 
-from ktframe.context import Context
+from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
+from ktframe.context.context import Context
 from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
+from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.registry import Registry
-from ktframe.records import RecordBatch
-from ktframe.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.testing.clients import FakeReader, FakeSampler, FakeWriter
 from ktframe.testing.log import CREATE_TIME, FakeTopic, Log, LogRecord, as_bytes, read_log
 

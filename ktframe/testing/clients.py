@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.sampler import Sample, Wanted
-from ktframe.records import RecordBatch
 from ktframe.testing.log import FakeTopic, read_log
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.reader import BATCH_RECORDS
-from ktframe.records import RecordBatch
 
 CREATE_TIME = 1
 

@@ -6,8 +6,9 @@ import uuid
 from collections import defaultdict
 
 from ktframe.errors import RegistryError
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.schemas import UnknownSchemaError, id_name, schema_id_of, spelt
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.schemas import UnknownSchemaError
+from ktframe.formats.wire import id_name, schema_id_of, spelt
 
 
 class FakeRegistry:

@@ -15,20 +15,18 @@ from typing import Any
 import polars as pl
 from matplotlib.axes import Axes
 
+from ktframe.config.durations import Duration, parse_seconds
 from ktframe.current import CURRENT
-from ktframe.durations import Duration, parse_seconds
 from ktframe.errors import ConfigurationError
-from ktframe.widgets.aggregate import Aggregate
-from ktframe.widgets.chart import Chart
-from ktframe.widgets.condition import ConditionPicture
-from ktframe.widgets.lagchart import LagPicture, draw_lag
-from ktframe.widgets.liveframe import AggregateRows, LiveFrame, TopicRows
-from ktframe.widgets.overview import Connection, Overview
+from ktframe.widgets.dashboard import Connection, Overview
+from ktframe.widgets.figure import Chart
+from ktframe.widgets.lag_chart import LagPicture, draw_lag
+from ktframe.widgets.live_rows import AggregateRows, LiveFrame, TopicRows
 from ktframe.widgets.panel import Panel
-from ktframe.widgets.watched import Watched
+from ktframe.widgets.protocols import Aggregate, Watched
+from ktframe.widgets.status_panel import ConditionPicture
 
 __all__ = ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
-
 _EVERY_SECONDS = 0.5
 _TABLES = "a table, a stream or their windows"
 _MOST_ROWS = 200

@@ -17,21 +17,24 @@ from typing import Any, Final
 import ipywidgets
 import polars as pl
 
+from ktframe import ipython as notebook
 from ktframe.errors import ContextClosedError
-from ktframe.widgets import notebook
-from ktframe.widgets.frame import Frame, Picture
-from ktframe.widgets.page import hiding, kept, trouble
-from ktframe.widgets.panels import PANELS
+from ktframe.widgets.markup import hiding, kept, trouble
+from ktframe.widgets.open_panels import PANELS
+from ktframe.widgets.picture import Frame, Picture
 
 logger = logging.getLogger("ktframe.widgets")
-
 FASTEST_SECONDS: Final = 0.2
 IDLE_SECONDS: Final = 5.0
+
 _SHARE: Final = 9
 """Seconds of rest for each second of drawing: a panel takes no more than a tenth of a core."""
+
 _FIRST_KEPT_SECONDS: Final = 1.0
+
 _LAST_KEPT_SECONDS: Final = 60.0
 """How old what a saved notebook shows may become; at first it is renewed sooner."""
+
 _JOIN_SECONDS: Final = 5.0
 _WIDGET_VIEW: Final = "application/vnd.jupyter.widget-view+json"
 

@@ -14,10 +14,11 @@ import pytest
 from support.changes import changes_of, refused
 from support.stores import ORDERS, lines_of
 
-from ktframe.encoding import encode_part
+from ktframe.columns import KEY
+from ktframe.config.settings import StoreOptions
 from ktframe.errors import ConfigurationError, StoreError
-from ktframe.records import KEY, Position, QuarantinedRecord
-from ktframe.settings import StoreOptions
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import Position, QuarantinedRecord
 from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import CHUNK_ROWS, StateStore

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from support.changes import changes_of, refused
 from support.stores import ORDERS, lines_of
 
-from ktframe.encoding import encode_part
-from ktframe.records import Position, QuarantinedRecord
-from ktframe.settings import StoreOptions
+from ktframe.config.settings import StoreOptions
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import Position, QuarantinedRecord
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StateStore
 

@@ -11,8 +11,8 @@ from support.kafka_topics import KafkaTopics
 from support.readers import Gate
 from support.schema_registry import SchemaRegistry
 
-from ktframe.configuration import resolve_settings
-from ktframe.context import Context
+from ktframe.config.sources import resolve_settings
+from ktframe.context.context import Context
 
 RETRY = {"initial_delay": 0.1, "max_delay": 0.5, "jitter": 0.0, "attempts": 30}
 

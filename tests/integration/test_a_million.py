@@ -16,9 +16,9 @@ from support import loader
 from support.kafka_topics import KafkaTopics
 from support.orders import produce_orders
 
+from ktframe.config.settings import Settings
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.reader import KafkaReader, Reader
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings
 
 RECORDS = 1_000_000
 KEYS = 200_000

@@ -18,8 +18,8 @@ from support.kafka_topics import KafkaTopics
 from support.schema_registry import SchemaRegistry
 
 import ktframe
-from ktframe.context import Context
-from ktframe.formats.schemas import VALUE_HEADER, id_name
+from ktframe.context.context import Context
+from ktframe.formats.wire import VALUE_HEADER, id_name
 
 Connect = Callable[..., Context]
 ROWS = 100_000

@@ -19,7 +19,7 @@ from support.kafka_records import answer
 from support.kafka_topics import KafkaTopics
 from support.waiting import wait_until
 
-from ktframe.context import Context
+from ktframe.context.context import Context
 from ktframe.errors import AuthorizationError, BrokerError, UnknownTopicError
 
 Connect = Callable[..., Context]

@@ -13,8 +13,8 @@ from support.java_programs import java_command
 from support.kafka_jars import kafka_jars
 from support.kafka_topics import KafkaTopics
 
+from ktframe.config.settings import Settings
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords
-from ktframe.settings import Settings
 
 SOURCE = Path(__file__).parents[1] / "support" / "kafka" / "Partitions.java"
 

@@ -14,8 +14,9 @@ from support.schema_registry import SchemaRegistry
 
 import ktframe
 from ktframe.errors import RegistryError
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.schemas import UnknownSchemaError, id_name
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.schemas import UnknownSchemaError
+from ktframe.formats.wire import id_name
 from ktframe.kafka.registry import RegistryClient
 
 MONEY = json.dumps({"type": "record", "name": "Money", "fields": [{"name": "cents", "type": "long"}]})

@@ -18,9 +18,9 @@ from support.readers import Gate
 from support.waiting import wait_until
 
 from ktframe.clock import SystemClock
+from ktframe.config.settings import Settings, StoreOptions
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.reader import KafkaReader, Reader
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings, StoreOptions
 
 Topic = Callable[..., str]
 Connect = Callable[..., Any]
@@ -122,7 +122,7 @@ def turn_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
     def turn(by: timedelta) -> None:
         moved[0] += by
 
-    monkeypatch.setattr("ktframe.opening.SystemClock", LaterClock)
+    monkeypatch.setattr("ktframe.context.opener.SystemClock", LaterClock)
     return turn
 
 

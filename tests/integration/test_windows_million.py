@@ -18,9 +18,9 @@ from polars.testing import assert_frame_equal
 from support import window_loader
 from support.kafka_topics import KafkaTopics
 
+from ktframe.config.settings import Settings
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.reader import KafkaReader, Reader
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings
 
 EVENTS = 1_000_000
 KEYS = 50_000

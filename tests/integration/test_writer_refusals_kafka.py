@@ -15,7 +15,7 @@ from support.kafka_topics import KafkaTopics
 from support.writers import NEAR_SECONDS, MakeWriter, as_soon_as, committed, numbered, places, scram, writers
 
 from ktframe.errors import AuthenticationError, AuthorizationError, WriteError
-from ktframe.kafka.atomic import AtomicDelivery
+from ktframe.kafka.transaction import AtomicDelivery
 
 Topic = Callable[..., str]
 

@@ -18,7 +18,7 @@ from support.kafka_topics import KafkaTopics
 from support.waiting import wait_until
 
 import ktframe
-from ktframe.context import Context
+from ktframe.context.context import Context
 
 Connect = Callable[..., Context]
 SUPPORT = Path(__file__).parents[1] / "support"

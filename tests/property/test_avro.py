@@ -17,7 +17,7 @@ from polars.testing import assert_frame_equal
 from support.avro_made import Made, dtype_of, plain, same, schemas, shown, values, written
 
 from ktframe.formats.avro import AvroReader, AvroWriter
-from ktframe.formats.documents import BodiesRead
+from ktframe.formats.bodies import BodiesRead
 
 QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 ROWS = 40

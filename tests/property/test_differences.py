@@ -9,7 +9,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ktframe.differences import difference
+from ktframe.tables.diff import difference
 
 NUMBERS = st.sampled_from([0.0, 1.5, -2.0, math.nan, math.inf])
 LEAVES: list[tuple[pl.DataType, st.SearchStrategy[Any]]] = [

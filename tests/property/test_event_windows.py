@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from support.event_streams import MEMBERS, SCHEMA, Hopping, contents, pairs
 from support.window_oracle import ORACLES, arrivals, members
 
-from ktframe.eventwindows import TimeWindows
-from ktframe.records import PARTITION, TIMESTAMP, WINDOW, WINDOW_END
-from ktframe.sessions import SessionWindows
-from ktframe.sliding import SlidingWindows
+from ktframe.columns import PARTITION, TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.windows.events import TimeWindows
+from ktframe.windows.sessions import SessionWindows
+from ktframe.windows.sliding import SlidingWindows
 
 pytestmark = pytest.mark.slow
 

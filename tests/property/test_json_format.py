@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from ktframe.formats.base import Decoded
-from ktframe.formats.json import JsonFormat
+from ktframe.formats.json.format import JsonFormat
 
 Batch = list[bytes]
 Found = list[tuple[int, Any]]

@@ -29,7 +29,7 @@ from support.dialects import (
 )
 
 import ktframe
-from ktframe.formats.schemas import KEY_HEADER, VALUE_HEADER
+from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER
 from ktframe.testing import FakeBroker, FakeRegistry
 
 MUTANTS = 10_000

@@ -23,7 +23,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, messag
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter
 
 QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))

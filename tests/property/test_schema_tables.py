@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ktframe.formats.schemas import VALUE_HEADER
+from ktframe.formats.wire import VALUE_HEADER
 from ktframe.testing import FakeBroker, FakeRegistry
 
 _BASE = [{"name": "a", "type": "int"}]

@@ -13,10 +13,10 @@ from support.event_streams import SCHEMA, Hopping
 from support.window_oracle import ORACLES, arrivals, members
 
 from ktframe import KStream, WindowedKStream
-from ktframe.eventwindows import EventWindows, TimeWindows
-from ktframe.sessions import SessionWindows
-from ktframe.sliding import SlidingWindows
 from ktframe.testing import FakeBroker
+from ktframe.windows.events import EventWindows, TimeWindows
+from ktframe.windows.sessions import SessionWindows
+from ktframe.windows.sliding import SlidingWindows
 
 BACKENDS = ["memory", "rocksdb"]
 MEMBERS = pl.col("value").sort().alias("members")

@@ -10,10 +10,10 @@ import hypothesis.strategies as st
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 
-from ktframe import frame
-from ktframe.encoding import encode_parts
-from ktframe.frame import View
-from ktframe.records import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
+from ktframe.columns import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
+from ktframe.fold import view as frame
+from ktframe.fold.identity_codec import encode_parts
+from ktframe.fold.view import View
 
 PARTITIONS = (0, 1, 2)
 IDENTITY = ("x", "y")

@@ -14,10 +14,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 
-from ktframe.calendars import CalendarWindows
-from ktframe.durations import format_duration, parse_duration_ms
-from ktframe.records import WINDOW, WINDOW_END
-from ktframe.windows import FixedWindows, Windows, parse_windows
+from ktframe.columns import WINDOW, WINDOW_END
+from ktframe.config.durations import format_duration, parse_duration_ms
+from ktframe.windows.calendar import CalendarWindows
+from ktframe.windows.fixed import FixedWindows, Windows, parse_windows
 
 pytestmark = pytest.mark.slow
 

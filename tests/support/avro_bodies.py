@@ -10,7 +10,7 @@ import polars as pl
 from polars.testing import assert_frame_equal
 
 from ktframe.formats.avro import AvroReader, AvroWriter
-from ktframe.formats.documents import BodiesRead, SchemaDocument
+from ktframe.formats.bodies import BodiesRead, SchemaDocument
 from support.avro_fuzz import varint
 
 number = varint

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from ktframe.formats.avro import AvroReader, AvroWriter
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 
 MEMORY_BYTES = 4 * 2**30
 MUTATIONS = 10_000

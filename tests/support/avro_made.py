@@ -18,7 +18,7 @@ import fastavro
 import hypothesis.strategies as st
 import polars as pl
 
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from ktframe.records import Changes, QuarantinedRecord
+from ktframe.fold.records import Changes, QuarantinedRecord
 
 Line = tuple[int, bytes, bytes | None]
 """Partition, identity, and the stored row or None to remove it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.records import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
 
 SCHEMA = pl.Schema(
     {

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ktframe.widgets import notebook, panel
-from ktframe.widgets.frame import Frame
+from ktframe import ipython as notebook
+from ktframe.widgets import panel
+from ktframe.widgets.open_panels import Panels
 from ktframe.widgets.panel import Panel
-from ktframe.widgets.panels import Panels
+from ktframe.widgets.picture import Frame
 
 PIXEL = b"\x89PNG not really"
 

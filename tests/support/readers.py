@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from threading import Event
 
+from ktframe.config.settings import Settings
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.reader import KafkaReader, Reader
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings
 
 
 class Gate:

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from ktframe.encoding import encode_part
-from ktframe.records import StoredRows
-from ktframe.settings import StoreOptions
+from ktframe.config.settings import StoreOptions
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import StoredRows
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StateStore, StoreDescription
 from support.changes import changes_of

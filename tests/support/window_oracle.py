@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.eventwindows import TimeWindows
-from ktframe.sessions import SessionWindows
-from ktframe.sliding import SlidingWindows
+from ktframe.windows.events import TimeWindows
+from ktframe.windows.sessions import SessionWindows
+from ktframe.windows.sliding import SlidingWindows
 
 Pair = tuple[int, int, int]
 """(value, start, end)."""

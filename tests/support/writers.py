@@ -7,8 +7,8 @@ from contextlib import ExitStack, closing, contextmanager
 from threading import Thread
 from typing import Any
 
+from ktframe.config.settings import Settings
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords
-from ktframe.settings import Settings
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import KafkaTopics
 from support.waiting import wait_until

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 import time
 
-from ktframe.kafka.atomic import AtomicDelivery
+from ktframe.config.settings import Settings
+from ktframe.kafka.transaction import AtomicDelivery
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords
-from ktframe.settings import Settings
 
 VALUE = b"x" * 5_000
 TIMEOUT_SECONDS = 60.0

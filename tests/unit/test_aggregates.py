@@ -20,14 +20,14 @@ from support.notebook_page import page_around, threads_of
 from support.waiting import wait_until
 
 from ktframe import widgets
-from ktframe.aggregates import Aggregated, WindowAggregate
-from ktframe.context import Context
+from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError, ContextClosedError
 from ktframe.events import Events
+from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.testing import FakeBroker
-from ktframe.widgets.chart import Chart
+from ktframe.widgets.figure import Chart
 from ktframe.widgets.panel import Panel
-from ktframe.widgets.windowchart import WindowPlot, draw_windows
+from ktframe.widgets.window_chart import WindowPlot, draw_windows
 
 MINUTE = 60_000
 BEYOND = 253_402_300_800_000

@@ -10,10 +10,10 @@ import pytest
 from support.waiting import wait_until
 
 import ktframe
+from ktframe.config.settings import RetryPolicy
 from ktframe.errors import AuthenticationError, BrokerUnreachableError, OffsetOutOfRangeError, StoreError
 from ktframe.events import BindingState, BindingStateChanged, Reason
-from ktframe.frame import View
-from ktframe.settings import RetryPolicy
+from ktframe.fold.view import View
 from ktframe.store.memory import MemoryStore
 from ktframe.testing import FakeBroker
 

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo
 import polars as pl
 import pytest
 
-from ktframe.calendars import CalendarWindows
+from ktframe.columns import WINDOW, WINDOW_END
 from ktframe.errors import ConfigurationError
-from ktframe.records import WINDOW, WINDOW_END
-from ktframe.windows import parse_windows
+from ktframe.windows.calendar import CalendarWindows
+from ktframe.windows.fixed import parse_windows
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 

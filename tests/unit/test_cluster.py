@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from ktframe.config.settings import Settings
 from ktframe.errors import AuthorizationError, BrokerError, BrokerUnreachableError, UnknownTopicError
 from ktframe.kafka.cluster import KafkaCluster, TopicFacts
-from ktframe.settings import Settings
 
 
 class Answers:

@@ -15,13 +15,13 @@ from IPython.core.interactiveshell import InteractiveShell
 from support.waiting import wait_until
 
 import ktframe
-from ktframe import completion
-from ktframe.completion import TopicNames, completions
-from ktframe.context import Context
+from ktframe.context import completion
+from ktframe.context.completion import TopicNames, completions
+from ktframe.context.context import Context
 from ktframe.current import CURRENT
 from ktframe.errors import BrokerError, ConfigurationError, KtframeError
+from ktframe.ipython import short_traceback
 from ktframe.testing import FakeBroker
-from ktframe.tracebacks import short_traceback
 
 MINUTE = 60_000
 SECRET = "hunter2"

@@ -10,9 +10,9 @@ from typing import Any
 import platformdirs
 import pytest
 
-from ktframe.configuration import resolve_settings
+from ktframe.config.settings import RetryPolicy, Settings, StoreOptions, TableDeclaration
+from ktframe.config.sources import resolve_settings
 from ktframe.errors import ConfigurationError
-from ktframe.settings import RetryPolicy, Settings, StoreOptions, TableDeclaration
 
 SECRET = "swordfish"
 

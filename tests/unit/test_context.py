@@ -13,8 +13,8 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import _api
+from ktframe.config.settings import TableDeclaration
 from ktframe.current import CURRENT
-from ktframe.settings import TableDeclaration
 from ktframe.testing import FakeBroker
 
 

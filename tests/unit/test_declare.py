@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 import ktframe
-from ktframe.declare import as_schema, declared_arguments, topic_arguments
+from ktframe.context.arguments import as_schema, declared_arguments, topic_arguments
 
 
 class Status(enum.Enum):

@@ -12,14 +12,14 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ktframe.config.settings import Settings
 from ktframe.errors import AuthorizationError, WriteError
-from ktframe.kafka.atomic import AtomicDelivery
-from ktframe.kafka.courier import Courier, Kind
 from ktframe.kafka.delivery import Delivery
+from ktframe.kafka.errors import translate
 from ktframe.kafka.outgoing import OutgoingRecords
-from ktframe.kafka.pool import CourierPool
-from ktframe.kafka.translate import translate
-from ktframe.settings import Settings
+from ktframe.kafka.producer import Courier, Kind
+from ktframe.kafka.producer_pool import CourierPool
+from ktframe.kafka.transaction import AtomicDelivery
 
 NEAR_SECONDS = 10.0
 NOWHERE = Settings(bootstrap="localhost:1")

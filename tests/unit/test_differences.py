@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ktframe.differences import difference
 from ktframe.errors import ConfigurationError
+from ktframe.tables.diff import difference
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -10,8 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from ktframe.errors import BrokerError
-from ktframe.kafka.embedded import EmbeddedBroker
-from ktframe.kafka.sample import SampleRecord
+from ktframe.kafka.mock_broker import EmbeddedBroker, SampleRecord
 
 RECORDS = [SampleRecord(b"k", b"v", 1)] * 3
 

@@ -11,7 +11,14 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 
-from ktframe.encoding import Part, decode_column, decode_parts, encode_columns, encode_part, encode_parts
+from ktframe.fold.identity_codec import (
+    Part,
+    decode_column,
+    decode_parts,
+    encode_columns,
+    encode_part,
+    encode_parts,
+)
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 wide = st.integers(-(2**127), 2**127 - 1)

@@ -15,11 +15,11 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import _api
-from ktframe.clients import close_parts
+from ktframe.config.settings import StoreOptions
+from ktframe.context.clients import close_parts
 from ktframe.current import CURRENT
-from ktframe.entity import Entity
 from ktframe.events import Events, ReadyChanged, Reason
-from ktframe.settings import StoreOptions
+from ktframe.fold.decoder import Entity
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ktframe.eventtime import as_datetime, event_times
+from ktframe.fold.event_time import as_datetime, event_times
 
 NEW_YEAR = 1_704_067_200_000
 """2024-01-01T00:00:00Z in milliseconds."""

@@ -14,8 +14,8 @@ from support.avro_bodies import MANY, field, number, read, reader, record
 
 from ktframe.errors import ConfigurationError
 from ktframe.formats.avro import reader as avro_reader
-from ktframe.formats.avro.arrays import DoubtError, converter
-from ktframe.formats.avro.frames import frame_of
+from ktframe.formats.avro.arrow import DoubtError, converter
+from ktframe.formats.avro.columns import frame_of
 from ktframe.formats.avro.types import AvroType
 
 ROW = record(field("a", "int"), field("b", ["null", "string"]))
@@ -81,7 +81,7 @@ def test_rows_are_counted_and_their_ends_are_proven(monkeypatch: pytest.MonkeyPa
 
 def test_batches_that_are_too_large_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is beyond the offsets of Arrow is read in pieces, natively."""
-    monkeypatch.setattr("ktframe.formats.avro.native._LARGEST_BYTES", 3_000)
+    monkeypatch.setattr("ktframe.formats.avro.batches._LARGEST_BYTES", 3_000)
     by = reader("string")
     bodies = [b"\x14" + str(at).zfill(10).encode() for at in range(1_000)]
     assert by._read_natively(bodies) is None

@@ -16,7 +16,7 @@ from support.avro_made import written
 
 from ktframe.errors import SchemaError
 from ktframe.formats.avro import AvroReader, AvroWriter
-from ktframe.formats.documents import NO_DEFAULT, SchemaDocument
+from ktframe.formats.bodies import NO_DEFAULT, SchemaDocument
 from ktframe.formats.resolution import joined, reading
 
 ENUM = {"type": "enum", "name": "Status", "symbols": ["NEW", "PAID"]}

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 
 from ktframe.errors import SchemaError
-from ktframe.formats import JsonFormat, json_arrow, json_records
-from ktframe.formats import json as json_format
+from ktframe.formats import JsonFormat
+from ktframe.formats import arrow as json_arrow
 from ktframe.formats.base import Decoded
+from ktframe.formats.json import format as json_format
+from ktframe.formats.json import records as json_records
 
 EMPTY = pl.Schema()
 
@@ -522,6 +524,6 @@ def test_white_space_around_does_not_cost_the_quick_way(
     padding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Payloads that end in a newline are read as whole batches, without looking at the records."""
-    monkeypatch.setattr("ktframe.formats.json.judge", None)
+    monkeypatch.setattr("ktframe.formats.json.format.judge", None)
     decoded = JsonFormat().decode([f'{{"a":1}}{padding}'.encode()] * 3, pl.Schema({"a": pl.Int64()}))
     assert decoded.frame["a"].to_list() == [1, 1, 1]

@@ -17,8 +17,9 @@ from hypothesis import given
 from polars.testing import assert_frame_equal
 
 from ktframe.errors import ConfigurationError, SchemaError
-from ktframe.formats.documents import NO_DEFAULT, SchemaDocument
-from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter, pack_indexes, parse_indexes
+from ktframe.formats.bodies import NO_DEFAULT, SchemaDocument
+from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter
+from ktframe.formats.wire import pack_indexes, parse_indexes
 
 STANDARD = "".join(
     f'import "google/protobuf/{name}.proto";'

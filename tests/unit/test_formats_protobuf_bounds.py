@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ktframe.errors import SchemaError
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader
 from ktframe.formats.protobuf.bounds import Bounds
 

@@ -12,10 +12,10 @@ from google.protobuf import descriptor_pb2, timestamp_pb2
 from hypothesis import example, given
 
 from ktframe.errors import SchemaError
-from ktframe.formats.documents import SchemaDocument
+from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader
-from ktframe.formats.protobuf.source import parsed_source
-from ktframe.formats.protobuf.tokens import SourceError
+from ktframe.formats.protobuf.proto_parser import parsed_source
+from ktframe.formats.protobuf.proto_tokens import SourceError
 
 FULL = r"""
 // A file with everything in it that can be skipped.

@@ -15,7 +15,7 @@ import pytest
 import ktframe
 from ktframe.errors import RegistryError
 from ktframe.events import Reason
-from ktframe.formats.schemas import KEY_HEADER, VALUE_HEADER
+from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER
 from ktframe.testing import FakeBroker, FakeRegistry
 
 ORDER = {

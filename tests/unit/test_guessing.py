@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ktframe.guessing import as_text, guess_format, schema_id, schema_ids
+from ktframe.explore.sample import as_text, guess_format, schema_id, schema_ids
 
 FRAMED = b"\x00\x00\x00\x00\x07\x0aorder"
 

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from support.waiting import wait_until
 
-from ktframe import history, widgets
-from ktframe.context import Context
+from ktframe import widgets
+from ktframe.context.context import Context
 from ktframe.errors import AuthenticationError, BrokerError
 from ktframe.events import (
     BindingState,
@@ -24,10 +24,11 @@ from ktframe.events import (
     RowsChanged,
     TableRebuilt,
 )
-from ktframe.history import LagHistory, Span
+from ktframe.sync import history
+from ktframe.sync.history import LagHistory, Span
 from ktframe.testing import FakeBroker
-from ktframe.widgets.chart import Chart
-from ktframe.widgets.lagchart import draw_lag, summary
+from ktframe.widgets.figure import Chart
+from ktframe.widgets.lag_chart import draw_lag, summary
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SCHEMA = {"at": pl.Datetime("ms", "UTC"), "partition": pl.Int32(), "lag": pl.Int64()}

@@ -12,14 +12,16 @@ import polars as pl
 import pytest
 from hypothesis import example, given, settings
 
-from ktframe.encoding import decode_parts, encode_parts
-from ktframe.entity import Entity
-from ktframe.fieldkey import FieldKey
+from ktframe.columns import HASH, KEY, OFFSET, REMOVED, TIMESTAMP
+from ktframe.fold.decoder import Entity
+from ktframe.fold.field_key import FieldKey
+from ktframe.fold.identity import hash_identities
+from ktframe.fold.identity_codec import decode_parts, encode_parts
+from ktframe.fold.record_key import RecordKey
+from ktframe.fold.records import Changes, RecordBatch
+from ktframe.fold.row_codec import record_key_of, unpack_rows
+from ktframe.fold.view import View
 from ktframe.formats import key_format, value_format
-from ktframe.frame import View
-from ktframe.identity import RecordKey, hash_identities
-from ktframe.records import HASH, KEY, OFFSET, REMOVED, TIMESTAMP, Changes, RecordBatch
-from ktframe.rowvalue import record_key_of, unpack_rows
 from ktframe.store.memory import MemoryStore
 
 

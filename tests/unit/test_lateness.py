@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from support.event_streams import MEMBERS, Hopping, contents, pairs, stream
 
-from ktframe.eventwindows import EventWindows, TimeWindows
-from ktframe.lateness import CLOSE, with_close
-from ktframe.records import OFFSET, PARTITION, TOMBSTONE, WINDOW, WINDOW_END
-from ktframe.sessions import SessionWindows
-from ktframe.sliding import SlidingWindows
+from ktframe.columns import OFFSET, PARTITION, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.windows.events import EventWindows, TimeWindows
+from ktframe.windows.sessions import SessionWindows
+from ktframe.windows.sliding import SlidingWindows
+from ktframe.windows.stream_time import CLOSE, with_close
 
 TUMBLING = Hopping(10, 10)
 

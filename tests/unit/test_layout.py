@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 
-from ktframe.records import Position, QuarantinedRecord
+from ktframe.fold.records import Position, QuarantinedRecord
 from ktframe.store import layout
 
 int64 = st.integers(-(2**63), 2**63 - 1)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import ktframe
-from ktframe.context import Context
+from ktframe.context.context import Context
 from ktframe.errors import (
     AuthorizationError,
     BrokerError,
@@ -20,8 +20,8 @@ from ktframe.errors import (
     NotConnectedError,
     UnknownTopicError,
 )
+from ktframe.explore.topics import inspect_topic, topics_frame
 from ktframe.kafka.sampler import Sample, Wanted
-from ktframe.looking import inspect_topic, topics_frame
 from ktframe.testing import FakeBroker
 
 NOW_MS = 1_790_000_000_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ktframe.config.moments import Start, parse_moment, parse_start
 from ktframe.errors import ConfigurationError
-from ktframe.moments import Start, parse_moment, parse_start
 
 NOON = 1_767_268_800_000  # 2026-01-01T12:00Z
 

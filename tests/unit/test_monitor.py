@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ktframe.events import BindingState, Event, Events, LagUpdated, ReadyChanged, Reason
-from ktframe.monitor import HYSTERESIS_CHECKS, Readiness, ReadyMonitor
-from ktframe.progress import describe
+from ktframe.sync.monitor import HYSTERESIS_CHECKS, Readiness, ReadyMonitor
+from ktframe.sync.progress import describe
 from ktframe.testing import ManualClock
 
 RESTORING, READY = BindingState.RESTORING, BindingState.READY

@@ -11,10 +11,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ktframe.encoding import encode_part
+from ktframe.columns import BOOKKEEPING, KEY, OFFSET, PARTITION, TIMESTAMP
 from ktframe.errors import ConfigurationError
-from ktframe.presentation import Presentation, quarantine_frame
-from ktframe.records import BOOKKEEPING, KEY, OFFSET, PARTITION, TIMESTAMP, QuarantinedRecord
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import QuarantinedRecord
+from ktframe.tables.presentation import Presentation, quarantine_frame
 
 BY_RECORD_KEY = Presentation((KEY,))
 

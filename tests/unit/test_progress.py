@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ktframe.events import BindingState, PartitionLag, Reason
-from ktframe.monitor import Readiness
-from ktframe.progress import Progress, describe
+from ktframe.sync.monitor import Readiness
+from ktframe.sync.progress import Progress, describe
 
 
 class Terminal(io.StringIO):

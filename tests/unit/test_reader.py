@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from ktframe.config.settings import Settings
 from ktframe.errors import BrokerError
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.reader import KafkaReader
-from ktframe.records import RecordBatch
-from ktframe.settings import Settings
 
 EOF = KafkaError._PARTITION_EOF
 BROKEN = KafkaError._BAD_MSG

@@ -8,15 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ktframe.formats.documents import NO_DEFAULT, Column
-from ktframe.formats.resolution import (
-    ConflictError,
-    changes_old_rows,
-    columns_of,
-    joined,
-    reading,
-    rounding,
-)
+from ktframe.formats.bodies import NO_DEFAULT, Column
+from ktframe.formats.resolution import ConflictError, changes_old_rows, columns_of, joined, reading, rounding
 
 
 def _column(name: str, dtype: Any, default: Any = NO_DEFAULT, aliases: tuple[str, ...] = ()) -> Column:

@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktframe.events import BindingState
+from ktframe.events import LEGAL, BindingState, check_transition
 from ktframe.sync.resume import Log, plan_resume
-from ktframe.sync.states import LEGAL, check_transition
 
 OFFSETS = st.integers(0, 20)
 

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ktframe.columns import OFFSET, PARTITION, SIZE, TIMESTAMP
 from ktframe.errors import ConfigurationError
-from ktframe.records import OFFSET, PARTITION, SIZE, TIMESTAMP
-from ktframe.retention import EventTimeRetention, SizeRetention, WindowRetention, parse_retention
-from ktframe.windows import FixedWindows
+from ktframe.windows.fixed import FixedWindows
+from ktframe.windows.retention import EventTimeRetention, SizeRetention, WindowRetention, parse_retention
 
 
 def events(*times: int | None, size: int = 10) -> pl.DataFrame:

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ktframe.records import OFFSET, TIMESTAMP, TOMBSTONE
-from ktframe.rowvalue import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
+from ktframe.columns import OFFSET, TIMESTAMP, TOMBSTONE
+from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 timestamps = st.tuples(st.sampled_from([0, 1, 2]), int64)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from ktframe.errors import ConfigurationError
-from ktframe.kafka import sample
-from ktframe.kafka.sample import SAMPLE_NAMES, SampleRecord, live_orders, load_sample
+from ktframe.kafka.mock_broker import SampleRecord
+from ktframe.tour import samples as sample
+from ktframe.tour.samples import SAMPLE_NAMES, live_orders, load_sample
 
 NOW_MS = 1_790_000_000_000
 THREE_HOURS_MS = 3 * 60 * 60 * 1_000

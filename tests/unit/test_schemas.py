@@ -7,11 +7,10 @@ import uuid
 import pytest
 
 from ktframe.errors import RegistryError
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.schemas import (
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.schemas import TopicSchemas, UnknownSchemaError
+from ktframe.formats.wire import (
     VALUE_HEADER,
-    TopicSchemas,
-    UnknownSchemaError,
     guid_of,
     id_name,
     schema_id_of,
@@ -20,7 +19,7 @@ from ktframe.formats.schemas import (
     with_header_schema,
 )
 from ktframe.store.memory import MemoryStore
-from ktframe.storedschemas import stored_schemas
+from ktframe.store.schemas import stored_schemas
 
 GUID = uuid.UUID("89791762-2336-186f-9674-299b90a802e2")
 LONG = SchemaDocument("AVRO", '"long"')

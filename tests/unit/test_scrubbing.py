@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from ktframe.config.settings import Settings
 from ktframe.errors import AuthenticationError, ConfigurationError, KtframeError
+from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import KafkaCluster
-from ktframe.kafka.connection import new_client
+from ktframe.kafka.errors import translate
 from ktframe.kafka.reader import KafkaReader
-from ktframe.kafka.scrubbing import without_secrets
-from ktframe.kafka.translate import translate
-from ktframe.settings import Settings
+from ktframe.kafka.redaction import without_secrets
 
 SECRET = "hunter2-marlin-77"
 SECRETS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 from support.event_streams import MEMBERS, contents, pairs, stream
 
-from ktframe.records import TOMBSTONE
-from ktframe.sessions import SessionWindows
+from ktframe.columns import TOMBSTONE
+from ktframe.windows.sessions import SessionWindows
 
 BY = ["key"]
 MINUTE = 60_000

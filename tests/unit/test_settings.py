@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ktframe.durations import parse_duration_ms
-from ktframe.errors import ConfigurationError
-from ktframe.settings import (
+from ktframe.config.durations import parse_duration_ms
+from ktframe.config.settings import (
     RUNTIME_SETTINGS,
     RetryPolicy,
     Settings,
@@ -22,6 +21,7 @@ from ktframe.settings import (
     default_state_dir,
     redact,
 )
+from ktframe.errors import ConfigurationError
 
 SECRET = "swordfish"
 

@@ -9,8 +9,8 @@ import pytest
 from polars.testing import assert_frame_equal
 from support.event_streams import MEMBERS, contents, pairs, stream, windows
 
-from ktframe.records import TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
-from ktframe.sliding import SlidingWindows
+from ktframe.columns import TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.windows.sliding import SlidingWindows
 
 BY = ["key"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.stores import OPTIONS, ORDERS
 
-from ktframe.encoding import encode_part
-from ktframe.records import StoredRows
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import StoredRows
 from ktframe.store.manager import StoreManager
 
 KEYS = 300

@@ -16,15 +16,10 @@ import pytest
 from support.changes import changes_of
 from support.stores import OPTIONS, ORDERS, rows_of
 
-from ktframe.encoding import encode_part
-from ktframe.errors import (
-    KtframeError,
-    StoreCorruptError,
-    StoreError,
-    StoreLockedError,
-)
+from ktframe.errors import KtframeError, StoreCorruptError, StoreError, StoreLockedError
+from ktframe.fold.identity_codec import encode_part
 from ktframe.store import manager as manager_module
-from ktframe.store.failures import rocksdb_errors
+from ktframe.store.errors import rocksdb_errors
 from ktframe.store.manager import StoreManager
 from ktframe.store.rocksdb import RocksDBStore
 
@@ -99,7 +94,7 @@ FILL = """
 import resource, signal, sys
 from pathlib import Path
 from ktframe.errors import StoreError
-from ktframe.settings import StoreOptions
+from ktframe.config.settings import StoreOptions
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
 from support.changes import changes_of

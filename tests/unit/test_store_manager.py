@@ -19,10 +19,10 @@ import pytest
 from support.changes import changes_of
 from support.stores import OPTIONS, ORDERS, make_store
 
-from ktframe.encoding import encode_part
+from ktframe.config.settings import Compression, StoreOptions
 from ktframe.errors import StoreError, StoreLockedError
-from ktframe.records import Position
-from ktframe.settings import Compression, StoreOptions
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import Position
 from ktframe.store import manager as manager_module
 from ktframe.store.manager import StoreManager
 from ktframe.store.memory import MemoryStore
@@ -280,7 +280,7 @@ def test_a_store_that_another_process_made_meanwhile_is_used(
 HOLD = """
 import sys
 from pathlib import Path
-from ktframe.settings import StoreOptions
+from ktframe.config.settings import StoreOptions
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
 

@@ -12,12 +12,9 @@ import pytest
 from support.changes import changes_of
 from support.stores import OPTIONS, ORDERS, contents, make_store, rows_of
 
-from ktframe.encoding import encode_part
-from ktframe.errors import (
-    StoreCorruptError,
-    StoreMismatchError,
-)
-from ktframe.records import Position
+from ktframe.errors import StoreCorruptError, StoreMismatchError
+from ktframe.fold.identity_codec import encode_part
+from ktframe.fold.records import Position
 from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription

@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from ktframe.config.settings import Settings
 from ktframe.errors import AuthorizationError
 from ktframe.kafka.cluster import KafkaCluster
-from ktframe.settings import Settings
 
 MOVED = KafkaError.NOT_LEADER_FOR_PARTITION
 Told = Mapping[tuple[str, int], Any]

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ktframe import frame as frame_module
-from ktframe.frame import View
-from ktframe.records import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, TIMESTAMP
+from ktframe.columns import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, TIMESTAMP
+from ktframe.fold import view as frame_module
+from ktframe.fold.view import View
 
 FIELDS = {"n": pl.Int64()}
 SCHEMA = pl.Schema({**BOOKKEEPING, KEY: pl.String(), **FIELDS})

@@ -16,16 +16,16 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import widgets
-from ktframe.context import Context
+from ktframe.context.context import Context
 from ktframe.errors import AuthenticationError, BrokerError, ConfigurationError, NotConnectedError
 from ktframe.events import BindingState, Events, PartitionLag, Reason
-from ktframe.history import LagHistory
-from ktframe.monitor import Readiness
-from ktframe.status import Glance, TableStatus
 from ktframe.sync.health import BindingHealth
+from ktframe.sync.history import LagHistory
+from ktframe.sync.monitor import Readiness
+from ktframe.sync.status import Glance, TableStatus
 from ktframe.testing import FakeBroker
-from ktframe.widgets.condition import ConditionPicture
-from ktframe.widgets.overview import Overview
+from ktframe.widgets.dashboard import Overview
+from ktframe.widgets.status_panel import ConditionPicture
 
 EVIL = """<script>alert("1")</script>&'"""
 READINESS = Readiness(

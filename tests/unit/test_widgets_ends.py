@@ -14,11 +14,12 @@ from ipywidgets.widgets import widget as registry
 from support.notebook_page import PIXEL, Drawing, Page, threads_of
 from support.waiting import wait_until
 
+from ktframe import ipython as notebook
 from ktframe.errors import ContextClosedError, StoreError
 from ktframe.events import Events, RowsChanged
-from ktframe.widgets import notebook, panel
-from ktframe.widgets.frame import Frame
+from ktframe.widgets import panel
 from ktframe.widgets.panel import Panel
+from ktframe.widgets.picture import Frame
 
 # --- how it ends ----------------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ import pytest
 from support.notebook_page import PIXEL, Drawing, Page
 from support.waiting import wait_until
 
-from ktframe.widgets import panel, panels
-from ktframe.widgets.frame import Frame
+from ktframe.widgets import open_panels as panels
+from ktframe.widgets import panel
+from ktframe.widgets.open_panels import IDLE_AFTER_SECONDS
 from ktframe.widgets.panel import FASTEST_SECONDS, IDLE_SECONDS, Panel
-from ktframe.widgets.panels import IDLE_AFTER_SECONDS
+from ktframe.widgets.picture import Frame
 
 # --- how often --------------------------------------------------------------------------------------------------------
 

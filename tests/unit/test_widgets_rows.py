@@ -13,11 +13,11 @@ from support.notebook_page import page_around, threads_of
 from support.waiting import wait_until
 
 from ktframe import widgets
-from ktframe.context import Context
+from ktframe.context.context import Context
 from ktframe.errors import BrokerError
 from ktframe.testing import FakeBroker
-from ktframe.widgets import page
-from ktframe.widgets.liveframe import AggregateRows, LiveFrame, TopicRows
+from ktframe.widgets import markup as page
+from ktframe.widgets.live_rows import AggregateRows, LiveFrame, TopicRows
 
 MINUTE = 60_000
 BEYOND = 253_402_300_800_000 + 5

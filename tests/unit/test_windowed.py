@@ -13,7 +13,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import BindingState, Context, StoreOptions, WindowedKTable
-from ktframe.settings import TableDeclaration
+from ktframe.config.settings import TableDeclaration
 from ktframe.store.memory import MemoryStore
 from ktframe.testing import FakeBroker
 
@@ -211,7 +211,7 @@ def test_a_range_read_touches_its_windows_rows_only(kt: Context, monkeypatch: py
     assert len(table.window(5)) == 18
     taken: list[int] = []
     scans: list[object] = []
-    plain, scan = ktframe.windowed.roll_up, MemoryStore.items
+    plain, scan = ktframe.tables.windowed_table.roll_up, MemoryStore.items
 
     def counted(rows: pl.DataFrame, *rest: Any) -> pl.DataFrame:
         taken.append(rows.height)
@@ -221,7 +221,7 @@ def test_a_range_read_touches_its_windows_rows_only(kt: Context, monkeypatch: py
         scans.append(bounds)
         return scan(self, *bounds)
 
-    monkeypatch.setattr("ktframe.windowed.roll_up", counted)
+    monkeypatch.setattr("ktframe.tables.windowed_table.roll_up", counted)
     monkeypatch.setattr(MemoryStore, "items", scanned)
     assert starts(table.window(15).between("1970-01-01 00:15").to_polars()) == [15]
     assert starts(table.window(10).between("1970-01-01 00:10", "1970-01-01 00:20").to_polars()) == [10]

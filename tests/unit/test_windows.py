@@ -6,11 +6,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ktframe.calendars import CalendarWindows
-from ktframe.durations import format_duration, parse_duration_ms
+from ktframe.columns import WINDOW, WINDOW_END
+from ktframe.config.durations import format_duration, parse_duration_ms
 from ktframe.errors import ConfigurationError
-from ktframe.records import WINDOW, WINDOW_END
-from ktframe.windows import FixedWindows, Windows, parse_minutes, parse_windows
+from ktframe.windows.calendar import CalendarWindows
+from ktframe.windows.fixed import FixedWindows, Windows, parse_minutes, parse_windows
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pytest
 
 import ktframe
-from ktframe.context import Context
+from ktframe.config.settings import Settings, StoreOptions, TableDeclaration
+from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError, ContextClosedError, UnknownTopicError
-from ktframe.settings import Settings, StoreOptions, TableDeclaration
 from ktframe.testing import FakeBroker
 
 MINUTE = 60_000

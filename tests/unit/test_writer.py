@@ -14,16 +14,15 @@ import psutil
 import pytest
 from confluent_kafka import Consumer, Producer
 
+from ktframe.config.settings import Settings
 from ktframe.errors import ConfigurationError, ContextClosedError, WriteError
+from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import KafkaCluster
-from ktframe.kafka.connection import new_client
-from ktframe.kafka.courier import Courier, Kind, writing_config
 from ktframe.kafka.delivery import Delivery
-from ktframe.kafka.embedded import EmbeddedBroker
+from ktframe.kafka.mock_broker import EmbeddedBroker, SampleRecord
+from ktframe.kafka.producer import Courier, Kind, writing_config
 from ktframe.kafka.reader import reading_config
-from ktframe.kafka.sample import SampleRecord
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords, Sent
-from ktframe.settings import Settings
 
 NEAR_SECONDS = 10.0
 NOWHERE = Settings(bootstrap="localhost:1")

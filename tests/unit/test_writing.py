@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 import ktframe
-from ktframe.context import Context
+from ktframe.context.context import Context
 from ktframe.testing import FakeBroker
 
 TOPIC = "orders"

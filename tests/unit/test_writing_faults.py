@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ktframe.configuration import resolve_settings
-from ktframe.context import Context
+from ktframe.config.sources import resolve_settings
+from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.testing import FakeBroker, FakeRegistry
 

@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.types import AvroType, walk
-from ktframe.formats.avro.wire import RefusedError
-from ktframe.formats.bounds import CELLS_PER_BYTE, MOST_CELLS
+from ktframe.formats.batches import CELLS_PER_BYTE, MOST_CELLS
 
 MOST_EMPTY_ITEMS = 10_000
 """Items without bytes that one body may claim to hold."""
+
 _MOST_CELLS_AT_ONCE = 2**27
 
 

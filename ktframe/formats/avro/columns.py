@@ -1,178 +1,108 @@
-"""Columns of any frame to lists of the values that ``avro_encode`` takes, whole columns at a time."""
+"""Avro values to frames: the columns that a schema has, and the frame of decoded values or of Arrow arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
 from ktframe.errors import SchemaError
-from ktframe.formats.avro.encode import Unfit
-from ktframe.formats.avro.json import from_default
-from ktframe.formats.avro.types import KEY, LARGEST_PRECISION, VALUE, AvroField, AvroSchema, AvroType
-from ktframe.formats.documents import NO_DEFAULT
-from ktframe.formats.json_kinds import LARGEST_EXACT
-
-_NS_PER = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
-_UNITS = {"millis": "ms", "micros": "us", "nanos": "ns"}
-
-
-def values_of(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
-    """Return the values of the Arrow array of column ``name``, an ``Unfit`` for each of another kind.
-
-    Raises
-    ------
-    SchemaError
-        When a struct has fields that the schema has not, or lacks one that it needs.
-    """
-    if array.null_count == len(array):
-        return [None] * len(array)
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    if avro.kind == "union" and len(avro.carried) == 1:
-        return values_of(array, avro.carried[0][1], schema, name)
-    if avro.kind in {"record", "union"} and pa.types.is_struct(array.type):
-        return _structs(array, avro, schema, name)
-    if avro.kind in {"array", "map"} and _is_list(array.type):
-        return _lists(array, avro, schema, name)
-    values = _leaves(array, avro)
-    if values is not None:
-        return values
-    unfit = Unfit(f"{array.type} is no {avro.logical or avro.kind}")
-    return [unfit if is_valid else None for is_valid in array.is_valid().to_pylist()]
+from ktframe.formats.arrow import NATIVE_ERRORS
+from ktframe.formats.avro.binary import RefusedError
+from ktframe.formats.avro.decode import Decoder
+from ktframe.formats.avro.encode import encoder
+from ktframe.formats.avro.json_text import from_default
+from ktframe.formats.avro.types import KEY, VALUE, AvroField, AvroSchema, AvroType, arrow_of, dtype_of
+from ktframe.formats.base import VALUE_COLUMN
+from ktframe.formats.bodies import NO_DEFAULT, Column
+from ktframe.formats.dtypes import instance
 
 
-def default_of(field: AvroField, schema: AvroSchema, name: str) -> Any:
-    """Return the value of a field that a frame has no column for.
+def fields_of(schema: AvroSchema) -> tuple[AvroField, ...]:
+    """Return the fields of a schema; one called ``value`` where it is no record."""
+    is_record = schema.root.kind == "record"
+    return schema.root.fields if is_record else (AvroField(VALUE_COLUMN, schema.root),)
+
+
+def columns_of(schema: AvroSchema) -> tuple[Column, ...]:
+    """Return the columns of a schema.
 
     Raises
     ------
     SchemaError
-        When it has to have one.
+        When a default is no value of its field, or none that Python can show.
     """
-    if field.default is not NO_DEFAULT:
-        return from_default(field.type, field.default, schema)
-    if field.type.kind == "null" or (field.type.kind == "union" and field.type.null_index is not None):
-        return None
-    message = f"column {name!r} is missing; the schema has no default for it, and it can't be null."
-    raise SchemaError(message, "add it to the frame, or write under a schema that has a default for it.")
+    return tuple(_column(each, schema) for each in fields_of(schema))
 
 
-def check_known(given: list[str], known: list[str], where: str) -> None:
-    """Raise SchemaError when a name is given that is not known."""
-    unknown = [repr(name) for name in given if name not in set(known)]
-    if unknown:
-        message = f"the schema has no {where} {', '.join(unknown)}."
-        raise SchemaError(message, f"it has {', '.join(map(repr, known))}.")
+def _column(field: AvroField, schema: AvroSchema) -> Column:
+    dtype = dtype_of(field.type)
+    default = NO_DEFAULT if field.default is NO_DEFAULT else _shown(field, dtype, schema)
+    return Column(field.name, dtype, default, field.aliases, _inner(field.type, schema))
 
 
-def _structs(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
-    is_union = avro.kind == "union"
-    fields = (
-        [AvroField(avro.labels[index], branch, None) for index, branch in avro.carried]
-        if is_union
-        else avro.fields
-    )
-    given = [each.name for each in array.type]
-    check_known(given, [each.name for each in fields], f"field in {name!r} called")
-    columns: dict[str, Any] = {}
-    for field in fields:
-        inner = f"{name}.{field.name}"
-        if field.name in given:
-            child = array.field(given.index(field.name))
-            columns[field.name] = values_of(child, field.type, schema, inner)
-        elif not is_union:
-            columns[field.name] = [default_of(field, schema, inner)] * len(array)
-    valid = array.is_valid().to_pylist()
-    names = list(columns)
-    rows = zip(*columns.values(), strict=True) if columns else iter([()] * len(array))
-    return [
-        dict(zip(names, row, strict=True)) if is_valid else None
-        for is_valid, row in zip(valid, rows, strict=True)
-    ]
+def _shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> Any:
+    """Return what a column shows for a body that has the default of its field."""
+    body = bytearray()
+    try:
+        encoder(field.type, schema)(from_default(field.type, field.default, schema), body)
+        value = Decoder(AvroSchema(field.type, schema.records)).decode(bytes(body))
+        shown = build_frame([value], pl.Schema({VALUE_COLUMN: dtype}), is_record=False)
+        return shown[VALUE_COLUMN].cast(_exact_in_python(dtype)).to_list()[0]
+    except (RefusedError, *NATIVE_ERRORS) as error:
+        message = f"the default of field {field.name!r} is none of its values: {error}"
+        raise SchemaError(message) from None
 
 
-def _is_list(dtype: Any) -> bool:
-    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(is_kind(dtype) for is_kind in kinds)
+def _exact_in_python(dtype: pl.DataType) -> pl.DataType:
+    """Return ``dtype`` with integers for what Python's datetimes would round; Polars takes them for the same."""
+    if isinstance(dtype, pl.List):
+        return pl.List(_exact_in_python(instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({each.name: _exact_in_python(instance(each.dtype)) for each in dtype.fields})
+    is_finer = isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns"
+    return pl.Int64() if is_finer else dtype
 
 
-def _lists(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
-    inner = avro.inner[0]
+def _inner(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
+    if avro.kind == "record":
+        return tuple(_column(each, schema) for each in avro.fields)
     if avro.kind == "map":
-        fields = (AvroField(KEY, AvroType("string")), AvroField(VALUE, inner))
-        inner = AvroType("record", name="entry", fields=fields)
-    if pa.types.is_fixed_size_list(array.type):
-        array = array.cast(pa.list_(array.type.value_type))
-    items = values_of(array.values, inner, schema, name)
-    ends = array.offsets.to_pylist()
-    valid = array.is_valid().to_pylist()
-    return [items[ends[at] : ends[at + 1]] if valid[at] else None for at in range(len(array))]
+        entry = (AvroField(KEY, AvroType("string")), AvroField(VALUE, avro.inner[0]))
+        return tuple(_column(each, schema) for each in entry)
+    if avro.kind == "array":
+        return _inner(avro.inner[0], schema)
+    if len(avro.carried) > 1:
+        branches = [AvroField(avro.labels[index], branch) for index, branch in avro.carried]
+        return tuple(_column(each, schema) for each in branches)
+    return _inner(avro.carried[0][1], schema) if avro.carried else ()
 
 
-def _leaves(array: Any, avro: AvroType) -> list[Any] | None:
-    dtype = array.type
-    if avro.logical == "decimal":
-        return _decimals(array, avro)
-    if avro.logical and "timestamp" in avro.logical:
-        return _moments(array, avro.logical) if pa.types.is_timestamp(dtype) else None
-    if avro.logical == "date":
-        return array.cast(pa.int32()).to_pylist() if pa.types.is_date32(dtype) else None
-    if avro.logical and avro.logical.startswith("time"):
-        return array.cast(pa.int64()).to_pylist() if dtype == pa.time64("ns") else None
-    if avro.kind in {"float", "double"}:
-        return _floats(array)
-    kinds = ("string", "large_string", "string_view"), ("binary", "large_binary", "binary_view")
-    is_kind: Callable[[Any], bool] | None = {
-        "boolean": pa.types.is_boolean,
-        "int": pa.types.is_integer,
-        "long": pa.types.is_integer,
-    }.get(avro.kind)
-    is_text = avro.logical == "uuid" or avro.kind in {"string", "enum", "reference"}
-    if is_kind is not None:
-        is_right = is_kind(dtype)
-    else:
-        is_right = (
-            avro.kind not in {"null", "array", "map", "record", "union"} and str(dtype) in kinds[not is_text]
-        )
-    return list(array.to_pylist()) if is_right else None
+def build_frame(values: Sequence[Any], schema: pl.Schema, *, is_record: bool) -> pl.DataFrame:
+    """Return the frame of decoded values: records of the columns of ``schema``, or values of its only column."""
+    columns = [[each[name] for each in values] for name in schema] if is_record else [values]
+    dtypes = [arrow_of(dtype) for dtype in schema.dtypes()]
+    arrays = [pa.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)]
+    return frame_of(arrays, schema, len(values))
 
 
-def _floats(array: Any) -> list[Any] | None:
-    if pa.types.is_floating(array.type):
-        return list(array.cast(pa.float64()).to_pylist())
-    if not pa.types.is_integer(array.type):
-        return None
-    return [
-        value
-        if value is None
-        else float(value)
-        if abs(value) <= LARGEST_EXACT
-        else Unfit(f"{value} is no exact float")
-        for value in array.to_pylist()
-    ]
+def frame_of(arrays: Sequence[Any], schema: pl.Schema, height: int) -> pl.DataFrame:
+    """Return the frame of Arrow arrays, one for each column of ``schema``.
 
-
-def _decimals(array: Any, avro: AvroType) -> list[Any] | None:
-    if pa.types.is_decimal(array.type):
-        return list(array.to_pylist())
-    if pa.types.is_integer(array.type) and array.type.bit_width <= 64:  # noqa: PLR2004
-        return list(array.cast(pa.decimal128(20, 0)).to_pylist())
-    is_text = "string" in str(array.type) and avro.precision > LARGEST_PRECISION
-    return list(array.to_pylist()) if is_text else None
-
-
-def _moments(array: Any, logical: str) -> list[Any] | None:
-    if (array.type.tz is None) != logical.startswith("local"):
-        return None
-    unit = _UNITS[logical.rpartition("-")[2]]
-    given, wanted = _NS_PER[array.type.unit], _NS_PER[unit]
-    values: list[Any] = array.cast(pa.int64()).to_pylist()
-    if given == wanted:
-        return values
-    if given > wanted:
-        return [value if value is None else value * (given // wanted) for value in values]
-    every = wanted // given
-    unfit = Unfit(f"it is no whole number of {unit}")
-    return [value if value is None else unfit if value % every else value // every for value in values]
+    Raises
+    ------
+    TypeError
+        When the arrays are of other types.
+    """
+    # A table without columns forgets how many rows it has unless they are cut from one that has some; and
+    # from_arrow() renames a column that is called "".
+    positions = [str(at) for at in range(len(arrays))]
+    table = pa.table([*arrays, pa.nulls(height)], [*positions, "height"]).select(positions)
+    frame = pl.DataFrame(pl.from_arrow(table))
+    frame.columns = list(schema)
+    if frame.schema != schema:
+        message = f"Arrow made {frame.schema} of {schema}"
+        raise TypeError(message)
+    return frame

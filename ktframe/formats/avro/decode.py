@@ -12,8 +12,17 @@ from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
+from ktframe.formats.avro.binary import (
+    RefusedError,
+    read_block,
+    read_boolean,
+    read_bytes,
+    read_int,
+    read_long,
+    read_text,
+)
 from ktframe.formats.avro.bounds import Allowance, item_size
-from ktframe.formats.avro.reference import reference_text
+from ktframe.formats.avro.recursive import reference_text
 from ktframe.formats.avro.types import (
     DAY_NS,
     KEY,
@@ -22,15 +31,6 @@ from ktframe.formats.avro.types import (
     VALUE,
     AvroSchema,
     AvroType,
-)
-from ktframe.formats.avro.wire import (
-    RefusedError,
-    read_block,
-    read_boolean,
-    read_bytes,
-    read_int,
-    read_long,
-    read_text,
 )
 
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]

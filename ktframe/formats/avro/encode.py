@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, TypeAlias
 
+from ktframe.formats.avro.binary import RefusedError, long_bytes
 from ktframe.formats.avro.decode import canonical_uuid
-from ktframe.formats.avro.json import from_text
+from ktframe.formats.avro.json_text import from_text
 from ktframe.formats.avro.types import DAY_NS, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType, shortened
-from ktframe.formats.avro.wire import RefusedError, long_bytes
 
 Encoder: TypeAlias = Callable[[Any, bytearray], None]
 """Appends the bytes of a value, or raises RefusedError."""

@@ -8,18 +8,19 @@ from typing import Any
 
 import polars as pl
 
+from ktframe.formats.arrow import NATIVE_ERRORS
+from ktframe.formats.avro.batches import NativeReader, obstacle
+from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.bounds import has_thin_items
+from ktframe.formats.avro.columns import build_frame, columns_of, frame_of
 from ktframe.formats.avro.decode import Decoder
-from ktframe.formats.avro.frames import build_frame, columns_of, frame_of
-from ktframe.formats.avro.native import NativeReader, obstacle
 from ktframe.formats.avro.schema import parse
-from ktframe.formats.avro.wire import RefusedError
-from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
-from ktframe.formats.json_arrow import NATIVE_ERRORS
-from ktframe.formats.pieces import read_pieces
+from ktframe.formats.batches import read_pieces
+from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 
 _FEW = 24
 """So few bodies are read sooner one by one than by setting a native reader up."""
+
 _LIGHT_ROWS, _LIGHT_BYTES = 1_000, 2**20
 """What is read one by one is made a frame of after so much: Python's objects are large, and pa.array holds the GIL."""
 

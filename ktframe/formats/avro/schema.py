@@ -14,13 +14,14 @@ from typing import Any, TypeGuard
 
 from ktframe.errors import SchemaError
 from ktframe.formats.avro.types import DEEPEST, AvroField, AvroSchema, AvroType, shortened
-from ktframe.formats.documents import NO_DEFAULT, SchemaDocument
+from ktframe.formats.bodies import NO_DEFAULT, SchemaDocument
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _NAMED = frozenset({"record", "error", "enum", "fixed"})
 _NAME = re.compile(r"[^\W\d]\w*")
 _MOST_TYPES = 20_000
 _LARGEST_FIXED_BYTES = 2**24
+
 _LOGICAL = {
     "date": "int",
     "time-millis": "int",
@@ -32,7 +33,9 @@ _LOGICAL = {
     "local-timestamp-micros": "long",
     "local-timestamp-nanos": "long",
 }
+
 _UUID_BYTES = 16
+
 _MOST_DIGITS = 1_000
 """More than these in a decimal are as good as none: it is shown as its bytes."""
 

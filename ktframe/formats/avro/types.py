@@ -10,12 +10,15 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from ktframe.formats.documents import NO_DEFAULT, instance
+from ktframe.formats.bodies import NO_DEFAULT
+from ktframe.formats.dtypes import instance
 
 DEEPEST = 64
 """Levels of records, arrays and maps, in a schema and in a value."""
+
 LARGEST_PRECISION = 38
 """Digits that a decimal column holds."""
+
 KEY, VALUE = "key", "value"
 """Fields of the entries of a map, which is a list of them."""
 
@@ -113,6 +116,7 @@ _DTYPES: dict[str, pl.DataType] = {
     "enum": pl.String(),
     "reference": pl.String(),
 }
+
 _LOGICAL_DTYPES: dict[str, pl.DataType] = {
     "uuid": pl.String(),
     "date": pl.Date(),
@@ -125,8 +129,10 @@ _LOGICAL_DTYPES: dict[str, pl.DataType] = {
     "local-timestamp-micros": pl.Datetime("us"),
     "local-timestamp-nanos": pl.Datetime("ns"),
 }
+
 TIME_UNIT_NS = {"time-millis": 10**6, "time-micros": 10**3}
 """Nanoseconds, which are the unit of a time column, in one unit of a time of day."""
+
 DAY_NS = 86_400 * 10**9
 UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ktframe.formats.protobuf.indexes import pack_indexes, parse_indexes
 from ktframe.formats.protobuf.reader import ProtobufReader
 from ktframe.formats.protobuf.writer import ProtobufWriter
+from ktframe.formats.wire import pack_indexes, parse_indexes
 
 __all__ = ["ProtobufReader", "ProtobufWriter", "pack_indexes", "parse_indexes"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ktframe.formats.bounds import CELLS_PER_BYTE, MOST_CELLS
+from ktframe.formats.batches import CELLS_PER_BYTE, MOST_CELLS
 from ktframe.formats.protobuf.types import DEEPEST, GROUP
 
 _VARINT, _BITS_64, _BYTES, _GROUP, _END_GROUP, _BITS_32 = range(6)

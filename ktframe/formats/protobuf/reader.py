@@ -7,10 +7,10 @@ from typing import Final
 
 import polars as pl
 
-from ktframe.formats.documents import BodiesRead, Column, SchemaDocument
-from ktframe.formats.protobuf.arrow import BatchReader
+from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
+from ktframe.formats.protobuf.batches import BatchReader
 from ktframe.formats.protobuf.bounds import Bounds
-from ktframe.formats.protobuf.records import RecordReader
+from ktframe.formats.protobuf.messages import RecordReader
 from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import fields_of, notes_of
 

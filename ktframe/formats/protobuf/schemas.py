@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ktframe.errors import SchemaError
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.protobuf.library import google, standard_file
-from ktframe.formats.protobuf.source import parsed_source
-from ktframe.formats.protobuf.tokens import SourceError
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.protobuf.imports import google, standard_file
+from ktframe.formats.protobuf.proto_parser import parsed_source
+from ktframe.formats.protobuf.proto_tokens import SourceError
 
 _MAIN: Final = "ktframe/main.proto"
 _BATCH: Final = "ktframe/batch.proto"

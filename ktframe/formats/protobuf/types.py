@@ -27,7 +27,7 @@ from typing import Any, Final
 import polars as pl
 
 from ktframe.errors import SchemaError
-from ktframe.formats.documents import NO_DEFAULT, Column
+from ktframe.formats.bodies import NO_DEFAULT, Column
 
 STRING, BYTES = 9, 12
 GROUP, _MESSAGE, _ENUM = 10, 11, 14

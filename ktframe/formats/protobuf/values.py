@@ -8,19 +8,20 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from ktframe.formats.documents import instance
+from ktframe.formats.dtypes import instance
 from ktframe.formats.protobuf.types import BYTES, STRING, Field, Kind
 
 Convert: TypeAlias = Callable[[Any], Any]
-
 _FLOAT, _BOOL = 2, 8
 _FLOATS: Final = {1: "double", _FLOAT: "float"}
 _INT32, _UINT32 = range(-(2**31), 2**31), range(2**32)
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
+
 _RANGES: Final = {
     3: _INT64, 16: _INT64, 18: _INT64, 4: _UINT64, 6: _UINT64,
     5: _INT32, 15: _INT32, 17: _INT32, 7: _UINT32, 13: _UINT32,
 }  # fmt: skip
+
 _UNITS: Final = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 NANOS: Final = 10**9
 

@@ -1,13 +1,19 @@
-"""Rows as Protobuf messages."""
+"""Rows of a frame as Protobuf messages, by the names of the columns."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeAlias
+
 import polars as pl
 
-from ktframe.formats.documents import SchemaDocument
-from ktframe.formats.protobuf.rows import RowWriter
-from ktframe.formats.protobuf.schemas import compiled
-from ktframe.formats.protobuf.types import fields_of
+from ktframe.errors import SchemaError
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.dtypes import instance
+from ktframe.formats.protobuf.imports import google, missing_fields
+from ktframe.formats.protobuf.schemas import CompiledSchema, compiled
+from ktframe.formats.protobuf.types import STRING, Field, Kind, fields_of
+from ktframe.formats.protobuf.values import UnfitError, enum_number, physical, scalar, seconds_and_nanos
 
 
 class ProtobufWriter:
@@ -26,3 +32,226 @@ class ProtobufWriter:
             When a row does not fit the schema, naming the column and the row; nothing is written then.
         """
         return self._rows.write(rows)
+
+
+_ROWS_PER_CALL = 1_000
+
+Put: TypeAlias = Callable[[Any, Any], None]
+"""Puts a value that is not null into a message: into a field of it, or the whole of it."""
+
+
+class RowWriter:
+    """Writes rows as messages of one type."""
+
+    def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
+        self._schema = schema
+        self._fields = {field.name: field for field in fields}
+
+    def write(self, rows: pl.DataFrame) -> list[bytes]:
+        """Return the body of each row; see ``ProtobufWriter.write``."""
+        puts = {name: self._put(name, instance(dtype)) for name, dtype in rows.schema.items()}
+        oneofs = _oneofs(tuple(self._fields[name] for name in puts))
+        bodies: list[bytes] = []
+        for start in range(0, rows.height, _ROWS_PER_CALL):
+            some = rows.slice(start, _ROWS_PER_CALL)
+            columns = {
+                series.name: series.cast(physical(series.dtype)).to_list() for series in some.iter_columns()
+            }
+            for at in range(some.height):
+                row = {name: values[at] for name, values in columns.items()}
+                bodies.append(self._body(row, puts, oneofs, start + at))
+        return bodies
+
+    def _put(self, name: str, dtype: pl.DataType) -> Put:
+        if name not in self._fields:
+            message = f"column {name!r} is no field of {self._schema.name}."
+            raise SchemaError(message)
+        try:
+            return _field(self._fields[name], dtype, self._schema.pool)
+        except UnfitError as error:
+            message = f"column {name!r}: {error}."
+            raise SchemaError(message) from None
+
+    def _body(
+        self, row: Mapping[str, Any], puts: Mapping[str, Put], oneofs: list[list[str]], number: int
+    ) -> bytes:
+        message = self._schema.message()
+        name = ""
+        try:
+            for name, value in row.items():
+                if value is not None:
+                    puts[name](message, value)
+            name = ""
+            _check_oneofs(row, oneofs)
+            if not message.IsInitialized():
+                _refuse("", number, f"required and missing: {', '.join(missing_fields(message))}")
+            return bytes(message.SerializePartialToString(deterministic=True))
+        except UnfitError as error:
+            _refuse(name, number, str(error))
+        except (ValueError, TypeError) as error:  # what Google's library finds beyond what was looked for
+            _refuse(name, number, str(error))
+
+
+def _refuse(column: str, row: int, reason: str) -> NoReturn:
+    where = f"column {column!r}, row {row}" if column else f"row {row}"
+    message = f"{where}: {reason}."
+    raise SchemaError(message) from None
+
+
+def _oneofs(fields: tuple[Field, ...]) -> list[list[str]]:
+    """Return the names of the fields of which a message can have one only."""
+    found: dict[str, list[str]] = {}
+    for field in fields:
+        oneof = field.descriptor.containing_oneof
+        if oneof is not None:
+            found.setdefault(oneof.full_name, []).append(field.name)
+    return [names for names in found.values() if len(names) > 1]
+
+
+def _check_oneofs(row: Mapping[str, Any], oneofs: list[list[str]]) -> None:
+    for names in oneofs:
+        present = [name for name in names if row[name] is not None]
+        if len(present) > 1:
+            message = f"{' and '.join(map(repr, present))} are set, of which a message has one at most"
+            raise UnfitError(message)
+
+
+def _field(field: Field, dtype: pl.DataType, pool: Any) -> Put:
+    """Return what puts a value of a column of ``dtype`` into a message under the name of ``field``."""
+    name = field.name
+    if dtype == pl.Null:
+        return lambda _message, _value: None
+    if field.is_map:
+        return _map(field, _list_of(field, dtype), pool)
+    if field.is_repeated:
+        return _repeated(field, _list_of(field, dtype), pool)
+    if field.descriptor.message_type is None:
+        convert = enum_number(field) if field.kind is Kind.ENUM else scalar(field.encoding)
+        return lambda message, value: setattr(message, name, convert(value))
+    put = _message(field, dtype, pool)
+
+    def put_message(message: Any, value: Any) -> None:
+        inner = getattr(message, name)
+        inner.SetInParent()
+        put(inner, value)
+
+    return put_message
+
+
+def _list_of(field: Field, dtype: pl.DataType) -> pl.DataType:
+    if not isinstance(dtype, pl.List):
+        message = f"{dtype}, but a List is needed" + (" for a map" if field.is_map else "")
+        raise UnfitError(message)
+    return instance(dtype.inner)
+
+
+def _repeated(field: Field, dtype: pl.DataType, pool: Any) -> Put:
+    name = field.name
+    if field.descriptor.message_type is None:
+        convert = enum_number(field) if field.kind is Kind.ENUM else scalar(field.encoding)
+        return lambda message, value: getattr(message, name).extend([convert(_there(item)) for item in value])
+    put = _message(field, dtype, pool)
+
+    def put_messages(message: Any, value: Any) -> None:
+        items = getattr(message, name)
+        for item in value:
+            put(items.add(), _there(item))
+
+    return put_messages
+
+
+def _map(field: Field, dtype: pl.DataType, pool: Any) -> Put:
+    name = field.name
+    key_field, value_field = field.fields
+    # Null is the type of what is in maps that are all empty.
+    dtypes = {} if dtype == pl.Null else _inner_dtypes(field, dtype)
+    key = scalar(key_field.encoding)
+    is_message = value_field.descriptor.message_type is not None
+    if is_message:
+        put = _message(value_field, dtypes.get("value", pl.Null()), pool)
+    elif value_field.kind is Kind.ENUM:
+        convert = enum_number(value_field)
+    else:
+        convert = scalar(value_field.encoding)
+
+    def put_entries(message: Any, value: Any) -> None:
+        entries = getattr(message, name)
+        for entry in map(_there, value):
+            made = key(_there(entry.get("key")))
+            if made in entries:
+                reason = f"the key {made!r} twice in one map"
+                raise UnfitError(reason)
+            if is_message:
+                put(entries[made], _there(entry.get("value")))
+            else:
+                entries[made] = convert(_there(entry.get("value")))
+
+    return put_entries
+
+
+def _there(value: Any) -> Any:
+    if value is None:
+        message = "null inside of a list or map, which Protobuf has not"
+        raise UnfitError(message)
+    return value
+
+
+def _message(field: Field, dtype: pl.DataType, pool: Any) -> Put:
+    """Return what fills a message of the type of ``field`` with a value."""
+    if dtype == pl.Null:
+        return lambda _message, _value: None
+    if field.kind in {Kind.TIMESTAMP, Kind.DURATION}:
+        return _times(field, dtype)
+    if field.kind is Kind.STRUCT:
+        return _struct(field, dtype, pool)
+    if field.kind is Kind.WRAPPER:
+        convert = scalar(field.encoding)
+        return lambda message, value: setattr(message, "value", convert(value))
+    text = scalar(STRING)
+    if field.kind is Kind.FIELD_MASK:
+        return lambda message, value: message.paths.extend(text(value).split(",") if value else [])
+    return lambda message, value: _put_json(message, text(value), pool)
+
+
+def _times(field: Field, dtype: pl.DataType) -> Put:
+    split = seconds_and_nanos(field, dtype)
+
+    def put(message: Any, value: Any) -> None:
+        message.seconds, message.nanos = split(value)
+
+    return put
+
+
+def _struct(field: Field, dtype: pl.DataType, pool: Any) -> Put:
+    fields = {each.name: each for each in field.fields}
+    puts = {name: _field(fields[name], inner, pool) for name, inner in _inner_dtypes(field, dtype).items()}
+    oneofs = _oneofs(tuple(fields[name] for name in puts))
+
+    def put(message: Any, value: Any) -> None:
+        for name, each in value.items():
+            if each is not None:
+                puts[name](message, each)
+        _check_oneofs(value, oneofs)
+
+    return put
+
+
+def _inner_dtypes(field: Field, dtype: pl.DataType) -> dict[str, pl.DataType]:
+    if not isinstance(dtype, pl.Struct):
+        message = f"{dtype}, but a Struct is needed"
+        raise UnfitError(message)
+    known = {each.name for each in field.fields}
+    for inner in dtype.fields:
+        if inner.name not in known:
+            message = f"{inner.name!r} is no field of {field.descriptor.message_type.full_name}"
+            raise UnfitError(message)
+    return {inner.name: instance(inner.dtype) for inner in dtype.fields}
+
+
+def _put_json(message: Any, text: str, pool: Any) -> None:
+    json_format = google("json_format")
+    try:
+        json_format.Parse(text, message, descriptor_pool=pool)
+    except (json_format.ParseError, RecursionError) as error:
+        reason = f"no JSON of a {message.DESCRIPTOR.full_name}: {error}"
+        raise UnfitError(reason) from None

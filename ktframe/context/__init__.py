@@ -1,0 +1,1 @@
+"""A connection: what was asked for, and what it takes to open it."""

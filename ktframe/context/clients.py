@@ -1,0 +1,84 @@
+"""What a connection asks and tells Kafka and the registry with; and the end of it, part by part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TypeAlias
+
+from ktframe.config.settings import Settings
+from ktframe.formats.schemas import without_registry
+from ktframe.kafka.cluster import Cluster, KafkaCluster
+from ktframe.kafka.reader import KafkaReader, Reader
+from ktframe.kafka.registry import Registry, RegistryClient
+from ktframe.kafka.sampler import KafkaSampler, OpenSampler
+from ktframe.kafka.writer import KafkaWriter, RecordWriter
+from ktframe.store.manager import StoreManager
+from ktframe.sync.manager import BindingManager
+from ktframe.tables.topic_writer import TopicWriter
+
+OpenReader: TypeAlias = Callable[[str, bool], Reader]
+"""Opens a reader of a topic, with or without the records' headers."""
+
+
+class Clients:
+    """The clients of one Context: those that are handed in, as tests do, or made of its settings.
+
+    Raises
+    ------
+    BrokerUnreachableError, AuthenticationError
+        When the cluster does not answer, or refuses the login.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cluster: Cluster | None,
+        open_reader: OpenReader | None,
+        open_sampler: OpenSampler | None,
+        registry: Registry | None,
+        record_writer: RecordWriter | None,
+        on_close: Callable[[], object] | None,
+    ) -> None:
+        self.closers: list[Callable[[], object]] = [] if on_close is None else [on_close]
+        """What ends them, in the order in which they were made."""
+        if cluster is None:
+            cluster = mine = KafkaCluster(settings)
+            self.closers.append(mine.close)
+        self.cluster = cluster
+        if registry is None and settings.schema_registry:
+            registry = RegistryClient(settings.schema_registry, settings.request_timeout)
+            self.closers.append(registry.close)
+        self.registry = registry
+        self.fetch_schema = without_registry if registry is None else registry.fetch
+        self.open_reader = open_reader or (
+            lambda topic, headers: KafkaReader(settings, topic, with_headers=headers)
+        )
+        self.open_sampler = open_sampler or (lambda: KafkaSampler(settings))
+        self.topic_writer: TopicWriter | None = None
+        """None where the connection only reads."""
+        if settings.writable:
+            records = record_writer or KafkaWriter(settings)
+            self.closers.append(records.close)
+            self.topic_writer = TopicWriter(records, registry, settings.write_timeout)
+        try:
+            cluster.cluster_id()
+        except BaseException:
+            for close in self.closers:
+                close()  # or it would try a refused login again and again
+            raise
+
+
+def close_parts(
+    pid: int, bindings: BindingManager, stores: StoreManager, closers: Sequence[Callable[[], object]]
+) -> None:
+    """Close everything that a Context has; in the process that made it, and there whatever happens."""
+    if os.getpid() != pid:
+        return  # a forked child: the threads that these parts wait for are its parent's
+    with ExitStack() as stack:  # every part is closed, whatever happens to another; the last first
+        for close in closers:
+            stack.callback(close)
+        stack.callback(stores.close_all)
+        stack.callback(bindings.close)

@@ -1,0 +1,100 @@
+"""Tab completion in notebooks: topics inside of ``table("``, columns inside of ``col("``. Nothing of it waits long.
+
+Names come from what is known: topics from the cluster's list, which is asked for in the background, columns from the
+tables that are open.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from threading import Lock, Thread
+from typing import Any, Final
+
+from ktframe.context.context import Context
+from ktframe.current import CURRENT
+from ktframe.errors import KtframeError
+from ktframe.ipython import shell
+
+_TOPIC: Final = re.compile(r"""\b(?:table|stream|inspect|publish)\(\s*["']([^"']*)$""")
+
+_COLUMN: Final = re.compile(
+    r"""(?:\b(?:col|plot)\(|\b(?:by|key|time|metadata)\s*=)\s*\[?(?:\s*["'][^"']*["']\s*,)*\s*["']([^"']*)$"""
+)
+
+_FRESH_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 0.5
+
+
+class TopicNames:
+    """The names of a cluster's topics, remembered for a minute and asked for in the background."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._context: Context | None = None
+        self._names: tuple[str, ...] = ()
+        self._asked_at = 0.0
+
+    def known(self, context: Context) -> tuple[str, ...]:
+        """Return the names that are known now; waits for half a second at most."""
+        with self._lock:
+            is_due = self._context is not context or time.monotonic() - self._asked_at > _FRESH_SECONDS
+            if self._context is not context:
+                self._context, self._names = context, ()
+            if is_due:
+                self._asked_at = time.monotonic()
+        if is_due:
+            asking = Thread(target=self._ask, args=(context,), name="ktframe-completion", daemon=True)
+            asking.start()
+            asking.join(_PATIENCE_SECONDS)
+        return self._names
+
+    def _ask(self, context: Context) -> None:
+        try:
+            names = context.topic_names()
+        except KtframeError:  # it is told to whoever asks for a table
+            return
+        with self._lock:
+            if self._context is context:
+                self._names = names
+
+
+_topics = TopicNames()
+_installed: set[int] = set()
+
+
+def install() -> None:
+    """Offer names where there is IPython; once for each of its shells."""
+    completer = getattr(shell(), "Completer", None)
+    if completer is None or id(completer) in _installed:
+        return
+    from IPython.core.completer import context_matcher  # noqa: PLC0415 - loaded already
+
+    completer.custom_matchers.append(context_matcher(priority=1_000)(_match))
+    _installed.add(id(completer))
+
+
+def _match(context: Any) -> Any:
+    line = context.full_text.split("\n")[context.cursor_line][: context.cursor_position]
+    found = list(completions(line, CURRENT.connection))
+    from IPython.core.completer import SimpleCompletion  # noqa: PLC0415 - loaded already
+
+    texts = [SimpleCompletion(text=context.token + rest, type="string") for rest in found]
+    return {"completions": texts, "suppress": bool(texts)}
+
+
+def completions(line: str, context: Context | None) -> Iterable[str]:
+    """Yield what may follow ``line``, which ends at the cursor."""
+    if context is None or context.is_closed:
+        return
+    for pattern, names in ((_TOPIC, _topics.known), (_COLUMN, _columns)):
+        if begun := pattern.search(line):
+            typed = begun[1]
+            yield from (name[len(typed) :] for name in names(context) if name.startswith(typed))
+
+
+def _columns(context: Context) -> Iterable[str]:
+    """Return the columns of the tables and streams that are open, each once."""
+    names = (name for each in context.materialized() for name in each.columns_so_far)
+    return dict.fromkeys(names)

@@ -1,0 +1,398 @@
+"""A connection: settings, cluster, stores and bindings wired together. Closing it leaves nothing running."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from threading import RLock
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+
+from ktframe.config.durations import Duration, parse_seconds
+from ktframe.config.moments import Moment
+from ktframe.config.settings import Settings, StoreOptions
+from ktframe.context.arguments import SchemaLike, TopicArguments, asked_for
+from ktframe.context.catalog import Catalog
+from ktframe.context.clients import Clients, OpenReader, close_parts
+from ktframe.context.opener import Opener, Tuning
+from ktframe.errors import ContextClosedError, NotWritableError
+from ktframe.events import BindingState
+from ktframe.explore.inspection import Inspection
+from ktframe.explore.topics import inspect_topic, topics_frame
+from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.registry import Registry
+from ktframe.kafka.sampler import OpenSampler
+from ktframe.kafka.writer import RecordWriter
+from ktframe.store.manager import StoreManager
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.manager import BindingManager
+from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.stream import KStream
+from ktframe.tables.table import KTable
+from ktframe.tables.topic_writer import publish
+from ktframe.tables.windowed_table import WindowedKTable, WindowRequest
+from ktframe.windows.fixed import Minutes, parse_skew
+from ktframe.windows.retention import EventTimeRetention, parse_retention
+
+logger = logging.getLogger("ktframe")
+
+
+class Context:
+    """A connection to one cluster; a context manager. Any thread may use it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cluster: Cluster | None = None,
+        open_reader: OpenReader | None = None,
+        open_sampler: OpenSampler | None = None,
+        registry: Registry | None = None,
+        record_writer: RecordWriter | None = None,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._clients = clients = Clients(
+            settings,
+            cluster=cluster,
+            open_reader=open_reader,
+            open_sampler=open_sampler,
+            registry=registry,
+            record_writer=record_writer,
+            on_close=on_close,
+        )
+        self._stores = StoreManager(settings.state_dir, settings.store)
+        self._tuning = Tuning(settings.monitor_interval, settings.store.flush_interval)
+        self._bindings = BindingManager(
+            monitor_interval=lambda: self._tuning.monitor_interval, close_store=self._stores.close
+        )
+        self._lock = RLock()
+        opener = Opener(settings, clients, self._stores, self._tuning, start=self._start)
+        self._catalog = Catalog(opener, self._start, self._close_one, self._windowed, clients.topic_writer)
+        self._is_closed = False
+        if settings.log_level is not None:
+            logger.setLevel(settings.log_level)
+        # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
+        self._at_exit = weakref.finalize(
+            self, close_parts, os.getpid(), self._bindings, self._stores, clients.closers
+        )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self._is_closed
+
+    def table(
+        self,
+        topic: str | type,
+        key: str | Sequence[str] | None = None,
+        *,
+        value: str | None = None,
+        schema: SchemaLike | None = None,
+        time: str | None = None,
+        key_format: str | None = None,
+        key_name: str | None = "key",
+        start: Moment | None = None,
+        windows: Minutes | Sequence[Minutes] = (),
+        store: StoreOptions | None = None,
+    ) -> KTable:
+        """Return the latest row per key of ``topic``; at once, nothing is read yet.
+
+        Parameters
+        ----------
+        topic
+            A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
+        key
+            Fields of the value that identify a row; None: the record key does.
+        value
+            Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
+            ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
+        schema
+            Fields of JSON values with fixed dtypes; others are inferred and kept.
+        time
+            Field that holds the event time; None: the record timestamp is it.
+        key_format
+            Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
+            ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
+            without one it is ``"string"``. A key that is a record or an object is one column, a struct.
+        key_name
+            Name of the record key's column; None hides it.
+        start
+            Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
+        windows
+            Sizes to keep windows of as well, as ``KTable.window`` takes them; they start when the table does.
+        store
+            How this table's store is kept, where it differs from the settings.
+
+        Raises
+        ------
+        ConfigurationError
+            When the arguments are wrong, or the same table was asked for with another ``key_name`` or ``store``.
+        ContextClosedError
+            When this connection was closed.
+        """
+        given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
+        arguments, options, declared_windows = self._asked(topic, {**given, "start": start}, store)
+        sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
+        with self._lock:
+            self._require_open()
+            return self._catalog.table(arguments, key_name, options, (*declared_windows, *sizes))
+
+    def _asked(
+        self, topic: str | type, given: Mapping[str, Any], store: StoreOptions | None
+    ) -> tuple[TopicArguments, StoreOptions, Sequence[Minutes]]:
+        arguments, options, windows = asked_for(topic, given, store, self.settings)
+        return replace(arguments, key_format=arguments.key_format or self._key_format), options, windows
+
+    @property
+    def _key_format(self) -> str:
+        """How keys are read where that was not said: with a registry, by what they turn out to be."""
+        return "string" if self._clients.registry is None else "auto"
+
+    def stream(
+        self,
+        topic: str | type,
+        *,
+        start: Moment | None = None,
+        retention: str | timedelta | int | None = None,
+        value: str | None = None,
+        schema: SchemaLike | None = None,
+        time: str | None = None,
+        key_format: str | None = None,
+        max_future_skew: Minutes | None = "1d",
+        store: StoreOptions | None = None,
+    ) -> KStream:
+        """Return every event of ``topic``; at once, nothing is read yet.
+
+        Parameters
+        ----------
+        topic
+            A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
+        start
+            Read from this moment on: a datetime, ISO 8601 text, or ``"-2h"``, which is looked up again whenever the
+            stream is opened. None: all that the topic holds.
+        retention
+            How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
+        value, schema, time, key_format
+            As for ``table``.
+        max_future_skew
+            Records with a time further ahead of the wall clock are quarantined; None: never.
+        store
+            How this stream's store is kept, where it differs from the settings.
+
+        Raises
+        ------
+        ConfigurationError
+            When the arguments are wrong, or the same stream was asked for with another ``retention`` or ``store``.
+        ContextClosedError
+            When this connection was closed.
+        """
+        given = {"value": value, "schema": schema, "time": time, "key_format": key_format, "start": start}
+        arguments, options, _ = self._asked(topic, given, store)
+        arguments = replace(arguments, key=None)  # every record is an event, whatever its key
+        keep = parse_retention(retention)
+        if keep is None and options.retention is not None:
+            keep = EventTimeRetention(round(options.retention * 1000))
+        with self._lock:
+            self._require_open()
+            return self._catalog.stream(arguments, keep, parse_skew(max_future_skew), options)
+
+    def _windowed(self, arguments: TopicArguments, request: WindowRequest) -> WindowedKTable:
+        with self._lock:
+            self._require_open()
+            return self._catalog.windowed(arguments, request)
+
+    def _start(self, binding: TopicBinding) -> None:
+        if binding.state in (BindingState.CREATED, BindingState.FAILED):
+            with self._lock:
+                self._require_open()
+            self._bindings.start(binding)
+
+    def _close_one(self, what: MaterializedTopic) -> None:
+        with self._lock:
+            bindings = self._catalog.forget(what)
+        for binding in bindings:
+            self._bindings.stop(binding)
+
+    def initialize(self) -> list[KTable]:
+        """Open every table that the settings declare, and start reading; the seed's ``InitializeStateStores``."""
+        tables = [self.table(name) for name in self.settings.tables]
+        for table in tables:
+            table.readiness()
+        return tables
+
+    def materialized(self) -> list[MaterializedTopic]:
+        """Return the tables, streams and windows of tables that were asked for."""
+        with self._lock:
+            return self._catalog.everything()
+
+    def tables(self) -> list[KTable]:
+        """Return the tables that were asked for."""
+        with self._lock:
+            return self._catalog.tables()
+
+    def topic_names(self) -> tuple[str, ...]:
+        """Return the names of the topics that this user may see, in order, internal ones left out."""
+        self._require_open()
+        return tuple(sorted(self._clients.cluster.topics()))
+
+    def topics(self) -> pl.DataFrame:
+        """Return what there is on the cluster, one row per topic; reads a few records, keeps none.
+
+        Returns
+        -------
+        polars.DataFrame
+            Sorted by name, without internal topics: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64,
+            an upper bound: offsets of compacted records and transaction markers count), ``bytes`` (Int64, estimated
+            from the newest records, uncompressed), ``cleanup_policy`` (String), ``last_timestamp``
+            (``Datetime("ms", "UTC")``). Null where it is not known, or there is none.
+
+        Raises
+        ------
+        BrokerUnreachableError, AuthenticationError
+            When the cluster does not answer.
+        ContextClosedError
+            When this connection was closed.
+        """
+        self._require_open()
+        return topics_frame(self._clients.cluster, self._clients.open_sampler)
+
+    def inspect(self, topic: str, sample: int = 100) -> Inspection:
+        """Look at a topic before it is loaded: size, formats, columns and how long loading may take.
+
+        Reads a few thousand of its newest records, for a few seconds at most.
+
+        Parameters
+        ----------
+        topic
+            A topic's name.
+        sample
+            How many of the newest records to show, 1 to 10,000.
+
+        Raises
+        ------
+        ConfigurationError
+            When ``sample`` is out of range.
+        UnknownTopicError
+            When there is no such topic, with the names that come close.
+        AuthorizationError
+            When this user may not read it.
+        ContextClosedError
+            When this connection was closed.
+        """
+        self._require_open()
+        clients = self._clients
+        return inspect_topic(clients.cluster, clients.open_sampler, topic, sample, clients.fetch_schema)
+
+    def publish(
+        self,
+        topic: str,
+        rows: Any,
+        *,
+        key: str | Sequence[str] | None = None,
+        value: str = "auto",
+        key_format: str | None = None,
+        atomic: bool = False,
+        dry_run: bool = False,
+    ) -> pl.DataFrame:
+        """Write the rows of a frame to ``topic``, in their order; return once the brokers have acknowledged them.
+
+        Parameters
+        ----------
+        topic
+            A topic that exists.
+        rows
+            A frame (Polars, or what speaks Arrow's PyCapsule protocol): one record a row.
+        key
+            The column that becomes the record key, or several that together do; None: records have none. A column
+            that is called ``key`` and named here is not part of the value, others are.
+        value, key_format
+            Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
+            (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text.
+        atomic
+            Write all or none: in one transaction.
+        dry_run
+            Send nothing, and return what would be sent.
+
+        Returns
+        -------
+        polars.DataFrame
+            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64); without the last two
+            of a dry run.
+
+        Raises
+        ------
+        NotWritableError
+            When the connection only reads.
+        SchemaError
+            When a row does not fit, naming column and row; nothing was written.
+        WriteError
+            When not all were acknowledged: it knows which were.
+        ContextClosedError
+            When this connection was closed.
+        """
+        self._require_open()
+        writer = self._clients.topic_writer
+        if writer is None:
+            raise NotWritableError(repr(topic))
+        formats = {"value": value, "key_format": key_format or self._key_format}
+        return publish(writer, topic, rows, key=key, atomic=atomic, dry_run=dry_run, **formats)
+
+    def configure(
+        self,
+        *,
+        monitor_interval: Duration | None = None,
+        flush_interval: Duration | None = None,
+        log_level: str | None = None,
+    ) -> None:
+        """Change what is safe to change while everything runs; it acts at once."""
+        if monitor_interval is not None:
+            self._tuning.monitor_interval = parse_seconds("monitor_interval", monitor_interval)
+            self._bindings.reschedule()
+        if flush_interval is not None:
+            self._tuning.flush_interval = parse_seconds("flush_interval", flush_interval)
+        if log_level is not None:
+            logger.setLevel(log_level.upper())
+
+    def adopt(self, settings: Settings) -> Context:
+        """Take over the run-time settings of ``settings``, which are otherwise equal to ours."""
+        self.settings = settings
+        self.configure(
+            monitor_interval=settings.monitor_interval,
+            flush_interval=settings.store.flush_interval,
+            log_level=settings.log_level,
+        )
+        return self
+
+    def close(self) -> None:
+        """Stop every table and close every store; a second call does nothing."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            bindings = self._catalog.forget()
+        self._at_exit()
+        for binding in bindings:
+            binding.stopped()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ContextClosedError(repr(self))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else f"{len(self.tables())} tables"
+        return f"Context({self.settings.bootstrap!r}, {state})"

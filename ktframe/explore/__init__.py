@@ -1,0 +1,1 @@
+"""A look at a cluster or a topic before anything is loaded."""

@@ -1,0 +1,171 @@
+"""What a look at a topic found, as frames and as a few lines of text."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from ktframe.explore.sample import AVRO
+from ktframe.formats import VALUE_COLUMN
+
+_DEFAULT_VALUES, _DEFAULT_KEYS = ("json", AVRO), ("string",)
+"""What a table finds out by itself; whether it is Avro or Protobuf, the schema says."""
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
+_BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_KEYLESS_SHARE = 0.5
+_NAMED_COLUMNS = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Inspection:
+    """A topic as it was looked at: what is in it, what it costs to load, and the call that loads it.
+
+    All numbers but the offsets come of the newest records; a format is a guess.
+    """
+
+    topic: str
+    taken_at: datetime
+    """When this was found out."""
+    summary: pl.DataFrame
+    """One row: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64, an upper bound: offsets of compacted
+    records and transaction markers count), ``bytes`` (Int64, uncompressed), ``cleanup_policy`` (String),
+    ``first_timestamp`` and ``last_timestamp`` (``Datetime("ms", "UTC")``), ``key_format`` and ``value_format``
+    (String), ``tombstones`` and ``null_keys`` (Float64, shares from 0 to 1), ``load_seconds`` (Float64). Null: not
+    known, or there is none."""
+    samples: pl.DataFrame
+    """The newest records, newest first: ``partition`` (Int32), ``offset`` (Int64), ``timestamp``
+    (``Datetime("ms", "UTC")``), ``key`` and ``value`` (String: text or a number; hex where they are neither),
+    ``size_bytes`` (Int64, key and value)."""
+    columns: pl.DataFrame
+    """What a table would have beside its key, as far as the sample shows: ``column`` and ``dtype`` (String), ``nulls``
+    (Float64, a share from 0 to 1). Empty where the format is not one that ktframe reads, and where values name a schema
+    that can't be looked up."""
+    partitions: pl.DataFrame
+    """``partition`` (Int32), ``start``, ``end`` (exclusive) and ``records`` (Int64), per partition."""
+    schema_ids: tuple[int, ...] = ()
+    """The Confluent schema ids that values of the sample begin with, the commonest first."""
+
+    @property
+    def suggestion(self) -> str:
+        """The call that loads the topic, by what the sample looks like."""
+        facts = self._facts()
+        arguments = [_quoted(self.topic)]
+        if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
+            arguments.append('key="<field>"')
+        for name, defaults in (("value_format", _DEFAULT_VALUES), ("key_format", _DEFAULT_KEYS)):
+            if facts[name] not in (None, *defaults):
+                arguments.append(
+                    f"{name.removesuffix('_format') if name[0] == 'v' else name}={_quoted(facts[name])}"
+                )
+        return f"ktframe.table({', '.join(arguments)})"
+
+    def _facts(self) -> dict[str, Any]:
+        # The times as text: Python has no datetime for some that Kafka has.
+        return self.summary.with_columns(pl.col("first_timestamp", "last_timestamp").dt.epoch("ms")).row(
+            0, named=True
+        )
+
+    def _comment(self, facts: dict[str, Any]) -> str:
+        if not facts["records"]:
+            return "no records yet"
+        value, key = facts["value_format"], facts["key_format"]
+        parts = ["only tombstones" if value is None else f"{value} values", f"{key or 'no'} keys"]
+        parts.append(f"about {facts['records']:,} records")
+        if facts["load_seconds"] is not None:
+            parts.append(_duration(facts["load_seconds"]))
+        return (
+            ", ".join(parts)
+            if value or key
+            else f"about {facts['records']:,} records; none could be read in time"
+        )
+
+    def _size(self, facts: dict[str, Any]) -> str:
+        text = f"{facts['partitions']} partition{'' if facts['partitions'] == 1 else 's'}"
+        if facts["bytes"]:
+            text += f", about {_bytes(facts['bytes'])}"
+        if facts["last_timestamp"] is not None:
+            text += f", newest record {self._age(facts['last_timestamp'])}"
+        for name, what in (("tombstones", "tombstones"), ("null_keys", "without a key")):
+            if facts[name]:
+                text += f", {_percent(facts[name])} {what}"
+        return text
+
+    def _completeness(self, facts: dict[str, Any]) -> str:
+        policy = facts["cleanup_policy"]
+        oldest = facts["first_timestamp"]
+        since = "" if oldest is None else f"; oldest record {self._age(oldest)}"
+        if policy is None:
+            return f"cleanup policy unknown{since}"
+        if "delete" in policy:
+            return f"cleanup policy {policy}: older records are removed, so a table may be partial{since}"
+        return f"cleanup policy {policy}: the last record of each key stays, older ones may be gone{since}"
+
+    def _notes(self, facts: dict[str, Any]) -> list[str]:
+        notes = []
+        if (names := self.columns["column"].to_list()) and names != [VALUE_COLUMN]:
+            more = f", ... ({len(names)} in all)" if len(names) > _NAMED_COLUMNS else ""
+            notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")
+        if self.schema_ids and facts["value_format"] in (AVRO, "bytes"):
+            ids = ", ".join(map(str, self.schema_ids[:3])) + (", ..." if len(self.schema_ids) > 3 else "")  # noqa: PLR2004
+            remedy = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
+            notes.append(f"values name schema id {ids} of a registry{remedy}")
+        if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
+            notes.append("most records have no key: name the fields of the value that identify a row")
+        return notes
+
+    def _age(self, at_ms: int) -> str:
+        seconds = self.taken_at.timestamp() - at_ms / 1_000
+        return f"{_duration(seconds)} ago" if seconds >= 0 else f"{_duration(-seconds)} in the future"
+
+    def _lines(self) -> list[str]:
+        facts = self._facts()
+        call = f"{self.suggestion}  # {self._comment(facts)}"
+        return [call, self._size(facts), self._completeness(facts), *self._notes(facts)]
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._lines(), "more: .columns .samples .partitions .summary"])
+
+    def _repr_html_(self) -> str:
+        call, *rest = (html.escape(line) for line in self._lines())
+        frames = "".join(
+            f"<details{' open' if is_open else ''}><summary>{name}</summary>{_table(frame)}</details>"
+            for name, frame, is_open in (
+                ("columns", self.columns, True),
+                ("samples", self.samples, True),
+                ("partitions", self.partitions, False),
+                ("summary", self.summary, False),
+            )
+        )
+        return f"<code>{call}</code><br>{'<br>'.join(rest)}{frames}"
+
+
+def _table(frame: pl.DataFrame) -> str:
+    with pl.Config(tbl_hide_dataframe_shape=True, tbl_rows=10, tbl_cols=-1, fmt_str_lengths=120):
+        return frame._repr_html_()
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _percent(share: float) -> str:
+    return "under 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")  # noqa: PLR2004
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
+
+
+def _bytes(count: int) -> str:
+    for size, unit in _BYTE_UNITS:
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

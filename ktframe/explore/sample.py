@@ -1,0 +1,231 @@
+"""What a sample of raw records says about its topic: formats, columns, shares, the rate of decoding."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import orjson
+import polars as pl
+
+from ktframe.errors import ConfigurationError, RegistryError
+from ktframe.fold.event_time import as_shown_times
+from ktframe.fold.records import RecordBatch
+from ktframe.formats import Decoded, Format, key_format, value_format
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.plain import IntFormat, LongFormat
+from ktframe.formats.schemas import TopicSchemas, without_registry
+
+AVRO: Final = "avro"
+"""What bytes behind a Confluent schema id are most often; Protobuf looks the same from outside."""
+
+_MOST = 0.8
+_FRAME_BYTES = 5
+_NOT_IN_TEXT = frozenset(chr(code) for code in (*range(32), 127)) - {"\t", "\n", "\r"}
+
+
+def guess_format(payloads: Sequence[bytes]) -> str | None:
+    """Return the format that most of ``payloads`` seem to have, None when there are none.
+
+    ``"json"``, ``"string"``, ``"int"``, ``"long"``, ``"avro"`` or ``"bytes"``. Some may be broken: four in five decide.
+    """
+    if not payloads:
+        return None
+    # Four bytes that are letters are text before they are a number, and most numbers are no text.
+    guesses: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
+        ("json", _is_json),
+        ("string", is_text),
+        (IntFormat.name, lambda payload: len(payload) == IntFormat.width_bytes),
+        (LongFormat.name, lambda payload: len(payload) == LongFormat.width_bytes),
+        (AVRO, lambda payload: schema_id(payload) is not None),
+    )
+    for name, fits in guesses:
+        if sum(map(fits, payloads)) >= _MOST * len(payloads):
+            return name
+    return "bytes"
+
+
+def schema_id(payload: bytes) -> int | None:
+    """Return the Confluent schema id that ``payload`` seems to begin with: a zero, then four bytes that aren't all zero."""
+    if len(payload) <= _FRAME_BYTES or payload[0] != 0:
+        return None
+    return int.from_bytes(payload[1:_FRAME_BYTES], "big") or None
+
+
+def schema_ids(payloads: Sequence[bytes]) -> tuple[int, ...]:
+    """Return the schema ids of ``payloads``, the commonest first."""
+    found = Counter(number for number in map(schema_id, payloads) if number is not None)
+    return tuple(number for number, _ in found.most_common())
+
+
+def is_text(payload: bytes) -> bool:
+    """Say whether ``payload`` is UTF-8 that a person could read."""
+    try:
+        return _NOT_IN_TEXT.isdisjoint(payload.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def as_text(payload: bytes | None, name: str | None) -> str | None:
+    """Return ``payload`` for reading: a number of the format ``name``, text, hex where it is neither."""
+    if payload is None:
+        return None
+    width = {IntFormat.name: IntFormat.width_bytes, LongFormat.name: LongFormat.width_bytes}.get(str(name))
+    if len(payload) == width:
+        return str(int.from_bytes(payload, "big", signed=True))
+    is_readable = name in ("json", "string") or is_text(payload)
+    return payload.decode(errors="replace") if is_readable else payload.hex()
+
+
+def _is_json(payload: bytes) -> bool:
+    if not payload.lstrip().startswith(b"{"):
+        return False
+    try:
+        orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+_TIMES: Final = ("first_timestamp", "last_timestamp")
+
+_SUMMARY: Final = {
+    "topic": pl.String(),
+    "partitions": pl.Int32(),
+    "records": pl.Int64(),
+    "bytes": pl.Int64(),
+    "cleanup_policy": pl.String(),
+    "first_timestamp": pl.Int64(),
+    "last_timestamp": pl.Int64(),
+    "key_format": pl.String(),
+    "value_format": pl.String(),
+    "tombstones": pl.Float64(),
+    "null_keys": pl.Float64(),
+    "load_seconds": pl.Float64(),
+}
+
+_COLUMNS: Final = {"column": pl.String(), "dtype": pl.String(), "nulls": pl.Float64()}
+
+
+def sizes(batch: RecordBatch) -> list[int]:
+    """Return the bytes of key and value of each record."""
+    return [len(key or b"") + len(value or b"") for key, value in zip(batch.keys, batch.values, strict=True)]
+
+
+def timestamps(batch: RecordBatch) -> list[int]:
+    """Return the timestamps (ms) of the records that have one."""
+    return [at for at, kind in zip(batch.timestamps, batch.timestamp_types, strict=True) if kind]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The oldest record of each partition, many of the newest, and in how many seconds these were read."""
+
+    oldest: RecordBatch
+    newest: RecordBatch
+    read_seconds: float
+    fetch: Callable[[bytes], SchemaDocument] = without_registry
+    """Looks up a schema that a value names."""
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        return [key for key in self.newest.keys if key is not None]
+
+    @cached_property
+    def _values(self) -> list[bytes]:
+        return [value for value in self.newest.values if value is not None]
+
+    @cached_property
+    def key_format(self) -> str | None:
+        """What the keys seem to be."""
+        return guess_format(self._keys)
+
+    @cached_property
+    def value_format(self) -> str | None:
+        """What the values seem to be."""
+        return guess_format(self._values)
+
+    def schema_ids(self) -> tuple[int, ...]:
+        """Return the Confluent schema ids of the values, where they seem to have such."""
+        return schema_ids(self._values) if self.value_format in (AVRO, "bytes") else ()
+
+    def summary(self, facts: Mapping[str, Any]) -> pl.DataFrame:
+        """Return ``facts`` and what the sample adds to them, as one row; see ``Inspection.summary``."""
+        count = len(self.newest)
+        guessed = {
+            "key_format": self.key_format,
+            "value_format": self.value_format,
+            "tombstones": (count - len(self._values)) / count if count else None,
+            "null_keys": (count - len(self._keys)) / count if count else None,
+            "load_seconds": self._load_seconds(facts["records"]),
+        }
+        row = {**facts, **guessed}
+        frame = pl.DataFrame([[row[name] for name in _SUMMARY]], schema=_SUMMARY, orient="row")
+        return frame.with_columns(as_shown_times(pl.col(name)).alias(name) for name in _TIMES)
+
+    def _load_seconds(self, records: int) -> float | None:
+        if not len(self.newest):
+            return None if records else 0.0
+        decoding = self._decoded[1] + self._decode_timed(self.key_format, key_format, self._keys)[1]
+        return records * (self.read_seconds + decoding) / len(self.newest)
+
+    @cached_property
+    def _decoded(self) -> tuple[Decoded | None, float]:
+        return self._decode_timed(self.value_format, value_format, self._values)
+
+    def _decode_timed(
+        self, name: str | None, format_of: Any, payloads: Sequence[bytes]
+    ) -> tuple[Decoded | None, float]:
+        """Return the payloads decoded, and the seconds that takes once the schema is known."""
+        if name is None:
+            return None, 0.0
+        # Avro and Protobuf look alike from outside: the schema says which it is.
+        form: Format = (
+            format_of("auto", schemas=TopicSchemas(self.fetch)) if name == AVRO else format_of(name)
+        )
+        try:
+            learnt = form.decode(payloads, form.initial_schema)
+        except (RegistryError, ConfigurationError):
+            return None, 0.0
+        started = time.perf_counter()
+        form.decode(payloads, learnt.schema)
+        return learnt, time.perf_counter() - started
+
+    def columns(self) -> pl.DataFrame:
+        """Return what the format made of the values; see ``Inspection.columns``."""
+        decoded, _ = self._decoded
+        if decoded is None:
+            return pl.DataFrame(schema=_COLUMNS)
+        rows = max(decoded.frame.height, 1)
+        lines = [(each.name, str(each.dtype), each.null_count() / rows) for each in decoded.frame]
+        return pl.DataFrame(lines, schema=_COLUMNS, orient="row")
+
+    def samples(self, count: int) -> pl.DataFrame:
+        """Return the newest ``count`` records; see ``Inspection.samples``."""
+        batch = self.newest
+        has_time = pl.Series(batch.timestamp_types, dtype=pl.Int64) > 0
+        frame = pl.DataFrame(
+            {
+                "partition": pl.Series(batch.partitions, dtype=pl.Int32),
+                "offset": pl.Series(batch.offsets, dtype=pl.Int64),
+                "timestamp": pl.Series(batch.timestamps, dtype=pl.Int64).set(~has_time, None),
+                "row": pl.int_range(len(batch), eager=True),
+                "size_bytes": pl.Series(sizes(batch), dtype=pl.Int64),
+            }
+        )
+        order = ["timestamp", "offset", "partition"]
+        newest = frame.sort(order, descending=[True, True, False], nulls_last=True).head(count)
+        keys = [as_text(batch.keys[row], self.key_format) for row in newest["row"]]
+        values = [as_text(batch.values[row], self.value_format) for row in newest["row"]]
+        return newest.select(
+            "partition",
+            "offset",
+            as_shown_times(pl.col("timestamp")).alias("timestamp"),
+            pl.Series("key", keys, dtype=pl.String),
+            pl.Series("value", values, dtype=pl.String),
+            "size_bytes",
+        )

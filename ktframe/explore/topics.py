@@ -1,0 +1,231 @@
+"""Looks at a cluster and at a topic before anything is loaded. Bounded in time and in records; nothing is kept."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+import polars as pl
+
+from ktframe.clock import SystemClock
+from ktframe.errors import BrokerError, ConfigurationError
+from ktframe.explore.inspection import Inspection
+from ktframe.explore.sample import Sampled, sizes, timestamps
+from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
+from ktframe.fold.records import RecordBatch
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.schemas import without_registry
+from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.sampler import OpenSampler, Sample, Sampler, Stretch, Wanted
+
+logger = logging.getLogger("ktframe")
+
+Extent: TypeAlias = Mapping[int, range]
+"""The offsets that each partition of a topic holds."""
+
+_TOPICS: Final = pl.Schema(
+    {
+        "topic": pl.String(),
+        "partitions": pl.Int32(),
+        "records": pl.Int64(),
+        "bytes": pl.Int64(),
+        "cleanup_policy": pl.String(),
+        "last_timestamp": SHOWN_TIME,
+    }
+)
+
+_PARTITIONS: Final = {"partition": pl.Int32(), "start": pl.Int64(), "end": pl.Int64(), "records": pl.Int64()}
+_TOPIC_RECORDS = 25
+_TOPIC_PARTITIONS = 8
+_MOST_PARTITIONS = 2_000
+_TOPICS_SECONDS = 2.0
+_OLDEST_SECONDS = 1.5
+_NEWEST_SECONDS = 3.0
+_RATE_RECORDS = 3_000
+_MOST_SAMPLES = 10_000
+
+
+def topics_frame(
+    cluster: Cluster, open_sampler: OpenSampler, seconds: float = _TOPICS_SECONDS
+) -> pl.DataFrame:
+    """Return one row per topic, sorted by name, internal ones left out.
+
+    Asks each question once for all topics, then reads up to 25 of the newest records of up to eight partitions of each
+    topic, for ``seconds`` at most.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64), ``bytes`` (Int64), ``cleanup_policy``
+        (String), ``last_timestamp`` (``Datetime("ms", "UTC")``). ``records`` is end minus start over all partitions,
+        an upper bound: offsets of compacted records and of transaction markers count. ``bytes`` is that many times the
+        mean size of key and value in the sample. Null where it may not be asked, could not be read in time, or there
+        is none.
+
+    Raises
+    ------
+    BrokerError
+        When the cluster does not say which topics there are.
+    """
+    topics = {name: count for name, count in sorted(cluster.topics().items()) if not name.startswith("__")}
+    extents = cluster.extents(topics)
+    policies = cluster.cleanup_policies(topics)
+    last_timestamps = cluster.last_timestamps(topics)
+    samples = _newest_of_each(extents, open_sampler, seconds)
+    rows = []
+    for name, count in topics.items():
+        batch = samples.get(name, RecordBatch())
+        records = _records(extents[name]) if name in extents else None
+        last = last_timestamps[name]
+        rows.append(
+            (
+                name,
+                count,
+                records,
+                _bytes(records, batch),
+                policies[name],
+                _newest(batch) if last is None else last,
+            )
+        )
+    frame = pl.DataFrame(rows, schema={**_TOPICS, "last_timestamp": pl.Int64()}, orient="row")
+    return frame.with_columns(as_shown_times(pl.col("last_timestamp")).alias("last_timestamp"))
+
+
+def _newest_of_each(
+    extents: Mapping[str, Extent], open_sampler: OpenSampler, seconds: float
+) -> dict[str, RecordBatch]:
+    filled = {name: held for name, extent in extents.items() if (held := _held(extent))}
+    if not filled:
+        return {}
+    most = min(_TOPIC_PARTITIONS, max(1, _MOST_PARTITIONS // len(filled)))
+    wanted = {}
+    for name, held in filled.items():
+        largest = heapq.nlargest(most, held, key=lambda partition: len(held[partition]))
+        wanted[name] = _tails({partition: held[partition] for partition in largest}, _TOPIC_RECORDS)
+    try:
+        with closing(open_sampler()) as sampler:
+            return {name: sample.batch for name, sample in sampler.read(wanted, seconds).items()}
+    except BrokerError as error:
+        logger.info("no records of the topics could be read: %s", error)
+        return {}
+
+
+def inspect_topic(
+    cluster: Cluster,
+    open_sampler: OpenSampler,
+    topic: str,
+    sample: int = 100,
+    fetch_schema: Callable[[bytes], SchemaDocument] = without_registry,
+) -> Inspection:
+    """Look at one topic: its size, the formats and columns of its newest records, what loading it may take.
+
+    Reads the oldest record of each partition and a few thousand of the newest, for less than five seconds.
+    ``load_seconds`` is how long all records would take at the rate at which these were read and decoded.
+
+    Raises
+    ------
+    ConfigurationError
+        When ``sample`` is not between 1 and 10,000.
+    UnknownTopicError
+        When there is no such topic.
+    AuthorizationError
+        When it may not be seen or read.
+    BrokerError
+        When the cluster does not answer, or refuses to be read for another reason.
+    """
+    if not 1 <= sample <= _MOST_SAMPLES:
+        message = f"sample={sample}: between 1 and {_MOST_SAMPLES:,} records can be kept."
+        raise ConfigurationError(message, "to have all rows, ask for ktframe.table(...).")
+    count = cluster.topic(topic).partitions
+    starts = cluster.start_offsets(topic, range(count))
+    ends = cluster.end_offsets(topic, range(count), committed=False)
+    extent = {
+        partition: range(starts[partition], max(starts[partition], ends[partition]))
+        for partition in range(count)
+    }
+    sampled = replace(_sampled(open_sampler, topic, extent, sample), fetch=fetch_schema)
+    last = cluster.last_timestamps({topic: count})[topic]
+    facts = {
+        "topic": topic,
+        "partitions": count,
+        "records": _records(extent),
+        "bytes": _bytes(_records(extent), sampled.newest),
+        "cleanup_policy": cluster.cleanup_policy(topic),
+        "first_timestamp": _oldest(sampled.oldest),
+        "last_timestamp": _newest(sampled.newest) if last is None else last,
+    }
+    return Inspection(
+        topic=topic,
+        taken_at=SystemClock().now(),
+        summary=sampled.summary(facts),
+        samples=sampled.samples(sample),
+        columns=sampled.columns(),
+        partitions=_partitions_frame(extent),
+        schema_ids=sampled.schema_ids(),
+    )
+
+
+def _sampled(open_sampler: OpenSampler, topic: str, extent: Extent, sample: int) -> Sampled:
+    """Read the oldest and the newest records; the time is that of the newest, when all connections are there."""
+    held = _held(extent)
+    if not held:
+        return Sampled(RecordBatch(), RecordBatch(), 0.0)
+    heads = {partition: Stretch(offsets.start, 1) for partition, offsets in held.items()}
+    each = -(-max(sample, _RATE_RECORDS) // len(held))
+    with closing(open_sampler()) as sampler:
+        oldest = _read(sampler, {topic: heads}, _OLDEST_SECONDS)
+        started = time.perf_counter()
+        newest = _read(sampler, {topic: _tails(held, each)}, _NEWEST_SECONDS)
+        if not newest.batch:
+            # The ends may be compacted away, or aborted: what there is lies before them.
+            started = time.perf_counter()
+            all_of_it = {partition: Stretch(offsets.start, each) for partition, offsets in held.items()}
+            newest = _read(sampler, {topic: all_of_it}, _NEWEST_SECONDS)
+        seconds = time.perf_counter() - started
+    if newest.failure is not None and not newest.batch:
+        raise newest.failure
+    return Sampled(oldest.batch, newest.batch, seconds)
+
+
+def _read(sampler: Sampler, wanted: Wanted, seconds: float) -> Sample:
+    return next(iter(sampler.read(wanted, seconds).values()))
+
+
+def _held(extent: Extent) -> dict[int, range]:
+    return {partition: offsets for partition, offsets in extent.items() if offsets}
+
+
+def _tails(held: Extent, count: int) -> dict[int, Stretch]:
+    return {
+        partition: Stretch(max(offsets.start, offsets.stop - count), min(count, len(offsets)))
+        for partition, offsets in held.items()
+    }
+
+
+def _records(extent: Extent) -> int:
+    return sum(map(len, extent.values()))
+
+
+def _bytes(records: int | None, batch: RecordBatch) -> int | None:
+    """Return the size of ``records`` records like those of ``batch``."""
+    if not records or not batch:
+        return 0 if records == 0 else None
+    return round(records * sum(sizes(batch)) / len(batch))
+
+
+def _oldest(batch: RecordBatch) -> int | None:
+    return min(timestamps(batch), default=None)
+
+
+def _newest(batch: RecordBatch) -> int | None:
+    return max(timestamps(batch), default=None)
+
+
+def _partitions_frame(extent: Extent) -> pl.DataFrame:
+    rows = [(partition, held.start, held.stop, len(held)) for partition, held in sorted(extent.items())]
+    return pl.DataFrame(rows, schema=_PARTITIONS, orient="row")

@@ -1,0 +1,121 @@
+"""When a row happened: the record's timestamp, or the field that ``time=`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from ktframe.columns import LINE, TIMESTAMP
+
+_ZONED = (
+    "%+",
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%d %H:%M%#z",
+)
+
+_ZONELESS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
+_PRODUCT_ERROR = 2.0**-51
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_MS = 86_400_000
+
+SHOWN_TIME = pl.Datetime("ms", "UTC")
+"""The dtype in which users see a time."""
+
+# The years -262143 to 262142. Polars holds any Int64, but panics when it prints one outside (chrono's NaiveDate).
+_FIRST_SHOWN_MS, _LAST_SHOWN_MS = -8_334_601_228_800_000, 8_210_266_876_799_999
+
+
+def as_datetime(ms: int | None) -> datetime | None:
+    """Return the moment ``ms`` milliseconds after 1970 in UTC; None for None, and outside the years 1 to 9999."""
+    try:
+        return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
+    except OverflowError:
+        return None
+
+
+def as_shown_times(ms: pl.Expr) -> pl.Expr:
+    """Return milliseconds since 1970 as ``SHOWN_TIME``, null outside the years -262143 to 262142.
+
+    A value outside the years 1 to 9999 is in the column, but Python has no datetime for it: ``to_list()`` raises.
+    """
+    return pl.when(ms.is_between(_FIRST_SHOWN_MS, _LAST_SHOWN_MS)).then(ms).cast(SHOWN_TIME)
+
+
+def event_times(rows: pl.DataFrame, field: str) -> pl.Series:
+    """Return the event time of each row in ms since 1970 (Int64), null where it has no usable one.
+
+    Integers are milliseconds, floats seconds (as Unix time is usually written), text ISO 8601 (UTC where no offset
+    is given); dates and datetimes are themselves. What is finer than a millisecond is floored, before 1970 too.
+    """
+    column = rows[field] if field in rows.columns else pl.repeat(None, rows.height, eager=True)
+    dtype = column.dtype
+    if dtype.is_integer():
+        return column.cast(pl.Int64, strict=False)
+    if dtype.is_float():
+        milliseconds = column.cast(pl.Float64) * 1000
+        # Up by the error of the product, or 1.001 would be 1000 ms: 1.001 * 1000 is below 1001.
+        return (milliseconds + milliseconds.abs() * _PRODUCT_ERROR).floor().cast(pl.Int64, strict=False)
+    if dtype == pl.String:
+        column = _parse_iso(column)
+    elif not isinstance(dtype, pl.Date | pl.Datetime):
+        return pl.repeat(None, rows.height, dtype=pl.Int64, eager=True)
+    return column.dt.epoch("ms")
+
+
+def _parse_iso(column: pl.Series) -> pl.Series:
+    """Try ISO 8601 in the forms that JSON writers produce, the commonest first, while some text is not read."""
+    times = pl.repeat(None, len(column), dtype=pl.Datetime("us", "UTC"), eager=True)
+    for form in (*_ZONED, *_ZONELESS, "%Y-%m-%d"):
+        unread = times.is_null() & column.is_not_null()
+        if not unread.any():
+            break
+        text = column.set(~unread, None).str
+        if form in _ZONED:
+            found = text.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+        elif form in _ZONELESS:
+            found = text.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+        else:
+            found = text.to_date(form, strict=False).cast(times.dtype)
+        times = times.fill_null(found)
+    return times
+
+
+def refuse_timeless(rows: pl.DataFrame, field: str | None) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Return the rows that have an event time which can be shown, and (line, reason) of the others."""
+    source = "the record has no timestamp" if field is None else f"no usable time in {field!r}"
+    is_usable = pl.col(TIMESTAMP).is_between(_FIRST_SHOWN_MS, _LAST_SHOWN_MS).fill_null(value=False)
+    return _refuse(
+        rows, ~is_usable, lambda at: source if at is None else f"its time, {at} ms, is in no calendar"
+    )
+
+
+def refuse_skewed(
+    rows: pl.DataFrame, now: int, max_skew_ms: int | None
+) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    """Return the rows that are not too far in the future, and (line, reason) of the others."""
+    if max_skew_ms is None:
+        return rows, []
+    is_skewed = (pl.col(TIMESTAMP) > now + max_skew_ms).fill_null(value=False)
+
+    def reason(at: int | None) -> str:
+        ahead = ((at or 0) - now) / _DAY_MS
+        return (
+            f"its time is {ahead:,.1f} days in the future; max_future_skew allows {max_skew_ms / _DAY_MS:g}"
+        )
+
+    return _refuse(rows, is_skewed, reason)
+
+
+def _refuse(
+    rows: pl.DataFrame, condition: pl.Expr, reason: Callable[[int | None], str]
+) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+    refused = rows.filter(condition)
+    if not refused.height:
+        return rows, []
+    return rows.filter(~condition), [
+        (line, reason(at)) for line, at in refused.select(LINE, TIMESTAMP).iter_rows()
+    ]

@@ -1,0 +1,47 @@
+"""Records that are no rows, with their bytes: quarantined ones, late ones, and tombstones that only name rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from ktframe.columns import LINE, WINDOW
+from ktframe.fold.records import KeyTombstone, QuarantinedRecord, RecordBatch
+from ktframe.formats.base import Rejection
+
+
+def set_aside(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> QuarantinedRecord:
+    """Return the record at ``line`` with its bytes and the reason why it is no row."""
+    return QuarantinedRecord(
+        partition=batch.partitions[line],
+        offset=batch.offsets[line],
+        timestamp=batch.timestamps[line] if batch.timestamp_types[line] else None,
+        key=batch.keys[line],
+        value=batch.values[line],
+        reason=reason,
+        is_conflict=is_conflict,
+    )
+
+
+def quarantined(batch: RecordBatch, rejected: Sequence[Rejection]) -> tuple[QuarantinedRecord, ...]:
+    """Return the rejected records, in the order of the batch."""
+    return tuple(
+        set_aside(batch, r.index, r.reason, is_conflict=r.is_conflict)
+        for r in sorted(rejected, key=lambda r: r.index)
+    )
+
+
+def late(batch: RecordBatch, pairs: pl.DataFrame) -> tuple[QuarantinedRecord, ...]:
+    """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
+    by_line = pairs.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
+    return tuple(set_aside(batch, line, " ".join(windows)) for line, windows in by_line)
+
+
+def key_tombstones(batch: RecordBatch, lines: pl.Series) -> tuple[KeyTombstone, ...]:
+    """Return the tombstones at ``lines``: each names rows by its record key."""
+    return tuple(
+        KeyTombstone(batch.partitions[line], batch.offsets[line], key)
+        for line in lines
+        if (key := batch.keys[line]) is not None
+    )

@@ -1,0 +1,158 @@
+"""The shapes in which data moves: raw records in, changes out, rows as a store keeps them.
+
+Nothing here decides anything; see ``identity.py`` for what a row is and ``entity.py`` for how records become changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ktframe.formats.base import Headers
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Raw records as columns, each partition in offset order; ``positions`` are the next offsets after it.
+
+    ``timestamps`` are in milliseconds and mean nothing where their type is 0; Kafka's types 1 and 2 say whether the
+    producer or the broker set them. (Two lists of numbers, because a list of pairs keeps the cyclic collector busy.)
+    """
+
+    partitions: Sequence[int] = ()
+    offsets: Sequence[int] = ()
+    timestamps: Sequence[int] = ()
+    timestamp_types: Sequence[int] = ()
+    keys: Sequence[bytes | None] = ()
+    values: Sequence[bytes | None] = ()
+    headers: Sequence[Headers] | None = None
+    positions: Mapping[int, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __add__(self, later: RecordBatch) -> RecordBatch:
+        """Return both batches as one, ``later`` behind this one."""
+        parts = [part for part in (self, later) if part]
+        are_known = all(part.headers is not None for part in parts)
+        headers = [each for part in parts for each in part.headers or ()] if are_known else None
+        return RecordBatch(
+            partitions=[*self.partitions, *later.partitions],
+            offsets=[*self.offsets, *later.offsets],
+            timestamps=[*self.timestamps, *later.timestamps],
+            timestamp_types=[*self.timestamp_types, *later.timestamp_types],
+            keys=[*self.keys, *later.keys],
+            values=[*self.values, *later.values],
+            headers=headers,
+            positions={**self.positions, **later.positions},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What was known when a batch came: the stream time of each partition before it, and the wall time (both ms).
+
+    ``horizons`` are the values below which retention has dropped rows.
+    """
+
+    stream_times: Mapping[int, int] = field(default_factory=dict)
+    horizons: Mapping[int, int] = field(default_factory=dict)
+    now: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedRecord:
+    """A record that is no row, with its bytes and the reason."""
+
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    is_conflict: bool = False
+
+
+def batch_of(records: Sequence[QuarantinedRecord]) -> RecordBatch:
+    """Return records that were set aside as a batch, each partition in offset order."""
+    return RecordBatch(
+        partitions=[record.partition for record in records],
+        offsets=[record.offset for record in records],
+        timestamps=[record.timestamp or 0 for record in records],
+        timestamp_types=[0 if record.timestamp is None else 1 for record in records],
+        keys=[record.key for record in records],
+        values=[record.value for record in records],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTombstone:
+    """A tombstone that names rows by record key where the record key is not their identity."""
+
+    partition: int
+    offset: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a batch does to a store and its view: at most one line per partition and identity.
+
+    ``identities``, ``values`` and ``record_keys`` run parallel to ``frame``. A value of None removes the row.
+    ``frame`` has the bookkeeping columns, ``REMOVED`` (Boolean), the identity's columns and the fields.
+    ``record_keys`` is None where the record key is the identity; beside a removal it is the tombstone's key.
+    """
+
+    partitions: Sequence[int]
+    identities: Sequence[bytes]
+    values: Sequence[bytes | None]
+    frame: pl.DataFrame
+    record_keys: Sequence[bytes | None] | None = None
+    quarantined: tuple[QuarantinedRecord, ...] = ()
+    late: tuple[QuarantinedRecord, ...] = ()
+    """Records that came after their window had closed."""
+    tombstones: tuple[KeyTombstone, ...] = ()
+    expired: Mapping[int, int] = field(default_factory=dict)
+    """How many rows of each partition came after retention had dropped their window."""
+    lost: Mapping[int, int] = field(default_factory=dict)
+    """How many offsets of each partition the log had lost before they were read."""
+    stream_times: Mapping[int, int] = field(default_factory=dict)
+    """The greatest timestamp (ms) of the batch per partition."""
+    schema: pl.Schema = field(default_factory=pl.Schema)
+    """The fields as known after this batch."""
+    is_keyless: bool = False
+    """Whether a row came without the record key by which a tombstone would name it."""
+
+    def __len__(self) -> int:
+        return len(self.identities)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one partition is applied: ``offset`` is the next one to apply, not the last one applied."""
+
+    offset: int
+    stream_time: int | None = None
+    """Greatest timestamp applied, in milliseconds."""
+    quarantined: int = 0
+    conflicts: int = 0
+    late: int = 0
+    horizon: int | None = None
+    """Rows below it were dropped by retention: a window's start in milliseconds, or a stream's offset."""
+    dropped: int = 0
+    """How many rows these were."""
+    cut: int | None = None
+    """The greatest timestamp among these, in milliseconds: what began up to then is no longer whole."""
+    lost: int = 0
+    """How many offsets the log had lost before they were read, where the rows before them stayed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRows:
+    """Rows as a store keeps them, a chunk of at most 10,000."""
+
+    partitions: Sequence[int]
+    identities: Sequence[bytes]
+    values: Sequence[bytes]

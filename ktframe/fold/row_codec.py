@@ -1,0 +1,96 @@
+"""The bytes of one stored row: a header, the record key where it is not the identity, the raw value.
+
+======  =====================================================================================
+bytes   meaning
+======  =====================================================================================
+1       flags: bit 0 tombstone marker, bits 1-2 Kafka's timestamp type, bit 3 a record key follows
+8       timestamp, ms since 1970, signed big-endian (0 where the type is 0)
+8       offset, big-endian
+4 + n   only with bit 3: length and bytes of the record key; length 2**32 - 1 stands for null
+rest    the value exactly as the producer sent it
+======  =====================================================================================
+
+Raw bytes are kept so that a schema can widen later and the row be decoded again. Pinned by golden-bytes tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+
+import polars as pl
+
+from ktframe.columns import OFFSET, TIMESTAMP, TOMBSTONE
+
+_HEADER = Struct(">Bqq")
+_LENGTH = Struct(">I")
+_NULL_KEY = _LENGTH.pack(0xFFFF_FFFF)
+_IS_TOMBSTONE = 0b1
+_TYPE_SHIFT = 1
+_TYPE_MASK = 0b11
+_HAS_KEY = 0b1000
+
+
+def pack_rows(
+    timestamps: Iterable[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes | None]
+) -> list[bytes]:
+    """Return the stored bytes of rows that carry no record key; a value of None makes a tombstone marker."""
+    pack = _HEADER.pack
+    return [
+        pack(kind << _TYPE_SHIFT | (value is None), at if kind else 0, offset) + (value or b"")
+        for (kind, at), offset, value in zip(timestamps, offsets, values, strict=True)
+    ]
+
+
+def pack_keyed_rows(
+    timestamps: Iterable[tuple[int, int]],
+    offsets: Sequence[int],
+    values: Sequence[bytes | None],
+    keys: Sequence[bytes | None],
+) -> list[bytes]:
+    """Return the stored bytes of rows that carry their record key beside another identity; None as above."""
+    pack, length = _HEADER.pack, _LENGTH.pack
+    return [
+        pack(kind << _TYPE_SHIFT | _HAS_KEY | (value is None), at if kind else 0, offset)
+        + (_NULL_KEY if key is None else length(len(key)) + key)
+        + (value or b"")
+        for (kind, at), offset, value, key in zip(timestamps, offsets, values, keys, strict=True)
+    ]
+
+
+def record_key_of(stored: bytes) -> bytes | None:
+    """Return the record key that a stored row carries, None where it is null or not carried."""
+    if not stored[0] & _HAS_KEY:
+        return None
+    start = _HEADER.size + _LENGTH.size
+    (length,) = _LENGTH.unpack_from(stored, _HEADER.size)
+    return None if stored[_HEADER.size : start] == _NULL_KEY else stored[start : start + length]
+
+
+def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
+    """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64, and ``TOMBSTONE``; the raw values)."""
+    unpack = _HEADER.unpack_from
+    timestamps: list[int | None] = []
+    offsets: list[int] = []
+    markers: list[bool] = []
+    for row in stored:
+        flags, at, offset = unpack(row)
+        timestamps.append(at if flags >> _TYPE_SHIFT & _TYPE_MASK else None)
+        offsets.append(offset)
+        markers.append(flags & _IS_TOMBSTONE == 1)
+    columns = pl.DataFrame(
+        {
+            TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64),
+            OFFSET: pl.Series(offsets, dtype=pl.Int64),
+            TOMBSTONE: pl.Series(markers, dtype=pl.Boolean),
+        },
+    )
+    return columns, [row[_value_start(row) :] for row in stored]
+
+
+def _value_start(row: bytes) -> int:
+    if not row[0] & _HAS_KEY:
+        return _HEADER.size
+    start = _HEADER.size + _LENGTH.size
+    (length,) = _LENGTH.unpack_from(row, _HEADER.size)
+    return start if row[_HEADER.size : start] == _NULL_KEY else start + int(length)

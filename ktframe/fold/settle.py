@@ -1,0 +1,72 @@
+"""Which of several lines with one shown identity is the row: the fold of a topic, on lines that are already columns.
+
+A line is a row or a tombstone's marker. The view needs this for the few rows that are contested, a roll-up for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from ktframe.columns import OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.windows.fixed import Windows
+
+_UNTIL = "\0until"
+
+
+def settle(rows: pl.DataFrame, markers: pl.DataFrame, shown: Sequence[str]) -> pl.DataFrame:
+    """Return one row per ``shown``: in each partition the newest by offset, of those the newest by time.
+
+    Each partition folds alone: a marker outdates the rows of its own partition only. Where record keys are part of
+    the identity, a marker outdates the newest row too if that carried its key. Of rows of several partitions the one
+    with the greatest (timestamp, partition) stays, a missing timestamp lowest.
+    """
+    lines = rows
+    if markers.height:
+        columns = [*rows.columns, REMOVED]
+        lines = pl.concat(
+            [
+                rows.with_columns(pl.lit(value=False).alias(REMOVED)),
+                markers.with_columns(pl.lit(value=True).alias(REMOVED)).select(columns),
+            ],
+        )
+    newest = lines.sort(OFFSET).unique([PARTITION, *shown], keep="last")
+    if markers.height:
+        newest = newest.filter(~pl.col(REMOVED)).drop(REMOVED)
+        if RECORD_KEY in newest.columns:
+            newest = _without_named(newest, markers)
+    if newest[PARTITION].n_unique() > 1:
+        newest = newest.sort(TIMESTAMP, PARTITION, nulls_last=False).unique(shown, keep="last")
+    return newest
+
+
+def _without_named(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
+    """Drop the rows whose record key a later marker of their partition and window names."""
+    on = [PARTITION, WINDOW, RECORD_KEY]
+    until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(_UNTIL))
+    joined = rows.join(until, on=on, how="left")
+    return joined.filter(pl.col(_UNTIL).is_null() | (pl.col(OFFSET) > pl.col(_UNTIL))).drop(_UNTIL)
+
+
+_SMALL = "\0small"
+
+
+def roll_up(
+    rows: pl.DataFrame, markers: pl.DataFrame, windows: Windows, shown: Sequence[str]
+) -> pl.DataFrame:
+    """Return one row per window of ``windows`` and key, as a fold of the topic by these windows would leave it.
+
+    Parameters
+    ----------
+    rows, markers
+        Rows and tombstones' markers of tumbling windows without grace that divide every boundary of ``windows``.
+    shown
+        ``WINDOW`` and the key's columns.
+    """
+    assigned = _assign(rows, windows)
+    return settle(assigned, _assign(markers, windows).select(assigned.columns), shown)
+
+
+def _assign(lines: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    return windows.assign(lines.rename({WINDOW: _SMALL}), _SMALL).drop(_SMALL, WINDOW_END)

@@ -1,0 +1,336 @@
+"""The columnar view of one store: a base of decoded rows, and the changes that came after it.
+
+The binding's thread appends; any thread reads. A reader takes immutable references under a short lock and works
+outside it, so that readers never stop the writer. Reading merges what was appended into the base: the next read
+starts there.
+
+Every row carries a 64-bit hash of its identity. Folding the changes in means: drop the base rows whose hash is among
+those of the changes (the few hits are compared exactly), then add the surviving changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from time import perf_counter
+from typing import NamedTuple
+
+import polars as pl
+
+from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
+from ktframe.fold.settle import settle
+from ktframe.formats.resolution import rounding
+
+_MERGE_ABOVE_ROWS = 100_000
+_MERGE_ABOVE_DELTAS = 1_000
+_MERGE_FRACTION = 4
+_MAX_CHUNKS = 4
+_FEW_DELTAS = 100
+_FEW_SHARE = 16
+_LEISURE = 9
+_NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All rows at one moment: ``rows`` with bookkeeping, and the positions that they stand for."""
+
+    rows: pl.DataFrame
+    positions: Mapping[int, int]
+
+
+class _Merged(NamedTuple):
+    base: pl.DataFrame
+    markers: pl.DataFrame
+    positions: dict[int, int]
+    contested: pl.Series
+
+
+class View:
+    """The rows of one store, decoded.
+
+    ``identity`` names the columns that make a row's identity, ``shown`` those by which users tell rows apart: the hash
+    is over these. With ``keeps_markers`` a removal stays beside the rows as a marker.
+    """
+
+    def __init__(
+        self,
+        identity: Sequence[str],
+        schema: pl.Schema,
+        *,
+        shown: Sequence[str] | None = None,
+        keeps_markers: bool = False,
+    ) -> None:
+        self._row = list(dict.fromkeys([PARTITION, *identity]))
+        self._shown = list(shown or identity)
+        self._keeps_markers = keeps_markers
+        self._lock = Lock()
+        """Held for assignments only."""
+        self._merging = Lock()
+        """Held while the base is being replaced."""
+        self._schema = schema
+        self._base = pl.DataFrame(schema=schema)
+        self._markers = self._base
+        self._deltas: tuple[pl.DataFrame, ...] = ()
+        self._waiting = 0
+        """Rows in the deltas."""
+        self._positions: dict[int, int] = {}
+        self._next_merge = 0.0
+        self._contested = _NONE_CONTESTED
+        """Hashes of identities that have rows in more than one partition of the base."""
+
+    def load(
+        self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int], schema: pl.Schema | None = None
+    ) -> None:
+        """Take the rows of a store that was just opened, and its positions; ``schema`` are the columns from now on."""
+        base = _stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
+        markers = base.clear()
+        if REMOVED in base.columns:
+            markers, base = base.filter(REMOVED).drop(REMOVED), base.filter(~pl.col(REMOVED)).drop(REMOVED)
+        twice = _repeated(base[HASH])
+        with self._merging, self._lock:
+            self._base, self._markers, self._schema = base, markers.select(base.columns), base.schema
+            self._deltas, self._waiting = (), 0
+            self._positions = dict(positions)
+            self._contested = twice
+
+    def apply(self, changes: pl.DataFrame, schema: pl.Schema, positions: Mapping[int, int]) -> None:
+        """Append a folded batch and advance the positions; ``schema`` are the columns known after it."""
+        with self._lock:
+            if changes.height:
+                self._deltas = (*self._deltas, changes)
+                self._waiting += changes.height
+            self._schema = schema
+            self._positions |= positions
+            enough = max(_MERGE_ABOVE_ROWS, self._base.height // _MERGE_FRACTION)
+            is_due = self._waiting > enough or len(self._deltas) > _MERGE_ABOVE_DELTAS
+        # Not waiting: who holds the lock is a reader that merges anyway.
+        if is_due and self._merging.acquire(blocking=False):
+            try:
+                self._merge_held()
+            finally:
+                self._merging.release()
+
+    def merge_at_leisure(self) -> None:
+        """Merge what was appended, so that readers need not, unless a tenth of the time went into merging already."""
+        now = perf_counter()
+        if not self._waiting or now < self._next_merge or not self._merging.acquire(blocking=False):
+            return
+        try:
+            merged = self._merge_held()
+            with self._lock:
+                self._base = merged.base.rechunk()  # in one piece, which is grouped and filtered fastest
+        finally:
+            self._merging.release()
+        done = perf_counter()
+        self._next_merge = done + (done - now) * _LEISURE
+
+    def clear(self, partitions: Iterable[int] | None, schema: pl.Schema) -> None:
+        """Forget the rows and positions of ``partitions`` (None: of all); ``schema`` are the columns that remain."""
+        with self._merging:
+            if partitions is None:
+                with self._lock:
+                    self._base, self._schema = pl.DataFrame(schema=schema), schema
+                    self._markers = self._base
+                    self._deltas, self._waiting = (), 0
+                    self._positions = {}
+                    self._contested = _NONE_CONTESTED
+                return
+            gone = list(partitions)
+            self._keep_held(~pl.col(PARTITION).is_in(gone))
+            with self._lock:
+                self._schema = schema
+                self._positions = {p: offset for p, offset in self._positions.items() if p not in gone}
+
+    def below(self, column: str, horizons: Mapping[int, int]) -> dict[int, tuple[int, int | None]]:
+        """Return how many rows of each partition have a ``column`` below its horizon, and their greatest timestamp."""
+        gone = self._merge().base.filter(~_is_above(column, horizons))
+        found = gone.group_by(PARTITION).agg(pl.len(), pl.col(TIMESTAMP).max())
+        return {partition: (count, newest) for partition, count, newest in found.iter_rows()}
+
+    def drop(self, column: str, horizons: Mapping[int, int]) -> None:
+        """Forget the rows of each partition whose ``column`` is below its horizon."""
+        with self._merging:
+            self._keep_held(_is_above(column, horizons))
+
+    def _keep_held(self, condition: pl.Expr) -> None:
+        """Keep the rows and markers that ``condition`` holds for."""
+        merged = self._merge_held()
+        base, contested = merged.base.filter(condition), merged.contested
+        if len(contested):
+            contested = _repeated(base[HASH].filter(base[HASH].is_in(contested.implode())))
+        with self._lock:
+            self._base, self._contested = base, contested
+            self._markers = merged.markers.filter(condition)
+
+    def positions(self) -> dict[int, int]:
+        """Return the next offset of each partition: all before it is in the view."""
+        with self._lock:
+            return dict(self._positions)
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns of the view as known now."""
+        return self._schema
+
+    @property
+    def contested(self) -> int:
+        """How many identities had rows in more than one partition when the view was last read."""
+        return len(self._contested)
+
+    def snapshot(self) -> Snapshot:
+        """Return the rows as of now, one per identity."""
+        merged = self._merge()
+        return Snapshot(self._settled(merged), merged.positions)
+
+    def part(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
+        """Return ``columns`` (None: all) of the rows as of now that ``where`` holds for; it names identity columns only.
+
+        Few changes are left where they are: the base is not made anew, and nothing but what is asked for is touched.
+        Where that would take settling or merging much, the rows are those of ``snapshot``.
+        """
+        with self._lock:
+            base, deltas, is_current = self._base, self._deltas, self._base.schema == self._schema
+            few = self._waiting * _FEW_SHARE <= base.height and len(deltas) <= _FEW_DELTAS
+            names_rows = self._markers.height > 0 and RECORD_KEY in base.columns
+            is_plain = few and is_current and not names_rows and not len(self._contested)
+        found = self._unmerged(base, deltas, columns, where) if is_plain else None
+        if found is not None:
+            return found
+        rows = self.snapshot().rows
+        rows = rows if where is None else rows.filter(where)
+        return rows if columns is None else rows.select(columns)
+
+    def _unmerged(
+        self,
+        base: pl.DataFrame,
+        deltas: tuple[pl.DataFrame, ...],
+        columns: Sequence[str] | None,
+        where: pl.Expr | None,
+    ) -> pl.DataFrame | None:
+        """Return a part of ``base`` with ``deltas`` folded in; None where rows turn out to be contested."""
+        if not deltas:
+            rows = base if where is None else base.filter(where)
+            return rows if columns is None else rows.select(columns)
+        delta = self._stacked(base, deltas)
+        if where is not None:
+            base, delta = base.filter(where), delta.filter(where)
+        if RECORD_KEY in base.columns and delta[REMOVED].any():
+            return None  # which rows a marker outdates follows from record keys, not from the hash
+        names = base.columns if columns is None else list(columns)
+        if not delta.height:
+            return base.select(names)
+        is_hit = _is_among(base[HASH], delta[HASH])
+        hits = base.select(self._row)[is_hit.arg_true()]
+        outlived = hits.join(delta.select(self._row), on=self._row, how="anti", nulls_equal=True)
+        living = delta.filter(~pl.col(REMOVED))
+        if outlived.height or living[HASH].is_duplicated().any():
+            return None
+        # In one piece: grouping takes Polars longer on several.
+        return pl.concat([base.select(names).filter(~is_hit), living.select(names)], rechunk=True)
+
+    def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return the rows of all partitions, contested and outdated ones too, and the tombstones' markers.
+
+        That is what larger windows are made of: a row that is not shown in its own window can be the one that is shown
+        in theirs.
+        """
+        merged = self._merge()
+        return merged.base, merged.markers
+
+    def inexact(self, wider: pl.Schema) -> frozenset[str]:
+        """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
+        turned = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
+        if not turned:
+            return frozenset()
+        base = self._merge().base
+        rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in turned}
+        found = base.select(each.any().alias(name) for name, each in rounded.items() if each is not None)
+        return frozenset(column.name for column in found if column.any())
+
+    def _merge(self) -> _Merged:
+        with self._merging:
+            return self._merge_held()
+
+    def _merge_held(self) -> _Merged:
+        """Fold the deltas into the base; return what the view is then."""
+        with self._lock:
+            base, markers, deltas, schema = self._base, self._markers, self._deltas, self._schema
+            positions, contested = dict(self._positions), self._contested
+        if base.schema != schema:
+            base = _stack([pl.DataFrame(schema=schema), base])
+            markers = _stack([pl.DataFrame(schema=schema), markers])
+        merged = _Merged(base, markers, positions, contested)
+        if deltas:
+            merged = self._folded(merged, deltas)
+        with self._lock:
+            self._base, self._markers, self._contested = merged.base, merged.markers, merged.contested
+            self._deltas = self._deltas[len(deltas) :]
+            self._waiting -= sum(delta.height for delta in deltas)
+        return merged
+
+    def _folded(self, merged: _Merged, deltas: tuple[pl.DataFrame, ...]) -> _Merged:
+        """Return ``merged`` with ``deltas`` folded in."""
+        base, contested, row = merged.base, merged.contested, self._row
+        delta = self._stacked(base, deltas)
+        is_hit = base[HASH].is_in(delta[HASH].implode())
+        outlived = base.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
+        living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
+        markers = merged.markers
+        if self._keeps_markers:
+            outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
+            markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
+        # Contested are identities with living rows in two partitions. Of hashes that changed, these are all the rows.
+        found = _repeated(pl.concat([outlived[HASH], living[HASH]]))
+        if len(contested):
+            found = pl.concat([contested.filter(~contested.is_in(delta[HASH].implode())), found])
+        rows = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
+        return _Merged(_compacted(rows), markers, merged.positions, found)
+
+    def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
+        """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
+        delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
+        return delta.unique(self._row, keep="last", maintain_order=True) if len(deltas) > 1 else delta
+
+    def _settled(self, merged: _Merged) -> pl.DataFrame:
+        """Return the rows with one line for each that users tell apart."""
+        base, markers, contested = merged.base, merged.markers, merged.contested
+        names_rows = markers.height > 0 and RECORD_KEY in base.columns
+        if not len(contested) and not names_rows:
+            return base
+        is_hit = base[HASH].is_in(contested.implode())
+        if names_rows:
+            is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
+        return pl.concat([base.filter(~is_hit), settle(base.filter(is_hit), markers, self._shown)])
+
+
+def _is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
+    """Say of each hash whether it is among ``wanted``: in halves, which Polars looks at in parallel."""
+    frame, half = hashes.to_frame().lazy(), -(-len(hashes) // 2)
+    is_wanted = pl.col(HASH).is_in(wanted.implode())
+    return pl.concat([frame.slice(at, half).select(is_wanted) for at in (0, half)]).collect()[HASH]
+
+
+def _is_above(column: str, horizons: Mapping[int, int]) -> pl.Expr:
+    horizon = pl.col(PARTITION).replace_strict(dict(horizons), default=None, return_dtype=pl.Int64)
+    return (pl.col(column) >= horizon).fill_null(value=True)
+
+
+def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """Put frames under each other; columns and struct fields that one lacks are null there, integers widen."""
+    return pl.concat(frames, how="diagonal_relaxed", rechunk=False)
+
+
+def _repeated(hashes: pl.Series) -> pl.Series:
+    return hashes.filter(hashes.is_duplicated()).unique()
+
+
+def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return ``frame`` in few chunks: the first and large one as it is, the small ones behind it as one."""
+    if frame.n_chunks() <= _MAX_CHUNKS:
+        return frame
+    head_rows = frame[HASH].chunk_lengths()[0]
+    if (frame.height - head_rows) * _MERGE_FRACTION > head_rows:
+        return frame.rechunk()
+    return pl.concat([frame.head(head_rows), frame.slice(head_rows).rechunk()], rechunk=False)

@@ -1,0 +1,227 @@
+"""Whole batches of bodies to Arrow arrays in one call of arrow-avro (by ``polars_avro``), or a doubt.
+
+Bodies are put behind each other as the rows of an object container file, each followed by the same random bytes:
+only if these come back behind every row was each row read from exactly one body. The file's schema is not the
+writer's but one with the same bytes for every value, made of what arrow-avro reads right: see ``_wire``. What it does
+not check is checked here, and whatever is in doubt is left to the authority, ``avro_decode``.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from io import BytesIO
+from itertools import count
+from operator import gt
+from typing import Any
+
+import pyarrow as pa
+
+from ktframe.errors import ConfigurationError
+from ktframe.formats.avro.arrow import DoubtError, converter
+from ktframe.formats.avro.binary import long_bytes
+from ktframe.formats.avro.bounds import BatchBounds
+from ktframe.formats.avro.types import LARGEST_PRECISION, AvroType, parts_of
+
+_GUARD_BYTES = 8
+_SYNC = b"ktframe ktframe "
+_LARGEST_BYTES = 2**30  # Arrow's offsets have 31 bits
+_MOST_BRANCHES = 126  # Arrow's unions have 7 bits
+
+_DEEPEST = (125, 62)
+"""Levels of JSON that the schema of a file may have, and of arrays inside of each other that Arrow hands over."""
+
+_LARGEST_OPTIONAL_BYTES = 1024
+_LARGEST_REPEATED_BYTES = 64
+
+
+class NativeReader:
+    """Reads batches of bodies of one type.
+
+    Raises
+    ------
+    ConfigurationError
+        When polars-avro is not installed.
+    """
+
+    def __init__(self, root: AvroType) -> None:
+        self._source = _avro_source()
+        guard = {"type": "fixed", "name": "Guard", "size": _GUARD_BYTES}
+        fields = [{"name": "body", "type": _wire(root, count())}, {"name": "guard", "type": guard}]
+        schema = json.dumps({"type": "record", "name": "Row", "fields": fields}).encode()
+        entries = {b"avro.schema": schema, b"avro.codec": b"null"}
+        pairs = (_with_length(key) + _with_length(value) for key, value in entries.items())
+        self._header = b"".join([b"Obj\x01", long_bytes(len(entries)), *pairs, b"\0", _SYNC])
+        self._convert = converter(root)
+        self._bounds = BatchBounds(root)
+
+    def read(self, bodies: Sequence[bytes]) -> Any | None:
+        """Return the Arrow array of the values of at least one body, None if not each certainly is one."""
+        nonce = secrets.token_bytes(_GUARD_BYTES)
+        rows = b"".join([nonce.join(bodies), nonce])
+        if len(rows) > _LARGEST_BYTES or self._bounds.may_be_huge(len(rows)):
+            return None
+        head = long_bytes(len(bodies)) + long_bytes(len(rows))
+        batch = self._read_file(b"".join([self._header, head, rows, _SYNC]), len(bodies))
+        if batch is None or batch.num_rows != len(bodies):
+            return None
+        if batch.column(1).buffers()[1].to_pybytes()[: _GUARD_BYTES * len(bodies)] != nonce * len(bodies):
+            return None
+        try:
+            array = batch.column(0)
+            return self._convert(array, None) if self._bounds.are_kept(array, bodies) else None
+        except (DoubtError, pa.ArrowException, ValueError, NotImplementedError):
+            return None
+
+    def _read_file(self, file: bytes, rows: int) -> Any | None:
+        """Return the first batch of a file, which is all of it.
+
+        polars-avro never ends on a file that has more bytes than its rows take: a batch of as many rows as there are
+        is asked for once and no more. And it breaks the interpreter when it is destroyed while an exception is under
+        way: ``source`` and ``batches`` are kept until the exception was caught.
+        """
+        source = batches = None
+        try:
+            source = self._source([lambda: nullcontext(BytesIO(file))], False, False)
+            batches = source.batch_iter(rows, None)
+            return pa.record_batch(next(batches))
+        except Exception:  # noqa: BLE001 - whatever it can't read, the authority can
+            return None
+        except BaseException as error:
+            # A panic of Rust is no Exception, and each library has a class of its own for it.
+            if type(error).__name__ != "PanicException":
+                raise
+            return None
+
+
+def obstacle(root: AvroType) -> str | None:
+    """Return why values of a type have to be read one by one, with the field; None where they have not."""
+    found = _obstacle(root, "", is_repeated=False, is_optional=False)
+    if found is None and any(map(gt, _depths(_wire(root, count())), _DEEPEST)):
+        return "types too deep inside of each other"
+    return found
+
+
+def _obstacle(avro: AvroType, name: str, *, is_repeated: bool, is_optional: bool) -> str | None:
+    what = _own_obstacle(avro)
+    largest = _LARGEST_REPEATED_BYTES if is_repeated else _LARGEST_OPTIONAL_BYTES
+    if is_optional and avro.kind == "fixed" and avro.size > largest:
+        # Where there is none it takes one byte in a body, and here all of them.
+        what = f"a long fixed in a union{', in a list' if is_repeated else ''}"
+    if what is not None:
+        return f"{what} in field {name!r}" if name else what
+    is_repeated = is_repeated or avro.kind in {"array", "map"}
+    is_optional = is_optional or avro.kind == "union"
+    for part, inner in parts_of(avro):
+        whole = f"{name}.{part}" if name and part else name or part
+        found = _obstacle(inner, whole, is_repeated=is_repeated, is_optional=is_optional)
+        if found is not None:
+            return found
+    return None
+
+
+def _own_obstacle(avro: AvroType) -> str | None:  # noqa: PLR0911 - one for each kind
+    if avro.kind == "reference":
+        return f"a {avro.short_name} inside of itself"
+    if avro.kind == "record" and not avro.fields:
+        return "a record without fields"
+    if _has_always_null(avro):
+        return "a value that is always null"  # arrow-avro takes it for a null where none may be
+    if avro.kind == "fixed" and avro.size == 0:
+        return "a fixed without bytes"
+    if avro.kind == "array" and avro.inner[0].smallest == 0:
+        return "items without bytes"
+    if avro.kind == "union" and len(avro.inner) > _MOST_BRANCHES:
+        return f"a union of more than {_MOST_BRANCHES} types"
+    if avro.logical == "decimal" and avro.precision > LARGEST_PRECISION:
+        return f"a decimal of more than {LARGEST_PRECISION} digits"
+    return None
+
+
+def _has_always_null(avro: AvroType) -> bool:
+    inside = [each.type for each in avro.fields] if avro.kind == "record" else avro.inner[:1]
+    return avro.kind in {"record", "map"} and any(each.kind == "null" for each in inside)
+
+
+def _wire(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one for each kind
+    """Return a schema with the same bytes as ``avro`` for every value, of types that can be trusted.
+
+    arrow-avro takes any byte for a boolean, any index for an enum, and in a union of null and one type any index but 0
+    for the second: booleans are read as bytes and enums as integers, which are checked, and unions as if they had one
+    type more.
+    Maps are lists of entries, dates and times numbers, and no name is one of the writer's.
+    """
+    if avro.logical == "decimal":
+        return {
+            **_named(avro, numbers),
+            "logicalType": "decimal",
+            "precision": avro.precision,
+            "scale": avro.scale,
+        }
+    if avro.kind == "boolean":
+        return {"type": "fixed", "name": f"T{next(numbers)}", "size": 1}
+    if avro.kind == "fixed":
+        return _named(avro, numbers)
+    if avro.kind == "array":
+        return {"type": "array", "items": _wire(avro.inner[0], numbers)}
+    if avro.kind == "map":
+        return {"type": "array", "items": _record(["string", _wire(avro.inner[0], numbers)], numbers)}
+    if avro.kind == "record":
+        return _record([_wire(each.type, numbers) for each in avro.fields], numbers)
+    if avro.kind == "union":
+        return _union(avro, numbers)
+    return "int" if avro.kind == "enum" else avro.kind
+
+
+def _union(avro: AvroType, numbers: Iterator[int]) -> list[Any]:
+    # Each in a record, which adds no byte: two branches may be the same type now.
+    branches = [
+        each.kind if each.kind == "null" else _record([_wire(each, numbers)], numbers) for each in avro.inner
+    ]
+    # And two types more where there is only null: null and one type would be no union to arrow-avro.
+    more = range(1 if avro.carried else 2)
+    return [*branches, *({"type": "fixed", "name": f"T{next(numbers)}", "size": 1} for _ in more)]
+
+
+def _named(avro: AvroType, numbers: Iterator[int]) -> dict[str, Any]:
+    if avro.kind == "bytes":
+        return {"type": "bytes"}
+    return {"type": "fixed", "name": f"T{next(numbers)}", "size": avro.size}
+
+
+def _record(types: Sequence[Any], numbers: Iterator[int]) -> dict[str, Any]:
+    fields = [{"name": f"f{at}", "type": each} for at, each in enumerate(types)]
+    return {"type": "record", "name": f"T{next(numbers)}", "fields": fields}
+
+
+def _depths(wire: Any) -> tuple[int, int]:
+    """Return how many levels a schema has that ``_wire`` made, as JSON and as arrays."""
+    if isinstance(wire, str):
+        return 0, 0
+    if isinstance(wire, list):
+        parts, levels, arrays = wire, 1, 1
+    elif "fields" in wire:
+        parts, levels, arrays = [each["type"] for each in wire["fields"]], 3, 1
+    else:
+        parts, levels, arrays = [wire["items"]] if "items" in wire else [], 1, int("items" in wire)
+    depths = [_depths(part) for part in parts]
+    return (
+        levels + max((inner for inner, _ in depths), default=0),
+        arrays + max((inner for _, inner in depths), default=0),
+    )
+
+
+def _with_length(raw: bytes) -> bytes:
+    return long_bytes(len(raw)) + raw
+
+
+def _avro_source() -> Any:
+    try:
+        # Its public functions read on behind the last row.
+        from polars_avro._avro_rs import AvroSource  # noqa: PLC0415 - optional
+    except ImportError as error:
+        message = "Avro needs the package 'polars-avro', which is not installed."
+        raise ConfigurationError(message, "pip install 'ktframe[avro]'") from error
+    return AvroSource

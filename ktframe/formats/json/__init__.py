@@ -1,0 +1,1 @@
+"""JSON objects to typed columns and back."""

@@ -1,0 +1,209 @@
+"""JSON objects to typed columns: whole batches in Arrow where that is certain, record by record where it is not."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import polars as pl
+
+from ktframe.errors import SchemaError
+from ktframe.formats.arrow import NATIVE_ERRORS, empty_frame
+from ktframe.formats.base import Decoded
+from ktframe.formats.batches import read_pieces
+from ktframe.formats.json.batches import read_batch
+from ktframe.formats.json.inference import InferenceRules
+from ktframe.formats.json.records import Verdict, judge
+from ktframe.formats.json.values import reader_of
+
+_SAMPLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """One JSON object a payload; accepted values equal those of ``json.loads``, absent fields are null.
+
+    Parameters
+    ----------
+    declared
+        Fields whose type is fixed. Their values are taken exactly or the record is rejected; only a Float32 rounds.
+        Dates and times are ISO 8601 strings: with an offset for a column that has a time zone, without one for a
+        column that has none. A Decimal takes numbers and strings. Other fields are inferred, and kept.
+    exact_fields
+        Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
+    integer_fields
+        Top-level fields whose integers never become floats; see ``keeping_integers``.
+    are_all_exact
+        Whether every field is part of the identity, as in a record key.
+
+    Raises
+    ------
+    SchemaError
+        A declared type has no form in JSON, or can't be part of an identity.
+
+    Notes
+    -----
+    *Rejected*: what isn't one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), what is nested
+    deeper than 64 levels, what has a NUL in a field's name, and, as a conflict, what its column can't hold exactly. Of equal keys the last one counts.
+
+    *Inferred*: Null < every kind, Int64 < Float64, structs and lists inside; others conflict. A field takes the
+    commonest kind among the records of the batch in which it first isn't null. Null alone is a ``Null`` column, ``{}``
+    a struct without fields. A known kind never changes but from Int64 to Float64, and not in a batch that holds an
+    integer beyond 2**53 there; a Float64 column rejects such integers. Fields are in order of first appearance, and
+    rejected records leave no trace in the schema.
+    """
+
+    declared: pl.Schema | None = field(default=None, hash=False)
+    exact_fields: frozenset[str] = frozenset()
+    integer_fields: frozenset[str] = frozenset()
+    are_all_exact: bool = False
+
+    name: ClassVar[str] = "json"
+    needs_headers: ClassVar[bool] = False
+    has_one_spelling: ClassVar[bool] = False
+    revision: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        if self.declared is None:
+            return
+        object.__setattr__(self, "declared", _checked(self.declared))
+        for name, dtype in self.declared.items():
+            is_exact = self.are_all_exact or name in self.exact_fields
+            if is_exact and isinstance(dtype, pl.Float32 | pl.Float64 | pl.List | pl.Struct):
+                message = f"field {name!r} is part of the key but declared {dtype}."
+                raise SchemaError(
+                    message, "a key needs values that are exactly equal: String, Int64, Decimal..."
+                )
+
+    @property
+    def initial_schema(self) -> pl.Schema:
+        """The declared fields."""
+        return self.declared or pl.Schema()
+
+    def keeping_integers(self, *fields: str) -> JsonFormat:
+        """Return this format with ``fields`` never widened from Int64 to Float64.
+
+        ``decode`` knows the schema, not the rows of earlier batches. ``Materializer.apply``, which keeps them, asks
+        its view (``View.inexact``) for the columns that the new schema makes floats and in which a row holds an
+        integer beyond 2**53; it decodes the batch again with this, and the floats are rejected instead.
+        """
+        return replace(self, integer_fields=self.integer_fields | set(fields))
+
+    def decided(self, schema: pl.Schema) -> None:
+        """Return nothing: it was asked for."""
+
+    def last_written(self) -> None:
+        """Return nothing: payloads name no schema."""
+
+    def forget_schemas(self) -> None:
+        """Do nothing: payloads name none."""
+
+    def knows_schema(self, payload: bytes) -> bool:
+        """Say no: payloads name none."""
+        del payload
+        return False
+
+    def takes(self, schema: pl.Schema) -> bool:
+        """Say whether JSON has a form for these types."""
+        try:
+            for name, dtype in schema.items():
+                reader_of(dtype, name)
+        except SchemaError:
+            return False
+        return True
+
+    def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
+        """Decode ``payloads`` against ``schema``, which may be empty.
+
+        At most some ten thousand payloads a call keep the time short for which other threads wait.
+        """
+        known = self._with_declared(schema)
+        if not payloads:
+            return Decoded(empty_frame(known), (), (), known)
+        for likely in self._likely(payloads, known):
+            frame = read_batch(payloads, likely)
+            if frame is not None:
+                return Decoded(frame, range(len(payloads)), (), likely)
+        return self._decode_pieces(payloads, known)
+
+    def _likely(self, payloads: Sequence[bytes], known: pl.Schema) -> Iterator[pl.Schema]:
+        """Yield what the whole batch may fit: what is known, then what its first records make of that.
+
+        A batch that fits the second as a whole would have widened the schema to just that.
+        """
+        yield known
+        sample = judge(payloads, range(min(_SAMPLE, len(payloads))), known, self._rules)
+        if sample.schema != known:
+            yield sample.schema
+
+    @property
+    def _rules(self) -> InferenceRules:
+        return InferenceRules(
+            fixed=frozenset(self.initial_schema),
+            exact=self.exact_fields,
+            are_all_exact=self.are_all_exact,
+            integer=self.integer_fields,
+        )
+
+    def _with_declared(self, schema: pl.Schema) -> pl.Schema:
+        declared = self.initial_schema
+        if all(schema.get(name) == dtype for name, dtype in declared.items()):
+            return schema
+        return pl.Schema({**declared, **{name: schema[name] for name in schema if name not in declared}})
+
+    def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
+        """Read what can be read in pieces and judge the rest together, with the outcome of judging everything."""
+        found = read_pieces(
+            range(len(payloads)), lambda piece: read_batch(payloads[piece.start : piece.stop], known)
+        )
+        pieces, frames = [piece for piece, _ in found], [frame for _, frame in found]
+        doubtful = [
+            index for piece, frame in zip(pieces, frames, strict=True) if frame is None for index in piece
+        ]
+        verdict = judge(payloads, doubtful, known, self._rules)
+        if verdict.schema != known:
+            for at, piece in enumerate(pieces):
+                if frames[at] is not None:
+                    frames[at] = read_batch(payloads[piece.start : piece.stop], verdict.schema)
+                    if frames[at] is None:  # it holds integers that the wider type would round
+                        return self._decode_records(payloads, known)
+        whole, accepted = _in_order(pieces, frames, verdict)
+        return Decoded(whole, accepted, verdict.rejected, verdict.schema)
+
+    def _decode_records(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
+        """Judge every payload: what ``decode`` must equal."""
+        verdict = judge(payloads, range(len(payloads)), known, self._rules)
+        return Decoded(verdict.frame, verdict.accepted, verdict.rejected, verdict.schema)
+
+
+def _in_order(
+    pieces: Sequence[range], frames: Sequence[pl.DataFrame | None], verdict: Verdict
+) -> tuple[pl.DataFrame, list[int]]:
+    """Put frames of whole pieces and judged rows together in the order of the batch."""
+    parts: list[pl.DataFrame] = []
+    accepted: list[int] = []
+    first = 0
+    for piece, frame in zip(pieces, frames, strict=True):
+        if frame is not None:
+            parts.append(frame)
+            accepted += piece
+            continue
+        end = bisect_left(verdict.accepted, piece.stop, first)
+        parts.append(verdict.frame.slice(first, end - first))
+        accepted += verdict.accepted[first:end]
+        first = end
+    return pl.concat(parts, rechunk=True), accepted
+
+
+def _checked(declared: pl.Schema) -> pl.Schema:
+    """Return ``declared`` fully specified; SchemaError names the field that can't be."""
+    for name, dtype in declared.items():
+        reader_of(dtype, name)
+        try:
+            empty_frame(pl.Schema({name: dtype}))
+        except NATIVE_ERRORS as error:
+            message = f"field {name!r} is declared {dtype}, which can't be held: {error}"
+            raise SchemaError(message, "see the Polars data types.") from error
+    return declared

@@ -1,0 +1,129 @@
+"""librdkafka's errors in ktframe's terms: the one place that knows their codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from ktframe.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerError,
+    BrokerUnreachableError,
+    ConfigurationError,
+    OffsetOutOfRangeError,
+    UnknownTopicError,
+)
+from ktframe.kafka.redaction import without_secrets, without_values
+
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+
+_UNREACHABLE = frozenset(
+    {
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - librdkafka's own codes start with an underscore
+        KafkaError._TRANSPORT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
+        KafkaError._WAIT_COORD,  # noqa: SLF001
+    },
+)
+
+_AUTHENTICATION = frozenset(
+    {
+        KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.UNSUPPORTED_SASL_MECHANISM,
+        KafkaError.ILLEGAL_SASL_STATE,
+        KafkaError._SSL,  # noqa: SLF001
+    },
+)
+
+_AUTHORIZATION = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    },
+)
+
+_UNKNOWN_TOPIC = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError.TOPIC_EXCEPTION,
+    },
+)
+
+_OUT_OF_RANGE = frozenset(
+    {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE},  # noqa: SLF001
+)
+
+PASSING = frozenset(
+    {
+        # Just after a topic was made or a broker came back: metadata names a leader that does not know it yet.
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
+    },
+)
+"""What heals by asking again in a moment."""
+
+
+def translate(
+    error: KafkaError,
+    *,
+    bootstrap: str,
+    mechanism: str = "",
+    topic: str = "",
+    partition: int = -1,
+    config: Mapping[str, object] = _NOTHING,
+    verb: str = "read",
+) -> BrokerError:
+    """Return what ``error`` means, without the secrets in ``config``; the caller raises it.
+
+    ``verb`` is what was to be done: a user may be allowed to read and not to write.
+    """
+    code, reason = error.code(), f"{without_secrets(str(error.str()), config)} [{error.name()}]"
+    if code in _AUTHENTICATION:
+        return AuthenticationError(bootstrap, reason, mechanism=mechanism)
+    if code in _AUTHORIZATION:
+        resource = f"topic {topic!r}" if topic else "the cluster"
+        return AuthorizationError(bootstrap, reason, resource=resource, verb=verb)
+    if code in _UNKNOWN_TOPIC:
+        return UnknownTopicError(bootstrap, reason, topic=topic)
+    if code in _OUT_OF_RANGE:
+        return OffsetOutOfRangeError(bootstrap, reason, topic=topic, partition=partition)
+    if code in _UNREACHABLE:
+        return BrokerUnreachableError(bootstrap, reason)
+    return BrokerError(bootstrap, reason, is_fatal=error.fatal())
+
+
+def refused_settings(error: Exception, config: Mapping[str, object]) -> ConfigurationError | BrokerError:
+    """Return what ``error``, on which a client could not be made of ``config``, means; no value is in its text.
+
+    It is to be raised without ``error`` as its cause: that one's text has the values.
+    """
+    if isinstance(error, KafkaException):
+        if error.args[0].code() != KafkaError._INVALID_ARG:  # noqa: SLF001
+            # Not the settings' fault: an oauth_cb that got no token, no memory or threads left.
+            mechanism = config.get("sasl.mechanism", config.get("sasl.mechanisms", ""))
+            bootstrap = str(config.get("bootstrap.servers", ""))
+            return translate(error.args[0], bootstrap=bootstrap, mechanism=str(mechanism), config=config)
+        reason = without_values(str(error.args[0].str()).strip(), config)
+    elif isinstance(error, TypeError):
+        reason = without_values(str(error), config)
+    else:
+        reason = f"{type(error).__name__}; is one of the values no proper text?"
+    message = f"the Kafka client does not take these settings: {reason}"
+    return ConfigurationError(message, "names and values are those of librdkafka, see its CONFIGURATION.md.")

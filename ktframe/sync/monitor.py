@@ -1,0 +1,230 @@
+"""Is a table ready, how far behind is it, how long will it take: from positions, end offsets and a clock alone.
+
+Ready means: everything that was in the topic when reading began (or began again) is applied. Unready again means: what
+was in the topic ``HYSTERESIS_CHECKS`` checks ago is still not applied; a table that keeps up with a busy topic always
+has some offsets to go and stays ready.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from threading import RLock
+from types import MappingProxyType
+
+from ktframe.clock import Clock
+from ktframe.events import BindingState, Events, LagUpdated, PartitionLag, ReadyChanged, Reason
+
+logger = logging.getLogger("ktframe.monitor")
+HYSTERESIS_CHECKS = 3
+_RATE_WINDOW_SECONDS = 10.0
+_CONFLICT_SHARE = 0.01
+_NOWHERE: Mapping[int, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Readiness:
+    """Whether a table is complete, and if not, why and for how long.
+
+    Three measures, never mixed: ``total_lag`` in offsets, ``data_age`` in seconds since the newest applied record's
+    timestamp, ``eta`` in seconds until caught up. Each is None while unknown. ``rate`` is in offsets per second.
+    """
+
+    name: str
+    is_ready: bool
+    reason: Reason
+    state: BindingState
+    total_lag: int | None
+    partitions: tuple[PartitionLag, ...]
+    data_age: float | None
+    eta: float | None
+    rate: float | None
+    progress: float | None
+    at: datetime
+    detail: str = ""
+    remedy: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.is_ready
+
+    def __repr__(self) -> str:
+        return f"Readiness({self})"
+
+    def __str__(self) -> str:
+        lag = "unknown lag" if self.total_lag is None else f"{self.total_lag:,} offsets behind"
+        return f"{self.name}: {self.reason} ({self.detail or lag})"
+
+
+class ReadyMonitor:
+    """Watches one binding: its thread reports positions, any thread reports end offsets and asks."""
+
+    def __init__(self, name: str, events: Events, clock: Clock) -> None:
+        self.name = name
+        self._events = events
+        self._clock = clock
+        self._lock = RLock()
+        self._positions: dict[int, int] = {}
+        self._starts: dict[int, int] = {}
+        self._targets: dict[int, int] | None = None
+        self._ends: dict[int, int] = {}
+        self._earlier_ends: deque[dict[int, int]] = deque(maxlen=HYSTERESIS_CHECKS)
+        self._samples: deque[tuple[float, int]] = deque()
+        self._newest: int | None = None
+        self._is_ready = False
+        self._last_lag: int | None = None
+        self._records = 0
+        self._conflicts: tuple[int, str | None] = (0, None)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything that is waited for is applied."""
+        return self._is_ready
+
+    def behind(self, ahead: Mapping[int, int] = _NOWHERE) -> tuple[int, ...]:
+        """Return the partitions that are waited for, were positions as in ``ahead`` applied as well."""
+        with self._lock:
+            positions = {**self._positions, **ahead}
+            return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
+
+    def lagging(self) -> frozenset[int]:
+        """Return the partitions whose end, when it was last looked at, is not applied."""
+        with self._lock:
+            return frozenset(p for p, end in self._ends.items() if self._positions.get(p, 0) < end)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the lock, then let events out: no callback runs while others are kept from asking."""
+        with self._lock:
+            yield
+        self._events.deliver()
+
+    def begin(self, positions: Mapping[int, int], ends: Mapping[int, int], *, records: int = 0) -> None:
+        """Start (again) at ``positions``, some ``records`` after the start of the log; ready once past ``ends``."""
+        with self._changing():
+            self._records = records
+            self._positions, self._starts = dict(positions), dict(positions)
+            self._targets = dict(ends)
+            self._ends = dict(ends)
+            self._earlier_ends.clear()
+            self._samples.clear()
+            self._decide()
+
+    def observe(self, positions: Mapping[int, int], *, records: int = 0, newest: int | None = None) -> None:
+        """Note applied ``positions`` and the newest timestamp (ms) among them."""
+        with self._changing():
+            self._positions |= positions
+            self._records += records
+            if newest is not None:
+                self._newest = max(newest, self._newest or newest)
+            now, done = self._clock.monotonic(), sum(self._positions.values())
+            self._samples.append((now, done))
+            self._forget_samples(now)
+            self._decide()
+
+    def note_conflicts(self, conflicts: int, remedy: str | None) -> None:
+        """Note how many records disagreed with the schema, and the argument that would help."""
+        with self._lock:
+            self._conflicts = (conflicts, remedy)
+
+    def check(self, ends: Mapping[int, int]) -> None:
+        """Note end offsets that were just read; tell the lag, and whether the table has fallen behind."""
+        with self._changing():
+            self._ends = dict(ends)
+            if self._is_ready and len(self._earlier_ends) == HYSTERESIS_CHECKS:
+                overdue = self._earlier_ends[0]
+                if not self._has_passed(overdue):
+                    self._targets = dict(ends)
+            self._earlier_ends.append(dict(ends))
+            self._decide()
+            lag = sum(max(0, end - self._positions.get(p, 0)) for p, end in ends.items())
+            self._events.post(LagUpdated(lag, self._last_lag, self._lags(), self._clock.now()))
+            self._last_lag = lag
+
+    def suspend(self, reason: Reason) -> None:
+        """Note that reading has stopped, and why: nothing is ready until it begins again."""
+        with self._changing():
+            self._targets = None
+            self._decide(reason)
+
+    def _has_passed(self, ends: Mapping[int, int]) -> bool:
+        return all(self._positions.get(partition, 0) >= end for partition, end in ends.items())
+
+    def _decide(self, otherwise: Reason = Reason.LAGGING) -> None:
+        is_ready = self._targets is not None and self._has_passed(self._targets)
+        if is_ready == self._is_ready:
+            return
+        self._is_ready = is_ready
+        reason, lag = Reason.READY if is_ready else otherwise, self._total_lag()
+        what = "ready" if is_ready else f"not ready any more: {reason}, {lag} offsets behind"
+        logger.info("%s is %s", self.name, what)
+        self._events.post(ReadyChanged(is_ready, reason, lag, self._clock.now()))
+
+    def _lags(self) -> tuple[PartitionLag, ...]:
+        partitions = sorted({*self._positions, *self._ends})
+        return tuple(PartitionLag(p, self._positions.get(p, 0), self._ends.get(p)) for p in partitions)
+
+    def _total_lag(self) -> int | None:
+        lags = [lag.lag for lag in self._lags()]
+        known = [lag for lag in lags if lag is not None]
+        return sum(known) if known else None
+
+    def _forget_samples(self, now: float) -> None:
+        while self._samples and now - self._samples[0][0] > _RATE_WINDOW_SECONDS:
+            self._samples.popleft()
+
+    def _rate(self) -> float | None:
+        self._forget_samples(self._clock.monotonic())
+        if len(self._samples) < 2:  # noqa: PLR2004 - a rate takes two points
+            return None
+        (first, done_first), (last, done_last) = self._samples[0], self._samples[-1]
+        return (done_last - done_first) / (last - first) if last > first else None
+
+    def _progress(self) -> float | None:
+        if self._targets is None:
+            return None
+        span = sum(max(0, end - self._starts.get(p, 0)) for p, end in self._targets.items())
+        left = sum(max(0, end - self._positions.get(p, 0)) for p, end in self._targets.items())
+        return 1.0 if span == 0 else (span - left) / span
+
+    def readiness(
+        self, state: BindingState, failure: tuple[Reason, str, str | None] | None = None
+    ) -> Readiness:
+        """Return where the table stands, given its binding's state and what made it fail."""
+        with self._lock:
+            total, rate = self._total_lag(), self._rate()
+            reason, detail, remedy = failure or self._explain(state)
+            now = self._clock.now()
+            return Readiness(
+                name=self.name,
+                is_ready=self._is_ready and failure is None,
+                reason=reason,
+                state=state,
+                total_lag=total,
+                partitions=self._lags(),
+                data_age=None if self._newest is None else now.timestamp() - self._newest / 1000,
+                eta=0.0 if total == 0 else (total / rate if total and rate else None),
+                rate=rate,
+                progress=self._progress(),
+                at=now,
+                detail=detail,
+                remedy=remedy,
+            )
+
+    def _explain(self, state: BindingState) -> tuple[Reason, str, str | None]:
+        conflicts, remedy = self._conflicts
+        if self._is_ready and conflicts > _CONFLICT_SHARE * max(self._records, 1):
+            detail = f"{conflicts:,} records disagree with the schema and are in errors()"
+            return Reason.SCHEMA_CONFLICT, detail, remedy
+        if self._is_ready:
+            return Reason.READY, "", None
+        if state is BindingState.CREATED:
+            return Reason.NOT_STARTED, "nothing has asked for its rows yet", None
+        if state is BindingState.STOPPED:
+            return Reason.STOPPED, "it was closed", "ask for the table again"
+        if state is BindingState.LAGGING:
+            return Reason.LAGGING, "", None
+        return Reason.RESTORING, "", None

@@ -1,0 +1,107 @@
+"""A binding as those who read from it see it: started when first asked, waited for, read from under a barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+from ktframe.clock import Clock, SystemClock
+from ktframe.config.durations import parse_duration_ms
+from ktframe.errors import ContextClosedError
+from ktframe.events import BindingState
+from ktframe.sync.barrier import Barrier
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.history import LagHistory
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.monitor import Readiness
+from ktframe.sync.progress import Progress
+
+T = TypeVar("T")
+
+
+class Source:
+    """One binding, which several tables may read from. Any thread may ask."""
+
+    def __init__(
+        self,
+        binding: TopicBinding,
+        barrier: Barrier,
+        *,
+        start: Callable[[TopicBinding], None],
+        stall_timeout: float,
+        clock: Clock | None = None,
+    ) -> None:
+        self.binding = binding
+        self.history = LagHistory(binding.events)
+        self.clock = clock or SystemClock()
+        self._barrier = barrier
+        self._start = start
+        self._stall_timeout = stall_timeout
+
+    def started(self, *, again: bool = False) -> Materializer:
+        """Start the binding where nobody has, and return its rows; with ``again`` also one that has failed."""
+        resting = (BindingState.STOPPED,) if again else (BindingState.STOPPED, BindingState.FAILED)
+        if self.binding.state not in resting:
+            self._start(self.binding)
+        materializer = self.binding.materializer
+        if materializer is None or self.binding.state is BindingState.STOPPED:
+            raise ContextClosedError(repr(self.binding.name))
+        return materializer
+
+    def present(self) -> Materializer | None:
+        """Return the rows if the binding runs; starts nothing."""
+        is_resting = self.binding.state in (BindingState.CREATED, BindingState.STOPPED)
+        return None if is_resting else self.binding.materializer
+
+    def read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
+        """Return what ``take`` finds: once everything that is in the topic now is there, or at once."""
+        materializer = self.started(again=fresh)
+        if not fresh:
+            self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
+            return take(materializer)
+        with self._progress(shown=True) as on_wait:
+            return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
+
+    def wait_until_passed(self, ends: Mapping[int, int]) -> None:
+        """Wait until the rows before ``ends`` (an offset per partition) are there."""
+        self.started(again=True)
+        with self._progress(shown=True) as on_wait:
+            self._barrier.wait_until_passed(ends, stall_timeout=self._stall_timeout, on_wait=on_wait)
+
+    def wait_until_ready(self, timeout: float | str | timedelta | None, *, progress: bool) -> Readiness:
+        """Wait until everything that was in the topic when reading began is there."""
+        seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
+        self.started(again=True)
+        with self._progress(shown=progress) as on_wait:
+            self._barrier.wait_until_ready(
+                stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait
+            )
+        return self.binding.readiness()
+
+    def now_ms(self) -> int:
+        """Return the wall time in milliseconds since 1970."""
+        return int(self.clock.now().timestamp() * 1000)
+
+    def idle_partitions(self, idle_after: float) -> tuple[int, ...]:
+        """Return the partitions that have brought no record for ``idle_after`` seconds, since reading began.
+
+        One that is known to hold records which were not read yet is not idle, nor is any while none is read.
+        """
+        if self.binding.state not in (BindingState.READY, BindingState.LAGGING):
+            return ()
+        now, lagging = self.binding.now(), self.binding.monitor.lagging()
+        heard = dict(self.binding.heard)
+        return tuple(p for p, at in heard.items() if now - at >= idle_after and p not in lagging)
+
+    @contextmanager
+    def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:
+        if not shown:
+            yield None
+            return
+        progress = Progress()
+        try:
+            yield progress
+        finally:
+            progress.close(self.binding.readiness())

@@ -1,0 +1,162 @@
+"""Where a table stands and how it is, as a user asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+
+import polars as pl
+
+from ktframe.events import BindingState
+from ktframe.fold.event_time import as_datetime
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.health import BindingHealth
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.monitor import Readiness
+from ktframe.sync.progress import describe
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TablePosition:
+    """Where a table stands: ``offsets`` are the next ones to apply, per partition.
+
+    ``held_back`` counts offsets behind the start of transactions that are still open: they are not waited for.
+    """
+
+    offsets: dict[int, int]
+    stream_time: datetime | None
+    lag: int | None
+    state: BindingState
+    held_back: int
+    stream_times: dict[int, datetime | None] = field(default_factory=dict)
+    """The greatest timestamp of each partition."""
+    idle: tuple[int, ...] = ()
+    """Partitions that bring no records: windows do not wait for them to be final."""
+    notices: tuple[str, ...] = ()
+    """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
+
+    def __repr__(self) -> str:
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "stream_times"}
+        said = (f"{name}={_moment(value)}" for name, value in shown.items() if value not in ((), None))
+        return f"TablePosition({', '.join(said)})"
+
+
+@dataclass(frozen=True, slots=True)
+class TableStatus:
+    """A table's condition at a glance; ``rows`` are those in the view now, whether fresh or not."""
+
+    name: str
+    readiness: Readiness
+    health: BindingHealth
+    rows: int
+    quarantined: int
+    conflicts: int
+    contested: int
+    """Keys that have rows in several partitions; the newest is shown."""
+    sees_deletes: bool
+    """False when a row was seen whose record key is null: no tombstone can ever delete it."""
+    late: int = 0
+    """Records that came after their window had closed."""
+    notices: tuple[str, ...] = ()
+    """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
+    formats: str = ""
+    """What keys and values turned out to be, where that was not said in advance."""
+
+    def __str__(self) -> str:
+        lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
+        if self.formats:
+            lines.append(self.formats)
+        if self.quarantined:
+            lines.append(
+                f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()"
+            )
+        if self.contested:
+            lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
+        if not self.sees_deletes:
+            lines.append("rows without a record key were read: deletes of these can't be seen")
+        if self.late:
+            lines.append(f"{self.late:,} records were late for their window: late()")
+        lines.extend(self.notices)
+        if self.health.last_error:
+            lines.append(f"last error: {self.health.last_error}")
+        if self.readiness.remedy:
+            lines.append(f"Hint: {self.readiness.remedy}")
+        return "\n".join(lines)
+
+
+def _moment(value: object) -> str:
+    return f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What is known without asking: the condition, and the first rows (none of what was not started)."""
+
+    status: TableStatus
+    head: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The rows that changed last, the newest first; ``positions`` are the next offsets that were not in them yet."""
+
+    rows: pl.DataFrame
+    places: list[tuple[int, int]]
+    """Partition and offset of the record that each row comes from."""
+    positions: dict[int, int]
+    provisional: list[bool]
+    """Whether each row's window is still open."""
+    total: int
+    """How many rows there are."""
+
+
+def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows: int) -> TableStatus:
+    """Return the condition of a binding, whose rows are in ``materializer`` once it was started."""
+    readiness, health = binding.readiness(), binding.health()
+    if materializer is None:
+        return TableStatus(binding.name, readiness, health, 0, 0, 0, 0, sees_deletes=True)
+    positions = materializer.store.positions().values()
+    return TableStatus(
+        name=binding.name,
+        readiness=readiness,
+        health=health,
+        rows=rows,
+        quarantined=sum(position.quarantined for position in positions),
+        conflicts=sum(position.conflicts for position in positions),
+        contested=materializer.view.contested,
+        sees_deletes=materializer.sees_deletes,
+        late=sum(position.late for position in positions),
+        notices=notices(binding, materializer),
+        formats=decided(materializer),
+    )
+
+
+def decided(materializer: Materializer) -> str:
+    """Return what keys and values turned out to be, where that was not said in advance."""
+    entity, schema = materializer.entity, materializer.schema
+    values = entity.value_format.decided(entity.fields(schema))
+    keys = entity.key_format.decided(entity.key_schema(schema)) if entity.decodes_keys else None
+    found = (("keys", keys), ("values", values))
+    return "; ".join(f"{what}: {kind}" for what, kind in found if kind is not None)
+
+
+def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:
+    """Return why rows of the topic may be missing, each reason in a few words."""
+    said = []
+    if binding.began_at is not None:
+        said.append(f"partial: from {as_datetime(binding.began_at):%Y-%m-%d %H:%M:%S} UTC on")
+    positions = sorted(materializer.store.positions().items())
+    said += [
+        f"{position.lost:,} offsets of partition {partition} were lost before they were read"
+        for partition, position in positions
+        if position.lost
+    ]
+    dropped = sum(position.dropped for _, position in positions)
+    said += [f"retention has dropped {dropped:,} older rows"] if dropped else []
+    horizons = [position.horizon for _, position in positions if position.horizon is not None]
+    if horizons and materializer.entity.keeps_markers:
+        said.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
+    is_history = materializer.entity.keeps_markers or materializer.entity.identity.keeps_history
+    if is_history and "compact" in (binding.cleanup_policy or ""):
+        said.append("the topic is compacted: older records of a key may be gone")
+    return tuple(said)

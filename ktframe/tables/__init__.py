@@ -1,0 +1,1 @@
+"""What users hold: tables, streams, their windows and aggregates; reading, comparing and writing them."""

@@ -1,0 +1,284 @@
+"""What tables, windowed tables and streams have in common: a topic that is materialized here, read as a frame."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+import polars as pl
+
+from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
+from ktframe.events import RowsChanged
+from ktframe.fold.event_time import as_datetime
+from ktframe.sync.history import LagHistory
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.monitor import Readiness
+from ktframe.sync.source import Source
+from ktframe.sync.status import Glance, Newest, TablePosition, TableStatus, decided, notices, status_of
+from ktframe.tables.diff import difference
+from ktframe.tables.presentation import Metadata, Presentation, fields_of, quarantine_frame
+
+if TYPE_CHECKING:  # slow to import
+    from ktframe.widgets.figure import Axes, Chart
+
+
+HEAD_ROWS = 8
+
+
+class MaterializedTopic(ABC):
+    """A topic as rows. Every read is complete as of the call, unless it is told ``fresh=False``.
+
+    A read waits as long as progress is made, and raises ``NotReadyError`` when none is.
+    """
+
+    _kind: ClassVar[str]
+
+    def __init__(
+        self, source: Source, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
+    ) -> None:
+        self.topic = source.binding.topic
+        self.events = source.binding.events
+        self._source = source
+        self._presentation = presentation
+        self._close = close
+        self._origin = self
+        """Itself, or what it was narrowed from."""
+
+    @property
+    def binding(self) -> object:
+        """What keeps the rows in step with the topic; for the curious."""
+        return self._source.binding
+
+    @abstractmethod
+    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+        """Return the rows as of now, as lines of the view."""
+
+    @property
+    def label(self) -> str:
+        """What it is, in a few words: the topic, and which windows of it."""
+        windows = self._name().removeprefix(repr(self.topic))
+        return self.topic + windows.replace("'", "")
+
+    def _name(self) -> str:
+        return repr(self.topic)
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def to_polars(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:
+        """Return the rows as a frame.
+
+        Row order is unspecified. Dtypes do not depend on how many rows there are.
+
+        Parameters
+        ----------
+        fresh
+            Wait until everything that is in the topic now is in the frame; False answers at once with what the local
+            store has.
+        metadata
+            Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC"); null where the
+            record has none), or those of them that are named. Python has no datetime beyond the year 9999:
+            ``to_list()`` of such a value raises.
+
+        Raises
+        ------
+        NotReadyError
+            When the rows can't be complete, naming the partitions and the reason.
+        BrokerError
+            When the cluster does not answer, the topic is unknown, or the login refused.
+        """
+        return self._present(self._source.read(self._lines, fresh=fresh), metadata=metadata)
+
+    async def to_polars_async(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:
+        """Return what ``to_polars`` does, leaving the event loop free while it waits."""
+        return await asyncio.to_thread(self.to_polars, fresh=fresh, metadata=metadata)
+
+    def lazy(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.LazyFrame:
+        """Return the rows, as of this call, as a LazyFrame."""
+        return self.to_polars(fresh=fresh, metadata=metadata).lazy()
+
+    def __len__(self) -> int:
+        return self._source.read(self._lines, fresh=True).height
+
+    def __bool__(self) -> bool:
+        # Without this, ``if table:`` would wait for the whole topic.
+        return True
+
+    def errors(self, *, fresh: bool = True) -> pl.DataFrame:
+        """Return the quarantined records, the newest 10,000 of each partition.
+
+        Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
+        ``value`` (Binary, as the producer sent them), ``reason`` (String).
+        """
+        return quarantine_frame(self._source.read(lambda found: found.store.quarantined(), fresh=fresh))
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
+        return self._schema_of(self._source.started())
+
+    @property
+    def columns_so_far(self) -> list[str]:
+        """The columns of ``to_polars()`` as known now; starts nothing, none before reading began."""
+        materializer = self._source.present()
+        return [] if materializer is None else self._schema_of(materializer).names()
+
+    def _schema_of(self, materializer: Materializer) -> pl.Schema:
+        empty = pl.DataFrame(schema=materializer.view.schema)
+        return self._present(self._presentation.with_windows(empty), strict=False).schema
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Hand a fresh frame to anything that speaks Arrow's PyCapsule protocol: DuckDB, pyarrow, pandas."""
+        return self.to_polars().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        """Hand over the columns without the rows."""
+        # Fresh, like the rows: DuckDB asks for the columns first and refuses rows that have others.
+        return self.to_polars().clear().to_arrow().schema.__arrow_c_schema__()
+
+    # --- condition ------------------------------------------------------------------------------------------------
+
+    def wait_until_ready(
+        self, timeout: float | str | timedelta | None = None, *, progress: bool = True
+    ) -> Readiness:
+        """Wait until everything that was in the topic when reading began is here; return ``Readiness``.
+
+        ``timeout`` bounds the wait (seconds, ``"5m"``, a timedelta; None: as long as progress is made).
+
+        Raises
+        ------
+        NotReadyError
+            With the reason: the time is over, or no progress was made for the stall timeout.
+        """
+        return self._source.wait_until_ready(timeout, progress=progress)
+
+    async def ready(
+        self, timeout: float | str | timedelta | None = None, *, progress: bool = True
+    ) -> Readiness:
+        """Wait as ``wait_until_ready`` does, leaving the event loop (and the notebook's buttons) free."""
+        return await asyncio.to_thread(self.wait_until_ready, timeout, progress=progress)
+
+    def readiness(self) -> Readiness:
+        """Return whether the rows are complete, and if not, why; does not wait."""
+        self._source.started()
+        return self._source.binding.readiness()
+
+    def position(self) -> TablePosition:
+        """Return where the rows stand; does not wait."""
+        materializer, binding = self._source.started(), self._source.binding
+        positions = materializer.store.positions()
+        times = {partition: position.stream_time for partition, position in positions.items()}
+        readiness = binding.readiness()
+        return TablePosition(
+            offsets=materializer.view.positions(),
+            stream_time=as_datetime(max((at for at in times.values() if at is not None), default=None)),
+            lag=readiness.total_lag,
+            state=readiness.state,
+            held_back=binding.held_back,
+            stream_times={partition: as_datetime(at) for partition, at in sorted(times.items())},
+            notices=notices(binding, materializer),
+        )
+
+    def status(self) -> TableStatus:
+        """Return the condition at a glance; does not wait."""
+        materializer = self._source.started()
+        return status_of(self._source.binding, materializer, rows=self._lines(materializer).height)
+
+    def glance(self, rows: int = HEAD_ROWS) -> Glance:
+        """Return the condition and the first ``rows`` as they are now; starts nothing and does not wait."""
+        binding, materializer = self._source.binding, self._source.present()
+        if materializer is None:
+            return Glance(status_of(binding, None, rows=0), pl.DataFrame())
+        lines = self._lines(materializer)
+        status = status_of(binding, materializer, rows=lines.height)
+        return Glance(status, self._present(lines.head(rows), strict=False))
+
+    def newest(self, rows: int = HEAD_ROWS) -> Newest:
+        """Return the rows that changed last (of windows: in the newest windows) as they are now; does not wait."""
+
+        def take(materializer: Materializer) -> Newest:
+            # Both before the rows: nothing new passes for old, and what is final by it, is in them.
+            positions, known = materializer.view.positions(), self._watermark()
+            lines = self._live_lines(materializer, known)
+            order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
+            top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
+            return Newest(
+                rows=self._present(top, strict=False),
+                places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
+                positions=positions,
+                provisional=top[OPEN].to_list() if OPEN in top.columns else [False] * top.height,
+                total=lines.height,
+            )
+
+        return self._source.read(take, fresh=False)
+
+    def _watermark(self) -> int | None:
+        """Return the time up to which windows can be final; None where there are none."""
+        return None
+
+    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:  # noqa: ARG002 - for windows
+        """Return the lines; of windows with ``OPEN``, which says by a watermark whether each may still change."""
+        return self._lines(materializer)
+
+    @property
+    def history(self) -> LagHistory:
+        """How far behind it was and what happened to it, since it was started."""
+        return self._source.history
+
+    def plot_lag(self, ax: Axes | None = None) -> Chart | Axes:
+        """Draw how many records were still to be read, per partition and in total, since reading began.
+
+        Returns ``ax``, or a ``matplotlib`` ``Figure`` that a notebook shows. ``ktframe.widgets.lag_chart`` is live.
+        """
+        from ktframe.widgets import plot_lag  # noqa: PLC0415 - matplotlib is slow to import
+
+        return plot_lag(self, ax)
+
+    def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
+        """Call ``callback`` after every batch that changed rows; return what ends that.
+
+        It runs on the thread that follows the topic: keep it short, and don't wait for these rows in it.
+        """
+        self._source.started()
+        return self.events.subscribe(RowsChanged, callback)
+
+    def close(self) -> None:
+        """Stop following the topic and close the local store; the rows stay on disk."""
+        self._close(self._origin)
+
+    def __repr__(self) -> str:
+        binding, materializer = self._source.binding, self._source.present()
+        head = f"{self._kind}({self._name()}, {binding.state}"
+        if materializer is None:
+            return f"{head})"
+        lag = binding.readiness().total_lag
+        behind = "" if not lag else f", {lag:,} offsets behind"
+        told = (decided(materializer), *notices(binding, materializer))
+        said = "".join(f"; {notice}" for notice in told if notice)
+        return f"{head}, {self._lines(materializer).height:,} rows{behind}{said})"
+
+    def _repr_html_(self) -> str:
+        head, materializer = "", self._source.present()
+        if materializer is not None:
+            rows = self._lines(materializer).head(HEAD_ROWS)
+            with pl.Config(tbl_hide_dataframe_shape=True):  # the line above says how many rows there are
+                head = self._present(rows, strict=False)._repr_html_()
+        return f"<code>{html.escape(repr(self))}</code>{head}"
+
+    def _ipython_display_(self) -> None:
+        from ktframe.widgets import panel_of  # noqa: PLC0415 - widgets are imported where there is a notebook
+
+        panel_of(self)._ipython_display_()
+
+    def _present(
+        self, rows: pl.DataFrame, *, metadata: Metadata = False, strict: bool = True
+    ) -> pl.DataFrame:
+        return self._presentation.frame(rows, fields_of(rows), metadata=metadata, strict=strict)
+
+    def _difference(self, since: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
+        fields = fields_of(pl.DataFrame(schema=self._source.started().view.schema))
+        known = since.select(name for name in since.columns if name in now.columns)
+        return difference(known, now, self._presentation.key_columns(fields))

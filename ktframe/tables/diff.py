@@ -1,0 +1,216 @@
+"""What changed from one frame to another: which rows were inserted, updated and deleted. Pure Polars, no row in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from ktframe.errors import ConfigurationError
+from ktframe.tables.presentation import claim
+
+_TEXT = (pl.String, pl.Enum, pl.Categorical)
+_FINEST_FIRST = ("ns", "us", "ms")
+
+
+def common_dtype(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """Return the narrowest dtype for values of both, None where they are of different kinds."""
+    if other in (one, pl.Null):
+        return one
+    if one == pl.Null:
+        return other
+    if one.is_numeric() and other.is_numeric():
+        empty = [pl.Series("", [], dtype=dtype).to_frame() for dtype in (one, other)]
+        return pl.concat(empty, how="vertical_relaxed").to_series().dtype
+    if isinstance(one, _TEXT) and isinstance(other, _TEXT):
+        return pl.String()
+    return _common_time(one, other) or _common_nested(one, other)
+
+
+def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime) and one.time_zone == other.time_zone:
+        unit = min(one.time_unit, other.time_unit, key=_FINEST_FIRST.index)
+        return pl.Datetime(unit, one.time_zone)
+    if isinstance(one, pl.Duration) and isinstance(other, pl.Duration):
+        return pl.Duration(min(one.time_unit, other.time_unit, key=_FINEST_FIRST.index))
+    return None
+
+
+def _common_nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    if isinstance(one, pl.List) and isinstance(other, pl.List):
+        inner = common_dtype(_inner(one), _inner(other))
+        return None if inner is None else pl.List(inner)
+    if isinstance(one, pl.Array) and isinstance(other, pl.Array) and one.size == other.size:
+        inner = common_dtype(_inner(one), _inner(other))
+        return None if inner is None else pl.Array(inner, one.size)
+    if not (isinstance(one, pl.Struct) and isinstance(other, pl.Struct)):
+        return None
+    left, right = _fields(one), _fields(other)
+    fields = {
+        name: common_dtype(left.get(name, pl.Null()), right.get(name, pl.Null()))
+        for name in {**left, **right}
+    }
+    known = {name: dtype for name, dtype in fields.items() if dtype is not None}
+    return pl.Struct(known) if len(known) == len(fields) else None
+
+
+def widened(values: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
+    """Return ``values`` of ``dtype`` as ``target``, which ``common_dtype`` made of it and another."""
+    if dtype == target:
+        return values
+    if isinstance(dtype, pl.List) and isinstance(target, pl.List):
+        return values.list.eval(widened(pl.element(), _inner(dtype), _inner(target)))
+    if isinstance(dtype, pl.Array) and isinstance(target, pl.Array):
+        return values.arr.eval(widened(pl.element(), _inner(dtype), _inner(target)))
+    if not (isinstance(dtype, pl.Struct) and isinstance(target, pl.Struct)):
+        return values.cast(target)
+    # Not cast: it takes the fields of a struct in their order, or refuses.
+    had = _fields(dtype)
+    # Not a literal null: Polars 2.1 panics where one that is an array of times is spread over a struct.
+    absent = pl.when(values.is_null()).then(None).otherwise(None)
+    fields = [
+        widened(values.struct.field(name), had[name], wanted).alias(name)
+        if name in had
+        else absent.cast(wanted).alias(name)
+        for name, wanted in _fields(target).items()
+    ]
+    return pl.when(values.is_not_null()).then(pl.struct(fields))
+
+
+def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
+    return pl.Series(dtype=dtype.inner).dtype  # always an instance: Polars takes a class for one
+
+
+def _fields(dtype: pl.Struct) -> dict[str, pl.DataType]:
+    return {field.name: pl.Series(dtype=field.dtype).dtype for field in dtype.fields}
+
+
+CHANGE: Final = pl.Enum(["inserted", "updated", "deleted"])
+"""The dtype of the column ``change``."""
+
+# A NUL starts no field's name, see records.py.
+_OLD_ROW, _NEW_ROW, _HAS_ROW = "\0old_row", "\0new_row", "\0has_row"
+
+
+def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of ``new`` that are not in ``old``, those that are others there, and those that are gone.
+
+    Nulls equal each other, in keys too, and so do NaNs; lists, structs and arrays are compared by what is in them. A
+    column that only one frame has is null in the other. Where a column's dtype is wider in one frame (Float64 for
+    Int64, a struct with more fields), both are compared in the wider one; a value never equals one of another kind.
+
+    Parameters
+    ----------
+    old, new
+        What ``to_polars()`` of one table returned, earlier and later.
+    on
+        The columns that identify a row.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``change`` (``Enum``: inserted, updated, deleted), the ``on`` columns, ``old`` (``Struct`` of the other
+        columns of ``old``, null where inserted) and ``new`` (``Struct`` of those of ``new``, null where deleted).
+        Rows that are equal are not in it. First those of ``new`` in its order, then the deleted ones in the order of
+        ``old``. Where an ``on`` column has one of our names, ours starts with ``record_``.
+
+    Raises
+    ------
+    ConfigurationError
+        When ``on`` is empty or not in both frames, holds values of two kinds, or does not identify the rows.
+    """
+    on = [on] if isinstance(on, str) else list(dict.fromkeys(on))
+    matched = _matched(old, new, on)
+    kept = matched.filter(_has(_OLD_ROW) & _has(_NEW_ROW))
+    same = kept.filter(~_differing(old.drop(on), new.drop(on), kept)).select(_NEW_ROW)
+    changed = matched.join(same, on=_NEW_ROW, how="anti").sort(_NEW_ROW, _OLD_ROW, nulls_last=True)
+    taken = set(on)
+    change, before, after = (claim(name, taken) for name in ("change", "old", "new"))
+    return changed.select(
+        _kind_of_change().alias(change),
+        *on,
+        _side(old.drop(on), changed[_OLD_ROW]).alias(before),
+        _side(new.drop(on), changed[_NEW_ROW]).alias(after),
+    )
+
+
+def _matched(old: pl.DataFrame, new: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """Return every key once, with the number of its row in each frame."""
+    _require_keys(old, "old", on)
+    _require_keys(new, "new", on)
+    dtypes = {name: _key_dtype(name, old.schema[name], new.schema[name]) for name in on}
+    left, right = (
+        frame.select(widened(pl.col(name), frame.schema[name], dtypes[name]).alias(name) for name in on)
+        for frame in (old, new)
+    )
+    return left.with_row_index(_OLD_ROW).join(
+        right.with_row_index(_NEW_ROW), on=on, how="full", coalesce=True, nulls_equal=True
+    )
+
+
+def _require_keys(frame: pl.DataFrame, which: str, on: list[str]) -> None:
+    if not on:
+        message = "on= names no column."
+        raise ConfigurationError(message, "name the columns that identify a row, such as on=['key'].")
+    missing = [name for name in on if name not in frame.columns]
+    if missing:
+        message = f"the {which} frame has no column {', '.join(map(repr, missing))} to compare rows on."
+        raise ConfigurationError(message, f"its columns are {', '.join(map(repr, frame.columns))}.")
+    copies = frame.height - frame.select(pl.struct(on).n_unique()).item()
+    if copies:
+        message = f"{', '.join(map(repr, on))} identifies no row: {copies:,} rows of the {which} frame repeat a key."
+        raise ConfigurationError(
+            message, "both frames must be a to_polars() of the same table, compared on its key."
+        )
+
+
+def _key_dtype(name: str, old: pl.DataType, new: pl.DataType) -> pl.DataType:
+    dtype = common_dtype(old, new)
+    if dtype is None:
+        message = f"column {name!r} is {old} in the old frame and {new} in the new one."
+        raise ConfigurationError(
+            message, "both frames must be a to_polars() of the same table, compared on its key."
+        )
+    return dtype
+
+
+def _differing(old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame) -> pl.Series:
+    """Return for each pair of rows whether they differ."""
+    differs = pl.repeat(value=False, n=pairs.height, dtype=pl.Boolean, eager=True)
+    for name in dict.fromkeys([*old.columns, *new.columns]):
+        before, after = _column(old, name, pairs[_OLD_ROW]), _column(new, name, pairs[_NEW_ROW])
+        differs |= _columns_differ(before, after)
+    return differs
+
+
+def _column(frame: pl.DataFrame, name: str, numbers: pl.Series) -> pl.Series:
+    if name in frame.columns:
+        return frame[name].gather(numbers)
+    return pl.repeat(None, len(numbers), dtype=pl.Null, eager=True)
+
+
+def _columns_differ(old: pl.Series, new: pl.Series) -> pl.Series:
+    dtype = common_dtype(old.dtype, new.dtype)
+    if dtype is None:
+        return old.is_not_null() | new.is_not_null()
+    pair = pl.DataFrame([old.alias("old"), new.alias("new")])
+    before, after = (widened(pl.col(each.name), each.dtype, dtype) for each in pair)
+    return pair.select(before.ne_missing(after)).to_series()
+
+
+def _kind_of_change() -> pl.Expr:
+    kind = pl.when(~_has(_OLD_ROW)).then(pl.lit("inserted")).when(~_has(_NEW_ROW)).then(pl.lit("deleted"))
+    return kind.otherwise(pl.lit("updated")).cast(CHANGE)
+
+
+def _side(fields: pl.DataFrame, numbers: pl.Series) -> pl.Series:
+    """Return rows as structs, null where the number is null."""
+    rows = pl.DataFrame([numbers.is_not_null().alias(_HAS_ROW), *(each.gather(numbers) for each in fields)])
+    # A struct without fields can't be made of columns.
+    whole = pl.struct(fields.columns) if fields.width else pl.lit({}, dtype=pl.Struct([]))
+    return rows.select(pl.when(pl.col(_HAS_ROW)).then(whole)).to_series()
+
+
+def _has(row: str) -> pl.Expr:
+    return pl.col(row).is_not_null()

@@ -1,0 +1,219 @@
+"""A topic as a table: the latest row per key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import polars as pl
+
+from ktframe.errors import NotWritableError
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.source import Source
+from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.presentation import Presentation
+from ktframe.tables.table_writer import TableWriter
+from ktframe.tables.windowed_table import WindowedKTable, WindowRequest
+from ktframe.windows.fixed import Minutes
+
+Key = Any
+"""A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""
+
+_CHUNK_ROWS = 10_000
+
+
+class KTable(MaterializedTopic):
+    """The latest row per key of a topic. Make one with ``ktframe.table``.
+
+    Every read is complete as of the call: it waits until all that was in the topic is in the table, unless it is
+    told ``fresh=False``. It waits as long as progress is made, and raises ``NotReadyError`` when none is. Frames have
+    the record key (``key``), where it is the table's key, and the value's fields in schema order.
+    """
+
+    _kind: ClassVar[str] = "KTable"
+
+    def __init__(
+        self,
+        source: Source,
+        presentation: Presentation,
+        *,
+        close: Callable[[MaterializedTopic], None],
+        open_windowed: Callable[[WindowRequest], WindowedKTable],
+        writer: TableWriter | None = None,
+    ) -> None:
+        super().__init__(source, presentation, close=close)
+        self._table_writer = writer
+        self._open_windowed = open_windowed
+
+    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+        return materializer.view.snapshot().rows
+
+    def get(self, key: Key, default: Any = None, *, fresh: bool = True) -> Any:
+        """Return the row of ``key`` as a dict, or ``default``. A composite key is a tuple."""
+        row = self.get_many([key], fresh=fresh)[0]
+        return default if row is None else row
+
+    def get_many(self, keys: Sequence[Key], *, fresh: bool = True) -> list[dict[str, Any] | None]:
+        """Return the row of each of ``keys`` as a dict, None where there is none, with one wait for all."""
+
+        def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
+            entity, schema = materializer.entity, materializer.schema
+            encoded = [entity.encode_key(key, schema) for key in keys]
+            wanted = sorted({identity for identity in encoded if identity is not None})
+            found, rows = materializer.newest(wanted)
+            shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))
+            return [None if identity is None else shown.get(identity) for identity in encoded]
+
+        return self._source.read(look_up, fresh=fresh)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        row = self.get_many([key])[0]
+        if row is None:
+            raise KeyError(key)
+        return row
+
+    def __contains__(self, key: object) -> bool:
+        return self.get_many([key])[0] is not None
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.keys())
+
+    def keys(self, *, fresh: bool = True) -> list[Any]:
+        """Return all keys, as ``get`` takes them."""
+        rows = self._source.read(self._lines, fresh=fresh)
+        return self._presentation.keys(rows)
+
+    def _ipython_key_completions_(self) -> list[Any]:
+        materializer = self._source.present()  # a tab neither starts nor waits
+        return (
+            []
+            if materializer is None
+            else self._presentation.keys(self._lines(materializer).head(_CHUNK_ROWS))
+        )
+
+    def items(
+        self, start: Key = None, end: Key = None, *, fresh: bool = True
+    ) -> Iterator[tuple[Any, dict[str, Any]]]:
+        """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
+        rows = self._source.read(self._lines, fresh=fresh)
+        rows = self._presentation.within(rows, start, end)
+        for chunk in rows.iter_slices(_CHUNK_ROWS):
+            yield from zip(
+                self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True
+            )
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def put(
+        self, row: Mapping[str, Any], *, record_key: str | None = None, dry_run: bool = False
+    ) -> pl.DataFrame:
+        """Write one row to the topic, as a whole, and return once this table has it; see ``upsert``.
+
+        ``orders.put({**orders["o-17"], "status": "paid"})`` changes one field of a row that is there.
+        """
+        return self._writer().put(row, record_key=record_key, dry_run=dry_run)
+
+    def upsert(
+        self, rows: Any, *, record_key: str | None = None, atomic: bool = False, dry_run: bool = False
+    ) -> pl.DataFrame:
+        """Write rows to the topic and return once the brokers have acknowledged them and this table has them.
+
+        Rows are looked at before anything is sent: one that does not fit has nothing written. A row replaces the one
+        of its key as a whole, as a record does. Each goes to the partitions where its key lives, a new key to the one
+        where Java's clients put it. They are written in the format of the topic's records: under the schema that is
+        registered last for its values (subject ``<topic>-value``), else as JSON.
+
+        Parameters
+        ----------
+        rows
+            A frame (Polars, or what speaks Arrow's PyCapsule protocol) with the columns that ``to_polars()`` has.
+        record_key
+            Where fields of the value are the key: the column whose value becomes the record key of a new row. It can
+            be left out where the key is one field, which then is it. Rows that are there keep theirs.
+        atomic
+            Write all or none: in one transaction. Needs WRITE on transactional ids that start with ``ktframe-``.
+        dry_run
+            Send nothing, and return what would be sent.
+
+        Returns
+        -------
+        polars.DataFrame
+            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64). Of a dry run the
+            offset is null, and so is the partition of a new key.
+
+        Raises
+        ------
+        NotWritableError
+            When the connection only reads.
+        SchemaError
+            When a row does not fit, naming column and row; nothing was written.
+        WriteError
+            When not all were acknowledged: it knows which were.
+        NotReadyError
+            When all were written, but the table could not read them.
+        """
+        return self._writer().upsert(rows, record_key=record_key, atomic=atomic, dry_run=dry_run)
+
+    def delete(self, keys: Key, *, atomic: bool = False, dry_run: bool = False) -> pl.DataFrame:
+        """Delete the row of a key, or of each of several (a list, a set, a column), by a tombstone; return as ``upsert``.
+
+        A key without a row has nothing written. Where fields of the value are the key, the tombstone carries the
+        record key of the row's record: it is refused when that would delete rows which were not named.
+        """
+        is_one = isinstance(keys, str | bytes | tuple | Mapping) or not isinstance(keys, Iterable)
+        return self._writer().delete([keys] if is_one else list(keys), atomic=atomic, dry_run=dry_run)
+
+    def _writer(self) -> TableWriter:
+        if self._table_writer is None:
+            raise NotWritableError(self._name())
+        return self._table_writer
+
+    def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
+        """Return what has changed since ``since``, an earlier ``to_polars()`` of this table.
+
+        Columns: ``change`` (Enum: inserted, updated, deleted), the key, ``old`` and ``new`` (Struct of the fields;
+        null where there is none).
+        """
+        return self._difference(since, self.to_polars(fresh=fresh))
+
+    def window(
+        self,
+        size: Minutes,
+        every: Minutes | None = None,
+        *,
+        grace: Minutes | None = None,
+        tz: str | None = None,
+        offset: Minutes | None = None,
+        max_future_skew: Minutes | None = "1d",
+        idle_after: Minutes = "1m",
+    ) -> WindowedKTable:
+        """Return the latest row per key per window; at once, nothing is read yet.
+
+        Windows start at multiples of their size since 1970 (UTC), as in Kafka; the start is inclusive, the end
+        exclusive. A tombstone removes its key from its own window, and from no earlier one. Asking again gives the
+        same object. Windows that are made of those of an open store are derived from it and read nothing.
+
+        Parameters
+        ----------
+        size
+            Minutes, text (``"5m"``, ``"1h"``, ``"1d"``, ``"1w"``, ``"1mo"``) or a timedelta.
+        every
+            For windows that overlap: the distance from one start to the next (hopping).
+        grace
+            How long after its end, in stream time, a window takes late records; None: for ever.
+        tz
+            Name of a time zone whose wall clock the windows follow: ``"1d"`` is then a local day. Frames show UTC all the
+            same; ``pl.col("window_start").dt.convert_time_zone(tz)`` shows local time.
+        offset
+            Shift of all windows: ``"6h"`` for days from six o'clock, ``"-1d"`` for weeks from Sunday.
+        max_future_skew
+            Records with a time further ahead of the wall clock are quarantined; None: never.
+        idle_after
+            A partition without records for so long does not keep windows from being final.
+
+        Raises
+        ------
+        ConfigurationError
+            When these make no windows.
+        """
+        return self._open_windowed(WindowRequest(size, every, grace, tz, offset, max_future_skew, idle_after))

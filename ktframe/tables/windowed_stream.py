@@ -1,0 +1,252 @@
+"""The events of a stream in windows; made anew from the stream's rows at every read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import polars as pl
+
+from ktframe.columns import OFFSET, OPEN, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.errors import ConfigurationError
+from ktframe.fold.records import QuarantinedRecord
+from ktframe.fold.row_codec import record_key_of, unpack_rows
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.source import Source
+from ktframe.tables.aggregate import Aggregated, WindowAggregate
+from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, quarantine_frame
+from ktframe.tables.windowed import WindowedTopic
+from ktframe.windows.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
+from ktframe.windows.events import EventWindows, TimeWindows
+from ktframe.windows.fixed import Minutes, parse_minutes
+
+_BY = "\0by "
+_IS_FINAL = "is_final"
+_FINAL = "\0final"
+_TIMELESS = "the event has no timestamp: it is in no window"
+
+
+@dataclass(frozen=True, slots=True)
+class EventShape:
+    """Which windows events are put in; ``by`` are the columns that have windows of their own for each value.
+
+    None where any columns can be named when an aggregate is asked for.
+    """
+
+    windows: EventWindows
+    name: str
+    by: tuple[str, ...] | None
+    idle_after: float
+    tz: str = "UTC"
+
+    @property
+    def grace_ms(self) -> int | None:
+        """How long windows take events after their end; None: for ever."""
+        return self.windows.grace_ms
+
+
+class WindowedKStream(WindowedTopic):
+    """The events of a stream in windows. Make one with ``stream.window``, ``stream.sliding`` or ``stream.session``.
+
+    Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC")); an event in several windows is there
+    once for each. Windows without events are absent. It reads from the stream, and closing it closes that.
+    """
+
+    _kind: ClassVar[str] = "WindowedKStream"
+
+    def __init__(
+        self,
+        source: Source,
+        presentation: Presentation,
+        shape: EventShape,
+        *,
+        events: Callable[[Materializer], pl.DataFrame],
+        close: Callable[[MaterializedTopic], None],
+    ) -> None:
+        super().__init__(source, presentation, close=close)
+        self._shape = shape
+        self._rows = events
+
+    @property
+    def _reading(self) -> EventShape:
+        return self._shape
+
+    def _name(self) -> str:
+        return self._named(self._shape.name)
+
+    def last(self, length: Minutes) -> Self:
+        """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""
+        start = self._source.now_ms() - parse_minutes("last", length)
+        return self._selecting(self._selection.after(start))
+
+    def final(self) -> Self:
+        """Return the windows that have closed: no event can change them any more; see ``WindowedKTable.final``.
+
+        Raises
+        ------
+        ConfigurationError
+            When the windows have no grace: they never close.
+        """
+        return self._selecting(self._selection.closed(self._shape.name, self._shape.windows.grace_ms))
+
+    def to_polars(
+        self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
+    ) -> pl.DataFrame:
+        """Return the events with their windows.
+
+        Columns: ``window_start``, ``window_end``, the fields, then what ``metadata`` asks for (see ``KStream``), and with
+        ``is_final`` whether the window has closed (Boolean).
+        """
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            known = self._watermark()  # before the rows: what is final by it, is in them
+            placed = self._placed(materializer, known, judged=is_final)
+            shown = self._present(placed, metadata=metadata)
+            if not is_final:
+                return shown
+            return shown.hstack([placed[_FINAL].alias(claim(_IS_FINAL, set(shown.columns)))])
+
+        return self._source.read(take, fresh=fresh)
+
+    def agg(
+        self,
+        *exprs: pl.Expr,
+        by: str | Sequence[str] | None = None,
+        fill: bool = False,
+        fresh: bool = True,
+        **named: pl.Expr,
+    ) -> WindowAggregate:
+        """Return the value of each expression per window, over its events; see ``WindowedKTable.agg``.
+
+        ``by`` groups within tumbling and hopping windows; sliding windows and sessions were given theirs. ``"key"`` is
+        the record key. ``fill`` is for tumbling and hopping windows.
+
+        Raises
+        ------
+        ConfigurationError
+            When an argument does not fit these windows.
+        """
+        wanted = expressions(exprs, named)
+        shape = self._shape
+        if shape.by is not None and by is not None:
+            message = f"windows ({shape.name}) have their groups already."
+            raise ConfigurationError(message, f"give by={by!r} where they are made.")
+        if fill and not isinstance(shape.windows, TimeWindows):
+            message = f"fill=True: windows ({shape.name}) exist only where events are."
+            raise ConfigurationError(message, "it is for tumbling and hopping windows.")
+
+        def take(materializer: Materializer) -> Aggregated:
+            known = self._watermark()
+            rows = self._rows(materializer)
+            columns = self._columns(fields_of(rows))
+            group = groups(by if shape.by is None else shape.by, list(columns))
+            require_named(wanted, group, list(columns))
+            usual = self._presentation.names(fields_of(rows))
+            windows, cut = self._cut(materializer)
+            found = aggregate_events(rows, windows, Columns(columns, usual), wanted, group)
+            found = self._selected(self._judged(self._left(found, cut), group, known))
+            if fill and isinstance(shape.windows, TimeWindows):
+                empty = rows.clear().select(columns.values())
+                found = filled(found.drop(_FINAL, OPEN), shape.windows.windows, wanted, group, empty)
+                found = self._judged(found, group, known)
+            shown = self._presentation.aggregates(found.drop(_FINAL, OPEN))
+            return Aggregated(shown, found[OPEN], tuple(group))
+
+        return self._aggregate(take, fresh=fresh)
+
+    def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
+        """Return the events that came after their window had closed, once for each such window."""
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            events, by = self._events(materializer)
+            windows, _ = self._cut(materializer)
+            return self._present(windows.late(events, by), metadata=metadata)
+
+        return self._source.read(take, fresh=fresh)
+
+    def errors(self, *, fresh: bool = True) -> pl.DataFrame:
+        """Return the records that are in no window: the stream's ``errors()``, and its events without a timestamp."""
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            timeless = self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
+            identities = materializer.entity.identity.encode(timeless).to_list()
+            found = materializer.store.get_many(identities)
+            records = [_set_aside(partition, stored) for pairs in found for partition, stored in pairs]
+            return quarantine_frame([*materializer.store.quarantined(), *records])
+
+        return self._source.read(take, fresh=fresh)
+
+    def __repr__(self) -> str:
+        # Without a count of rows: it would take making the windows.
+        return f"{self._kind}({self._name()}, {self._source.binding.state})"
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+        return self._placed(materializer, self._watermark())
+
+    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:
+        return self._placed(materializer, known, judged=True)
+
+    def _placed(self, materializer: Materializer, known: int | None, *, judged: bool = False) -> pl.DataFrame:
+        """Return the events in the windows that are asked for; ``judged``: with ``_FINAL`` and ``OPEN``."""
+        events, by = self._events(materializer)
+        windows, cut = self._cut(materializer)
+        placed = self._left(windows.assign(events, by), cut)
+        is_judged = judged or self._selection.only_final
+        return self._selected(self._judged(placed, by, known) if is_judged else placed)
+
+    def _cut(self, materializer: Materializer) -> tuple[EventWindows, int | None]:
+        """Return the windows as far as retention has left their events, and the time up to which some are gone."""
+        positions = materializer.store.positions()  # behind the rows: a later cut hides more, never a part
+        cuts = {p: position.cut for p, position in positions.items() if position.cut is not None}
+        windows = self._shape.windows
+        return (windows.after(cuts), max(cuts.values())) if cuts else (windows, None)
+
+    def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
+        rows = self._rows(materializer)
+        columns = self._columns(fields_of(rows))
+        by = {f"{_BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
+        return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
+
+    def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
+        """Return what expressions can name: all but the window itself, which is being made."""
+        own = self._presentation.window_names(fields)
+        columns = self._presentation.expressions(fields).items()
+        return {name: each for name, each in columns if name not in own}
+
+    def _left(self, placed: pl.DataFrame, cut: int | None) -> pl.DataFrame:
+        """Leave out the windows of which retention has taken a part, as of a table."""
+        return placed if cut is None else placed.filter(pl.col(WINDOW) >= self._shape.windows.whole_from(cut))
+
+    def _judged(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
+        """Add ``_FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
+
+        Without grace no window closes; it may change as long as stream time is not past it. All windows are judged
+        together, before some are selected: a session that is not shown can still join one that is.
+        """
+        windows, window = self._shape.windows, [WINDOW, WINDOW_END, *by]
+        each = placed.select(window).unique()
+        final = windows.finals(each, by, known)
+        past = final if windows.grace_ms is not None else windows.closing().finals(each, by, known)
+        judged = each.hstack([final.alias(_FINAL), (~past).alias(OPEN)])
+        return placed.join(judged, on=window, how="left", nulls_equal=True, maintain_order="left")
+
+    def _selected(self, placed: pl.DataFrame) -> pl.DataFrame:
+        if self._selection.only_final:
+            placed = placed.filter(_FINAL)
+        return self._selection.of(placed)
+
+
+def _set_aside(partition: int, stored: bytes) -> QuarantinedRecord:
+    columns, (value,) = unpack_rows([stored])
+    return QuarantinedRecord(
+        partition=partition,
+        offset=columns[OFFSET].item(),
+        timestamp=None,
+        key=record_key_of(stored),
+        value=None if columns[TOMBSTONE].item() else value,
+        reason=_TIMELESS,
+    )

@@ -1,0 +1,300 @@
+"""A table, once per window: the latest row per key per window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import polars as pl
+
+from ktframe.columns import HASH, LINE, OPEN, WINDOW, WINDOW_END
+from ktframe.config.moments import Moment
+from ktframe.fold.records import batch_of
+from ktframe.fold.settle import roll_up
+from ktframe.sync.materializer import Materializer
+from ktframe.sync.source import Source
+from ktframe.sync.status import TablePosition
+from ktframe.tables.aggregate import Aggregated, WindowAggregate
+from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of
+from ktframe.tables.windowed import Selection, WindowedTopic
+from ktframe.windows.aggregation import Columns, aggregate_rows, expressions, filled, groups, require_named
+from ktframe.windows.events import TimeWindows
+from ktframe.windows.fixed import (
+    Minutes,
+    Windows,
+    parse_grace,
+    parse_minutes,
+    parse_skew,
+    parse_windows,
+    with_ends,
+)
+
+_CHUNK_ROWS = 10_000
+_IS_FINAL = "is_final"
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRequest:
+    """The windows that a user asks for, as asked; see ``KTable.window``."""
+
+    size: Minutes
+    every: Minutes | None = None
+    grace: Minutes | None = None
+    tz: str | None = None
+    offset: Minutes | None = None
+    max_future_skew: Minutes | None = "1d"
+    idle_after: Minutes = "1m"
+
+    @property
+    def windows(self) -> Windows:
+        """The windows themselves."""
+        return parse_windows(self.size, self.every, tz=self.tz, offset=self.offset)
+
+    @property
+    def grace_ms(self) -> int | None:
+        """How long windows stay open behind stream time; None: they never close."""
+        return parse_grace(self.grace)
+
+    @property
+    def skew_ms(self) -> int | None:
+        """How far in the future a record may be; None: as far as it likes."""
+        return parse_skew(self.max_future_skew)
+
+    @property
+    def idle_seconds(self) -> float:
+        """After how long without records a partition is idle."""
+        return parse_minutes("idle_after", self.idle_after) / 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Which windows are shown: ``windows``, out of the ``stored`` ones of a store with ``grace_ms``."""
+
+    windows: Windows
+    stored: Windows
+    grace_ms: int | None
+    idle_after: float
+    tz: str
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the store holds these windows as they are."""
+        return self.windows == self.stored
+
+
+class WindowedKTable(WindowedTopic):
+    """The latest row per key per window. Make one with ``table.window(...)``.
+
+    Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC"); start inclusive, end exclusive).
+    Windows without rows are absent. A narrowed one (``between``, ``last``, ``final``) reads from the same store.
+    """
+
+    _kind: ClassVar[str] = "WindowedKTable"
+
+    def __init__(
+        self,
+        source: Source,
+        presentation: Presentation,
+        shape: Shape,
+        *,
+        close: Callable[[MaterializedTopic], None],
+    ) -> None:
+        super().__init__(source, presentation, close=close)
+        self._shape = shape
+
+    @property
+    def _reading(self) -> Shape:
+        return self._shape
+
+    def _name(self) -> str:
+        return self._named(self._shape.windows.name)
+
+    # --- which windows --------------------------------------------------------------------------------------------
+
+    def last(self, length: Minutes) -> Self:
+        """Return the windows that reach into the last ``length`` (``"1h"``, or minutes), counted back from this call."""
+        length_ms = parse_minutes("last", length)
+        first = self._shape.windows.starts_of(self._source.now_ms() - length_ms)[0]
+        return self._selecting(self._selection.after(first))
+
+    def final(self) -> Self:
+        """Return the windows that have closed: no record can change them any more.
+
+        A window has closed when every partition's stream time has passed its end by the grace; partitions that are idle
+        do not count. One that is empty holds windows open until it is idle, see ``position().idle``.
+
+        Raises
+        ------
+        ConfigurationError
+            When the windows have no grace: they never close.
+        """
+        return self._selecting(self._selection.closed(self._shape.windows.name, self._shape.grace_ms))
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    def to_polars(
+        self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
+    ) -> pl.DataFrame:
+        """Return the latest row per key per window as a frame.
+
+        Columns: ``window_start``, ``window_end``, the key, the fields, then what ``metadata`` asks for (see
+        ``KTable.to_polars``), and with ``is_final`` whether the window has closed (Boolean).
+        """
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            known = self._watermark()  # before the rows: what is final by it, is in them
+            lines = self._lines(materializer)
+            shown = self._present(lines, metadata=metadata)
+            if not is_final:
+                return shown
+            return shown.hstack([self._finals(lines, known).alias(claim(_IS_FINAL, set(shown.columns)))])
+
+        return self._source.read(take, fresh=fresh)
+
+    def get(self, key: Any, *, fresh: bool = True) -> pl.DataFrame:
+        """Return the row of ``key`` in each window that has one, in order of windows."""
+        rows = self._presentation.of_key(self._source.read(self._lines, fresh=fresh), key)
+        return self._present(rows.sort(WINDOW))
+
+    def items(
+        self, start: Moment | None = None, end: Moment | None = None, key: Any = None, *, fresh: bool = True
+    ) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
+        """Yield ``((window_start, key), row)`` with ``start <= window_start < end``, in order of windows, then keys."""
+        rows = self._source.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - likewise
+        if key is not None:
+            rows = self._presentation.of_key(rows, key)
+        rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
+        for chunk in rows.iter_slices(_CHUNK_ROWS):
+            shown = self._present(chunk)
+            starts = shown.to_series(0)
+            names = zip(starts, self._presentation.keys(chunk), strict=True)
+            yield from zip(names, shown.iter_rows(named=True), strict=True)
+
+    def agg(
+        self,
+        *exprs: pl.Expr,
+        by: str | Sequence[str] | None = None,
+        fill: bool = False,
+        fresh: bool = True,
+        **named: pl.Expr,
+    ) -> WindowAggregate:
+        """Return the value of each expression per window, over the latest row of each key in it.
+
+        Columns: ``window_start``, ``window_end``, those of ``by``, then one per expression, typed as it gives. Any
+        column of ``to_polars(metadata=True)`` can be named. The frame can be plotted: ``.plot("revenue")``.
+
+        Parameters
+        ----------
+        exprs, named
+            Polars expressions that aggregate: ``revenue=pl.col("amount").sum()``.
+        by
+            Columns to group by within each window.
+        fill
+            Add the windows between the first and the last that have no row, for each group.
+        fresh
+            As in ``to_polars``.
+        """
+        wanted = expressions(exprs, named)
+
+        def take(materializer: Materializer) -> Aggregated:
+            closed = self._watermark()
+            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._shape.windows)
+            fields = fields_of(empty)
+            columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
+            group = [name for name in groups(by, list(columns)) if name not in own]
+            require_named(wanted, group, list(columns))
+            usual = [name for name in self._presentation.names(fields) if name not in own]
+            known = Columns(columns, usual)
+            named = {name for expr in known.needed(wanted, group) for name in expr.meta.root_names()}
+            rows = self._rows(materializer, [name for name in empty.columns if name in named])
+            found = aggregate_rows(rows, self._shape.windows, known, wanted, group)
+            if fill:
+                shown = empty.select(columns.values())
+                found = filled(found, self._shape.windows, wanted, group, shown)
+            is_open = self._are_open(found, closed)
+            return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
+
+        return self._aggregate(take, fresh=fresh)
+
+    def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
+        """Return the records that came after their window had closed, the newest 10,000 of each partition.
+
+        Columns as in ``to_polars``; a record that was late for several windows is there once for each. None without
+        grace.
+        """
+
+        def take(materializer: Materializer) -> pl.DataFrame:
+            records = materializer.store.late()
+            batch = batch_of(records)
+            rows = materializer.entity.rows_of(batch, materializer.schema)
+            closed = pl.Series(
+                WINDOW, [record.reason.split() for record in records], dtype=pl.List(pl.String)
+            )
+            windows = closed.to_frame().with_row_index(LINE).explode(WINDOW).cast({WINDOW: pl.Int64})
+            return self._present(
+                with_ends(rows.join(windows, on=LINE), self._shape.windows), metadata=metadata
+            )
+
+        return self._source.read(take, fresh=fresh)
+
+    def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
+        """Return what has changed since ``since``, an earlier ``to_polars()`` of these windows; see ``KTable.diff``."""
+        return self._difference(since, self.to_polars(fresh=fresh))
+
+    # --- condition ------------------------------------------------------------------------------------------------
+
+    def position(self) -> TablePosition:
+        """Return where the rows stand, with the partitions that are idle; does not wait."""
+        idle = self._source.idle_partitions(self._shape.idle_after)
+        return replace(super().position(), idle=idle)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+        if self._shape.is_stored and self._selection == Selection():
+            # The whole view: what it is made of stays merged for the next read.
+            rows = self._whole(materializer.view.snapshot().rows, materializer)
+            return with_ends(rows, self._shape.windows)
+        return self._rows(materializer)
+
+    def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Return the rows of the windows that are asked for, or some columns; no other window's rows are touched."""
+        known, shape = self._watermark(), self._shape  # before the rows, as in to_polars()
+        stored = replace(self._selection, end=self._furthest())
+        if shape.is_stored:
+            names = (
+                None if columns is None else [WINDOW, *(c for c in columns if c not in (WINDOW, WINDOW_END))]
+            )
+            rows = materializer.view.part(names, stored.condition)
+        else:
+            lines, markers = (stored.of(part).drop(HASH) for part in materializer.view.lines())
+            rows = roll_up(lines, markers, shape.windows, (WINDOW, *self._presentation.key))
+        # Behind the rows: a horizon that has moved meanwhile hides a window more, never a part of one.
+        rows = self._selection.of(self._whole(rows, materializer))
+        if columns is None or WINDOW_END in columns or self._selection.only_final:
+            rows = with_ends(rows, shape.windows)
+        return rows.filter(self._finals(rows, known)) if self._selection.only_final else rows
+
+    def _furthest(self) -> int | None:
+        """Return the end of the stored windows that can be in those that are asked for."""
+        end, windows = self._selection.end, self._shape.windows
+        return end if end is None or self._shape.is_stored else windows.end_of(windows.starts_of(end - 1)[-1])
+
+    def _whole(self, rows: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+        """Leave out the windows that retention has taken a part of."""
+        positions = materializer.store.positions().values()
+        horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
+        return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
+
+    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:
+        lines = self._lines(materializer)
+        return lines.with_columns(self._are_open(lines, known).alias(OPEN))
+
+    def _are_open(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
+        """Say of each line whether its window may still change; without grace: whether stream time is before its end."""
+        return ~TimeWindows(self._shape.windows, self._shape.grace_ms or 0).finals(lines, (), known)
+
+    def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
+        return TimeWindows(self._shape.windows, self._shape.grace_ms).finals(lines, (), known)

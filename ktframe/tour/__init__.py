@@ -1,0 +1,1 @@
+"""What can be tried without Kafka: sample topics and the demo connection."""

@@ -1,0 +1,84 @@
+"""The status panel: how a table is, at a glance, with its first rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import polars as pl
+
+from ktframe.events import BindingState
+from ktframe.sync.status import TableStatus
+from ktframe.widgets import markup as page
+from ktframe.widgets.picture import Frame
+from ktframe.widgets.protocols import Watched, watch
+
+_LOADING = (BindingState.RESTORING, BindingState.LAGGING, BindingState.BACKING_OFF)
+
+
+class ConditionPicture:
+    """Draws the condition of one table."""
+
+    def __init__(self, watched: Watched) -> None:
+        self._watched = watched
+
+    def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Call ``wake`` when something about the table changes."""
+        return watch(self._watched.events, wake)
+
+    def frame(self) -> Frame:
+        """Return the panel as of now."""
+        found = self._watched.glance()
+        status = found.status
+        state = status.readiness.state
+        parts = [
+            page.headline(self._watched.label, status.readiness),
+            _bar(status),
+            page.facts(_facts(status)),
+        ]
+        parts += [page.note(_notes(status))]
+        if status.health.last_error and not status.readiness.is_ready:
+            parts.append(page.bad(f"last error: {status.health.last_error}"))
+        if status.readiness.remedy:
+            parts.append(page.bad(f"Hint: {status.readiness.remedy}"))
+        parts.append(_rows(found.head, status.rows))
+        return Frame(page.page(*parts), str(status), is_last=state is BindingState.STOPPED)
+
+
+def _bar(status: TableStatus) -> str:
+    readiness = status.readiness
+    if readiness.is_ready or readiness.state not in _LOADING:
+        return ""
+    share = "" if readiness.progress is None else f" {readiness.progress:.0%}"
+    return f"<div>{page.bar(readiness.progress)}{share}</div>"
+
+
+def _facts(status: TableStatus) -> list[tuple[str, str]]:
+    readiness = status.readiness
+    if readiness.state is BindingState.CREATED:
+        return []
+    pairs = [("rows", page.count(status.rows)), ("records to go", page.count(readiness.total_lag))]
+    if readiness.total_lag:
+        pairs.append(("time left", page.duration(readiness.eta)))
+    pairs.append(("rate", f"{readiness.rate:,.0f}/s" if readiness.rate else "none"))
+    pairs.append(
+        (
+            "newest record",
+            "none" if readiness.data_age is None else f"{page.duration(readiness.data_age)} ago",
+        )
+    )
+    pairs.append(("quarantined", page.count(status.quarantined)))
+    return pairs
+
+
+def _notes(status: TableStatus) -> str:
+    """Return what ``TableStatus`` says below its first line, but for what has a place of its own here."""
+    return "\n".join(
+        line for line in str(status).splitlines()[1:] if not line.startswith(("last error: ", "Hint: "))
+    )
+
+
+def _rows(head: pl.DataFrame, total: int) -> str:
+    if not head.width:
+        return ""
+    more = f"the first {head.height:,} of {total:,} rows" if total > head.height else ""
+    return page.table(head) + page.note(more)

@@ -1,0 +1,156 @@
+"""Sessions: events of a group that follow one another without a long gap.
+
+As Kafka Streams' session windows: both ends inclusive, a gap of exactly ``gap_ms`` joins, an event between two sessions
+makes them one. Kafka decides event by event whether one is too late; so does this, but only for those that could be.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import polars as pl
+
+from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.windows.events import GROUP, aggregated, starts_run, with_group
+from ktframe.windows.stream_time import CLOSE, is_past, with_close
+
+_ROW: Final = "\0row"
+_LIMIT: Final = "\0limit"
+_ISLAND: Final = "\0island"
+_EPOCH: Final = "\0epoch"
+_HELPERS: Final = (GROUP, CLOSE, _ROW)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionWindows:
+    """Sessions with at most ``gap_ms`` between neighbours; ``WINDOW`` is the first event's time, the end the last one's.
+
+    An event is late if the session that it would belong to ended before stream time minus grace minus gap. That is
+    decided from the events of its own partition alone, so that the answer doesn't depend on how partitions interleave;
+    sessions are then formed from the accepted events of all partitions.
+
+    Events with a null among ``by`` are skipped, tombstones are not: Kafka's ``KStreamSessionWindowAggregate`` looks at
+    the key alone. Inside a session, rows are in order of time, partition, offset.
+    """
+
+    gap_ms: int
+    grace_ms: int | None = None
+    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """Stream times before the first of the events, by partition; none where all events are there."""
+
+    def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        """Return the accepted events, each with its session."""
+        rows = self._numbered(events, by)
+        accepted = rows.filter(~pl.col(_ROW).is_in(self._late_rows(rows)))
+        begins = starts_run(GROUP, self.gap_ms)
+        time = pl.col(TIMESTAMP)
+        return (
+            accepted.sort(GROUP, TIMESTAMP, PARTITION, OFFSET)
+            .with_columns(
+                pl.when(begins).then(time).forward_fill().alias(WINDOW),
+                pl.when(begins.shift(-1, fill_value=True)).then(time).backward_fill().alias(WINDOW_END),
+            )
+            .drop(_HELPERS)
+        )
+
+    def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        """Return the events that came too late, each with the session that it would have been by itself."""
+        rows = self._numbered(events, by)
+        own = (pl.col(TIMESTAMP).alias(WINDOW), pl.col(TIMESTAMP).alias(WINDOW_END))
+        return rows.filter(pl.col(_ROW).is_in(self._late_rows(rows))).with_columns(*own).drop(_HELPERS)
+
+    def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Return a row per session with the value of each expression."""
+        return aggregated(self.assign(events, by), by, exprs)
+
+    def after(self, seen: Mapping[int, int]) -> SessionWindows:
+        """Return these windows over events behind which retention has dropped others."""
+        return replace(self, seen=seen)
+
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
+        return cut_ms + self.gap_ms + 1
+
+    def closing(self) -> SessionWindows:
+        """Return these windows with no grace, in place of ones that never close."""
+        return replace(self, grace_ms=0)
+
+    def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:
+        """Say of each session whether no event can change it any more.
+
+        Stricter than Kafka's emit-final: an event as old as the limit is still accepted, and so is an older one that
+        joins a session which ends later. A session has closed when it, and all sessions that such events could chain it
+        to (no more than two gaps from one to the next), ended more than a gap before the limit.
+        """
+        ordered = windows.with_row_index(_ROW).sort(*by, WINDOW)
+        is_apart = pl.col(WINDOW) - pl.col(WINDOW_END).shift() > 2 * self.gap_ms
+        is_other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in by]
+        chain = pl.any_horizontal(is_apart, *is_other).fill_null(value=True).cum_sum()
+        reach = ordered.with_columns(chain.alias(_ISLAND)).with_columns(
+            pl.col(WINDOW_END).max().over(_ISLAND)
+        )
+        delay_ms = None if self.grace_ms is None else self.grace_ms + 2 * self.gap_ms
+        return reach.sort(_ROW).select(is_past(watermark, delay_ms)).to_series()
+
+    def _numbered(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        return with_group(with_close(events, self.grace_ms, self.seen), by).with_row_index(_ROW)
+
+    def _late_rows(self, rows: pl.DataFrame) -> pl.Series:
+        limit = pl.col(CLOSE) - self.gap_ms
+        # Whatever session an event joins ends no earlier than the event.
+        is_doubtful = pl.col(TIMESTAMP) < limit
+        judged = rows.with_columns(pl.when(is_doubtful).then(limit).alias(_LIMIT))
+        is_any = judged[_LIMIT].null_count() < judged.height
+        late = _late(_steps(judged, self.gap_ms), self.gap_ms) if is_any else []
+        return pl.Series(late, dtype=pl.UInt32).implode()
+
+
+def _steps(rows: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
+    """Return what a fold over the arrivals has to look at: island, start, end, and for a doubtful event limit and row.
+
+    An island is what would be one session of a partition if nothing were late; events of different islands never meet,
+    and an island without a doubtful event needs no look. Between two doubtful events of an island, all is accepted:
+    these arrivals are taken together, as the few sessions that they make among themselves.
+    """
+    is_doubtful = pl.col(_LIMIT).is_not_null()
+    places = (
+        rows.select(_ROW, PARTITION, OFFSET, GROUP, TIMESTAMP, _LIMIT)
+        .sort(PARTITION, GROUP, TIMESTAMP)
+        .with_columns(starts_run([PARTITION, GROUP], gap_ms).cum_sum().alias(_ISLAND))
+        .filter(is_doubtful.any().over(_ISLAND))
+        .sort(_ISLAND, OFFSET)
+        .with_columns(is_doubtful.cum_sum().over(_ISLAND).alias(_EPOCH))
+    )
+    together = (
+        places.filter(~is_doubtful)
+        .sort(_ISLAND, _EPOCH, TIMESTAMP)
+        .group_by(_ISLAND, _EPOCH, starts_run([_ISLAND, _EPOCH], gap_ms).cum_sum().alias("run"))
+        .agg(pl.col(TIMESTAMP).min().alias(WINDOW), pl.col(TIMESTAMP).max().alias(WINDOW_END))
+        .drop("run")
+    )
+    own = (pl.col(TIMESTAMP).alias(WINDOW), pl.col(TIMESTAMP).alias(WINDOW_END))
+    alone = places.filter(is_doubtful).select(_ISLAND, _EPOCH, *own, _LIMIT, _ROW)
+    # A doubtful event opens its epoch.
+    steps = pl.concat([alone, together], how="diagonal").sort(_ISLAND, _EPOCH, _LIMIT, nulls_last=True)
+    return steps.select(_ISLAND, WINDOW, WINDOW_END, _LIMIT, _ROW)
+
+
+def _late(steps: pl.DataFrame, gap_ms: int) -> list[int]:
+    """Return the rows that came too late."""
+    # A loop, because whether one event is accepted decides what the next one can join.
+    late = []
+    island, starts, ends = None, list[int](), list[int]()
+    for place, start, end, limit, row in steps.iter_rows():
+        if place != island:
+            island, starts, ends = place, [], []
+        first, behind = bisect_left(ends, start - gap_ms), bisect_right(starts, end + gap_ms)
+        joined_end = max(end, ends[behind - 1]) if first < behind else end
+        if limit is not None and joined_end < limit:
+            late.append(row)
+            continue
+        starts[first:behind] = [min(start, starts[first]) if first < behind else start]
+        ends[first:behind] = [joined_end]
+    return late

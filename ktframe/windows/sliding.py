@@ -1,0 +1,268 @@
+"""Sliding windows: every distinct set of events of a group that lie within a time difference of one another.
+
+After KIP-450 and Kafka Streams' ``KStreamSlidingWindowAggregate``. Both ends are inclusive. An event at t makes two
+windows: its own one that ends with it, and [t + 1, t + 1 + d] if an event of the group lies there. No window starts
+before 1970 because of a later event: those at 0 <= t < d share the own window [0, d].
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, TypeAlias
+
+import polars as pl
+
+from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, is_field
+from ktframe.windows.events import GROUP, with_group
+from ktframe.windows.stream_time import CLOSE, is_past, with_close
+
+ROW: Final = "\0row"
+
+OWN: Final = "\0own"
+"""Start of the window that an event makes by itself: the one that ends with it, or [0, difference]."""
+
+STRAGGLER: Final = "\0straggler"
+"""The event is late for its own window."""
+
+LOST: Final = "\0lost"
+"""The event is in no window."""
+
+
+def judged(rows: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
+    """Return ``rows``, which have ``GROUP`` and ``CLOSE``, with ``ROW``, ``OWN``, ``STRAGGLER`` and ``LOST``."""
+    time = pl.col(TIMESTAMP)
+    own = pl.when(time.is_between(0, difference_ms)).then(0).otherwise(time - difference_ms)
+    is_straggler = (pl.col(OWN) + difference_ms < pl.col(CLOSE)).fill_null(value=False)
+    rows = (
+        rows.with_row_index(ROW)
+        .with_columns(own.cast(pl.Int64).alias(OWN))
+        .with_columns(is_straggler.alias(STRAGGLER))
+    )
+    stragglers = rows.filter(STRAGGLER)
+    if not stragglers.height:
+        return rows.with_columns(pl.lit(False).alias(LOST))
+    found = _found(_arrivals(rows, stragglers, difference_ms), difference_ms)
+    is_found = pl.col(ROW).is_in(pl.Series(found, dtype=pl.UInt32).implode())
+    return rows.with_columns((pl.col(STRAGGLER) & ~is_found).alias(LOST))
+
+
+def _arrivals(rows: pl.DataFrame, stragglers: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
+    """Return the stragglers that can be in an open window, and the others that can have made one; as they arrived."""
+    columns = (PARTITION, GROUP, OFFSET, TIMESTAMP)
+    doubtful = stragglers.filter(pl.col(TIMESTAMP) + difference_ms >= pl.col(CLOSE)).select(
+        *columns, CLOSE, ROW
+    )
+    near = doubtful.select(PARTITION, GROUP, TIMESTAMP, ROW).sort(TIMESTAMP)
+    others = (
+        rows.filter(~pl.col(STRAGGLER))
+        .select(columns)
+        .sort(TIMESTAMP)
+        # Sorted as a whole is sorted in each group, which Polars can't check by itself.
+        .join_asof(
+            near,
+            on=TIMESTAMP,
+            by=[PARTITION, GROUP],
+            strategy="nearest",
+            tolerance=difference_ms,
+            check_sortedness=False,
+        )
+        .filter(pl.col(ROW).is_not_null())
+        .select(columns)
+    )
+    arrivals = pl.concat([doubtful, others], how="diagonal").sort(PARTITION, GROUP, OFFSET)
+    return arrivals.select(PARTITION, GROUP, TIMESTAMP, CLOSE, ROW)
+
+
+def _found(arrivals: pl.DataFrame, difference_ms: int) -> list[int]:
+    """Return the stragglers that found an open window."""
+    # A loop, because a straggler that was taken opens a window to the next one.
+    found = []
+    place, taken, timely = None, list[int](), list[int]()
+    for partition, group, time, close, row in arrivals.iter_rows():
+        if (partition, group) != place:
+            place, taken, timely = (partition, group), [], []
+        if row is None:
+            insort(timely, time)
+        else:
+            # Open are the window that ends with a timely event, from ``close`` on, and the one behind any event
+            # that ends at ``close`` or later. An event at or after 1970 makes no window that holds a time before it.
+            last = time + difference_ms if time >= 0 else min(time + difference_ms, -1)
+            if not (_holds(timely, close, last) or _holds(taken, close - 1 - difference_ms, time - 1)):
+                continue
+            found.append(row)
+        insort(taken, time)
+    return found
+
+
+def _holds(times: list[int], first: int, last: int) -> bool:
+    """Say whether one of the sorted ``times`` lies between ``first`` and ``last``, both included."""
+    index = bisect_left(times, first)
+    return index < len(times) and times[index] <= last
+
+
+_HELPERS: Final = (GROUP, CLOSE, ROW, OWN, STRAGGLER, LOST)
+_INDEX: Final = "\0index"
+_FIRST: Final = "\0first"
+_LAST: Final = "\0last"
+_MIXED: Final = "\0mixed"
+_BATCH: Final = "\0batch"
+_BATCH_ROWS: Final = 2_000_000
+_End: TypeAlias = tuple[str, str, Literal["forward", "backward"]]
+
+
+@dataclass(frozen=True, slots=True)
+class SlidingWindows:
+    """Windows of width ``difference_ms`` that begin and end where events do.
+
+    An event is late for a window that ended before stream time minus grace; see ``stragglers.py`` for those that are
+    late for the window that ends with them. Tombstones and events with a null among ``by`` are skipped, as in Kafka.
+    Inside a window, rows are in order of time, partition, offset.
+    """
+
+    difference_ms: int
+    grace_ms: int | None = None
+    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
+    """Stream times before the first of the events, by partition; none where all events are there."""
+
+    def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        """Return the events of each window that were in time for it; as many rows as the windows have events in all."""
+        rows = self._judged(events, by)
+        kept = rows.filter(~pl.col(LOST))
+        return self._contents(kept, self._spans(kept, self._starts(rows))).drop(_HELPERS)
+
+    def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        """Return the events with the windows that they missed: the one that would end with them, and others that exist."""
+        rows = self._judged(events, by)
+        # Beside the stragglers these are early events, whose own window [0, d] ends later than others that hold them.
+        behind = rows.filter(pl.col(TIMESTAMP) < pl.col(CLOSE))
+        is_missed = pl.col(LOST) | (pl.col(WINDOW_END) < pl.col(CLOSE))
+        spans = _batches(self._spans(behind, self._starts(rows)))
+        own = self._ended(behind.filter(STRAGGLER).with_columns(pl.col(OWN).alias(WINDOW)))
+        missed = [own, *(_taken(behind, batch).filter(is_missed) for batch in spans)]
+        return pl.concat(missed).unique([ROW, WINDOW]).drop(_HELPERS)
+
+    def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Return a row per window and group with the value of each expression."""
+        rows = self._judged(events, by)
+        starts = self._starts(rows)
+        # Polars rolls over no width of zero; there, no event is in two windows, so that nothing is saved either.
+        # An expression over all columns must not see the columns that rolling needs.
+        names_all = any(expr.meta.has_multiple_outputs() for expr in exprs)
+        if names_all or not self.difference_ms:
+            return self._named(self._gathered(rows, starts, exprs, by), rows, by)
+        try:
+            values = self._rolled(rows.filter(~pl.col(LOST)), starts, exprs)
+        except pl.exceptions.ComputeError:
+            # Some expressions, such as get(0), refuse to be evaluated where there is no row, as behind a last event.
+            values = self._gathered(rows, starts, exprs, by).with_columns(pl.lit(False).alias(_MIXED))
+        mixed = values.filter(_MIXED).select(GROUP, WINDOW)
+        values = values.filter(~pl.col(_MIXED)).drop(_MIXED)
+        if mixed.height:
+            again = self._gathered(rows, mixed, exprs, by)
+            values = pl.concat([values, again.select(values.columns)])
+        return self._named(values, rows, by)
+
+    def after(self, seen: Mapping[int, int]) -> SlidingWindows:
+        """Return these windows over events behind which retention has dropped others."""
+        return replace(self, seen=seen)
+
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
+        return cut_ms + 1
+
+    def closing(self) -> SlidingWindows:
+        """Return these windows with no grace, in place of ones that never close."""
+        return replace(self, grace_ms=0)
+
+    def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
+        """Say of each window whether it has closed: its end, which is inclusive, plus grace is before ``watermark``."""
+        return windows.select(is_past(watermark, self.grace_ms)).to_series()
+
+    def _judged(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        counted = with_close(events, self.grace_ms, self.seen).filter(~pl.col(TOMBSTONE))
+        rows = with_group(counted, by).sort(GROUP, TIMESTAMP, PARTITION, OFFSET)
+        return judged(rows, self.difference_ms)
+
+    def _starts(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return group and start of each window that the events make."""
+        kept = rows.filter(~pl.col(LOST))
+        own = kept.filter(~pl.col(STRAGGLER)).select(GROUP, pl.col(OWN).alias(WINDOW))
+        later = pl.col(TIMESTAMP) + 1
+        following = pl.col(TIMESTAMP).shift(-1)
+        is_followed = (following >= later) & (following <= later + self.difference_ms)
+        behind = kept.filter(is_followed & (pl.col(GROUP) == pl.col(GROUP).shift(-1)))
+        return pl.concat([own, behind.select(GROUP, later.alias(WINDOW))]).unique()
+
+    def _ended(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns((pl.col(WINDOW) + self.difference_ms).alias(WINDOW_END))
+
+    def _spans(self, rows: pl.DataFrame, starts: pl.DataFrame) -> pl.DataFrame:
+        """Return the windows of ``starts`` with the indices of the first and the last of the sorted ``rows`` in them."""
+        found = self._ended(starts.sort(GROUP, WINDOW))
+        ends: tuple[_End, _End] = ((WINDOW, _FIRST, "forward"), (WINDOW_END, _LAST, "backward"))
+        for time, name, strategy in ends:
+            places = rows.select(GROUP, pl.col(TIMESTAMP).alias(time)).with_row_index(name)
+            # Polars can't check that each group is sorted.
+            found = found.join_asof(places, on=time, by=GROUP, strategy=strategy, check_sortedness=False)
+        return found.filter(pl.col(_FIRST) <= pl.col(_LAST))
+
+    def _contents(self, rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows once per window of ``spans`` that they are in and in time for."""
+        is_late = (pl.col(WINDOW_END) < pl.col(CLOSE)).fill_null(value=False)
+        return _taken(rows, spans).filter(~is_late)
+
+    def _gathered(
+        self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr], by: Sequence[str]
+    ) -> pl.DataFrame:
+        """Return the values of the windows of ``starts``, each from the rows that are in it."""
+        kept = rows.filter(~pl.col(LOST))
+        spans = _batches(self._spans(kept, starts))
+        shown = [name for name in rows.columns if is_field(name)]
+        held = (self._contents(kept, batch).select(GROUP, WINDOW, *shown) for batch in spans)
+        return pl.concat([each.group_by(GROUP, WINDOW, *by).agg(*exprs).drop(by) for each in held])
+
+    def _rolled(self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
+        """Return the values of the windows of ``starts`` without taking any window's rows out of ``rows``.
+
+        ``_MIXED`` says of a window that some row in it is late for it: its values are to be had otherwise.
+        """
+        width = self.difference_ms
+        latest = pl.col(CLOSE).max().alias(CLOSE)
+        frame = rows.with_columns(pl.col(TIMESTAMP).alias(_INDEX))
+        parts = []
+        for offset in (-width, 1):
+            rolling = frame.rolling(
+                _INDEX, period=f"{width}i", offset=f"{offset}i", closed="both", group_by=GROUP
+            )
+            parts.append(
+                rolling.agg(*exprs, latest).with_columns((pl.col(_INDEX) + offset).alias(WINDOW)).drop(_INDEX)
+            )
+        early = frame.filter(pl.col(TIMESTAMP).is_between(0, width))
+        parts.append(early.group_by(GROUP, pl.lit(0, dtype=pl.Int64).alias(WINDOW)).agg(*exprs, latest))
+        columns = parts[-1].columns
+        made = pl.concat([part.select(columns) for part in parts])
+        distinct = made.join(starts, on=[GROUP, WINDOW], how="semi").unique([GROUP, WINDOW], keep="any")
+        is_mixed = (pl.col(CLOSE) > pl.col(WINDOW) + width).fill_null(value=False)
+        return distinct.with_columns(is_mixed.alias(_MIXED)).drop(CLOSE)
+
+    def _named(self, values: pl.DataFrame, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        """Return ``values`` with the columns ``by`` in place of the number of the group."""
+        names = rows.select(GROUP, *by).unique(GROUP, keep="any")
+        placed = self._ended(values).join(names, on=GROUP, how="left", validate="m:1")
+        own = [name for name in values.columns if name not in {GROUP, WINDOW}]
+        return placed.select(WINDOW, WINDOW_END, *by, *own).sort(WINDOW, *by)
+
+
+def _taken(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
+    """Return ``rows`` with ``WINDOW`` and ``WINDOW_END``, once per span that they are in."""
+    indices = pl.int_ranges(pl.col(_FIRST), pl.col(_LAST) + 1, dtype=pl.UInt32).alias(_INDEX)
+    windows = spans.select(WINDOW, WINDOW_END, indices).explode(_INDEX)
+    return pl.concat([rows[windows[_INDEX]], windows.drop(_INDEX)], how="horizontal")
+
+
+def _batches(spans: pl.DataFrame) -> list[pl.DataFrame]:
+    """Return ``spans`` in parts, at least one; windows of a dense stream have more rows in all than fit into memory."""
+    rows = (pl.col(_LAST).cast(pl.Int64) - pl.col(_FIRST) + 1).cum_sum()
+    return spans.with_columns((rows // _BATCH_ROWS).alias(_BATCH)).partition_by(_BATCH) or [spans]
