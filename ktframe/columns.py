@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 # Columns of a change or of the view that are not the user's. A NUL starts each, so that no field can be meant: JSON
-# could spell one ("\u0000key"), but such a record is quarantined, and a declaration that names one is refused.
+# could spell one ("\u0000key"), but such a record is refused, and a declaration that names one is refused.
 KEY = "\0key"
 HASH = "\0hash"
 PARTITION = "\0partition"

@@ -196,9 +196,7 @@ def _check_name(name: str) -> None:
     # Columns of ours start with a NUL; and Polars can hand no such name over to Arrow.
     if "\0" in name:
         message = f"{name!r} can't be the name of a field: it holds a NUL character."
-        raise SchemaError(
-            message, "records with such a field are quarantined; give it another name upstream."
-        )
+        raise SchemaError(message, "records with such a field are refused; give it another name upstream.")
 
 
 def _fields_of(cls: type) -> dict[str, pl.DataType]:

@@ -182,7 +182,7 @@ class Context:
         value, schema, time, key_format
             As for ``table``.
         max_future_skew
-            Records with a time further ahead of the wall clock are quarantined; None: never.
+            Records with a time further ahead of the wall clock are refused; None: never.
         store
             How this stream's store is kept, where it differs from the settings.
 

@@ -28,12 +28,12 @@ from ktframe.columns import (
 from ktframe.fold.event_time import event_times
 from ktframe.fold.identity import Identity, KeyUse, Placed, Tombstone
 from ktframe.fold.identity_codec import encode_parts, physical_part
-from ktframe.fold.quarantine import key_tombstones, late, quarantined
 from ktframe.fold.record_key import as_key, key_columns, key_type, part_types
 from ktframe.fold.records import Arrival, Changes, KeyTombstone, RecordBatch, StoredRows
+from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 from ktframe.formats import Format
-from ktframe.formats.base import Rejection
+from ktframe.formats.base import Refusal
 from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_schema
 
 _IDENTITY = "\0identity"
@@ -124,14 +124,14 @@ class Entity:
             return None
 
     def decode(self, batch: RecordBatch, schema: pl.Schema, arrival: Arrival = _NOTHING_KNOWN) -> Changes:
-        """Return what ``batch`` changes: every record becomes a row, a removal, late or quarantined, once."""
-        rejected: list[Rejection] = []
+        """Return what ``batch`` changes: every record becomes a row, a removal, late or refused, once."""
+        refused: list[Refusal] = []
         batch = self._with_schema_names(batch)
-        lines = self._lines(batch, schema, rejected)
-        rows, fields = self._with_values(batch, lines, schema, rejected)
+        lines = self._lines(batch, schema, refused)
+        rows, fields = self._with_values(batch, lines, schema, refused)
         placed = self.identity.place(rows, arrival)
-        rejected.extend(Rejection(line, reason) for line, reason in placed.refused)
-        return self._fold(batch, placed, rejected, fields)
+        refused.extend(Refusal(line, reason) for line, reason in placed.refused)
+        return self._fold(batch, placed, refused, fields)
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return every usable record of ``batch`` as a row of its own, with ``LINE``, unfolded and without identity."""
@@ -139,12 +139,12 @@ class Entity:
         absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
         return rows.with_columns(absent)
 
-    def read(self, batch: RecordBatch, schema: pl.Schema) -> tuple[pl.DataFrame, list[Rejection], pl.Schema]:
+    def read(self, batch: RecordBatch, schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal], pl.Schema]:
         """Return the usable records as ``rows_of`` does, why the others are not, and all fields known by then."""
-        rejected: list[Rejection] = []
+        refused: list[Refusal] = []
         batch = self._with_schema_names(batch)
-        rows, fields = self._with_values(batch, self._lines(batch, schema, rejected), schema, rejected)
-        return rows, rejected, fields
+        rows, fields = self._with_values(batch, self._lines(batch, schema, refused), schema, refused)
+        return rows, refused, fields
 
     def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
         """Put what a header says of the schema of a payload before the payload: it is kept with it from here on."""
@@ -169,7 +169,7 @@ class Entity:
         """Whether record keys are read, not only kept."""
         return self.identity.key_use in (KeyUse.IDENTITY, KeyUse.COLUMN)
 
-    def _lines(self, batch: RecordBatch, schema: pl.Schema, rejected: list[Rejection]) -> pl.DataFrame:
+    def _lines(self, batch: RecordBatch, schema: pl.Schema, refused: list[Refusal]) -> pl.DataFrame:
         """Return the bookkeeping of the usable records, with their key as far as the identity wants it."""
         lines = pl.DataFrame(
             {
@@ -182,16 +182,16 @@ class Entity:
         )
         use = self.identity.key_use
         if self.decodes_keys:
-            return self._with_keys(batch, lines, schema, rejected)
+            return self._with_keys(batch, lines, schema, refused)
         keys = pl.Series(RECORD_KEY, batch.keys, dtype=pl.Binary)
         nameless = lines.filter(pl.col(TOMBSTONE) & keys.is_null())[LINE]
-        rejected.extend(Rejection(line, _NAMELESS) for line in nameless)
+        refused.extend(Refusal(line, _NAMELESS) for line in nameless)
         if use is KeyUse.PART:
             lines = lines.with_columns(keys)
         return lines.filter(~(pl.col(TOMBSTONE) & keys.is_null())) if len(nameless) else lines
 
     def _with_keys(
-        self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema, rejected: list[Rejection]
+        self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema, refused: list[Refusal]
     ) -> pl.DataFrame:
         keyed = [line for line, key in enumerate(batch.keys) if key is not None]
         payloads = [key for key in batch.keys if key is not None]
@@ -202,26 +202,26 @@ class Entity:
                 KEY: as_key(decoded.frame),
             }
         )
-        rejected.extend(replace(r, index=keyed[r.index], reason=f"key: {r.reason}") for r in decoded.rejected)
+        refused.extend(replace(r, index=keyed[r.index], reason=f"key: {r.reason}") for r in decoded.refused)
         if accepted.height == len(batch):
             return lines.with_columns(accepted[KEY])
         if self.identity.key_use is KeyUse.IDENTITY:
             reason = self.identity.missing_reason()
-            rejected.extend(Rejection(line, reason) for line, key in enumerate(batch.keys) if key is None)
+            refused.extend(Refusal(line, reason) for line, key in enumerate(batch.keys) if key is None)
             return _pick(lines, accepted[LINE]).with_columns(accepted[KEY])
-        refused = {keyed[r.index] for r in decoded.rejected}
+        unread = [keyed[r.index] for r in decoded.refused]
         joined = lines.join(accepted, on=LINE, how="left", maintain_order="left")
-        return joined.filter(~pl.col(LINE).is_in(list(refused))) if refused else joined
+        return joined.filter(~pl.col(LINE).is_in(unread)) if unread else joined
 
     def _with_values(
-        self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema, rejected: list[Rejection]
+        self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema, refused: list[Refusal]
     ) -> tuple[pl.DataFrame, pl.Schema]:
         """Return the records whose value could be decoded, with its fields, and all fields known by now."""
         valued = lines.filter(~pl.col(TOMBSTONE))[LINE].to_list()
         decoded = self.value_format.decode(
             [value for line in valued if (value := batch.values[line]) is not None], self.fields(schema)
         )
-        rejected.extend(replace(r, index=valued[r.index]) for r in decoded.rejected)
+        refused.extend(replace(r, index=valued[r.index]) for r in decoded.refused)
         accepted = pl.Series(LINE, [valued[i] for i in decoded.accepted], dtype=pl.UInt32)
         rows = _pick(lines, accepted).hstack(decoded.frame.get_columns())
         if self.time is not None:
@@ -239,7 +239,7 @@ class Entity:
         return pl.Schema({KEY: lines.schema[KEY], **fields})
 
     def _fold(
-        self, batch: RecordBatch, placed: Placed, rejected: Sequence[Rejection], schema: pl.Schema
+        self, batch: RecordBatch, placed: Placed, refused: Sequence[Refusal], schema: pl.Schema
     ) -> Changes:
         rows = placed.rows
         tombstones: tuple[KeyTombstone, ...] = ()
@@ -263,8 +263,8 @@ class Entity:
             values=values,
             frame=self._lines_of_view(folded, values, schema),
             record_keys=keys if names else None,
-            quarantined=quarantined(batch, rejected),
-            late=late(batch, placed.late),
+            refused=refused_records(batch, refused),
+            late=late_records(batch, placed.late),
             tombstones=tombstones,
             stream_times=placed.stream_times,
             expired=placed.expired,
@@ -331,8 +331,8 @@ class Entity:
     ) -> pl.DataFrame:
         living = [p for p, is_null in zip(payloads, is_tombstone, strict=True) if not is_null]
         decoded = self.value_format.decode(living, self.fields(schema))
-        if decoded.rejected:
-            raise ValueError(decoded.rejected[0].reason)
+        if decoded.refused:
+            raise ValueError(decoded.refused[0].reason)
         return _spread(decoded.frame, ~is_tombstone)
 
     def _loaded_beside(self, rows: StoredRows, schema: pl.Schema) -> list[pl.Series]:

@@ -34,7 +34,7 @@ class KeyUse(Enum):
     """What the record key is for."""
 
     IDENTITY = auto()
-    """It is decoded and (part of) the identity: a record without one is no row."""
+    """It is decoded and (part of) the identity: a record without one is refused."""
     NAMES = auto()
     """Tombstones name rows by it; it is kept as bytes beside the row."""
     PART = auto()
@@ -123,7 +123,7 @@ class Identity(Protocol):
         """Return the first identity that is not below ``horizon``."""
 
     def missing_reason(self) -> str:
-        """Say why a record without an identity is no row."""
+        """Say why a record without an identity is refused."""
 
     def resolve(self, changes: Changes, rows: RowLookup) -> Changes:
         """Turn tombstones that do not name an identity into removals of the rows they mean."""

@@ -63,8 +63,8 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class QuarantinedRecord:
-    """A record that is no row, with its bytes and the reason."""
+class RefusedRecord:
+    """A record that became no row (refused or late), with its bytes and the reason."""
 
     partition: int
     offset: int
@@ -75,8 +75,8 @@ class QuarantinedRecord:
     is_conflict: bool = False
 
 
-def batch_of(records: Sequence[QuarantinedRecord]) -> RecordBatch:
-    """Return records that were set aside as a batch, each partition in offset order."""
+def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
+    """Return refused records as a batch, each partition in offset order."""
     return RecordBatch(
         partitions=[record.partition for record in records],
         offsets=[record.offset for record in records],
@@ -110,8 +110,8 @@ class Changes:
     values: Sequence[bytes | None]
     frame: pl.DataFrame
     record_keys: Sequence[bytes | None] | None = None
-    quarantined: tuple[QuarantinedRecord, ...] = ()
-    late: tuple[QuarantinedRecord, ...] = ()
+    refused: tuple[RefusedRecord, ...] = ()
+    late: tuple[RefusedRecord, ...] = ()
     """Records that came after their window had closed."""
     tombstones: tuple[KeyTombstone, ...] = ()
     expired: Mapping[int, int] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Position:
     offset: int
     stream_time: int | None = None
     """Greatest timestamp applied, in milliseconds."""
-    quarantined: int = 0
+    refused: int = 0
     conflicts: int = 0
     late: int = 0
     horizon: int | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import polars as pl
 
 from ktframe.errors import ConfigurationError, SchemaError
-from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Rejection
+from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Refusal
 from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
@@ -24,7 +24,7 @@ __all__ = [
     "Format",
     "Headers",
     "JsonFormat",
-    "Rejection",
+    "Refusal",
     "key_format",
     "value_format",
 ]

@@ -1,7 +1,7 @@
 """What a format is: whole batches of payload bytes to typed columns.
 
 A format knows nothing of Kafka, keys or stores. Every payload comes out exactly once: as a row of the frame or as
-a rejection with its reason. JSON and the plain formats live beside this file; one that carries a schema id in the
+a refusal with its reason. JSON and the plain formats live beside this file; one that carries a schema id in the
 payload fits the same protocol (a header that names one is put before the payload: ``schemas.with_header_schema``).
 """
 
@@ -23,7 +23,7 @@ VALUE_COLUMN = "value"
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class Refusal:
     """One payload that is not in the frame: its index in the batch, and why."""
 
     index: int
@@ -37,12 +37,12 @@ class Decoded:
     """What a batch of payloads became.
 
     ``frame`` has a row for every accepted payload, in input order, and exactly the columns of ``schema``;
-    ``accepted`` are their indices in the batch (ascending); ``rejected`` the others.
+    ``accepted`` are their indices in the batch (ascending); ``refused`` the others.
     """
 
     frame: pl.DataFrame
     accepted: Sequence[int]
-    rejected: tuple[Rejection, ...]
+    refused: tuple[Refusal, ...]
     schema: pl.Schema
 
 

@@ -58,7 +58,7 @@ class BodiesRead:
     """What became of some bodies: a row for each that could be read, in order, and why the others could not."""
 
     frame: pl.DataFrame
-    rejected: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
     """Index of the body to the reason."""
 
 
@@ -74,7 +74,7 @@ class BodyReader(Protocol):
         """How bodies are read where it is not column by column, for people to see; None where it is."""
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
-        """Read ``bodies`` into exactly ``columns``; never raises on data, and rejects what it can't read exactly."""
+        """Read ``bodies`` into exactly ``columns``; never raises on data, and refuses what it can't read exactly."""
 
 
 class BodyWriter(Protocol):

@@ -156,7 +156,7 @@ class BodyReaders:
             try:
                 after = joined(self._catalog, reader.columns)
             except ConflictError:
-                continue  # its records are rejected where they come
+                continue  # its records are refused where they come
             if self._catalog and changes_old_rows(self._catalog, after):
                 self._revision += 1
             self._catalog = after

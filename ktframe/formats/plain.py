@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from ktframe.formats.base import VALUE_COLUMN, Decoded, Rejection
+from ktframe.formats.base import VALUE_COLUMN, Decoded, Refusal
 
 
 class _Plain:
@@ -55,7 +55,7 @@ class _Plain:
 
 @dataclass(frozen=True, slots=True)
 class BytesFormat(_Plain):
-    """Payloads as they are: one ``value`` column of ``Binary``; nothing is ever rejected."""
+    """Payloads as they are: one ``value`` column of ``Binary``; nothing is ever refused."""
 
     name: ClassVar[str] = "bytes"
     dtype: ClassVar[pl.DataType] = pl.Binary()
@@ -70,7 +70,7 @@ class BytesFormat(_Plain):
 class StringFormat(_Plain):
     """UTF-8 text, as ``StringSerializer`` writes it: one ``value`` column of ``String``.
 
-    Strictly UTF-8: anything else is rejected, never replaced. No bytes are the empty string.
+    Strictly UTF-8: anything else is refused, never replaced. No bytes are the empty string.
     """
 
     name: ClassVar[str] = "string"
@@ -82,16 +82,16 @@ class StringFormat(_Plain):
         try:
             text = _binary(payloads).cast(pl.String)
         except pl.exceptions.ComputeError:
-            rejected = tuple(
-                Rejection(index, _not_text(payload))
+            refused = tuple(
+                Refusal(index, _not_text(payload))
                 for index, payload in enumerate(payloads)
                 if not _is_utf8(payload)
             )
         else:
             return _decoded(text, pl.String(), range(len(payloads)), ())
-        accepted = _others(len(payloads), rejected)
+        accepted = _others(len(payloads), refused)
         good = _binary([payloads[index] for index in accepted])
-        return _decoded(good.cast(pl.String), pl.String(), accepted, rejected)
+        return _decoded(good.cast(pl.String), pl.String(), accepted, refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class _IntegerFormat(_Plain):
         is_bad = binary.bin.size() != self.width_bytes
         if not is_bad.any():
             return _decoded(self._reinterpret(binary), self.dtype, range(len(payloads)), ())
-        rejected = tuple(Rejection(index, self._why(payloads[index])) for index in is_bad.arg_true())
+        refused = tuple(Refusal(index, self._why(payloads[index])) for index in is_bad.arg_true())
         return _decoded(
-            self._reinterpret(binary.filter(~is_bad)), self.dtype, _others(len(payloads), rejected), rejected
+            self._reinterpret(binary.filter(~is_bad)), self.dtype, _others(len(payloads), refused), refused
         )
 
     def _reinterpret(self, binary: pl.Series) -> pl.Series:
@@ -151,13 +151,13 @@ def _binary(payloads: Sequence[bytes]) -> pl.Series:
 
 
 def _decoded(
-    values: pl.Series, dtype: pl.DataType, accepted: Sequence[int], rejected: tuple[Rejection, ...]
+    values: pl.Series, dtype: pl.DataType, accepted: Sequence[int], refused: tuple[Refusal, ...]
 ) -> Decoded:
-    return Decoded(values.alias(VALUE_COLUMN).to_frame(), accepted, rejected, _schema(dtype))
+    return Decoded(values.alias(VALUE_COLUMN).to_frame(), accepted, refused, _schema(dtype))
 
 
-def _others(count: int, rejected: tuple[Rejection, ...]) -> Sequence[int]:
-    bad = {rejection.index for rejection in rejected}
+def _others(count: int, refused: tuple[Refusal, ...]) -> Sequence[int]:
+    bad = {refusal.index for refusal in refused}
     return [index for index in range(count) if index not in bad]
 
 

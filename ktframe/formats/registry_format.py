@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from ktframe.formats.base import Decoded, Format, Rejection
+from ktframe.formats.base import Decoded, Format, Refusal
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, UnusableError, Written
 from ktframe.formats.resolution import ConflictError, columns_of, joined, reading, rounding
@@ -48,7 +48,7 @@ class FramedFormat:
     readers
         What reads the bodies under a schema.
     plain
-        Reads what names no schema; None: payloads without a schema are rejected.
+        Reads what names no schema; None: payloads without a schema are refused.
     exact_fields
         Fields that are part of a row's identity.
     integer_fields
@@ -130,8 +130,8 @@ class FramedFormat:
         )
         if self.plain is not None and not is_framed and not may_widen and self.plain.takes(schema):
             return self.plain.decode(payloads, schema)
-        rejected: list[Rejection] = []
-        groups = self._groups(payloads, rejected)
+        refused: list[Refusal] = []
+        groups = self._groups(payloads, refused)
         catalog = self.readers.catalog
         columns = columns_of(schema or self.initial_schema, catalog)
         admitted: list[_Group] = []
@@ -140,29 +140,29 @@ class FramedFormat:
                 columns = self._joined(columns, group.columns)
                 admitted.append(group)
             except ConflictError as conflict:
-                rejected += [Rejection(line, str(conflict), is_conflict=True) for line in group.lines]
-        parts = [_read(group, group.reader, rejected) for group in admitted if group.reader is not None]
+                refused += [Refusal(line, str(conflict), is_conflict=True) for line in group.lines]
+        parts = [_read(group, group.reader, refused) for group in admitted if group.reader is not None]
         for plain in (self.plain, self.objects):
             unread = [group for group in admitted if group.reader is None and group.plain is plain]
             if unread and plain is not None:
-                part, columns = self._read_plain(plain, unread, columns, rejected)
+                part, columns = self._read_plain(plain, unread, columns, refused)
                 parts.append(part)
         # The newest default counts, whichever schemas are in this batch.
         columns = columns_of({column.name: column.dtype for column in columns}, catalog)
-        fitted = [_fitted(part, columns, rejected) for part in parts]
+        fitted = [_fitted(part, columns, refused) for part in parts]
         wanted = pl.Schema({column.name: column.dtype for column in columns})
-        return _together(fitted, wanted, rejected)
+        return _together(fitted, wanted, refused)
 
-    def _groups(self, payloads: Sequence[bytes], rejected: list[Rejection]) -> list[_Group]:
-        """Sort the payloads by what wrote them; reject those of which that can't be known or read."""
+    def _groups(self, payloads: Sequence[bytes], refused: list[Refusal]) -> list[_Group]:
+        """Sort the payloads by what wrote them; refuse those of which that can't be known or read."""
         groups: list[_Group] = []
         for written, lines in self.readers.by_writer(payloads).items():
             try:
                 reader, plain, columns = self._reader(written)
             except UnknownSchemaError as error:
-                rejected += [Rejection(line, f"{UNKNOWN_SCHEMA}: {error}") for line in lines]
+                refused += [Refusal(line, f"{UNKNOWN_SCHEMA}: {error}") for line in lines]
             except UnusableError as error:
-                rejected += [Rejection(line, str(error)) for line in lines]
+                refused += [Refusal(line, str(error)) for line in lines]
             else:
                 start = written.length
                 bodies = [payloads[line][start:] for line in lines]
@@ -204,7 +204,7 @@ class FramedFormat:
         return columns
 
     def _read_plain(
-        self, plain: Format, groups: Sequence[_Group], columns: tuple[Column, ...], rejected: list[Rejection]
+        self, plain: Format, groups: Sequence[_Group], columns: tuple[Column, ...], refused: list[Refusal]
     ) -> tuple[_Part, tuple[Column, ...]]:
         """Read what is written without a schema, or under one that only tells of columns, with the columns after it."""
         order = sorted(
@@ -216,18 +216,18 @@ class FramedFormat:
         )
         decoded = plain.decode([body for _, body in order], readable)
         lines = [line for line, _ in order]
-        rejected += [replace(each, index=lines[each.index]) for each in decoded.rejected]
+        refused += [replace(each, index=lines[each.index]) for each in decoded.refused]
         part = _Part([lines[index] for index in decoded.accepted], decoded.frame, columns_of(decoded.schema))
         if self.is_key and columns:
-            part = _without_further_fields(part, columns, rejected)
+            part = _without_further_fields(part, columns, refused)
         try:
             return part, joined(columns, part.columns)
         except ConflictError as conflict:
-            rejected += [Rejection(line, str(conflict), is_conflict=True) for line in part.lines]
+            refused += [Refusal(line, str(conflict), is_conflict=True) for line in part.lines]
             return _Part((), decoded.frame.clear(), part.columns), columns
 
 
-def _without_further_fields(part: _Part, columns: tuple[Column, ...], rejected: list[Rejection]) -> _Part:
+def _without_further_fields(part: _Part, columns: tuple[Column, ...], refused: list[Refusal]) -> _Part:
     """Return ``part`` without the keys that have a field which the others have not."""
     known = {column.name for column in columns}
     further = [name for name in part.frame.columns if name not in known]
@@ -236,7 +236,7 @@ def _without_further_fields(part: _Part, columns: tuple[Column, ...], rejected: 
     is_odd = part.frame.select(pl.any_horizontal(pl.col(further).is_not_null())).to_series()
     for line in pl.Series(part.lines).filter(is_odd):
         reason = f"a key with further fields: {', '.join(further)}"
-        rejected.append(Rejection(line, reason, is_conflict=True))
+        refused.append(Refusal(line, reason, is_conflict=True))
     lines = pl.Series(part.lines).filter(~is_odd).to_list()
     kept = tuple(column for column in part.columns if column.name in known)
     return _Part(lines, part.frame.filter(~is_odd).drop(further), kept)
@@ -246,16 +246,16 @@ def _names(columns: tuple[Column, ...]) -> str:
     return f"({', '.join(column.name for column in columns)})"
 
 
-def _read(group: _Group, reader: BodyReader, rejected: list[Rejection]) -> _Part:
+def _read(group: _Group, reader: BodyReader, refused: list[Refusal]) -> _Part:
     read = reader.read(group.bodies)
-    rejected += [Rejection(group.lines[index], reason) for index, reason in read.rejected.items()]
+    refused += [Refusal(group.lines[index], reason) for index, reason in read.refused.items()]
     lines: Sequence[int] = group.lines
-    if read.rejected:
-        lines = [line for index, line in enumerate(lines) if index not in read.rejected]
+    if read.refused:
+        lines = [line for index, line in enumerate(lines) if index not in read.refused]
     return _Part(lines, read.frame, group.columns)
 
 
-def _fitted(part: _Part, columns: tuple[Column, ...], rejected: list[Rejection]) -> _Part:
+def _fitted(part: _Part, columns: tuple[Column, ...], refused: list[Refusal]) -> _Part:
     """Return ``part`` with the columns that all rows get; without the rows whose integers that would round."""
     have = {column.name: column for column in part.columns}
     frame, lines = part.frame, part.lines
@@ -267,7 +267,7 @@ def _fitted(part: _Part, columns: tuple[Column, ...], rejected: list[Rejection])
         doubtful = frame.select(is_rounded.fill_null(value=False)).to_series()
         if doubtful.any():
             reason = f"{name}: an integer beyond 2**53 in a column of {wanted[name]}"
-            rejected += [Rejection(lines[at], reason, is_conflict=True) for at in doubtful.arg_true()]
+            refused += [Refusal(lines[at], reason, is_conflict=True) for at in doubtful.arg_true()]
             lines = [line for line, is_bad in zip(lines, doubtful, strict=True) if not is_bad]
             frame = frame.filter(~doubtful)
     # Not select alone: of rows without a column of their own, such as empty messages, it would make one row or none.
@@ -275,12 +275,12 @@ def _fitted(part: _Part, columns: tuple[Column, ...], rejected: list[Rejection])
     return _Part(lines, read.select(*wanted) if wanted else read, columns)
 
 
-def _together(parts: Sequence[_Part], schema: pl.Schema, rejected: list[Rejection]) -> Decoded:
+def _together(parts: Sequence[_Part], schema: pl.Schema, refused: list[Refusal]) -> Decoded:
     """Put the parts together in the order of the batch."""
-    rejected.sort(key=lambda each: each.index)
+    refused.sort(key=lambda each: each.index)
     if len(parts) == 1:
-        return Decoded(parts[0].frame, parts[0].lines, tuple(rejected), schema)
+        return Decoded(parts[0].frame, parts[0].lines, tuple(refused), schema)
     lines = pl.Series([line for part in parts for line in part.lines], dtype=pl.UInt32)
     whole = pl.concat([pl.DataFrame(schema=schema), *(part.frame for part in parts)])
     order = lines.arg_sort()
-    return Decoded(whole[order], lines[order].to_list(), tuple(rejected), schema)
+    return Decoded(whole[order], lines[order].to_list(), tuple(refused), schema)

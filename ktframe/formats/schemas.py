@@ -19,7 +19,7 @@ from ktframe.formats.wire import (
 )
 
 UNKNOWN_SCHEMA: Final = "unknown schema"
-"""How the reason begins why a record under a schema that nobody has is quarantined."""
+"""How the reason begins why a record under a schema that nobody has is refused."""
 """Payloads that name a schema begin with a byte up to this one; JSON never does, and text hardly."""
 
 

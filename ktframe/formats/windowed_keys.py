@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from ktframe.errors import SchemaError
-from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Rejection
+from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Refusal
 from ktframe.formats.bodies import SchemaDocument
 
 PREFIXES: Final = {"windowed:": ("window_start",), "session:": ("window_end", "window_start")}
@@ -90,9 +90,9 @@ class WindowedKeyFormat:
         width = _TIME_BYTES * len(self.times)
         lines = [line for line, payload in enumerate(payloads) if len(payload) >= width]
         decoded = self.inner.decode([payloads[line][:-width] for line in lines], self._inner(schema))
-        rejected = [replace(each, index=lines[each.index]) for each in decoded.rejected]
+        refused = [replace(each, index=lines[each.index]) for each in decoded.refused]
         short = set(range(len(payloads))).difference(lines)
-        rejected += [Rejection(line, f"no windowed key: fewer than {width} bytes") for line in short]
+        refused += [Refusal(line, f"no windowed key: fewer than {width} bytes") for line in short]
         accepted = [lines[index] for index in decoded.accepted]
         behind = pl.Series([payloads[line][-width:] for line in accepted], dtype=pl.Binary).bin
         times = [
@@ -103,8 +103,8 @@ class WindowedKeyFormat:
             for at, name in enumerate(self.times)
         ]
         frame = decoded.frame.rename({VALUE_COLUMN: _KEY}, strict=False).hstack(times)
-        rejected.sort(key=lambda each: each.index)
-        return Decoded(frame, accepted, tuple(rejected), self._outer(decoded.schema))
+        refused.sort(key=lambda each: each.index)
+        return Decoded(frame, accepted, tuple(refused), self._outer(decoded.schema))
 
     def _outer(self, inner: pl.Schema) -> pl.Schema:
         if not inner:

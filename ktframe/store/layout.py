@@ -4,11 +4,11 @@ Key: slot (u32, big-endian), kind (1 byte), then what the kind says::
 
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
-    slot n   position      nothing                    offset i64, stream time i64, quarantined u64, conflicts u64,
+    slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64
     slot n   row           identity                   see rowvalue.py
-    slot n   late          offset (u64)               see pack_quarantined; the reason holds the windows
-    slot n   quarantined   offset (u64)               see pack_quarantined
+    slot n   late          offset (u64)               see pack_refused; the reason holds the windows
+    slot n   refused       offset (u64)               see pack_refused
     slot n   index         length u32, record key, identity     nothing
 
 A partition's rows live in its slot, so that a rebuild can fill another and switch in one write. Widths are fixed and
@@ -24,16 +24,16 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.columns import KEY
-from ktframe.fold.records import Changes, Position, QuarantinedRecord
+from ktframe.fold.records import Changes, Position, RefusedRecord
 from ktframe.store.engine import Batch
 
 FORMAT_VERSION = 2
-METADATA, POSITION, ROW, LATE, QUARANTINED, INDEX = range(6)
+METADATA, POSITION, ROW, LATE, REFUSED, INDEX = range(6)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
 _POSITION = Struct(">qqQQQqQqQ")
-_QUARANTINED = Struct(">BqI")
+_REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
 _IS_KEY = {b"ktframe": b"record key"}
 _HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
@@ -84,17 +84,17 @@ def pack_position(position: Position) -> bytes:
     time = _NONE if position.stream_time is None else position.stream_time
     horizon = _NONE if position.horizon is None else position.horizon
     cut = _NONE if position.cut is None else position.cut
-    counts = (position.quarantined, position.conflicts, position.late)
+    counts = (position.refused, position.conflicts, position.late)
     return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, position.lost)
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``raw`` holds."""
-    offset, time, quarantined, conflicts, late, horizon, dropped, cut, lost = _POSITION.unpack(raw)
+    offset, time, refused, conflicts, late, horizon, dropped, cut, lost = _POSITION.unpack(raw)
     return Position(
         offset,
         None if time == _NONE else time,
-        quarantined,
+        refused,
         conflicts,
         late,
         None if horizon == _NONE else horizon,
@@ -109,17 +109,17 @@ def index_prefix(slot: int, record_key: bytes) -> bytes:
     return prefix(slot, INDEX) + _U32.pack(len(record_key)) + record_key
 
 
-def set_aside_key(slot: int, kind: int, offset: int) -> bytes:
-    """Return the key of the late or quarantined record at ``offset``."""
+def refused_key(slot: int, kind: int, offset: int) -> bytes:
+    """Return the key of the late or refused record at ``offset``."""
     return prefix(slot, kind) + _U64.pack(offset)
 
 
-def set_aside_offset(key: bytes) -> int:
-    """Return the offset in a key of a record that was set aside."""
+def refused_offset(key: bytes) -> int:
+    """Return the offset in the key of a late or refused record."""
     return int(_U64.unpack(key[-_U64.size :])[0])
 
 
-def pack_quarantined(record: QuarantinedRecord) -> bytes:
+def pack_refused(record: RefusedRecord) -> bytes:
     """Return flags u8, timestamp i64, key length u32, reason length u32, key, reason, value."""
     flags = (
         _HAS_TIME * (record.timestamp is not None)
@@ -128,18 +128,18 @@ def pack_quarantined(record: QuarantinedRecord) -> bytes:
         | _IS_CONFLICT * record.is_conflict
     )
     key, reason = record.key or b"", record.reason.encode()
-    head = _QUARANTINED.pack(flags, record.timestamp or 0, len(key)) + _U32.pack(len(reason))
+    head = _REFUSED.pack(flags, record.timestamp or 0, len(key)) + _U32.pack(len(reason))
     return head + key + reason + (record.value or b"")
 
 
-def unpack_quarantined(partition: int, offset: int, raw: bytes) -> QuarantinedRecord:
-    """Return the record that ``pack_quarantined`` was given."""
-    flags, timestamp, key_length = _QUARANTINED.unpack_from(raw)
-    start = _QUARANTINED.size + _U32.size
-    (reason_length,) = _U32.unpack_from(raw, _QUARANTINED.size)
+def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
+    """Return the record that ``pack_refused`` was given."""
+    flags, timestamp, key_length = _REFUSED.unpack_from(raw)
+    start = _REFUSED.size + _U32.size
+    (reason_length,) = _U32.unpack_from(raw, _REFUSED.size)
     reason_at = start + key_length
     value_at = reason_at + reason_length
-    return QuarantinedRecord(
+    return RefusedRecord(
         partition=partition,
         offset=offset,
         timestamp=timestamp if flags & _HAS_TIME else None,
@@ -200,16 +200,16 @@ def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
                 put(entry, b"")
 
 
-def put_set_aside(
+def put_refused(
     batch: Batch,
     kind: int,
-    records: Sequence[QuarantinedRecord],
+    records: Sequence[RefusedRecord],
     surplus: Sequence[tuple[int, int]],
     slots: Mapping[int, int],
 ) -> None:
-    """Put late or quarantined records; delete those of ``surplus``, (partition, offset) pairs, that make room."""
+    """Put late or refused records; delete those of ``surplus``, (partition, offset) pairs, that make room."""
     for record in records:
-        key = set_aside_key(slots[record.partition], kind, record.offset)
-        batch.put(key, pack_quarantined(record))
+        key = refused_key(slots[record.partition], kind, record.offset)
+        batch.put(key, pack_refused(record))
     for partition, offset in surplus:
-        batch.delete(set_aside_key(slots[partition], kind, offset))
+        batch.delete(refused_key(slots[partition], kind, offset))

@@ -11,9 +11,9 @@ from threading import Lock
 import polars as pl
 
 from ktframe.errors import ConfigurationError
-from ktframe.fold.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
 from ktframe.store.errors import closed_error
-from ktframe.store.protocol import CHUNK_ROWS, QUARANTINE_KEPT, Horizon, advanced, dropped
+from ktframe.store.protocol import CHUNK_ROWS, REFUSED_KEPT, Horizon, advanced, dropped
 
 
 class MemoryStore:
@@ -24,8 +24,8 @@ class MemoryStore:
         self._is_open = True
         self._rows: dict[int, dict[bytes, bytes]] = {}
         self._index: dict[int, dict[bytes, set[bytes]]] = {}
-        self._quarantined: dict[int, deque[QuarantinedRecord]] = {}
-        self._late: dict[int, deque[QuarantinedRecord]] = {}
+        self._refused: dict[int, deque[RefusedRecord]] = {}
+        self._late: dict[int, deque[RefusedRecord]] = {}
         self._positions: dict[int, Position] = {}
         self._schema = pl.Schema()
         self._documents: list[bytes] = []
@@ -63,12 +63,12 @@ class MemoryStore:
                 chunk = wanted[at : at + CHUNK_ROWS]
                 yield StoredRows([partition] * len(chunk), [i for i, _ in chunk], [v for _, v in chunk])
 
-    def quarantined(self) -> list[QuarantinedRecord]:
-        """Return the kept quarantined records, in offset order per partition."""
+    def refused(self) -> list[RefusedRecord]:
+        """Return the kept refused records, in offset order per partition."""
         with self._held():
-            return [record for _, records in sorted(self._quarantined.items()) for record in records]
+            return [record for _, records in sorted(self._refused.items()) for record in records]
 
-    def late(self) -> list[QuarantinedRecord]:
+    def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
         with self._held():
             return [record for _, records in sorted(self._late.items()) for record in records]
@@ -107,9 +107,9 @@ class MemoryStore:
                 else:
                     rows[identity] = value
                     named.add(identity)
-            for aside, records in ((self._quarantined, changes.quarantined), (self._late, changes.late)):
+            for kept, records in ((self._refused, changes.refused), (self._late, changes.late)):
                 for record in records:
-                    aside.setdefault(record.partition, deque(maxlen=QUARANTINE_KEPT)).append(record)
+                    kept.setdefault(record.partition, deque(maxlen=REFUSED_KEPT)).append(record)
             self._positions |= advanced(self._positions, changes, positions)
             if len(changes.schema):
                 self._schema = changes.schema
@@ -124,12 +124,12 @@ class MemoryStore:
                 self._positions[partition] = dropped(self._positions[partition], horizon)
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
+        """Forget rows, refused records and positions of ``partitions`` (None: of all); note the topic's id."""
         with self._held():
             for partition in list(self._positions) if partitions is None else partitions:
                 self._rows.pop(partition, None)
                 self._index.pop(partition, None)
-                self._quarantined.pop(partition, None)
+                self._refused.pop(partition, None)
                 self._late.pop(partition, None)
                 self._positions.pop(partition, None)
             if partitions is None:
@@ -152,7 +152,7 @@ class MemoryStore:
         """Drop everything; a second call does nothing."""
         with self._lock:
             self._is_open = False
-            for kept in (self._rows, self._index, self._quarantined, self._late, self._positions):
+            for kept in (self._rows, self._index, self._refused, self._late, self._positions):
                 kept.clear()
 
     @contextmanager

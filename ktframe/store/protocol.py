@@ -1,6 +1,6 @@
 """What a store promises, whichever backend keeps the bytes.
 
-``apply`` is atomic: rows, quarantined records and the positions that passed them become visible, and survive a
+``apply`` is atomic: rows, refused records and the positions that passed them become visible, and survive a
 crash, together or not at all. A store is written by one thread (the binding's); any may read, flush or close it.
 After ``close`` every other call raises StoreError.
 """
@@ -15,13 +15,13 @@ from typing import Protocol
 
 import polars as pl
 
-from ktframe.fold.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
 
 CHUNK_ROWS = 10_000
 """Rows that one call into a backend may touch: it holds the interpreter's lock meanwhile."""
 
-QUARANTINE_KEPT = 10_000
-"""Quarantined records, and late ones, that are kept a partition: the newest; their counts stay exact."""
+REFUSED_KEPT = 10_000
+"""Refused records, and late ones, that are kept a partition: the newest; their counts stay exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class StateStore(Protocol):
         A chunk is of one moment; beside a writer, two chunks need not be of the same.
         """
 
-    def quarantined(self) -> list[QuarantinedRecord]:
-        """Return the kept quarantined records, in offset order per partition."""
+    def refused(self) -> list[RefusedRecord]:
+        """Return the kept refused records, in offset order per partition."""
 
-    def late(self) -> list[QuarantinedRecord]:
+    def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition; the reason holds the windows' starts."""
 
     def positions(self) -> dict[int, Position]:
@@ -95,7 +95,7 @@ class StateStore(Protocol):
         """Drop the rows of each partition below its horizon, note that in its position, and free their disk."""
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, quarantined records and positions of ``partitions``; note the topic's id.
+        """Forget rows, refused records and positions of ``partitions``; note the topic's id.
 
         None stands for all of them, and for the schema and the documents as well.
         """
@@ -115,8 +115,8 @@ def advanced(
 ) -> dict[int, Position]:
     """Return what the positions of ``positions`` (next offset per partition) are after ``changes``."""
     late = Counter(record.partition for record in changes.late)
-    quarantined = Counter(record.partition for record in changes.quarantined)
-    conflicts = Counter(record.partition for record in changes.quarantined if record.is_conflict)
+    refused = Counter(record.partition for record in changes.refused)
+    conflicts = Counter(record.partition for record in changes.refused if record.is_conflict)
     after: dict[int, Position] = {}
     for partition, offset in positions.items():
         previous = known.get(partition, Position(0))
@@ -125,7 +125,7 @@ def advanced(
             previous,
             offset=offset,
             stream_time=max((time for time in times if time is not None), default=None),
-            quarantined=previous.quarantined + quarantined[partition],
+            refused=previous.refused + refused[partition],
             conflicts=previous.conflicts + conflicts[partition],
             late=previous.late + late[partition],
             lost=previous.lost + changes.lost.get(partition, 0),

@@ -1,4 +1,4 @@
-"""A store in RocksDB: rows, positions and quarantined records as ``layout.py`` writes them."""
+"""A store in RocksDB: rows, positions and refused records as ``layout.py`` writes them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from threading import Lock
 import polars as pl
 
 from ktframe.errors import StoreCorruptError
-from ktframe.fold.records import Changes, Position, QuarantinedRecord, StoredRows
+from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
-from ktframe.store.layout import put_metadata, put_rows, put_set_aside
-from ktframe.store.protocol import QUARANTINE_KEPT, Horizon, advanced, dropped
+from ktframe.store.layout import put_metadata, put_refused, put_rows
+from ktframe.store.protocol import REFUSED_KEPT, Horizon, advanced, dropped
 
 _DOCUMENT = "document:"
 """What the names of documents in slot 0 begin with; a number follows."""
@@ -33,8 +33,8 @@ class RocksDBStore:
         """What slot 0 says of the store, by name."""
         self._slots: dict[int, int] = {}
         self._positions: dict[int, Position] = {}
-        self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.QUARANTINED: {}}
-        """Offsets of the late and of the quarantined records that are kept, by partition."""
+        self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.REFUSED: {}}
+        """Offsets of the late and of the refused records that are kept, by partition."""
         self._schema = pl.Schema()
         try:
             self._read_back()
@@ -56,7 +56,7 @@ class RocksDBStore:
             self._positions[partition] = layout.unpack_position(raw or b"")
             for kind, kept in self._kept.items():
                 scanned = (key for keys, _ in self._scan(slot, kind) for key in keys)
-                kept[partition] = deque(map(layout.set_aside_offset, scanned))
+                kept[partition] = deque(map(layout.refused_offset, scanned))
         if raw_schema := self.metadata.get("schema"):
             self._schema = layout.unpack_schema(raw_schema)
 
@@ -107,18 +107,18 @@ class RocksDBStore:
             for keys, values in self._engine.scan(head + (start or b""), last):
                 yield StoredRows([partition] * len(keys), [key[len(head) :] for key in keys], values)
 
-    def quarantined(self) -> list[QuarantinedRecord]:
-        """Return the kept quarantined records, in offset order per partition."""
-        return self._set_aside(layout.QUARANTINED)
+    def refused(self) -> list[RefusedRecord]:
+        """Return the kept refused records, in offset order per partition."""
+        return self._refused_of(layout.REFUSED)
 
-    def late(self) -> list[QuarantinedRecord]:
+    def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
-        return self._set_aside(layout.LATE)
+        return self._refused_of(layout.LATE)
 
-    def _set_aside(self, kind: int) -> list[QuarantinedRecord]:
+    def _refused_of(self, kind: int) -> list[RefusedRecord]:
         with self._held():
             return [
-                layout.unpack_quarantined(partition, layout.set_aside_offset(key), value)
+                layout.unpack_refused(partition, layout.refused_offset(key), value)
                 for partition, slot in sorted(self._slots.items())
                 for keys, values in self._scan(slot, kind)
                 for key, value in zip(keys, values, strict=True)
@@ -149,15 +149,15 @@ class RocksDBStore:
             added = [partition for partition in positions if partition not in self._slots]
             slots = self._slots | {partition: self._next_slot + i for i, partition in enumerate(added)}
             after = advanced(self._positions, changes, positions)
-            aside = {layout.LATE: changes.late, layout.QUARANTINED: changes.quarantined}
-            kept = {kind: self._kept_with(kind, records) for kind, records in aside.items()}
+            by_kind = {layout.LATE: changes.late, layout.REFUSED: changes.refused}
+            kept = {kind: self._kept_with(kind, records) for kind, records in by_kind.items()}
             schema = changes.schema if len(changes.schema) else self._schema
             is_new_schema = schema != self._schema
 
             def build(batch: Batch) -> None:
                 put_rows(batch, changes, slots)
-                for kind, records in aside.items():
-                    put_set_aside(batch, kind, records, kept[kind][1], slots)
+                for kind, records in by_kind.items():
+                    put_refused(batch, kind, records, kept[kind][1], slots)
                 if is_new_schema:
                     put_metadata(batch, {"schema": layout.pack_schema(schema)})
                 for partition in added:
@@ -176,7 +176,7 @@ class RocksDBStore:
             self._schema = schema
 
     def _kept_with(
-        self, kind: int, records: Sequence[QuarantinedRecord]
+        self, kind: int, records: Sequence[RefusedRecord]
     ) -> tuple[dict[int, deque[int]], list[tuple[int, int]]]:
         """Return the offsets kept once ``records`` are, and the (partition, offset) pairs that make room."""
         kept = {
@@ -188,7 +188,7 @@ class RocksDBStore:
         surplus = [
             (partition, offsets.popleft())
             for partition, offsets in kept.items()
-            for _ in range(len(offsets) - QUARANTINE_KEPT)
+            for _ in range(len(offsets) - REFUSED_KEPT)
         ]
         return kept, surplus
 
@@ -215,7 +215,7 @@ class RocksDBStore:
             self._engine.compact(start, end)  # delete_range alone frees no disk
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, quarantined records and positions of ``partitions`` (None: of all); note the topic's id."""
+        """Forget rows, refused records and positions of ``partitions`` (None: of all); note the topic's id."""
         noted = {} if topic_id is None else {"topic_id": topic_id.encode()}
         with self._held():
             gone = [p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots]

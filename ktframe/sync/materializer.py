@@ -20,7 +20,7 @@ from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
 
 logger = logging.getLogger("ktframe.sync")
-_LOGGED_REJECTIONS = 3
+_LOGGED_REFUSALS = 3
 _FULL_BATCH = 5_000
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 
@@ -121,9 +121,9 @@ class Materializer:
             self.view.merge_at_leisure()  # nothing more is waiting to be read
         # Last: who waits for these positions finds what stream time and retention make of the rows.
         self.view.apply(pl.DataFrame(), schema, batch.positions)
-        for record in changes.quarantined[:_LOGGED_REJECTIONS]:
+        for record in changes.refused[:_LOGGED_REFUSALS]:
             where = f"{self.name}[{record.partition}]@{record.offset}"
-            logger.warning("%s is quarantined: %s", where, record.reason)
+            logger.warning("%s was refused: %s", where, record.reason)
         return changes
 
     def _arrival(self) -> Arrival:

@@ -145,7 +145,7 @@ def resume(
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:
-    """Return the partitions with records that were quarantined for want of a schema which is there now.
+    """Return the partitions with records that were refused for want of a schema which is there now.
 
     A registry that does not answer is asked once: whoever opens a table while it is away waits no longer.
     """
@@ -157,7 +157,7 @@ def _readable_now(materializer: Materializer) -> dict[int, str]:
 
 def _look_again(materializer: Materializer, found: dict[int, str]) -> None:
     entity, asked = materializer.entity, dict[bytes, bool]()
-    for record in materializer.store.quarantined():
+    for record in materializer.store.refused():
         if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
             continue
         for payload, format_ in ((record.value, entity.value_format), (record.key, entity.key_format)):

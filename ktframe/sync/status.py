@@ -49,7 +49,7 @@ class TableStatus:
     readiness: Readiness
     health: BindingHealth
     rows: int
-    quarantined: int
+    refused: int
     conflicts: int
     contested: int
     """Keys that have rows in several partitions; the newest is shown."""
@@ -66,9 +66,9 @@ class TableStatus:
         lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
         if self.formats:
             lines.append(self.formats)
-        if self.quarantined:
+        if self.refused:
             lines.append(
-                f"{self.quarantined:,} records are quarantined, {self.conflicts:,} of them for the schema: errors()"
+                f"{self.refused:,} records were refused, {self.conflicts:,} of them for the schema: errors()"
             )
         if self.contested:
             lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
@@ -121,7 +121,7 @@ def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows:
         readiness=readiness,
         health=health,
         rows=rows,
-        quarantined=sum(position.quarantined for position in positions),
+        refused=sum(position.refused for position in positions),
         conflicts=sum(position.conflicts for position in positions),
         contested=materializer.view.contested,
         sees_deletes=materializer.sees_deletes,

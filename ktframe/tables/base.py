@@ -20,7 +20,7 @@ from ktframe.sync.monitor import Readiness
 from ktframe.sync.source import Source
 from ktframe.sync.status import Glance, Newest, TablePosition, TableStatus, decided, notices, status_of
 from ktframe.tables.diff import difference
-from ktframe.tables.presentation import Metadata, Presentation, fields_of, quarantine_frame
+from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame
 
 if TYPE_CHECKING:  # slow to import
     from ktframe.widgets.figure import Axes, Chart
@@ -108,12 +108,12 @@ class MaterializedTopic(ABC):
         return True
 
     def errors(self, *, fresh: bool = True) -> pl.DataFrame:
-        """Return the quarantined records, the newest 10,000 of each partition.
+        """Return the refused records, the newest 10,000 of each partition.
 
         Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
         ``value`` (Binary, as the producer sent them), ``reason`` (String).
         """
-        return quarantine_frame(self._source.read(lambda found: found.store.quarantined(), fresh=fresh))
+        return refused_frame(self._source.read(lambda found: found.store.refused(), fresh=fresh))
 
     @property
     def schema(self) -> pl.Schema:

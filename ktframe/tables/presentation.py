@@ -15,7 +15,7 @@ from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
 from ktframe.fold.record_key import struct_schema
-from ktframe.fold.records import QuarantinedRecord
+from ktframe.fold.records import RefusedRecord
 
 Metadata: TypeAlias = bool | str | Sequence[str]
 """Which columns about the record to add: all, none, or those named."""
@@ -253,8 +253,8 @@ def _compared(column: pl.Expr, dtype: pl.DataType, part: object) -> tuple[pl.Exp
     return less, never if isinstance(physical, Fraction) else (column == value).fill_null(value=False)
 
 
-def quarantine_frame(records: Sequence[QuarantinedRecord]) -> pl.DataFrame:
-    """Return quarantined records as ``partition, offset, timestamp, key, value, reason``."""
+def refused_frame(records: Sequence[RefusedRecord]) -> pl.DataFrame:
+    """Return refused records as ``partition, offset, timestamp, key, value, reason``."""
     schema = {
         "partition": pl.Int32,
         "offset": pl.Int64,

@@ -207,7 +207,7 @@ class KTable(MaterializedTopic):
         offset
             Shift of all windows: ``"6h"`` for days from six o'clock, ``"-1d"`` for weeks from Sunday.
         max_future_skew
-            Records with a time further ahead of the wall clock are quarantined; None: never.
+            Records with a time further ahead of the wall clock are refused; None: never.
         idle_after
             A partition without records for so long does not keep windows from being final.
 

@@ -16,7 +16,7 @@ from ktframe.errors import NotReadyError, SchemaError
 from ktframe.fold.decoder import Entity
 from ktframe.fold.records import Arrival, RecordBatch
 from ktframe.fold.row_codec import record_key_of
-from ktframe.formats.base import VALUE_COLUMN, Headers, Rejection
+from ktframe.formats.base import VALUE_COLUMN, Headers, Refusal
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import KEY_HEADER, without_header_schema
 from ktframe.kafka.outgoing import OutgoingRecords
@@ -287,7 +287,7 @@ def _headers(*said: _Header) -> Headers:
 
 def _check_readable(found: Materializer) -> None:
     """Refuse to write JSON among records under a schema that could not be looked up."""
-    reasons = (record.reason for record in found.store.quarantined() if UNKNOWN_SCHEMA in record.reason)
+    reasons = (record.reason for record in found.store.refused() if UNKNOWN_SCHEMA in record.reason)
     reason = next(reasons, None)
     if reason is not None:
         message = f"the topic's records are under a schema, and what is written would not be: {reason}."
@@ -321,12 +321,12 @@ def _read_back(
         values=values,
         headers=None if headers is None else [headers] * count,
     )
-    read, rejected, after = entity.read(batch, schema)
-    refused = entity.identity.place(read, Arrival()).refused
-    rejected = [*rejected, *(Rejection(line, reason) for line, reason in refused)]
-    if rejected:
-        first = min(rejected, key=lambda each: each.index)
-        message = f"row {first.index} would be quarantined: {first.reason}."
+    read, refused, after = entity.read(batch, schema)
+    placed = entity.identity.place(read, Arrival())
+    refused = [*refused, *(Refusal(line, reason) for line, reason in placed.refused)]
+    if refused:
+        first = min(refused, key=lambda each: each.index)
+        message = f"row {first.index} would be refused: {first.reason}."
         raise SchemaError(message, "nothing was written; schema has the columns and their types.")
     return read, after
 

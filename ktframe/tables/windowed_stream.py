@@ -10,13 +10,13 @@ import polars as pl
 
 from ktframe.columns import OFFSET, OPEN, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
 from ktframe.errors import ConfigurationError
-from ktframe.fold.records import QuarantinedRecord
+from ktframe.fold.records import RefusedRecord
 from ktframe.fold.row_codec import record_key_of, unpack_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.source import Source
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, quarantine_frame
+from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, refused_frame
 from ktframe.tables.windowed import WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
@@ -173,8 +173,8 @@ class WindowedKStream(WindowedTopic):
             timeless = self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
             identities = materializer.entity.identity.encode(timeless).to_list()
             found = materializer.store.get_many(identities)
-            records = [_set_aside(partition, stored) for pairs in found for partition, stored in pairs]
-            return quarantine_frame([*materializer.store.quarantined(), *records])
+            records = [_late_record(partition, stored) for pairs in found for partition, stored in pairs]
+            return refused_frame([*materializer.store.refused(), *records])
 
         return self._source.read(take, fresh=fresh)
 
@@ -240,9 +240,9 @@ class WindowedKStream(WindowedTopic):
         return self._selection.of(placed)
 
 
-def _set_aside(partition: int, stored: bytes) -> QuarantinedRecord:
+def _late_record(partition: int, stored: bytes) -> RefusedRecord:
     columns, (value,) = unpack_rows([stored])
-    return QuarantinedRecord(
+    return RefusedRecord(
         partition=partition,
         offset=columns[OFFSET].item(),
         timestamp=None,

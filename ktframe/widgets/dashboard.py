@@ -69,7 +69,7 @@ class Overview:
                 self._ends[each.events] = watch(each.events, self._wake)
 
 
-_HEADS = ("state", "name", "rows", "to go", "time left", "newest record", "rate", "quarantined", "")
+_HEADS = ("state", "name", "rows", "to go", "time left", "newest record", "rate", "refused", "")
 
 
 def _line(status: TableStatus) -> list[str]:
@@ -84,7 +84,7 @@ def _line(status: TableStatus) -> list[str]:
         page.duration(readiness.eta) if readiness.total_lag else "",
         "none" if age is None else f"{page.duration(age)} ago",
         f"{readiness.rate:,.0f}/s" if readiness.rate else "",
-        page.count(status.quarantined),
+        page.count(status.refused),
         why,
     )
     return [

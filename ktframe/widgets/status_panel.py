@@ -66,7 +66,7 @@ def _facts(status: TableStatus) -> list[tuple[str, str]]:
             "none" if readiness.data_age is None else f"{page.duration(readiness.data_age)} ago",
         )
     )
-    pairs.append(("quarantined", page.count(status.quarantined)))
+    pairs.append(("refused", page.count(status.refused)))
     return pairs
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 import polars as pl
 import pytest
-from support.changes import changes_of, refused
+from support.changes import changes_of, refused_record
 from support.stores import ORDERS, lines_of
 
 from ktframe.columns import KEY
 from ktframe.config.settings import StoreOptions
 from ktframe.errors import ConfigurationError, StoreError
 from ktframe.fold.identity_codec import encode_part
-from ktframe.fold.records import Position, QuarantinedRecord
+from ktframe.fold.records import Position, RefusedRecord
 from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import CHUNK_ROWS, StateStore
@@ -116,40 +116,40 @@ def test_positions_advance_with_or_without_rows(store: StateStore) -> None:
     assert store.positions() == expected
 
 
-def test_quarantined_records_are_counted_and_kept(store: StateStore) -> None:
-    """Every quarantined record comes back whole, in offset order, and is counted; conflicts apart."""
-    odd = QuarantinedRecord(1, 3, None, None, None, "null key ☃")
-    empty = QuarantinedRecord(1, 4, -1, b"", b"", "")
-    records = [refused(0, 5), refused(0, 6, is_conflict=True), odd, empty]
-    store.apply(changes_of(quarantined=records), {1: 5, 0: 7})
-    assert store.quarantined() == records
-    expected = {0: Position(7, quarantined=2, conflicts=1), 1: Position(5, quarantined=2)}
+def test_refused_records_are_counted_and_kept(store: StateStore) -> None:
+    """Every refused record comes back whole, in offset order, and is counted; conflicts apart."""
+    odd = RefusedRecord(1, 3, None, None, None, "null key ☃")
+    empty = RefusedRecord(1, 4, -1, b"", b"", "")
+    records = [refused_record(0, 5), refused_record(0, 6, is_conflict=True), odd, empty]
+    store.apply(changes_of(refused=records), {1: 5, 0: 7})
+    assert store.refused() == records
+    expected = {0: Position(7, refused=2, conflicts=1), 1: Position(5, refused=2)}
     assert store.positions() == expected
 
 
-def test_only_the_newest_quarantined_records_are_kept(
-    store: StateStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_the_newest_refused_records_are_kept(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the oldest of each partition go, within a batch as well, and the counts stay exact."""
     for backend in ("memory", "rocksdb"):
-        monkeypatch.setattr(f"ktframe.store.{backend}.QUARANTINE_KEPT", 3)
-    store.apply(changes_of(quarantined=[refused(0, 0), refused(1, 0), refused(0, 1)]), {0: 2, 1: 1})
-    store.apply(changes_of(quarantined=[refused(0, offset) for offset in range(2, 9)]), {0: 9})
-    store.apply(changes_of(quarantined=[refused(0, 9), refused(1, 9)]), {0: 10, 1: 10})
-    kept = [(record.partition, record.offset) for record in store.quarantined()]
+        monkeypatch.setattr(f"ktframe.store.{backend}.REFUSED_KEPT", 3)
+    store.apply(
+        changes_of(refused=[refused_record(0, 0), refused_record(1, 0), refused_record(0, 1)]), {0: 2, 1: 1}
+    )
+    store.apply(changes_of(refused=[refused_record(0, offset) for offset in range(2, 9)]), {0: 9})
+    store.apply(changes_of(refused=[refused_record(0, 9), refused_record(1, 9)]), {0: 10, 1: 10})
+    kept = [(record.partition, record.offset) for record in store.refused()]
     assert kept == [(0, 7), (0, 8), (0, 9), (1, 0), (1, 9)]
-    assert {p: position.quarantined for p, position in store.positions().items()} == {0: 10, 1: 2}
+    assert {p: position.refused for p, position in store.positions().items()} == {0: 10, 1: 2}
 
 
 def test_clearing_a_partition_leaves_the_others(store: StateStore) -> None:
-    """Rows, index, quarantine and position of a cleared partition are gone; schema and the rest stay."""
+    """Rows, index, refused records and position of a cleared partition are gone; schema and the rest stay."""
     lines = [(0, A, b"0"), (1, A, b"1")]
-    records = [refused(0, 0), refused(1, 0)]
-    store.apply(changes_of(lines, record_keys=[b"k", b"k"], quarantined=records, schema=SCHEMA), {0: 1, 1: 1})
+    records = [refused_record(0, 0), refused_record(1, 0)]
+    store.apply(changes_of(lines, record_keys=[b"k", b"k"], refused=records, schema=SCHEMA), {0: 1, 1: 1})
     store.clear([0, 99])
     assert lines_of(store.items()) == [(1, A, b"1")]
-    assert store.quarantined() == [refused(1, 0)]
-    assert store.positions() == {1: Position(1, quarantined=1)}
+    assert store.refused() == [refused_record(1, 0)]
+    assert store.positions() == {1: Position(1, refused=1)}
     assert store.identities_of(0, b"k") == []
     assert store.identities_of(1, b"k") == [A]
     assert store.schema() == SCHEMA
@@ -157,7 +157,7 @@ def test_clearing_a_partition_leaves_the_others(store: StateStore) -> None:
 
 def test_a_cleared_partition_starts_afresh(store: StateStore) -> None:
     """What is applied after a clear is all there is, also where another partition comes in between."""
-    store.apply(changes_of([(0, A, b"old"), (0, B, b"old")], quarantined=[refused(0, 1)]), {0: 5})
+    store.apply(changes_of([(0, A, b"old"), (0, B, b"old")], refused=[refused_record(0, 1)]), {0: 5})
     store.clear([0])
     store.apply(changes_of([(4, C, b"four")]), {4: 1})
     store.apply(changes_of([(0, A, b"new")]), {0: 1})
@@ -257,7 +257,7 @@ def test_a_closed_store_says_so(store: StateStore) -> None:
         lambda: store.identities_of(0, b"k"),
         lambda: list(under_way),
         lambda: list(store.items()),
-        store.quarantined,
+        store.refused,
         store.positions,
         store.schema,
         lambda: store.apply(changes_of([(0, A, b"1")]), {0: 1}),

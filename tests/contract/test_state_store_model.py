@@ -11,12 +11,12 @@ import hypothesis.strategies as st
 import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
-from support.changes import changes_of, refused
+from support.changes import changes_of, refused_record
 from support.stores import ORDERS, lines_of
 
 from ktframe.config.settings import StoreOptions
 from ktframe.fold.identity_codec import encode_part
-from ktframe.fold.records import Position, QuarantinedRecord
+from ktframe.fold.records import Position, RefusedRecord
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StateStore
 
@@ -33,7 +33,7 @@ class Model:
 
     rows: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
     index: set[tuple[int, bytes, bytes]] = field(default_factory=set)
-    quarantined: dict[int, list[QuarantinedRecord]] = field(default_factory=dict)
+    refused: dict[int, list[RefusedRecord]] = field(default_factory=dict)
     offsets: dict[int, int] = field(default_factory=dict)
     times: dict[int, int] = field(default_factory=dict)
     schema: pl.Schema = field(default_factory=pl.Schema)
@@ -49,8 +49,10 @@ class Model:
                 self.rows[partition, identity] = value
                 self.index |= {(partition, key, identity)} if key is not None else set()
         for partition, count in change["refused"].items():
-            records = self.quarantined.setdefault(partition, [])
-            records += [refused(partition, len(records) + at, is_conflict=at % 2 == 0) for at in range(count)]
+            records = self.refused.setdefault(partition, [])
+            records += [
+                refused_record(partition, len(records) + at, is_conflict=at % 2 == 0) for at in range(count)
+            ]
         for partition, time in change["times"].items():
             self.times[partition] = max(time, self.times.get(partition, time))
         self.offsets |= dict.fromkeys(PARTITIONS, change["offset"])
@@ -61,7 +63,7 @@ class Model:
         for partition in PARTITIONS if partitions is None else partitions:
             self.rows = {at: value for at, value in self.rows.items() if at[0] != partition}
             self.index = {entry for entry in self.index if entry[0] != partition}
-            for kept in (self.quarantined, self.offsets, self.times):
+            for kept in (self.refused, self.offsets, self.times):
                 kept.pop(partition, None)
         self.schema = pl.Schema() if partitions is None else self.schema
         self.topic_id = topic_id or self.topic_id
@@ -75,13 +77,13 @@ class Model:
                 for identity in IDENTITIES
             ],
             "index": sorted(self.index),
-            "quarantined": [record for p in PARTITIONS for record in self.quarantined.get(p, [])[-KEPT:]],
+            "refused": [record for p in PARTITIONS for record in self.refused.get(p, [])[-KEPT:]],
             "positions": {
                 p: Position(
                     offset,
                     self.times.get(p),
-                    len(self.quarantined.get(p, [])),
-                    sum(record.is_conflict for record in self.quarantined.get(p, [])),
+                    len(self.refused.get(p, [])),
+                    sum(record.is_conflict for record in self.refused.get(p, [])),
                 )
                 for p, offset in self.offsets.items()
             },
@@ -96,7 +98,7 @@ def described(store: StateStore) -> dict[str, Any]:
         "rows": lines_of(store.items()),
         "found": store.get_many(IDENTITIES),
         "index": sorted((p, key, i) for p in PARTITIONS for key in KEYS for i in store.identities_of(p, key)),
-        "quarantined": store.quarantined(),
+        "refused": store.refused(),
         "positions": store.positions(),
         "schema": store.schema(),
         "topic_id": store.topic_id,
@@ -136,7 +138,7 @@ def test_both_backends_equal_a_dict(history: list[Any]) -> None:
     options = StoreOptions()
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patched:
         for backend in ("memory", "rocksdb"):
-            patched.setattr(f"ktframe.store.{backend}.QUARANTINE_KEPT", KEPT)
+            patched.setattr(f"ktframe.store.{backend}.REFUSED_KEPT", KEPT)
         manager = StoreManager(Path(directory), options)
         model = Model()
         memory = StoreManager(Path(directory), options).get_or_open(ORDERS, StoreOptions(backend="memory"))
@@ -153,14 +155,12 @@ def test_both_backends_equal_a_dict(history: list[Any]) -> None:
                     for store in (memory, rocks):
                         store.clear(step[0], topic_id=step[1])
                 else:
-                    before = {p: len(records) for p, records in model.quarantined.items()}
+                    before = {p: len(records) for p, records in model.refused.items()}
                     model.apply(step)
                     changes = changes_of(
                         [(p, identity, value) for (p, identity), (value, _) in step["lines"].items()],
                         record_keys=[key for _, key in step["lines"].values()],
-                        quarantined=[
-                            r for p, rs in model.quarantined.items() for r in rs[before.get(p, 0) :]
-                        ],
+                        refused=[r for p, rs in model.refused.items() for r in rs[before.get(p, 0) :]],
                         stream_times=step["times"],
                         schema=step["schema"],
                     )

@@ -151,8 +151,8 @@ def test_right_to_read_is_enough(
     assert not [r for r in caplog.records if r.name.startswith("ktframe") and r.levelno >= logging.WARNING]
 
 
-def test_bad_records_are_quarantined(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
-    """Records that are no rows are kept apart with their bytes and reason; older good rows stay; the table goes on."""
+def test_bad_records_are_refused(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
+    """Refused records are kept apart with their bytes and reason; older good rows stay; the table goes on."""
     name = kafka.create_topic(topic())
     bad = [
         (b"a", b"{broken", "JSON"),
@@ -173,10 +173,10 @@ def test_bad_records_are_quarantined(kafka: KafkaTopics, topic: Topic, connect: 
     expected = [(0, n, key, value) for n, (key, value, _) in enumerate(bad, 1)]
     assert expected == errors.select("partition", "offset", "key", "value").rows()
     assert all(word in reason for (*_, word), reason in zip(bad, errors["reason"], strict=True))
-    assert table.status().quarantined == len(bad)
+    assert table.status().refused == len(bad)
     kafka.produce(name, [(b"a", b"{broken again"), (b"c", b'{"n":3}')])
     assert rows_by(table.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}, "c": {"n": 3}}
-    assert table.status().quarantined == len(bad) + 1
+    assert table.status().refused == len(bad) + 1
 
 
 @pytest.mark.parametrize(("good", "reason"), [(500, Reason.READY), (20, Reason.SCHEMA_CONFLICT)])

@@ -55,7 +55,7 @@ def order_records(count: int, partitions: int) -> list[tuple[bytes | None, bytes
 def test_every_read_equals_the_fold(
     kafka: KafkaTopics, topic: Topic, connect: Connect, partitions: int
 ) -> None:
-    """Frame, lookups, length, keys, ranges and quarantine equal the last record per key, whatever the partitions."""
+    """Frame, lookups, length, keys, ranges and errors equal the last record per key, whatever the partitions."""
     name = kafka.create_topic(topic(), partitions=partitions)
     kafka.produce(name, order_records(800, partitions))
     log = kafka.records(name)
@@ -83,7 +83,7 @@ def test_every_read_equals_the_fold(
     assert sorted(key for key in rows if "o-1" <= key < "o-3") == [k for k, _ in orders.items("o-1", "o-3")]
     errors = orders.errors().select("partition", "offset", "key", "value").rows()
     assert sorted(refused, key=lambda line: line[:2]) == sorted(errors, key=lambda line: line[:2])
-    assert len(refused) == orders.status().quarantined
+    assert len(refused) == orders.status().refused
 
 
 @pytest.mark.parametrize(
@@ -347,5 +347,5 @@ def test_table_is_a_dict(
             keys = ["a", "b", "\u00fc", ""]
             expected = [None if key not in rows else {"key": key, **rows[key]} for key in keys]
             assert expected == table.get_many(keys)
-            assert refused == table.status().quarantined
+            assert refused == table.status().refused
     context.close()

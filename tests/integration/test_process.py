@@ -204,6 +204,6 @@ def test_what_is_logged(
     assert ("INFO", f"{name}: restoring -> ready") in logged
     warnings = [message for level, message in logged if level == "WARNING"]
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"{name}[1]@1 is quarantined: ")
+    assert warnings[0].startswith(f"{name}[1]@1 was refused: ")
     assert "JSON" in warnings[0]
     assert not [level for level, _ in logged if level == "ERROR"]

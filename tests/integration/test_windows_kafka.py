@@ -495,7 +495,7 @@ def test_grace_survives_a_restart(kafka: KafkaTopics, topic: Topic, connect: Con
 
 
 def test_a_time_far_in_the_future(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
-    """A record of the year 2100 is quarantined with the reason, and closes no window."""
+    """A record of the year 2100 is refused with the reason, and closes no window."""
     name = kafka.create_topic(topic(), **ANY_TIME)
     far = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
     kafka.produce(name, [event(1, NOON_MS), event(2, far, key="far"), event(3, NOON_MS, key="x")])

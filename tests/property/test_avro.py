@@ -70,7 +70,7 @@ def physical(dtype: Any) -> pl.DataType:
 
 def assert_same(left: BodiesRead, right: BodiesRead) -> None:
     """Both read the same: types, values and why not."""
-    assert left.rejected == right.rejected
+    assert left.refused == right.refused
     assert left.frame.schema == right.frame.schema
     assert left.frame.height == right.frame.height
     assert_frame_equal(left.frame, right.frame, check_exact=True)
@@ -83,7 +83,7 @@ def test_bodies_are_read_as_fastavro_reads_them(batch: tuple[Made, Any, list[byt
     made, simple, bodies = batch
     reader = AvroReader(made.document)
     read = reader.read(bodies)
-    assert read.rejected == {}
+    assert read.refused == {}
     assert (reader._read_natively(bodies) is not None) == (reader.note is None)
     assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
     root = dtype_of(made.schema, made)
@@ -102,18 +102,18 @@ def test_bodies_are_read_as_fastavro_reads_them(batch: tuple[Made, Any, list[byt
 
 @settings(QUICK, max_examples=400)
 @given(st.data(), batches())
-def test_what_is_refused_one_by_one_is_what_is_rejected(
+def test_a_batch_refuses_what_is_refused_one_by_one(
     data: st.DataObject, batch: tuple[Made, Any, list[bytes]]
 ) -> None:
-    """In a batch with some corrupted bodies, each is a row or a rejection as it is alone, and no good one is lost."""
+    """In a batch with some corrupted bodies, each is a row or a refusal as it is alone, and no good one is lost."""
     made, _, bodies = batch
     reader = AvroReader(made.document)
     touched = data.draw(st.sets(st.integers(0, len(bodies) - 1), max_size=4))
     for at in touched:
         bodies[at] = data.draw(corrupted(bodies[at]))
     read = reader.read(bodies)
-    assert read.rejected.keys() <= touched
-    assert read.frame.height == len(bodies) - len(read.rejected)
+    assert read.refused.keys() <= touched
+    assert read.frame.height == len(bodies) - len(read.refused)
     assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
 
 
@@ -135,8 +135,8 @@ def test_arbitrary_bytes_never_raise(made: Made, bodies: list[bytes]) -> None:
     """Whatever the bytes are, each body is a row or has a reason."""
     reader = AvroReader(made.document)
     read = reader.read(bodies)
-    assert read.frame.height + len(read.rejected) == len(bodies)
-    assert all(read.rejected.values())
+    assert read.frame.height + len(read.refused) == len(bodies)
+    assert all(read.refused.values())
     assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
 
 

@@ -301,7 +301,7 @@ def _as_stored(value: Any, dtype: Any) -> Any:
 
 
 def _oracle(batch: Batch, known: pl.Schema) -> tuple[list[int], list[int], pl.Schema, list[dict[str, Any]]]:
-    """Return accepted, rejected as malformed, the schema and the rows."""
+    """Return accepted, refused as malformed, the schema and the rows."""
     parsed = [_parsed(payload) for payload in batch]
     objects = [(at, value) for at, value in enumerate(parsed) if value is not None]
     first = pl.Struct(_wanted_fields(dict(known), objects, EXACT))
@@ -333,15 +333,15 @@ def _became_float(old: Any, new: Any) -> bool:
 def _assert_once_each(decoded: Decoded, batch: Batch) -> None:
     assert decoded.frame.height == len(decoded.accepted)
     assert decoded.frame.schema == decoded.schema
-    assert sorted([*decoded.accepted, *(each.index for each in decoded.rejected)]) == list(range(len(batch)))
+    assert sorted([*decoded.accepted, *(each.index for each in decoded.refused)]) == list(range(len(batch)))
     assert list(decoded.accepted) == sorted(decoded.accepted)
-    assert all(each.reason for each in decoded.rejected)
+    assert all(each.reason for each in decoded.refused)
 
 
 def _assert_same(left: Decoded, right: Decoded) -> None:
     assert left.schema == right.schema
     assert list(left.accepted) == list(right.accepted)
-    assert [each.index for each in left.rejected] == [each.index for each in right.rejected]
+    assert [each.index for each in left.refused] == [each.index for each in right.refused]
     assert left.frame.to_dicts() == right.frame.to_dicts()
 
 
@@ -357,7 +357,7 @@ def test_a_batch_equals_its_records_one_by_one(batches: list[Batch]) -> None:
         _assert_once_each(decoded, batch)
         accepted, malformed, schema, rows = _oracle(batch, known)
         assert list(decoded.accepted) == accepted
-        assert [each.index for each in decoded.rejected if not each.is_conflict] == malformed
+        assert [each.index for each in decoded.refused if not each.is_conflict] == malformed
         assert decoded.schema == schema
         assert decoded.frame.to_dicts() == rows
         _assert_same(decoded, FORMAT._decode_records(batch, known))
@@ -375,7 +375,7 @@ def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> Non
     for batch in batches:
         decoded = decoder.decode(batch, known)
         risky = _widened_to_float(known, decoded.schema)
-        if risky and FORMAT.decode(kept, decoded.schema).rejected:
+        if risky and FORMAT.decode(kept, decoded.schema).refused:
             decoder = decoder.keeping_integers(*risky)
             decoded = decoder.decode(batch, known)
         assert not _widened_to_float(decoded.schema, known)
@@ -383,7 +383,7 @@ def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> Non
         kept += [batch[at] for at in decoded.accepted]
         known = decoded.schema
         again = decoder.decode(kept, known)
-        assert not again.rejected
+        assert not again.refused
         assert again.schema == known
         values = [_as_stored(_parsed(payload), pl.Struct(known)) for payload in kept]
         assert again.frame.to_dicts() == values
@@ -406,7 +406,7 @@ def test_large_batches_are_the_same_in_pieces(batches: list[Batch], poison: list
 @settings(QUICK, max_examples=500)
 @given(st.lists(st.sampled_from(POISON) | st.binary(max_size=12), max_size=6))
 def test_arbitrary_bytes_never_raise(batch: Batch) -> None:
-    """Whatever the bytes are, every payload is a row or a rejection, as the oracle says."""
+    """Whatever the bytes are, every payload is a row or a refusal, as the oracle says."""
     known = pl.Schema({"a": pl.Struct({"b": pl.Int64()}), "b": pl.Int64()})
     decoded = FORMAT.decode(batch, known)
     _assert_once_each(decoded, batch)

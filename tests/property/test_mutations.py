@@ -126,7 +126,7 @@ def produce(
 
 
 def reasons_of(errors: pl.DataFrame, sent: Sent) -> dict[str, str]:
-    """Return why records are no rows, by their keys, after a look at the bytes that are kept of them."""
+    """Return why records were refused, by their keys, after a look at the bytes that are kept of them."""
     reasons = {}
     for partition, offset, key, value, reason in errors.drop("timestamp").iter_rows():
         record = sent.places[partition, offset]

@@ -414,12 +414,12 @@ def _assert_as_google(reader: ProtobufReader, message: Any, bodies: list[bytes])
     assert dict(read.frame.schema) == {f.name: _dtype(f, around) for f in message.DESCRIPTOR.fields}
     assert dict(read.frame.schema) == {column.name: column.dtype for column in reader.columns}
     expected = [_expected(message, body) for body in bodies]
-    assert sorted(read.rejected) == [index for index, row in enumerate(expected) if row is None]
-    assert all(read.rejected.values())
+    assert sorted(read.refused) == [index for index, row in enumerate(expected) if row is None]
+    assert all(read.refused.values())
     if read.frame.width:
         assert _rows(read.frame) == [repr(row) for row in expected if row is not None]
     else:
-        assert read.frame.height == len(bodies) - len(read.rejected)
+        assert read.frame.height == len(bodies) - len(read.refused)
     return read.frame
 
 
@@ -434,9 +434,9 @@ def test_batches_read_as_googles_library_reads_them(made: tuple[File, File], see
     message, reader = _class(*made), ProtobufReader(_document(*made), (0,))
     bodies = _bodies(message, seed, 40, oddity=0.3)
     frame = _assert_as_google(reader, message, bodies)
-    by_record, rejected = reader._records.read(bodies)
+    by_record, refused = reader._records.read(bodies)
     assert by_record.equals(frame)
-    assert sorted(rejected) == [at for at, body in enumerate(bodies) if _expected(message, body) is None]
+    assert sorted(refused) == [at for at, body in enumerate(bodies) if _expected(message, body) is None]
 
 
 @pytest.mark.slow
@@ -464,7 +464,7 @@ def test_what_was_read_is_written_and_read_again(made: tuple[File, File], seed: 
     reader, writer = ProtobufReader(document, (0,)), ProtobufWriter(document, (0,))
     frame = reader.read(_bodies(message, seed, 20, oddity=0.0)).frame
     again = reader.read(writer.write(frame))
-    assert again.rejected == {}
+    assert again.refused == {}
     assert _rows(again.frame) == _rows(frame)
     assert again.frame.height == frame.height
 

@@ -75,7 +75,7 @@ class _Model:
     def __init__(self) -> None:
         self.seen: dict[int, None] = {}
         self.rows: dict[int, dict[str, tuple[int, Any]]] = {0: {}, 1: {}}
-        self.quarantined = 0
+        self.refused = 0
 
     def shown(self) -> dict[str, Any]:
         """Return each key's row, by the rules of the Avro specification, written down once more."""
@@ -161,7 +161,7 @@ def _produce(
         body = _body(ODD, {"a": "text"}) if what == "odd" else b"\2" if what == "cut" else b"x"
         if what == "cut":
             model.seen.setdefault(1)
-        model.quarantined += 1
+        model.refused += 1
     if by_header:
         broker.produce("t", key, body, partition=partition, headers=[(VALUE_HEADER, registry.header(name))])
     else:
@@ -172,7 +172,7 @@ def _check(context: Any, model: _Model) -> None:
     table = context.table("t")
     found = {row.pop("key"): row for row in table.to_polars().to_dicts()}
     assert found == model.shown()
-    assert table.errors().height == model.quarantined
+    assert table.errors().height == model.refused
     for key in "abc":
         row = table.get(key)
         assert (row is None) == (key not in found)

@@ -35,12 +35,12 @@ class Model:
     """What a table must hold: per partition the last good value per key, with its timestamp."""
 
     rows: dict[int, dict[str, tuple[int, dict[str, Any]]]]
-    quarantined: int = 0
+    refused: int = 0
 
     def apply(self, key: str | None, value: Any, partition: int, timestamp: int | None) -> None:
-        """Apply one record as Kafka Streams' KTable does; a value that is no JSON object is quarantined."""
+        """Apply one record as Kafka Streams' KTable does; a value that is no JSON object is refused."""
         if key is None or not isinstance(value, dict | None):
-            self.quarantined += 1
+            self.refused += 1
         elif value is None:
             self.rows[partition].pop(key, None)
         else:
@@ -101,7 +101,7 @@ def test_a_table_equals_a_dictionary(backend: str, steps: list[Any]) -> None:
             assert rows_of(table) == expected
             assert len(table) == len(expected)
             assert sorted(table.keys()) == sorted(expected)
-            assert table.errors().height == model.quarantined
+            assert table.errors().height == model.refused
             for key in ["", "a", "b", "a\0", "zz"]:
                 assert (key in table) == (key in expected)
                 row = table.get(key)
@@ -133,7 +133,7 @@ FIELD_RECORDS = st.tuples(
 @given(steps=st.lists(st.one_of(FIELD_RECORDS, st.just("read")), max_size=30))
 def test_a_table_keyed_by_fields_equals_a_dictionary(backend: str, steps: list[Any]) -> None:
     """A composite key folds by its fields; a tombstone removes the rows whose newest record carried its record key."""
-    broker, rows, quarantined = FakeBroker(), {}, 0
+    broker, rows, refused = FakeBroker(), {}, 0
     broker.create_topic("t")
     with tempfile.TemporaryDirectory() as path, opened(broker, backend, Path(path)) as context:
         table = context.table("t", key=["r", "i"])
@@ -145,14 +145,14 @@ def test_a_table_keyed_by_fields_equals_a_dictionary(backend: str, steps: list[A
             broker.produce("t", key, value)
             if value is None:
                 rows = {i: row for i, row in rows.items() if key is None or row[0] != key}
-                quarantined += key is None
+                refused += key is None
             elif value["r"] is None and value["i"] is None:
-                quarantined += 1
+                refused += 1
             else:
                 rows[value["r"], value["i"]] = (key, value)
         frame = table.to_polars()
         found = {(row["r"], row["i"]): row for row in frame.to_dicts()} if frame.height else {}
         assert found == {identity: value for identity, (_, value) in rows.items()}
-        assert table.errors().height == quarantined
+        assert table.errors().height == refused
         for identity, (_, value) in rows.items():
             assert table.get(identity) == value

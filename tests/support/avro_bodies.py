@@ -54,16 +54,16 @@ def read(schema: Any, bodies: Sequence[bytes]) -> BodiesRead:
     """Return what becomes of bodies: the same whether they are read alone, whole, or among many good ones."""
     by = reader(schema)
     alone = by._read_one_by_one(bodies, range(len(bodies)))
-    good = [body for at, body in enumerate(bodies) if at not in alone.rejected]
-    assert by.read(bodies).rejected == alone.rejected
+    good = [body for at, body in enumerate(bodies) if at not in alone.refused]
+    assert by.read(bodies).refused == alone.refused
     if good:
         natively = by._read_natively(good)
         assert (natively is not None) == (by.note is None)
         assert_frame_equal(alone.frame if natively is None else natively, alone.frame, check_exact=True)
-    for at, reason in alone.rejected.items():
+    for at, reason in alone.refused.items():
         assert by._read_natively([bodies[at]]) is None
         among = by.read([*good[:1] * MANY, bodies[at], *good[:1] * MANY])
-        assert among.rejected == {len(good[:1]) * MANY: reason}
+        assert among.refused == {len(good[:1]) * MANY: reason}
         assert among.frame.height == len(good[:1]) * 2 * MANY
     assert dict(alone.frame.schema) == {column.name: column.dtype for column in by.columns}
     return alone
@@ -72,13 +72,13 @@ def read(schema: Any, bodies: Sequence[bytes]) -> BodiesRead:
 def values(schema: Any, *bodies: bytes) -> list[Any]:
     """Return what the column ``value`` shows for bodies that are no records, all of them good."""
     found = read(schema, bodies)
-    assert found.rejected == {}
+    assert found.refused == {}
     return found.frame["value"].to_list()
 
 
 def reason(schema: Any, body: bytes) -> str:
-    """Return why a body is rejected."""
-    return read(schema, [body]).rejected[0]
+    """Return why a body is refused."""
+    return read(schema, [body]).refused[0]
 
 
 def column(schema: Any, rows: pl.Series | list[Any]) -> list[bytes]:

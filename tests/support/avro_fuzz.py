@@ -112,10 +112,10 @@ def check(reader: AvroReader, good: list[bytes], source: random.Random) -> None:
     bodies = [good[at // 2 % len(good)] for at in range(BATCH)]
     bodies = [mutated(body, source) if at % 2 else body for at, body in enumerate(bodies)]
     read = reader.read(bodies)
-    assert all(at % 2 for at in read.rejected)
-    assert read.frame.height + len(read.rejected) == len(bodies)
+    assert all(at % 2 for at in read.refused)
+    assert read.frame.height + len(read.refused) == len(bodies)
     alone = reader._read_one_by_one(bodies, range(len(bodies)))
-    assert read.rejected == alone.rejected
+    assert read.refused == alone.refused
     assert read.frame.equals(alone.frame) or "NaN" in str(read.frame.to_dicts())
 
 

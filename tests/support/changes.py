@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from ktframe.fold.records import Changes, QuarantinedRecord
+from ktframe.fold.records import Changes, RefusedRecord
 
 Line = tuple[int, bytes, bytes | None]
 """Partition, identity, and the stored row or None to remove it."""
@@ -16,7 +16,7 @@ def changes_of(
     lines: Iterable[Line] = (),
     *,
     record_keys: Iterable[bytes | None] | None = None,
-    quarantined: Iterable[QuarantinedRecord] = (),
+    refused: Iterable[RefusedRecord] = (),
     stream_times: Mapping[int, int] | None = None,
     schema: pl.Schema | None = None,
 ) -> Changes:
@@ -28,12 +28,12 @@ def changes_of(
         values=[value for _, _, value in lines],
         frame=pl.DataFrame(),
         record_keys=None if record_keys is None else list(record_keys),
-        quarantined=tuple(quarantined),
+        refused=tuple(refused),
         stream_times=stream_times or {},
         schema=schema or pl.Schema(),
     )
 
 
-def refused(partition: int, offset: int, *, is_conflict: bool = False) -> QuarantinedRecord:
-    """Return a quarantined record."""
-    return QuarantinedRecord(partition, offset, 1_000 + offset, b"key", b"{", "not JSON", is_conflict)
+def refused_record(partition: int, offset: int, *, is_conflict: bool = False) -> RefusedRecord:
+    """Return a refused record."""
+    return RefusedRecord(partition, offset, 1_000 + offset, b"key", b"{", "not JSON", is_conflict)

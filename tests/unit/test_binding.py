@@ -265,8 +265,8 @@ def test_waiting_ends_with_its_timeout(broker: FakeBroker) -> None:
         kt.table("t").wait_until_ready("200ms")
 
 
-def test_readiness_and_quarantine_are_logged(broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
-    """Readiness changes are INFO; a quarantined record is named with topic, partition, offset and cause."""
+def test_readiness_and_refusals_are_logged(broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
+    """Readiness changes are INFO; a refused record is named with topic, partition, offset and cause."""
     caplog.set_level(logging.INFO, "ktframe")
     broker.produce("t", "c", b"{oops")
     with broker.connect() as kt:
@@ -274,5 +274,5 @@ def test_readiness_and_quarantine_are_logged(broker: FakeBroker, caplog: pytest.
     messages = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert ("INFO", "t is ready") in messages
     assert any(
-        level == "WARNING" and text.startswith("t[0]@3 is quarantined: not JSON") for level, text in messages
+        level == "WARNING" and text.startswith("t[0]@3 was refused: not JSON") for level, text in messages
     )

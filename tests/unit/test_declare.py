@@ -149,6 +149,6 @@ def test_equal_arguments_are_equal_and_hash_equal() -> None:
     ],
 )
 def test_no_name_holds_a_nul(given: dict[str, Any]) -> None:
-    """Columns of ours start with one: records with such fields are quarantined, declarations refused."""
+    """Columns of ours start with one: records with such fields are refused, declarations refused."""
     with pytest.raises(ktframe.SchemaError, match="NUL character"):
         topic_arguments("t", **given)

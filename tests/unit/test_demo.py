@@ -24,7 +24,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_demo_goes_from_nothing_to_a_frame() -> None:
-    """All three topics are there, typed, with broken records quarantined and cancelled orders gone."""
+    """All three topics are there, typed, with broken records refused and cancelled orders gone."""
     with ktframe.demo(rate=0):
         orders = ktframe.table("orders")
         frame = orders.to_polars()

@@ -122,7 +122,7 @@ def test_wide_decimals_are_text_and_endless_ones_bytes() -> None:
     [(b"", True), (b"\x03\xe7", True), (b"\0" * 30 + b"\x03\xe7", True), (b"\xff" * 30 + b"\xfc\x19", True), (b"\x03\xe8", False), (b"\xfc\x18", False), (b"\x7f" + b"\0" * 16, False), (b"\x80" + b"\0" * 15, False), (b"\x01" + b"\0" * 100_000, False)],
 )  # fmt: skip
 def test_decimals_keep_to_their_precision(raw: bytes, is_good: bool) -> None:  # noqa: FBT001 - given
-    """A value of more digits than the schema allows is rejected, however many bytes spell it."""
+    """A value of more digits than the schema allows is refused, however many bytes spell it."""
     schema = _logical("bytes", "decimal", precision=3, scale=1)
     if is_good:
         assert values(schema, written("bytes", raw)) == [
@@ -200,7 +200,7 @@ def test_records_are_rows_and_other_schemas_one_column() -> None:
 def test_a_record_without_fields_has_rows() -> None:
     """It has no columns, and as many rows as bodies, however many there are."""
     found = read(record(), [b""] * 2_500 + [b"\0"])
-    assert (found.frame.shape, dict(found.rejected)) == ((2_500, 0), {2_500: "1 byte too many"})
+    assert (found.frame.shape, dict(found.refused)) == ((2_500, 0), {2_500: "1 byte too many"})
     assert reader(record()).note == "a record without fields: record by record"
     assert values({"type": "array", "items": record()}, b"\x04\x00", b"\x00") == [[{}, {}], []]
 

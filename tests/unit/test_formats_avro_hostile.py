@@ -1,4 +1,4 @@
-"""Avro payloads that are none: each is rejected with its reason, alone or in a batch, and costs no more than its bytes."""
+"""Avro payloads that are none: each is refused with its reason, alone or in a batch, and costs no more than its bytes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _logical(kind: str, name: str) -> dict[str, Any]:
     ],
 )
 def test_bodies_that_end_too_soon_are_truncated(schema: Any, body: bytes) -> None:
-    """A body that lacks bytes, or claims more items than it has bytes, is rejected before anything is made of it."""
+    """A body that lacks bytes, or claims more items than it has bytes, is refused before anything is made of it."""
     assert reason(schema, body) == "truncated"
 
 
@@ -95,8 +95,8 @@ def test_bodies_that_end_too_soon_are_truncated(schema: Any, body: bytes) -> Non
         (_logical("long", "time-micros"), LONGEST, "a time of day beyond 24 hours"),
     ],
 )  # fmt: skip
-def test_bytes_that_mean_nothing_are_rejected(schema: Any, body: bytes, why: str) -> None:
-    """Bytes too many, numbers too large, text of no characters and times of no day are rejected, each with its reason."""
+def test_bytes_that_mean_nothing_are_refused(schema: Any, body: bytes, why: str) -> None:
+    """Bytes too many, numbers too large, text of no characters and times of no day are refused, each with its reason."""
     assert reason(schema, body) == why
 
 
@@ -105,7 +105,7 @@ def test_bytes_that_mean_nothing_are_rejected(schema: Any, body: bytes, why: str
     [["null", "int"], ["int", "null"], ["null", "int", "string"], ["int"], ["int", "string"], ["null"]],
 )
 @pytest.mark.parametrize("index", [3, -1, 127, 128, 256, 2**31, 2**32, 2**60 - 1, -(2**63), 2**63 - 1])
-def test_indices_of_no_branch_are_rejected(schema: list[str], index: int) -> None:
+def test_indices_of_no_branch_are_refused(schema: list[str], index: int) -> None:
     """Whatever the union, an index that it has not is none of its values: it is neither null nor another branch."""
     assert reason(schema, number(index) + b"\0") == f"no branch {index} in a union"
     among = {"type": "array", "items": schema}
@@ -127,10 +127,10 @@ def test_one_bad_body_takes_no_other_with_it() -> None:
     for at in (0, 1_234, 4_999):
         bodies[at] = bad
     found = reader(schema).read(bodies)
-    assert found.rejected == dict.fromkeys((0, 1_234, 4_999), "no branch 2 in a union")
+    assert found.refused == dict.fromkeys((0, 1_234, 4_999), "no branch 2 in a union")
     assert found.frame["b"].to_list() == ["x"] * 4_997
     none = reader(schema).read([bad] * 100)
-    assert (none.frame.schema, len(none.rejected)) == ({"a": pl.Int32(), "b": pl.String()}, 100)
+    assert (none.frame.schema, len(none.refused)) == ({"a": pl.Int32(), "b": pl.String()}, 100)
     assert reader(schema).read([]).frame.schema == {"a": pl.Int32(), "b": pl.String()}
 
 
@@ -170,8 +170,8 @@ def test_items_that_are_wider_than_their_bytes_are_counted(schema: Any, body: An
     counts = range(292, 302)
     found = read(schema, [body(count) for count in counts])
     most = next(count for count in counts if 100 * count > 20_000 + 32 * len(body(count)))
-    assert list(found.rejected) == [count - counts.start for count in counts if count >= most]
-    assert set(found.rejected.values()) == {"nearly empty items in more than 20,000 cells and 32 a byte"}
+    assert list(found.refused) == [count - counts.start for count in counts if count >= most]
+    assert set(found.refused.values()) == {"nearly empty items in more than 20,000 cells and 32 a byte"}
 
 
 @settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
@@ -186,21 +186,21 @@ def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: i
         by = AvroReader(made.document)
         alone = by._read_one_by_one(bodies, range(len(bodies)))
         whole = by.read(bodies)
-        assert whole.rejected == alone.rejected
+        assert whole.refused == alone.refused
         assert_frame_equal(whole.frame, alone.frame, check_exact=True)
-        for at in alone.rejected:
+        for at in alone.refused:
             assert by._read_natively([bodies[at]]) is None
-        kept = [body for at, body in enumerate(bodies) if at not in alone.rejected]
+        kept = [body for at, body in enumerate(bodies) if at not in alone.refused]
         assert not kept or (by._read_natively(kept) is not None) == (by.note is None)
 
 
 def test_a_megabyte_of_nulls_is_not_a_gigabyte() -> None:
-    """A million nulls in place of a record of 300 fields are rejected, and others beside it read."""
+    """A million nulls in place of a record of 300 fields are refused, and others beside it read."""
     wide = record(*(field(f"f{at}", "string") for at in range(300)), name="Wide")
     schema = {"type": "array", "items": ["null", wide]}
     bomb = number(10**6) + b"\0" * 10**6 + b"\0"
     found = reader(schema).read([b"\0"] * MANY + [bomb] * 3 + [b"\x02\0\0"] * MANY)
-    assert list(found.rejected) == [MANY, MANY + 1, MANY + 2]
+    assert list(found.refused) == [MANY, MANY + 1, MANY + 2]
     assert found.frame["value"].list.len().to_list() == [0] * MANY + [1] * MANY
 
 
@@ -219,4 +219,4 @@ def test_long_fixed_values_take_their_bytes_only_where_they_are(schema: Any) -> 
     """Ten thousand records without a fixed of a megabyte are not ten gigabytes."""
     bodies = [b"\0\0"[: 1 + (schema[0] == "int")]] * 10_000 + [b"\x02" + b"x" * 2**20]
     found = reader(schema).read(bodies)
-    assert (found.frame.height, dict(found.rejected)) == (10_001, {})
+    assert (found.frame.height, dict(found.refused)) == (10_001, {})

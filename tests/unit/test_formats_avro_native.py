@@ -57,7 +57,7 @@ def test_what_the_library_can_not_read_is_read_one_by_one(
     monkeypatch.setattr(by._native, "_source", _failing(error))
     assert by._read_natively(BODIES) is None
     found = by.read(BODIES)
-    assert (found.frame.to_dicts(), found.rejected) == ([{"a": 1, "b": "x"}, {"a": 2, "b": None}] * MANY, {})
+    assert (found.frame.to_dicts(), found.refused) == ([{"a": 1, "b": "x"}, {"a": 2, "b": None}] * MANY, {})
 
 
 def test_an_interrupt_is_no_failure_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +112,8 @@ def test_arrays_of_other_types_are_doubted() -> None:
         frame_of([pa.array([1])], pl.Schema({"a": pl.String()}), 1)
 
 
-def test_values_that_no_column_holds_are_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should Arrow refuse a value that is one, only its body is rejected."""
+def test_values_that_no_column_holds_are_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should Arrow refuse a value that is one, only its body is refused."""
     build = avro_reader.build_frame
 
     def picky(values: Any, schema: pl.Schema, *, is_record: bool) -> pl.DataFrame:
@@ -125,11 +125,11 @@ def test_values_that_no_column_holds_are_rejected_alone(monkeypatch: pytest.Monk
     monkeypatch.setattr(avro_reader, "build_frame", picky)
     found = reader("int").read([b"\x02", b"\x04", b"\x06", b"\x80"])
     assert found.frame["value"].to_list() == [1, 3]
-    assert found.rejected == {1: "its values can't be held in a column", 3: "truncated"}
+    assert found.refused == {1: "its values can't be held in a column", 3: "truncated"}
 
 
 def test_heavy_bodies_are_made_columns_of_in_light_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However what is read one by one is cut, its rows and its rejections stay where they are."""
+    """However what is read one by one is cut, its rows and its refusals stay where they are."""
     monkeypatch.setattr(avro_reader, "_LIGHT_BYTES", 50)
     monkeypatch.setattr(avro_reader, "_LIGHT_ROWS", 7)
     bodies = [b"\x14" + b"x" * 10 if at % 3 else b"\x80" for at in range(100)]
@@ -137,5 +137,5 @@ def test_heavy_bodies_are_made_columns_of_in_light_parts(monkeypatch: pytest.Mon
         record(field("a", "string"), field("z", {"type": "map", "values": "null"})),
         [body + b"\0" for body in bodies],
     )
-    assert list(found.rejected) == list(range(0, 100, 3))
+    assert list(found.refused) == list(range(0, 100, 3))
     assert found.frame.height == 66

@@ -118,9 +118,9 @@ def test_what_json_has_no_number_for_is_text(value: float, text: str) -> None:
 
 
 def test_text_has_a_limit_of_depth() -> None:
-    """So many levels are read and written back, one more is rejected, and a million do no harm."""
+    """So many levels are read and written back, one more is refused, and a million do no harm."""
     found = read(NODE, [_chain(LEVELS), _chain(LEVELS + 1), _chain(10**6)])
-    assert dict(found.rejected) == dict.fromkeys((1, 2), "nested deeper than 64 levels")
+    assert dict(found.refused) == dict.fromkeys((1, 2), "nested deeper than 64 levels")
     assert writer(NODE).write(found.frame) == [_chain(LEVELS)]
     text = '{"value":1,"next":' * (LEVELS + 1) + "null" + "}" * (LEVELS + 1)
     with pytest.raises(SchemaError, match="nested deeper than 64 levels"):
@@ -142,9 +142,9 @@ def test_text_has_a_limit_of_depth() -> None:
         (TREE, b"\0" + b"\x02\x02\xff\0\0", "text that is not UTF-8"),
     ],
 )
-def test_damaged_bodies_are_rejected(schema: Any, body: bytes, why: str) -> None:
+def test_damaged_bodies_are_refused(schema: Any, body: bytes, why: str) -> None:
     """What is wrong inside of a text has the same reasons as outside."""
-    assert dict(read(schema, [body]).rejected) == {0: why}
+    assert dict(read(schema, [body]).refused) == {0: why}
 
 
 def _nested(name: str, kind: Any, value: bytes) -> tuple[Any, bytes]:
@@ -171,7 +171,7 @@ def _nested(name: str, kind: Any, value: bytes) -> tuple[Any, bytes]:
 def test_values_inside_of_text_are_checked(kind: Any, value: bytes, why: str) -> None:
     """A key that comes twice would be lost in JSON; indices, lengths and items without bytes are bounded as elsewhere."""
     schema, body = _nested("v", kind, value)
-    assert dict(read(schema, [body]).rejected) == {0: why}
+    assert dict(read(schema, [body]).refused) == {0: why}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""JsonFormat: declared types, the reasons of rejections, inference, and the corners that random batches seldom reach."""
+"""JsonFormat: declared types, the reasons of refusals, inference, and the corners that random batches seldom reach."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def _decode(*payloads: str | bytes, decoder: JsonFormat | None = None, known: pl
     judged = decoder._decode_records(batch, decoder._with_declared(known))
     assert decoded.schema == judged.schema == decoded.frame.schema
     assert list(decoded.accepted) == judged.accepted
-    assert decoded.rejected == judged.rejected
+    assert decoded.refused == judged.refused
     assert decoded.frame.equals(judged.frame)
     return decoded
 
 
 def _reason(payload: str | bytes, **settings: Any) -> str:
-    (rejection,) = _decode(payload, **settings).rejected
-    return rejection.reason
+    (refusal,) = _decode(payload, **settings).refused
+    return refusal.reason
 
 
 def _declared(dtype: Any, *values: Any) -> tuple[list[Any], list[str]]:
     """Return what a declared field makes of JSON texts: accepted values and reasons."""
     decoded = _decode(*(f'{{"f":{value}}}' for value in values), decoder=JsonFormat(pl.Schema({"f": dtype})))
     assert decoded.schema == {"f": dtype}
-    assert all(each.is_conflict for each in decoded.rejected)
-    return decoded.frame["f"].to_list(), [each.reason for each in decoded.rejected]
+    assert all(each.is_conflict for each in decoded.refused)
+    return decoded.frame["f"].to_list(), [each.reason for each in decoded.refused]
 
 
-# ------------------------------------------------------------------------------------------- rejections
+# ------------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def _declared(dtype: Any, *values: Any) -> tuple[list[Any], list[str]]:
     ],
 )
 def test_malformed_payloads_say_why(payload: bytes, reason: str) -> None:
-    """What is not one JSON object is rejected with the reason, and not as a conflict."""
+    """What is not one JSON object is refused with the reason, and not as a conflict."""
     decoded = _decode(b'{"a":1}', payload, b'{"a":2}')
-    (rejection,) = decoded.rejected
-    assert rejection.index == 1
-    assert rejection.reason.startswith(reason)
-    assert not rejection.is_conflict
+    (refusal,) = decoded.refused
+    assert refusal.index == 1
+    assert refusal.reason.startswith(reason)
+    assert not refusal.is_conflict
     assert decoded.frame["a"].to_list() == [1, 2]
 
 
@@ -83,8 +83,8 @@ def test_conflicts_name_path_and_kinds() -> None:
     """A conflict names the path of the field, the kind wanted, the kind found, and schema=."""
     known = pl.Schema({"a": pl.Struct({"b": pl.List(pl.Int64())})})
     decoded = _decode('{"a":{"b":[1,"x"]}}', known=known)
-    assert decoded.rejected[0].is_conflict
-    assert decoded.rejected[0].reason == "field 'a.b[]': wanted Int64, found String; schema= can fix its type"
+    assert decoded.refused[0].is_conflict
+    assert decoded.refused[0].reason == "field 'a.b[]': wanted Int64, found String; schema= can fix its type"
 
 
 def test_integers_out_of_range_name_a_type_that_holds_them() -> None:
@@ -100,7 +100,7 @@ def test_objects_torn_over_payloads_are_not_misread() -> None:
     they are not three objects."""  # noqa: D205, D209
     known = pl.Schema({"a": pl.Struct({"b": pl.Int64()})})
     decoded = _decode('{"a":', '{"b":1}}', '{"a":{"b":2}}{"a":{"b":3}}', known=known)
-    assert [each.index for each in decoded.rejected] == [0, 1, 2]
+    assert [each.index for each in decoded.refused] == [0, 1, 2]
 
 
 # -------------------------------------------------------------------------------------------- inference
@@ -110,7 +110,7 @@ def test_one_odd_record_does_not_decide_a_column() -> None:
     """A new field takes its commonest kind, however early the odd record came."""
     decoded = _decode('{"a":"odd"}', '{"a":1}', '{"a":2.5}', '{"a":3}')
     assert decoded.schema == {"a": pl.Float64()}
-    assert [each.index for each in decoded.rejected] == [0]
+    assert [each.index for each in decoded.refused] == [0]
 
 
 def test_a_record_has_one_vote() -> None:
@@ -125,8 +125,8 @@ def test_the_kind_seen_first_wins_a_tie() -> None:
     assert _decode('{"a":1}', '{"a":"x"}').schema == {"a": pl.Int64()}
 
 
-def test_rejected_records_leave_no_trace() -> None:
-    """Neither fields nor kinds that only a rejected record has reach the schema."""
+def test_refused_records_leave_no_trace() -> None:
+    """Neither fields nor kinds that only a refused record has reach the schema."""
     known = pl.Schema({"a": pl.Int64(), "b": pl.String()})
     assert _decode('{"a":1.5,"b":7,"new":1}', '{"a":1}', known=known).schema == known
 
@@ -137,7 +137,7 @@ def test_a_column_of_wide_integers_stays_integer() -> None:
     batch = ['{"a":1}'] * 40 + ['{"a":9007199254740993}'] + ['{"a":2}'] * 40 + ['{"a":0.5}']
     decoded = _decode(*batch, known=known)
     assert decoded.schema == known
-    assert [each.index for each in decoded.rejected] == [81]
+    assert [each.index for each in decoded.refused] == [81]
     assert _decode('{"a":1}', '{"a":0.5}', known=known).schema == {"a": pl.Float64()}
 
 
@@ -149,7 +149,7 @@ def test_floats_are_refused_where_integers_are_to_be_kept() -> None:
     assert _decode(payload, known=known).schema == {"a": wider, "c": pl.Int64()}
     keeping = JsonFormat().keeping_integers("a")
     decoded = _decode(payload, '{"c":0.5}', known=known, decoder=keeping)
-    assert [each.index for each in decoded.rejected] == [0]
+    assert [each.index for each in decoded.refused] == [0]
     assert decoded.schema == {"a": known["a"], "c": pl.Float64()}
 
 
@@ -162,14 +162,14 @@ def test_floats_are_refused_where_integers_are_to_be_kept() -> None:
         r'{"a":1,"n":[[{"x":1},{"x\u0000":null}]]}',
     ],
 )
-def test_a_name_with_a_nul_is_rejected(payload: str) -> None:
+def test_a_name_with_a_nul_is_refused(payload: str) -> None:
     """At any depth, in a first batch as in a later one: such names are those of our own columns."""
     good = r'{"a":1,"s":"\u0000","t":"\\u0000"}'
     first = _decode(good, payload, good)
     later = _decode(good, payload, known=first.schema)
     assert first.schema == later.schema == {"a": pl.Int64(), "s": pl.String(), "t": pl.String()}
     assert [list(first.accepted), list(later.accepted)] == [[0, 2], [0]]
-    assert [each.index for each in first.rejected] == [1]
+    assert [each.index for each in first.refused] == [1]
     assert _reason(payload).startswith("a field name holds a NUL character")
 
 
@@ -265,7 +265,7 @@ def test_a_formats_settings_are_hashable() -> None:
     ],
 )
 def test_declared_integers_have_their_range(dtype: pl.DataType, low: int, high: int) -> None:
-    """Both ends are accepted, the next integers rejected, and 1.0 is no integer."""
+    """Both ends are accepted, the next integers refused, and 1.0 is no integer."""
     values, reasons = _declared(dtype, low, high, low - 1, high + 1, "1.0", "true", "null")
     assert values == [low, high, None]
     assert len(reasons) == 4
@@ -284,7 +284,7 @@ def test_declared_floats() -> None:
 
 
 def test_declared_decimals_are_exact() -> None:
-    """Numbers and strings become decimals without a float between, or are rejected."""
+    """Numbers and strings become decimals without a float between, or are refused."""
     texts = [
         "0.1",
         "12345678901234567890.12",
@@ -346,7 +346,7 @@ def test_an_offset_is_never_guessed() -> None:
 
 
 def test_fractions_are_not_cut() -> None:
-    """A fraction finer than the column's unit is rejected unless the rest is zeros."""
+    """A fraction finer than the column's unit is refused unless the rest is zeros."""
     values, reasons = _declared(
         pl.Datetime("ms", "UTC"), '"2024-01-01T00:00:00.123000Z"', '"2024-01-01T00:00:00.1234Z"'
     )
@@ -354,7 +354,7 @@ def test_fractions_are_not_cut() -> None:
     assert "finer than ms" in reasons[0]
 
 
-def test_times_beyond_the_column_are_rejected() -> None:
+def test_times_beyond_the_column_are_refused() -> None:
     """Nanoseconds end in 1677 and 2262, years at 1 and 9999, also where only the offset carries a time across."""
     texts = [
         '"1677-09-21T00:12:43.145224193+14:00"',
@@ -378,7 +378,7 @@ def test_times_beyond_the_column_are_rejected() -> None:
     st.sampled_from([0, 90, -330]),
 )
 def test_times_round_trip(values: list[datetime], separator: str, offset: int) -> None:
-    """Every Python time comes back from its ISO text, nested ones too, or is rejected for its offset alone."""
+    """Every Python time comes back from its ISO text, nested ones too, or is refused for its offset alone."""
     decoder = JsonFormat(
         pl.Schema({"t": pl.Datetime("us", "UTC"), "l": pl.List(pl.Struct({"t": pl.Datetime("us")}))})
     )
@@ -436,11 +436,11 @@ def test_declared_structs_are_fixed_and_other_fields_are_kept() -> None:
         "absent": None,
         "more": 1,
     }
-    assert decoded.rejected[0].reason == "field 's.x' is not in the schema; schema= can declare it"
+    assert decoded.refused[0].reason == "field 's.x' is not in the schema; schema= can declare it"
 
 
 def test_a_declared_field_never_widens() -> None:
-    """A declared Int64 rejects floats for good."""
+    """A declared Int64 refuses floats for good."""
     decoder = JsonFormat(pl.Schema({"a": pl.Int64()}))
     assert _decode('{"a":0.5}', '{"a":1.0}', decoder=decoder).accepted == []
 
@@ -477,8 +477,8 @@ def test_a_failing_native_reader_leaves_the_decision_to_the_records(monkeypatch:
     assert _decode('{"a":1}', known=pl.Schema({"a": pl.Int64()})).frame["a"].to_list() == [1]
 
 
-def test_a_record_that_can_not_be_held_is_rejected_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the builder fails for one row, only that one is rejected."""
+def test_a_record_that_can_not_be_held_is_refused_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the builder fails for one row, only that one is refused."""
     build = json_records.build_frame
 
     def fragile(rows: Any, schema: pl.Schema) -> pl.DataFrame | None:
@@ -488,7 +488,7 @@ def test_a_record_that_can_not_be_held_is_rejected_by_itself(monkeypatch: pytest
     monkeypatch.setattr(json_format, "read_batch", lambda *_: None)
     decoded = _decode('{"a":1}', '{"a":2}', '{"a":3}')
     assert decoded.frame["a"].to_list() == [1, 3]
-    assert decoded.rejected[0].reason == "its values can't be held in a column"
+    assert decoded.refused[0].reason == "its values can't be held in a column"
 
 
 def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,7 +507,7 @@ def test_the_first_records_say_what_the_batch_is_read_as() -> None:
     payloads = [f'{{"a":{number},"b":["x"],"c":{{"d":{number}.5}}}}' for number in range(1000)]
     assert _decode(*payloads).frame.height == 1000
     surprises = [*payloads, '{"a":1.5}', '{"e":null}', "{", '{"b":7}']
-    assert len(_decode(*surprises).rejected) == 2
+    assert len(_decode(*surprises).refused) == 2
 
 
 def test_bad_records_cost_only_their_neighbours() -> None:
@@ -516,7 +516,7 @@ def test_bad_records_cost_only_their_neighbours() -> None:
     for at in (0, 17, 1500, 1501, 2999):
         payloads[at] = "nonsense"
     decoded = _decode(*payloads, known=pl.Schema({"a": pl.Int64()}))
-    assert [each.index for each in decoded.rejected] == [0, 17, 1500, 1501, 2999]
+    assert [each.index for each in decoded.refused] == [0, 17, 1500, 1501, 2999]
 
 
 @pytest.mark.parametrize("padding", ["\n", "\r\n", "  "])

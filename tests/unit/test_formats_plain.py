@@ -1,4 +1,4 @@
-"""The plain formats: what Kafka's own serializers write, and what is rejected with which advice."""
+"""The plain formats: what Kafka's own serializers write, and what is refused with which advice."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def _decode(name: str, payloads: list[bytes]) -> tuple[list[object], list[int], 
     decoder = key_format(name)
     decoded = decoder.decode(payloads, decoder.initial_schema)
     assert decoded.schema == decoded.frame.schema == pl.Schema({"value": DTYPES[name]})
-    assert sorted([*decoded.accepted, *(each.index for each in decoded.rejected)]) == list(
+    assert sorted([*decoded.accepted, *(each.index for each in decoded.refused)]) == list(
         range(len(payloads))
     )
     return (
         decoded.frame["value"].to_list(),
         list(decoded.accepted),
-        [each.reason for each in decoded.rejected],
+        [each.reason for each in decoded.refused],
     )
 
 
@@ -49,7 +49,7 @@ def test_longs_round_trip(values: list[int]) -> None:
 
 @given(st.sampled_from(sorted(DTYPES)), st.lists(st.binary(max_size=9)))
 def test_every_payload_comes_out_once(name: str, payloads: list[bytes]) -> None:
-    """Whatever the bytes are, each payload is a value or a rejection with a reason, and the good ones keep order."""
+    """Whatever the bytes are, each payload is a value or a refusal with a reason, and the good ones keep order."""
     values, accepted, reasons = _decode(name, payloads)
     assert len(values) == len(accepted)
     assert accepted == sorted(accepted)
@@ -58,7 +58,7 @@ def test_every_payload_comes_out_once(name: str, payloads: list[bytes]) -> None:
         assert [value] == _decode(name, [payloads[index]])[0]
 
 
-def test_bad_text_is_rejected_with_the_format_that_fits() -> None:
+def test_bad_text_is_refused_with_the_format_that_fits() -> None:
     """Eight bytes that are not text name 'long', four name 'int', others 'bytes'; the good ones stay in place."""
     long = struct.pack(">q", -1)
     values, accepted, reasons = _decode("string", [b"a", long, "é".encode(), long[:4], b"\xff", b""])
@@ -77,7 +77,7 @@ def test_text_is_strict_utf8(text: bytes) -> None:
     assert _decode("string", [text])[1] == []
 
 
-def test_integers_of_another_width_are_rejected() -> None:
+def test_integers_of_another_width_are_refused() -> None:
     """The width is exact; an empty payload is no number; the advice names the format of that width."""
     values, accepted, reasons = _decode("int", [b"\0\0\0\7", b"", b"\0" * 8, b"\0" * 5])
     assert (values, accepted) == ([7], [0])

@@ -1,4 +1,4 @@
-"""Protobuf payloads: what each kind of field becomes, what is rejected with which reason, and what is written."""
+"""Protobuf payloads: what each kind of field becomes, what is refused with which reason, and what is written."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def _writer(fields: str, syntax: str = "proto3") -> ProtobufWriter:
 
 def _rows(reader: ProtobufReader, *bodies: bytes) -> list[dict[str, Any]]:
     read = reader.read(bodies)
-    assert read.rejected == {}
+    assert read.refused == {}
     return read.frame.to_dicts()
 
 
 def _reasons(reader: ProtobufReader, *bodies: bytes) -> dict[int, str]:
     read = reader.read(bodies)
-    assert read.frame.height == len(bodies) - len(read.rejected)
-    return dict(read.rejected)
+    assert read.frame.height == len(bodies) - len(read.refused)
+    return dict(read.refused)
 
 
 # --------------------------------------------------------------------------------------------- indexes
@@ -231,8 +231,8 @@ def test_repeated_occurrences_are_merged() -> None:
     ]
 
 
-def test_times_are_exact_or_rejected() -> None:
-    """Every instant of 64 bits of nanoseconds is shown to the nanosecond; one beyond, or none, rejects its record."""
+def test_times_are_exact_or_refused() -> None:
+    """Every instant of 64 bits of nanoseconds is shown to the nanosecond; one beyond, or none, refuses its record."""
     reader = _reader("google.protobuf.Timestamp t = 1; google.protobuf.Duration d = 2;")
     ends = pl.DataFrame(
         {"t": [2**63 - 1, -(2**63), 1], "d": [-(2**63), 2**63 - 1, -1]},
@@ -264,16 +264,16 @@ def test_json_stands_for_what_has_no_columns() -> None:
     assert read.frame.to_dicts() == [
         {"v": '["é"]', "sub_orders": ['{"number_of": 5}', "{}"], "number_of": None}
     ]
-    assert read.rejected[1].startswith("google.protobuf.Value that has no JSON: ")
+    assert read.refused[1].startswith("google.protobuf.Value that has no JSON: ")
 
 
 @pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x02x", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b", b"\xff" * 11, b"\0", b"\x0c"])  # fmt: skip
-def test_damaged_bodies_alone_are_rejected(body: bytes) -> None:
+def test_damaged_bodies_alone_are_refused(body: bytes) -> None:
     """Bytes that are cut off, lengths beyond them, groups without an end and the field zero are no message."""
     reader = _reader("string a = 1; int32 b = 2;")
     bodies = [b"\x10\x01"] * 2000 + [body] + [b"\x10\x02"] * 2000
     read = reader.read(bodies)
-    assert read.rejected == {2000: "not a message of type shop.Order: truncated or corrupt"}
+    assert read.refused == {2000: "not a message of type shop.Order: truncated or corrupt"}
     assert read.frame["b"].to_list() == [1] * 2000 + [2] * 2000
 
 
@@ -322,19 +322,19 @@ def test_required_fields_count_at_any_depth() -> None:
 
 
 def test_heavy_batches_are_read_in_light_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However a batch is cut, its rows and its rejections stay where they are."""
+    """However a batch is cut, its rows and its refusals stay where they are."""
     monkeypatch.setattr("ktframe.formats.protobuf.reader._MOST_BYTES", 50)
     monkeypatch.setattr("ktframe.formats.protobuf.reader._MOST_ROWS", 30)
     bodies = [b"\x0a" + bytes([size]) + b"x" * size for size in range(100)]
     read = _reader("string a = 1;").read([*bodies[:60], b"\x0a", *bodies[60:]])
     assert read.frame["a"].str.len_bytes().to_list() == list(range(100))
-    assert list(read.rejected) == [60]
+    assert list(read.refused) == [60]
 
 
 def test_messages_without_fields_are_counted() -> None:
     """A message that has no fields has no columns, and its rows are as many as its bodies."""
     read = _reader("").read([b"", b"\x08\x01", b"\x08"])
-    assert (read.frame.shape, list(read.rejected)) == ((2, 0), [2])
+    assert (read.frame.shape, list(read.refused)) == ((2, 0), [2])
     assert _writer("").write(read.frame) == [b"", b""]
 
 

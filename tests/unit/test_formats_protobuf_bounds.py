@@ -1,4 +1,4 @@
-"""Protobuf payloads whose messages take few bytes and many fields: each is counted, and too many are rejected unread."""
+"""Protobuf payloads whose messages take few bytes and many fields: each is counted, and too many are refused unread."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def _inside(tag: bytes, body: bytes) -> bytes:
     return tag + _varint(len(body)) + body
 
 
-def test_half_a_million_empty_messages_are_rejected() -> None:
-    """A megabyte that would be a hundred million cells is rejected at once, and its neighbours are read."""
+def test_half_a_million_empty_messages_are_refused() -> None:
+    """A megabyte that would be a hundred million cells is refused at once, and its neighbours are read."""
     reader = _reader(f"repeated Wide w = 1; int32 n = 2; {WIDE}")
     bodies = [b"\x10\x01"] * 50 + [b"\x0a\0" * 500_000] * 3 + [b"\x0a\0\x10\x02"] * 50
     read = reader.read(bodies)
-    assert read.rejected == dict.fromkeys((50, 51, 52), WHY)
+    assert read.refused == dict.fromkeys((50, 51, 52), WHY)
     assert read.frame["n"].to_list() == [1] * 50 + [2] * 50
     assert read.frame["w"].list.len().to_list() == [0] * 50 + [1] * 50
     nothing = reader.read([bodies[50]])
-    assert (nothing.frame.height, dict(nothing.rejected)) == (0, {0: WHY})
+    assert (nothing.frame.height, dict(nothing.refused)) == (0, {0: WHY})
     assert nothing.frame.schema == read.frame.schema
 
 
@@ -66,14 +66,14 @@ def test_messages_may_have_so_many_fields_and_no_more(fields: str, item: bytes, 
     reader = _reader(fields)
     count = next(n for n in range(100_000) if n * most > 20_000 + 32 * n * len(item))
     read = reader.read([item * (count - 1), item * count])
-    assert read.rejected == {1: WHY}
+    assert read.refused == {1: WHY}
     assert read.frame.height == 1
 
 
 def test_groups_are_counted() -> None:
     """A group has a beginning and an end in place of a length."""
     reader = _reader(f"repeated group Wide = 1 {{ {FIELDS} }}", "proto2")
-    assert reader.read([b"\x0b\x0c" * 147, b"\x0b\x0c" * 148]).rejected == {1: WHY}
+    assert reader.read([b"\x0b\x0c" * 147, b"\x0b\x0c" * 148]).refused == {1: WHY}
 
 
 def test_what_only_looks_like_messages_is_read() -> None:
@@ -83,7 +83,7 @@ def test_what_only_looks_like_messages_is_read() -> None:
     fixed = b"\x1d" + b"\n" * 4 + b"\x21" + b"\n" * 8 + b"\x28" + b"\x8a\x94\xa8\x50"
     unknown = b"\x9a\x06" + _varint(2_000) + b"\x0a\0" * 1_000 + b"\xa3\x06" + b"\x0a\0" * 10 + b"\xa4\x06"
     read = reader.read([text + fixed * 10 + unknown + b"\x0a\0" * 3])
-    assert read.rejected == {}
+    assert read.refused == {}
     assert read.frame.select("s", "a", "c").row(0) == ("\n" * 100_000, 0x0A0A0A0A, 0x0A0A0A0A)
     assert read.frame["w"].list.len().to_list() == [3]
 
@@ -92,7 +92,7 @@ def test_what_only_looks_like_messages_is_read() -> None:
 def test_damaged_bodies_are_damaged_and_not_too_large(body: bytes) -> None:
     """Where the messages can't be counted to the end, Google's library says that they are none."""
     reader = _reader(f"repeated Wide w = 1; {WIDE}")
-    (reason,) = reader.read([body]).rejected.values()
+    (reason,) = reader.read([body]).refused.values()
     assert reason == "not a message of type shop.Order: truncated or corrupt"
 
 

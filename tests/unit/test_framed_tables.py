@@ -112,7 +112,7 @@ def test_several_schemas_make_one_frame(shop: Shop, kt: ktframe.Context) -> None
 
 
 def test_a_store_opens_while_the_registry_is_away(shop: Shop, tmp_path: Path) -> None:
-    """Rows that were read before need nobody; a schema that is new then is waited for, not quarantined."""
+    """Rows that were read before need nobody; a schema that is new then is waited for, not refused."""
     first, second = shop.register(ORDER), shop.register(WIDER)
     shop.produce("o-1", ORDER, first, {"amount": 5, "region": "EU"})
     shop.produce("o-2", WIDER, second, {"amount": 6, "region": None, "currency": "USD"}, by_header=True)
@@ -145,7 +145,7 @@ def test_a_refused_login_fails_at_once(shop: Shop, kt: ktframe.Context) -> None:
     assert kt.table("orders").status().health.state == ktframe.BindingState.FAILED
 
 
-def test_what_can_not_be_read_is_quarantined_with_its_bytes(shop: Shop, kt: ktframe.Context) -> None:
+def test_what_can_not_be_read_is_refused_with_its_bytes(shop: Shop, kt: ktframe.Context) -> None:
     """An unknown id, a truncated datum, a schema that conflicts: each says why, and no good record is lost."""
     first = shop.register(ORDER)
     odd = {"type": "record", "name": "Order", "fields": [{"name": "amount", "type": "string"}]}
@@ -169,7 +169,7 @@ def test_what_can_not_be_read_is_quarantined_with_its_bytes(shop: Shop, kt: ktfr
 
 
 def test_without_a_registry_the_reason_says_what_helps(shop: Shop) -> None:
-    """A schema id that nobody can look up is no row, and the remedy is named."""
+    """A record whose schema id nobody can look up is refused, and the hint is named."""
     shop.produce("o-1", ORDER, 7, {"amount": 5, "region": "EU"})
     with shop.broker.connect() as kt:
         orders = kt.table("orders")
@@ -235,7 +235,7 @@ def test_keys_are_decoded_by_their_schema(shop: Shop, kt: ktframe.Context) -> No
 
 
 def test_keys_with_other_fields_are_no_keys_of_the_table(shop: Shop, kt: ktframe.Context) -> None:
-    """They could never update or delete the rows that are there: they are quarantined."""
+    """They could never update or delete the rows that are there: they are refused."""
     first = shop.register(KEY, "orders-key")
     odd = {"type": "record", "name": "Key", "fields": [{"name": "region", "type": "string"}]}
     second = shop.register(odd, "orders-key")
@@ -273,7 +273,7 @@ def test_windows_and_streams_have_such_keys_too(shop: Shop, tmp_path: Path, kind
 
 
 def test_a_key_field_may_come_from_a_schema(shop: Shop, kt: ktframe.Context) -> None:
-    """A table by a field folds records of all schemas; a field that can't be a key has its records quarantined."""
+    """A table by a field folds records of all schemas; a field that can't be a key has its records refused."""
     first, second = shop.register(ORDER), shop.register(WIDER)
     shop.produce("a", ORDER, first, {"amount": 1, "region": "EU"})
     shop.produce("b", WIDER, second, {"amount": 2, "region": "EU", "currency": "USD"})
@@ -357,7 +357,7 @@ def test_rows_without_a_field_stand_beside_others(
 
 @pytest.mark.parametrize("key_format", ["auto", "json"])
 def test_keys_may_be_objects_under_a_json_schema(shop: Shop, tmp_path: Path, key_format: str) -> None:
-    """They are keys of several parts, in either wire format, read and written; what is no such object is quarantined."""
+    """They are keys of several parts, in either wire format, read and written; what is no such object is refused."""
     fields = {"region": {"type": "string"}, "id": {"type": "integer"}}
     text = json.dumps({"type": "object", "properties": fields})
     number = shop.registry.register("orders-key", text, "JSON")

@@ -217,7 +217,7 @@ def test_keys_of_every_declared_type_can_be_removed(dtype: pl.DataType, value: o
     table = by_fields("id", declared=pl.Schema({"id": dtype}))
     put = RecordBatch([0], [0], [0], [1], [K], [json.dumps({"id": value}).encode()], positions={0: 1})
     changes = table.entity.decode(put, table.schema)
-    assert (len(changes), changes.quarantined) == (1, ())
+    assert (len(changes), changes.refused) == (1, ())
     table.store.apply(changes, {0: 1})
     table.view.apply(changes.frame, table.entity.frame_schema(table.schema), {0: 1})
     assert len(table.shown()) == 1

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 
-from ktframe.fold.records import Position, QuarantinedRecord
+from ktframe.fold.records import Position, RefusedRecord
 from ktframe.store import layout
 
 int64 = st.integers(-(2**63), 2**63 - 1)
@@ -25,7 +25,7 @@ def test_the_format_version_is_pinned() -> None:
 
 def test_kinds_are_pinned() -> None:
     """The number of a kind is on disk."""
-    kinds = (layout.METADATA, layout.POSITION, layout.ROW, layout.LATE, layout.QUARANTINED, layout.INDEX)
+    kinds = (layout.METADATA, layout.POSITION, layout.ROW, layout.LATE, layout.REFUSED, layout.INDEX)
     assert kinds == (0, 1, 2, 3, 4, 5)
 
 
@@ -37,8 +37,8 @@ def test_kinds_are_pinned() -> None:
         (layout.prefix(3, layout.POSITION), "00000003 01"),
         (layout.prefix(3, layout.ROW) + b"\x08a\0", "00000003 02 08 61 00"),
         (layout.prefix(3, layout.LATE), "00000003 03"),
-        (layout.set_aside_key(3, layout.LATE, 258), "00000003 03 0000000000000102"),
-        (layout.set_aside_key(3, layout.QUARANTINED, 258), "00000003 04 0000000000000102"),
+        (layout.refused_key(3, layout.LATE, 258), "00000003 03 0000000000000102"),
+        (layout.refused_key(3, layout.REFUSED, 258), "00000003 04 0000000000000102"),
         (layout.index_prefix(0x01020304, b"key") + b"\x01", "01020304 05 00000003 6b6579 01"),
         (layout.index_prefix(1, b""), "00000001 05 00000000"),
         (layout.prefix_end(3, layout.INDEX), "00000003 06"),
@@ -66,7 +66,7 @@ def test_keys_are_pinned(key: bytes, expected: str) -> None:
     ],
 )
 def test_positions_are_pinned(position: Position, expected: str) -> None:
-    """Next offset, stream time, quarantined, conflicts, late, horizon, dropped, cut, lost: eight bytes each; the lowest time is none."""
+    """Next offset, stream time, refused, conflicts, late, horizon, dropped, cut, lost: eight bytes each; the lowest time is none."""
     assert layout.pack_position(position) == bytes.fromhex(expected)
     assert layout.unpack_position(bytes.fromhex(expected)) == position
 
@@ -75,17 +75,17 @@ def test_positions_are_pinned(position: Position, expected: str) -> None:
     ("record", "expected"),
     [
         (
-            QuarantinedRecord(0, 7, -2, b"k", b"{", "bad", is_conflict=True),
+            RefusedRecord(0, 7, -2, b"k", b"{", "bad", is_conflict=True),
             "0f fffffffffffffffe 00000001 00000003 6b 626164 7b",
         ),
-        (QuarantinedRecord(0, 7, None, None, None, "é"), "00 0000000000000000 00000000 00000002 c3a9"),
-        (QuarantinedRecord(0, 7, 0, b"", b"", ""), "07 0000000000000000 00000000 00000000"),
+        (RefusedRecord(0, 7, None, None, None, "é"), "00 0000000000000000 00000000 00000002 c3a9"),
+        (RefusedRecord(0, 7, 0, b"", b"", ""), "07 0000000000000000 00000000 00000000"),
     ],
 )
-def test_quarantined_records_are_pinned(record: QuarantinedRecord, expected: str) -> None:
+def test_refused_records_are_pinned(record: RefusedRecord, expected: str) -> None:
     """Flags tell null from empty; lengths come before the texts."""
-    assert layout.pack_quarantined(record) == bytes.fromhex(expected)
-    assert layout.unpack_quarantined(0, 7, bytes.fromhex(expected)) == record
+    assert layout.pack_refused(record) == bytes.fromhex(expected)
+    assert layout.unpack_refused(0, 7, bytes.fromhex(expected)) == record
 
 
 def test_numbers_are_pinned() -> None:
@@ -103,14 +103,14 @@ STORED_SCHEMA = bytes.fromhex(
 
 
 @given(int64, st.none() | st.integers(-(2**63) + 1, 2**63 - 1), counts, counts)
-def test_any_position_comes_back(offset: int, time: int | None, quarantined: int, conflicts: int) -> None:
+def test_any_position_comes_back(offset: int, time: int | None, refused: int, conflicts: int) -> None:
     """Packing a position loses nothing over the full width of each number."""
-    position = Position(offset, time, quarantined, conflicts)
+    position = Position(offset, time, refused, conflicts)
     assert layout.unpack_position(layout.pack_position(position)) == position
 
 
 records = st.builds(
-    QuarantinedRecord,
+    RefusedRecord,
     partition=st.just(3),
     offset=st.integers(0, 2**63 - 1),
     timestamp=st.none() | int64,
@@ -122,10 +122,10 @@ records = st.builds(
 
 
 @given(records)
-def test_any_quarantined_record_comes_back(record: QuarantinedRecord) -> None:
-    """Packing a quarantined record loses nothing, whatever bytes and text it has."""
-    assert layout.set_aside_offset(layout.set_aside_key(9, layout.LATE, record.offset)) == record.offset
-    assert layout.unpack_quarantined(3, record.offset, layout.pack_quarantined(record)) == record
+def test_any_refused_record_comes_back(record: RefusedRecord) -> None:
+    """Packing a refused record loses nothing, whatever bytes and text it has."""
+    assert layout.refused_offset(layout.refused_key(9, layout.LATE, record.offset)) == record.offset
+    assert layout.unpack_refused(3, record.offset, layout.pack_refused(record)) == record
 
 
 @given(st.tuples(st.integers(0, 2**32 - 2), st.binary()), st.tuples(st.integers(0, 2**32 - 2), st.binary()))

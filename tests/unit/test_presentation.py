@@ -14,8 +14,8 @@ from hypothesis import given
 from ktframe.columns import BOOKKEEPING, KEY, OFFSET, PARTITION, TIMESTAMP
 from ktframe.errors import ConfigurationError
 from ktframe.fold.identity_codec import encode_part
-from ktframe.fold.records import QuarantinedRecord
-from ktframe.tables.presentation import Presentation, quarantine_frame
+from ktframe.fold.records import RefusedRecord
+from ktframe.tables.presentation import Presentation, refused_frame
 
 BY_RECORD_KEY = Presentation((KEY,))
 
@@ -109,8 +109,8 @@ def test_times_that_polars_can_not_print_are_null(time: int | None) -> None:
     assert frame["timestamp"].to_list() == [None]
     assert frame["timestamp"].dtype == pl.Datetime("ms", "UTC")
     assert "null" in str(frame)
-    quarantined = quarantine_frame([QuarantinedRecord(0, 0, time, None, None, "why")])
-    assert quarantined["timestamp"].to_list() == [None]
+    refused = refused_frame([RefusedRecord(0, 0, time, None, None, "why")])
+    assert refused["timestamp"].to_list() == [None]
 
 
 def _with_time(time: int | None) -> pl.DataFrame:

@@ -161,7 +161,7 @@ def test_items_of_a_composite_key_compare_part_by_part(broker: FakeBroker) -> No
         assert table["a", 1] == {"r": "a", "i": 1}
 
 
-def test_quarantined_records_keep_their_bytes(broker: FakeBroker) -> None:
+def test_refused_records_keep_their_bytes(broker: FakeBroker) -> None:
     """errors() shows partition, offset, time, key, value and reason, and the older good row stays."""
     broker.produce("t", "a", {"x": 1}, timestamp=1000)
     broker.produce("t", "a", b"{oops", timestamp=2000)
@@ -173,8 +173,8 @@ def test_quarantined_records_keep_their_bytes(broker: FakeBroker) -> None:
         assert (row["partition"], row["offset"], row["key"], row["value"]) == (0, 1, b"a", b"{oops")
         assert row["reason"].startswith("not JSON")
         assert table["a"]["x"] == 1
-        assert table.status().quarantined == 1
-        assert "1 records are quarantined" in str(table.status())
+        assert table.status().refused == 1
+        assert "1 records were refused" in str(table.status())
 
 
 def test_one_key_in_two_partitions_shows_the_newest_row(broker: FakeBroker) -> None:
@@ -225,7 +225,7 @@ def test_mixed_shapes_unite_their_columns(broker: FakeBroker) -> None:
 
 
 def test_a_float_never_costs_an_older_integer_its_digits(broker: FakeBroker) -> None:
-    """A column that holds an integer beyond 2**53 does not widen to floats: the float is quarantined."""
+    """A column that holds an integer beyond 2**53 does not widen to floats: the float is refused."""
     broker.produce("t", "a", {"n": 2**53 + 1})
     with broker.connect() as kt:
         table = kt.table("t")

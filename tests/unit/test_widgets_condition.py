@@ -99,11 +99,11 @@ class Watched:
 def condition(**changes: Any) -> TableStatus:
     """Return the status of a table, of which some facts differ."""
     at_status = {
-        name: changes.pop(name) for name in ("quarantined", "late", "notices", "name") if name in changes
+        name: changes.pop(name) for name in ("refused", "late", "notices", "name") if name in changes
     }
     health = replace(HEALTH, last_error=changes.pop("last_error", None))
     readiness = replace(READINESS, **changes)
-    facts = {"name": "orders", "quarantined": 0, **at_status}
+    facts = {"name": "orders", "refused": 0, **at_status}
     return TableStatus(
         readiness=readiness, health=health, rows=1, conflicts=0, contested=0, sees_deletes=True, **facts
     )
@@ -138,7 +138,7 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
             {**NOT_READY, "state": BindingState.RESTORING, "total_lag": None},
             ["◔ restoring", "records to go unknown", "rate none", "newest record none"],
         ),
-        ({}, ["● ready", "rows 1", "records to go 0", "newest record 1 min ago", "quarantined 0"]),
+        ({}, ["● ready", "rows 1", "records to go 0", "newest record 1 min ago", "refused 0"]),
         ({"is_ready": False, "total_lag": 7}, ["◑ behind", "records to go 7"]),
         ({"is_ready": False, "state": BindingState.LAGGING, "total_lag": 7}, ["◑ behind", "records to go 7"]),
         (
@@ -147,9 +147,9 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
                 "state": BindingState.BACKING_OFF,
                 "detail": "no broker answered",
                 "remedy": "check bootstrap",
-                "last_error": "refused",
+                "last_error": "connection lost",
             },
-            ["↻ recovering", "no broker answered", "last error: refused", "Hint: check bootstrap"],
+            ["↻ recovering", "no broker answered", "last error: connection lost", "Hint: check bootstrap"],
         ),
         (
             {
@@ -161,7 +161,7 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
             ["✕ failed", "no such user", "Hint: check sasl.username"],
         ),
         ({**NOT_READY, "state": BindingState.STOPPED}, ["■ closed"]),
-        ({"quarantined": 3}, ["quarantined 3", "3 records are quarantined"]),
+        ({"refused": 3}, ["refused 3", "3 records were refused"]),
         ({"late": 4}, ["4 records were late for their window: late()"]),
         ({"notices": ("2 offsets of partition 0 were lost",)}, ["2 offsets of partition 0 were lost"]),
     ],
@@ -187,7 +187,7 @@ def test_a_bar_shows_only_while_something_is_loaded() -> None:
 
 def test_an_error_that_is_over_is_no_news() -> None:
     """A ready table shows no error that it has recovered from."""
-    assert "refused" not in read(condition(last_error="refused")).text
+    assert "connection lost" not in read(condition(last_error="connection lost")).text
 
 
 def test_a_closed_table_is_the_last_frame() -> None:

@@ -174,7 +174,7 @@ def test_windows_without_grace_never_close(kt: Context) -> None:
 
 
 def test_a_time_far_in_the_future_closes_no_window(broker: FakeBroker) -> None:
-    """It is quarantined, with how far it is ahead; ``max_future_skew=None`` takes it."""
+    """It is refused, with how far it is ahead; ``max_future_skew=None`` takes it."""
     kt, windows = closing(broker)
     with kt:
         ahead = int(NOW.timestamp() * 1000) + 10 * DAY
@@ -262,7 +262,7 @@ def test_times_before_1970_floor(broker: FakeBroker, kt: Context) -> None:
     assert row == (-10, 0)
 
 
-def test_records_without_a_usable_time_are_quarantined(broker: FakeBroker, kt: Context) -> None:
+def test_records_without_a_usable_time_are_refused(broker: FakeBroker, kt: Context) -> None:
     """No timestamp, a missing or unreadable ``time=`` field, or one beyond the calendar: no window, and the reason."""
     broker.produce("odd", "a", {"at": "2026-01-01T12:00Z"}, timestamp=None)
     broker.produce("odd", "b", {"at": "soon"}, timestamp=5)

@@ -30,7 +30,7 @@ def test_the_start_stands_behind_the_key() -> None:
         == found.initial_schema
         == {"key": pl.String(), "window_start": pl.Datetime("ms", "UTC")}
     )
-    assert (decoded.accepted, [each.index for each in decoded.rejected]) == ([0, 3], [1, 2])
+    assert (decoded.accepted, [each.index for each in decoded.refused]) == ([0, 3], [1, 2])
     number = key_format("windowed:long")
     assert number.decode([b"\0" * 7 + b"\x11" + START_BYTES], number.initial_schema).frame.rows() == [
         (17, START)

@@ -48,7 +48,7 @@ def kt(broker: FakeBroker, registry: FakeRegistry) -> Iterator[Context]:
 
 
 def test_a_key_with_a_further_field_changes_no_other_row(broker: FakeBroker, tmp_path: Path) -> None:
-    """It is quarantined: the rows that are there keep their identities, also when the store is opened again."""
+    """It is refused: the rows that are there keep their identities, also when the store is opened again."""
 
     def key(**fields: Any) -> str:
         return json.dumps(fields)
@@ -72,7 +72,7 @@ def test_a_key_with_a_further_field_changes_no_other_row(broker: FakeBroker, tmp
 def test_records_are_read_again_once_their_schema_is_known(
     broker: FakeBroker, registry: FakeRegistry, tmp_path: Path, key_format: str | None
 ) -> None:
-    """What was quarantined because no registry was set becomes rows when one is."""
+    """What was refused because no registry was set becomes rows when one is."""
     number = registry.register("t-value", VALUE)
     for line in range(3):
         broker.produce("t", f"k{line}", registry.prefix(number) + b"\x02")
@@ -92,7 +92,7 @@ def test_records_are_read_again_once_their_schema_is_known(
 def test_a_registry_that_is_away_is_asked_once_when_a_table_is_opened(
     broker: FakeBroker, registry: FakeRegistry, tmp_path: Path
 ) -> None:
-    """However many schemas records were quarantined for: each question may take as long as a request may."""
+    """However many schemas records were refused for: each question may take as long as a request may."""
     for number in (7, 8, 9):
         broker.produce("t", f"k{number}", registry.prefix(number) + b"\x02")
     with broker.connect(tmp_path, registry=registry) as kt:
@@ -178,7 +178,7 @@ def test_numbers_that_json_has_not_are_refused(broker: FakeBroker, kt: Context, 
 
 
 def test_a_row_without_its_key_field_is_refused(broker: FakeBroker, kt: Context) -> None:
-    """It would be quarantined."""
+    """It would be refused."""
     broker.produce("t", "k1", {"id": "A", "region": "eu"})
     table = kt.table("t", key="id")
     with pytest.raises(SchemaError, match="'id' is missing or null"):
@@ -232,7 +232,7 @@ def test_many_keys_may_be_given_in_any_way(broker: FakeBroker, kt: Context) -> N
 
 
 def test_all_rows_of_a_list_say_which_fields_there_are(broker: FakeBroker, kt: Context) -> None:
-    """A field that the first hundred have not is written all the same; text is no row."""
+    """A field that the first hundred have not is written all the same; text is refused."""
     broker.create_topic("t")
     rows = [{"n": 1}] * 150 + [{"n": 2.5, "late": "x"}]
     written = kt.publish("t", rows)

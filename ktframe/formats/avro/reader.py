@@ -42,7 +42,7 @@ class AvroReader:
 
     Notes
     -----
-    *Rejected*: bodies with a byte too few or too many, with text that is not UTF-8, with a time of day, an enum, a
+    *Refused*: bodies with a byte too few or too many, with text that is not UTF-8, with a time of day, an enum, a
     union, a UUID or a decimal outside of its type, with more than 10,000 items that take no bytes, with lists of nearly
     empty items that take more than 20,000 cells and 32 a byte, and what is nested deeper than 64 levels.
 
@@ -86,8 +86,8 @@ class AvroReader:
             BodiesRead(frame) if frame is not None else self._read_one_by_one(bodies, piece)
             for piece, frame in read_pieces(whole, lambda piece: self._read_piece(bodies, piece))
         ]
-        rejected = dict(chain.from_iterable(part.rejected.items() for part in parts))
-        return BodiesRead(pl.concat([part.frame for part in parts], rechunk=True), rejected)
+        refused = dict(chain.from_iterable(part.refused.items() for part in parts))
+        return BodiesRead(pl.concat([part.frame for part in parts], rechunk=True), refused)
 
     def _read_piece(self, bodies: Sequence[bytes], piece: range) -> pl.DataFrame | None:
         return None if len(piece) <= _FEW else self._read_natively(bodies[piece.start : piece.stop])
@@ -106,29 +106,29 @@ class AvroReader:
         """Decode every body at ``indices``: what ``read`` must equal."""
         decode = (self._decoder or Decoder(self._schema)).decode
         parts: list[pl.DataFrame] = []
-        rejected: dict[int, str] = {}
+        refused: dict[int, str] = {}
         values: dict[int, Any] = {}
         size = 0
         for index in indices:
             try:
                 values[index] = decode(bodies[index])
             except RefusedError as error:
-                rejected[index] = str(error)
+                refused[index] = str(error)
             size += len(bodies[index])
             if size > _LIGHT_BYTES or len(values) == _LIGHT_ROWS:
-                parts.append(self._made(values, rejected))
+                parts.append(self._made(values, refused))
                 values, size = {}, 0
-        parts.append(self._made(values, rejected))
-        return BodiesRead(pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0], rejected)
+        parts.append(self._made(values, refused))
+        return BodiesRead(pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0], refused)
 
-    def _made(self, values: dict[int, Any], rejected: dict[int, str]) -> pl.DataFrame:
+    def _made(self, values: dict[int, Any], refused: dict[int, str]) -> pl.DataFrame:
         """Return the frame of values, given by index."""
         frame = self._frame(list(values.values()))
         if frame is not None:
             return frame
         # None is known of.
         frames = {index: self._frame([value]) for index, value in values.items()}
-        rejected |= {
+        refused |= {
             index: "its values can't be held in a column" for index, frame in frames.items() if frame is None
         }
         good = [frame for frame in frames.values() if frame is not None]

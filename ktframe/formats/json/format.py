@@ -28,7 +28,7 @@ class JsonFormat:
     Parameters
     ----------
     declared
-        Fields whose type is fixed. Their values are taken exactly or the record is rejected; only a Float32 rounds.
+        Fields whose type is fixed. Their values are taken exactly or the record is refused; only a Float32 rounds.
         Dates and times are ISO 8601 strings: with an offset for a column that has a time zone, without one for a
         column that has none. A Decimal takes numbers and strings. Other fields are inferred, and kept.
     exact_fields
@@ -45,14 +45,14 @@ class JsonFormat:
 
     Notes
     -----
-    *Rejected*: what isn't one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), what is nested
+    *Refused*: what isn't one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), what is nested
     deeper than 64 levels, what has a NUL in a field's name, and, as a conflict, what its column can't hold exactly. Of equal keys the last one counts.
 
     *Inferred*: Null < every kind, Int64 < Float64, structs and lists inside; others conflict. A field takes the
     commonest kind among the records of the batch in which it first isn't null. Null alone is a ``Null`` column, ``{}``
     a struct without fields. A known kind never changes but from Int64 to Float64, and not in a batch that holds an
-    integer beyond 2**53 there; a Float64 column rejects such integers. Fields are in order of first appearance, and
-    rejected records leave no trace in the schema.
+    integer beyond 2**53 there; a Float64 column refuses such integers. Fields are in order of first appearance, and
+    refused records leave no trace in the schema.
     """
 
     declared: pl.Schema | None = field(default=None, hash=False)
@@ -87,7 +87,7 @@ class JsonFormat:
 
         ``decode`` knows the schema, not the rows of earlier batches. ``Materializer.apply``, which keeps them, asks
         its view (``View.inexact``) for the columns that the new schema makes floats and in which a row holds an
-        integer beyond 2**53; it decodes the batch again with this, and the floats are rejected instead.
+        integer beyond 2**53; it decodes the batch again with this, and the floats are refused instead.
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
 
@@ -170,12 +170,12 @@ class JsonFormat:
                     if frames[at] is None:  # it holds integers that the wider type would round
                         return self._decode_records(payloads, known)
         whole, accepted = _in_order(pieces, frames, verdict)
-        return Decoded(whole, accepted, verdict.rejected, verdict.schema)
+        return Decoded(whole, accepted, verdict.refused, verdict.schema)
 
     def _decode_records(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Judge every payload: what ``decode`` must equal."""
         verdict = judge(payloads, range(len(payloads)), known, self._rules)
-        return Decoded(verdict.frame, verdict.accepted, verdict.rejected, verdict.schema)
+        return Decoded(verdict.frame, verdict.accepted, verdict.refused, verdict.schema)
 
 
 def _in_order(

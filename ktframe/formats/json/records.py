@@ -1,4 +1,4 @@
-"""The authority: payload by payload, what is accepted, what is rejected and why, and what the schema becomes.
+"""The authority: payload by payload, what is accepted, what is refused and why, and what the schema becomes.
 
 Slower than a whole batch in Arrow and always right; ``json_arrow`` may only be quicker, never different.
 """
@@ -17,7 +17,7 @@ import orjson
 import polars as pl
 
 from ktframe.formats.arrow import WHITESPACE, build_frame, empty_frame
-from ktframe.formats.base import Rejection
+from ktframe.formats.base import Refusal
 from ktframe.formats.dtypes import leaf_types
 from ktframe.formats.json.inference import InferenceRules, widened
 from ktframe.formats.json.values import RefusedError, row_reader
@@ -41,7 +41,7 @@ class Verdict:
 
     frame: pl.DataFrame
     accepted: list[int]
-    rejected: tuple[Rejection, ...]
+    refused: tuple[Refusal, ...]
     schema: pl.Schema
 
 
@@ -51,30 +51,30 @@ def judge(
     """Decide on the payloads at ``indices``.
 
     All of them say what the schema could become; each is then held against that; and the accepted ones alone say
-    what it does become, so that a rejected record leaves no trace. The order of the records decides only ties and
+    what it does become, so that a refused record leaves no trace. The order of the records decides only ties and
     the order of new columns.
     """
     has_decimals = any(pl.Decimal in leaf_types(dtype) for dtype in known.values())
     records: dict[int, dict[str, Any]] = {}
-    rejected: list[Rejection] = []
+    refused: list[Refusal] = []
     for index in indices:
         try:
             records[index] = parse(payloads[index], has_decimals=has_decimals)
         except UnreadableError as error:
-            rejected.append(Rejection(index, str(error)))
+            refused.append(Refusal(index, str(error)))
     schema = known
-    rows, refused = _read(records, schema)
-    if refused:
+    rows, unfit = _read(records, schema)
+    if unfit:
         schema = widened(known, records.values(), rules)
-        rows, refused = _read(records, schema)
+        rows, unfit = _read(records, schema)
         accepted = {index: records[index] for index in rows}
         final = widened(known, accepted.values(), rules)
         if final != schema:
             schema = final
             rows, _ = _read(accepted, schema)
     frame, unbuildable = _build(rows, schema)
-    rejected += refused + unbuildable
-    return Verdict(frame, list(rows), tuple(sorted(rejected, key=attrgetter("index"))), schema)
+    refused += unfit + unbuildable
+    return Verdict(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
 
 
 def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
@@ -104,19 +104,19 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
 
 def _read(
     records: Mapping[int, Mapping[str, Any]], schema: pl.Schema
-) -> tuple[dict[int, dict[str, Any]], list[Rejection]]:
+) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
     read = row_reader(tuple(schema.items()))
     rows: dict[int, dict[str, Any]] = {}
-    refused: list[Rejection] = []
+    unfit: list[Refusal] = []
     for index, record in records.items():
         try:
             rows[index] = read(record)
         except RefusedError as error:
-            refused.append(Rejection(index, str(error), is_conflict=True))
-    return rows, refused
+            unfit.append(Refusal(index, str(error), is_conflict=True))
+    return rows, unfit
 
 
-def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Rejection]]:
+def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:
     """Make the frame of ``rows``, after taking out those that Arrow or Polars can't hold: none that is known of."""
     frame = build_frame(list(rows.values()), schema)
     if frame is not None:
@@ -127,7 +127,7 @@ def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataF
     for index in bad:
         del rows[index]
     reason = "its values can't be held in a column"
-    return pl.concat([empty_frame(schema), *good]), [Rejection(index, reason) for index in bad]
+    return pl.concat([empty_frame(schema), *good]), [Refusal(index, reason) for index in bad]
 
 
 def _is_deep(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """What a JSON Schema tells of the columns that its objects make.
 
 Only of what has one type is told; the rest is inferred from the records, as without a schema. A schema says what
-producers promise: it types a column that has been null so far, and rejects nothing.
+producers promise: it types a column that has been null so far, and refuses nothing.
 """
 
 from __future__ import annotations

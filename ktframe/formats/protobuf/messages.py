@@ -1,4 +1,4 @@
-"""The authority: message by message with Google's library, what is accepted, what is rejected and why.
+"""The authority: message by message with Google's library, what is accepted, what is refused and why.
 
 Slower than a whole batch and always right; ``protobuf_arrow`` may only be quicker, never different.
 """
@@ -40,15 +40,15 @@ class RecordReader:
     def read(self, bodies: Sequence[bytes]) -> tuple[pl.DataFrame, dict[int, str]]:
         """Return the rows of the bodies that can be read, in order, and why the others can't, by index."""
         rows: list[dict[str, Any]] = []
-        rejected: dict[int, str] = {}
+        refused: dict[int, str] = {}
         for index, body in enumerate(bodies):
             try:
                 rows.append(self._show(self._parsed(body)))
             except RefusedError as error:
-                rejected[index] = str(error)
+                refused[index] = str(error)
             except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # none that is known of
-                rejected[index] = f"not a message of type {self._schema.name}: {error}"
-        return _frame(rows, self._fields), rejected
+                refused[index] = f"not a message of type {self._schema.name}: {error}"
+        return _frame(rows, self._fields), refused
 
     def malformed(self, bodies: Sequence[bytes]) -> dict[int, str]:
         """Return which bodies are no messages, and why, by index; that values can be shown is not looked at."""

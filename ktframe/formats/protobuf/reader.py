@@ -39,7 +39,7 @@ class ProtobufReader:
 
     Notes
     -----
-    A body is rejected where the messages inside of it take few bytes and have many fields: more than 20,000 and 32 a
+    A body is refused where the messages inside of it take few bytes and have many fields: more than 20,000 and 32 a
     byte (see ``bounds``).
     """
 
@@ -66,10 +66,10 @@ class ProtobufReader:
         """Read ``bodies``; each alone, so that a bad one takes no other with it."""
         frames: list[pl.DataFrame] = []
         weights = self._bounds.weights(bodies)
-        rejected = self._bounds.broken(bodies, weights)
+        refused = self._bounds.broken(bodies, weights)
         sound: Sequence[int] = range(len(bodies))
-        if rejected:
-            sound = [index for index in sound if index not in rejected]
+        if refused:
+            sound = [index for index in sound if index not in refused]
             bodies, weights = [bodies[index] for index in sound], [weights[index] for index in sound]
         for part in _pieces(weights):
             piece, lines = bodies[part.start : part.stop], sound[part.start : part.stop]
@@ -79,17 +79,17 @@ class ProtobufReader:
                 continue
             if self._batches.obstacle is None:
                 # Those that are no messages at all are found quickly, and are most of the bad ones.
-                kept, lines = self._sifted(piece, lines, rejected)
-                self._read(kept, lines, frames, rejected)
+                kept, lines = self._sifted(piece, lines, refused)
+                self._read(kept, lines, frames, refused)
             else:
-                self._read(piece, lines, frames, rejected)
-        return BodiesRead(pl.concat(frames, rechunk=True), dict(sorted(rejected.items())))
+                self._read(piece, lines, frames, refused)
+        return BodiesRead(pl.concat(frames, rechunk=True), dict(sorted(refused.items())))
 
     def _sifted(
-        self, bodies: Sequence[bytes], lines: Sequence[int], rejected: dict[int, str]
+        self, bodies: Sequence[bytes], lines: Sequence[int], refused: dict[int, str]
     ) -> tuple[Sequence[bytes], Sequence[int]]:
         reasons = self._records.malformed(bodies)
-        rejected.update((lines[index], reason) for index, reason in reasons.items())
+        refused.update((lines[index], reason) for index, reason in reasons.items())
         kept = [index for index in range(len(bodies)) if index not in reasons]
         return [bodies[index] for index in kept], [lines[index] for index in kept]
 
@@ -98,7 +98,7 @@ class ProtobufReader:
         bodies: Sequence[bytes],
         lines: Sequence[int],
         frames: list[pl.DataFrame],
-        rejected: dict[int, str],
+        refused: dict[int, str],
     ) -> None:
         frame = self._batches.read(bodies)
         if frame is not None:
@@ -106,11 +106,11 @@ class ProtobufReader:
         elif self._batches.obstacle is not None or len(bodies) <= _FEW:
             frame, reasons = self._records.read(bodies)
             frames.append(frame)
-            rejected.update((lines[index], reason) for index, reason in reasons.items())
+            refused.update((lines[index], reason) for index, reason in reasons.items())
         else:
             size = -(-len(bodies) // _PIECES)
             for at in range(0, len(bodies), size):
-                self._read(bodies[at : at + size], lines[at : at + size], frames, rejected)
+                self._read(bodies[at : at + size], lines[at : at + size], frames, refused)
 
 
 def _pieces(weights: Sequence[int]) -> Iterator[range]:

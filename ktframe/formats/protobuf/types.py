@@ -8,7 +8,7 @@ string, bytes                   String, Binary
 enum                            String: the name, or the number as text where the schema has no name
 message, group                  Struct, null where absent
 repeated, map                   List, List of Struct with ``key`` and ``value``; empty where absent
-Timestamp, Duration             Datetime("ns", "UTC"), Duration("ns"): what has no such value is rejected
+Timestamp, Duration             Datetime("ns", "UTC"), Duration("ns"): what has no such value is refused
 StringValue and the like        the value, null where absent
 FieldMask                       String: the paths with commas between
 Struct, Value, ListValue        String: JSON text

@@ -1,4 +1,4 @@
-"""Records that are no rows, with their bytes: quarantined ones, late ones, and tombstones that only name rows."""
+"""Records that become no rows, with their bytes: refused ones, late ones, and tombstones that only name rows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import polars as pl
 
 from ktframe.columns import LINE, WINDOW
-from ktframe.fold.records import KeyTombstone, QuarantinedRecord, RecordBatch
-from ktframe.formats.base import Rejection
+from ktframe.fold.records import KeyTombstone, RecordBatch, RefusedRecord
+from ktframe.formats.base import Refusal
 
 
-def set_aside(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> QuarantinedRecord:
-    """Return the record at ``line`` with its bytes and the reason why it is no row."""
-    return QuarantinedRecord(
+def refused_record(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> RefusedRecord:
+    """Return the record at ``line`` with its bytes and the reason why it becomes no row."""
+    return RefusedRecord(
         partition=batch.partitions[line],
         offset=batch.offsets[line],
         timestamp=batch.timestamps[line] if batch.timestamp_types[line] else None,
@@ -24,18 +24,18 @@ def set_aside(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool =
     )
 
 
-def quarantined(batch: RecordBatch, rejected: Sequence[Rejection]) -> tuple[QuarantinedRecord, ...]:
-    """Return the rejected records, in the order of the batch."""
+def refused_records(batch: RecordBatch, refused: Sequence[Refusal]) -> tuple[RefusedRecord, ...]:
+    """Return the refused records, in the order of the batch."""
     return tuple(
-        set_aside(batch, r.index, r.reason, is_conflict=r.is_conflict)
-        for r in sorted(rejected, key=lambda r: r.index)
+        refused_record(batch, r.index, r.reason, is_conflict=r.is_conflict)
+        for r in sorted(refused, key=lambda r: r.index)
     )
 
 
-def late(batch: RecordBatch, pairs: pl.DataFrame) -> tuple[QuarantinedRecord, ...]:
+def late_records(batch: RecordBatch, pairs: pl.DataFrame) -> tuple[RefusedRecord, ...]:
     """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
     by_line = pairs.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
-    return tuple(set_aside(batch, line, " ".join(windows)) for line, windows in by_line)
+    return tuple(refused_record(batch, line, " ".join(windows)) for line, windows in by_line)
 
 
 def key_tombstones(batch: RecordBatch, lines: pl.Series) -> tuple[KeyTombstone, ...]:
