@@ -13,8 +13,8 @@ from types import ModuleType as _ModuleType
 
 from ktframe._api import connect, demo, inspect, publish, stream, table, topics
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
-from ktframe.context.arguments import entity
 from ktframe.context.context import Context
+from ktframe.context.declaration import entity
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,

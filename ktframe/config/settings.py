@@ -190,6 +190,14 @@ class Settings:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.describe().items())})"
 
 
+@dataclass(slots=True)
+class RuntimeSettings:
+    """What may change while everything runs; the one mutable object here, shared by those who act on it."""
+
+    monitor_interval: float
+    flush_interval: float
+
+
 def redact(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy that may be shown: secrets and credentials in URLs as ``"***"``, callables by name only.
 

@@ -1,23 +1,24 @@
-"""What users hold, by what they asked for: the same question gives the same object, and no second reader.
+"""The tables, windows and streams of one Context: asking again with equal arguments gives the same object.
 
-Windowed tables share the source of a store from which they can be derived. Not thread safe: the Context is.
+Windows share the store of smaller windows from which they can be made, and with it the reader.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import RLock
 from typing import Any, Generic, TypeVar
 
 from ktframe.columns import KEY
 from ktframe.config.settings import StoreOptions
-from ktframe.context.arguments import TopicArguments
-from ktframe.context.opener import Opener, Wanted
-from ktframe.errors import ConfigurationError, ContextClosedError, KtframeError
-from ktframe.fold.stream_key import StreamKey
-from ktframe.fold.window_key import WindowKey
+from ktframe.context.factory import BindingFactory
+from ktframe.context.store_spec import StoreSpec
+from ktframe.context.topic_spec import TopicSpec
+from ktframe.errors import ConfigurationError, ContextClosedError
 from ktframe.sync.binding import TopicBinding
+from ktframe.sync.manager import BindingManager
 from ktframe.sync.source import Source
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Presentation
@@ -25,222 +26,197 @@ from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.topic_writer import TopicWriter
-from ktframe.tables.windowed_table import Shape, WindowedKTable, WindowRequest
-from ktframe.windows.fixed import FixedWindows, Windows
-from ktframe.windows.retention import Retention, WindowRetention
+from ktframe.tables.window_spec import WindowSpec
+from ktframe.tables.windowed_table import WindowedKTable
+from ktframe.windows.retention import Retention
 
-logger = logging.getLogger("ktframe")
 T = TypeVar("T", bound=MaterializedTopic)
 
 
 @dataclass(frozen=True, slots=True)
-class _Held(Generic[T]):
-    """What a user holds, and what it was asked for with beside the question itself."""
+class _Entry(Generic[T]):
+    """A table, stream or windows; its reader; and the options that decide no row but must agree when asked again."""
 
-    what: T
-    source: Source
-    given: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Windowed:
-    """The question that a windowed table, or a store of one, answers."""
-
-    table: TopicArguments
-    windows: Windows
-    grace_ms: int | None
-    skew_ms: int | None
-
-    def holds(self, other: _Windowed) -> bool:
-        """Say whether the windows of ``other`` can be derived from a store of these."""
-        if self == other:
-            return True
-        is_comparable = (self.table, self.skew_ms) == (other.table, other.skew_ms)
-        never_close = self.grace_ms is None and other.grace_ms is None
-        divides = self.windows.is_tumbling and other.windows.base_ms % self.windows.base_ms == 0
-        return is_comparable and never_close and divides
+    rows: T
+    reader: Source
+    options: Mapping[str, Any]
 
 
-@dataclass(slots=True)
 class Catalog:
-    """The tables, windowed tables and streams of one Context."""
+    """What users of one Context hold. Any thread may ask.
 
-    opener: Opener
-    start: Callable[[TopicBinding], None]
-    close: Callable[[MaterializedTopic], None]
-    open_windowed: Callable[[TopicArguments, WindowRequest], WindowedKTable]
-    topic_writer: TopicWriter | None = None
-    """Writes for the tables; None where the connection only reads."""
-    _tables: dict[TopicArguments, _Held[KTable]] = field(default_factory=dict)
-    _windowed: dict[tuple[_Windowed, float], _Held[WindowedKTable]] = field(default_factory=dict)
-    """By question and ``idle_after``, which decides no row: two of them share a store."""
-    _streams: dict[tuple[TopicArguments, int | None], _Held[KStream]] = field(default_factory=dict)
-    _window_sources: dict[_Windowed, Source] = field(default_factory=dict)
-    _start_with: dict[TopicArguments, list[TopicBinding]] = field(default_factory=dict)
-    """Bindings of windows that were declared with a table: they start when it does."""
+    Parameters
+    ----------
+    factory
+        Makes the reader of each store.
+    bindings
+        Starts and stops what the readers follow.
+    topic_writer
+        Writes for the tables; None where the connection only reads.
+    """
+
+    def __init__(
+        self, factory: BindingFactory, bindings: BindingManager, topic_writer: TopicWriter | None
+    ) -> None:
+        self._factory = factory
+        self._bindings = bindings
+        self._topic_writer = topic_writer
+        self._lock = RLock()
+        self._tables: dict[TopicSpec, _Entry[KTable]] = {}
+        self._windowed: dict[tuple[TopicSpec, WindowSpec], _Entry[WindowedKTable]] = {}
+        self._streams: dict[tuple[TopicSpec, int | None], _Entry[KStream]] = {}
+        self._window_stores: dict[tuple[TopicSpec, WindowSpec], Source] = {}
+        """The readers of windows, by what their stores hold."""
 
     def table(
         self,
-        arguments: TopicArguments,
+        spec: TopicSpec,
         key_name: str | None,
-        options: StoreOptions,
-        windows: Sequence[Any] = (),
+        store: StoreOptions,
+        windows: Iterable[WindowSpec] = (),
     ) -> KTable:
-        """Return the table of ``arguments``; its ``windows`` start when it does."""
-        given = {"key_name": key_name, "store": options}
-        held = _known(self._tables, arguments, f"table {arguments.topic!r}", given)
-        if held is None:
-            held = self._tables[arguments] = self._new_table(arguments, given)
-        for size in windows:
-            self._declare_window(arguments, WindowRequest(size))
-        return held.what
+        """Return the table of ``spec``; its ``windows`` start when it does."""
+        options = {"key_name": key_name, "store": store}
+        with self._lock:
+            entry = _existing(self._tables, spec, f"table {spec.topic!r}", options)
+            if entry is None:
+                entry = self._tables[spec] = self._new_table(spec, options)
+            for window_spec in windows:
+                self.windowed(spec, window_spec)
+                window_reader = self._windowed[spec, window_spec].reader
+                self._bindings.start_together(entry.reader.binding, window_reader.binding)
+            return entry.rows
 
-    def _new_table(self, arguments: TopicArguments, given: Mapping[str, Any]) -> _Held[KTable]:
-        identity = arguments.identity()
-        wanted = Wanted(arguments.topic, arguments, identity, given["store"], {})
-        source = self.opener.source(wanted, start=lambda binding: self._start_table(binding, arguments))
-        presentation = Presentation(identity.columns, given["key_name"])
-        formats = {"value_format": arguments.value, "key_format": arguments.key_format or "string"}
-        topic_writer = self.topic_writer
+    def _new_table(self, spec: TopicSpec, options: Mapping[str, Any]) -> _Entry[KTable]:
+        store_spec = StoreSpec.of_table(spec, options["store"])
+        reader = self._factory.new_reader(store_spec)
+        presentation = Presentation(store_spec.identity.columns, options["key_name"])
+        writer = None
+        if self._topic_writer is not None:
+            formats = {"value_format": spec.value, "key_format": spec.key_format}
+            writer = TableWriter(self._topic_writer, reader, presentation, **formats)
         table = KTable(
-            source,
+            reader,
             presentation,
             close=self.close,
-            open_windowed=lambda request: self.open_windowed(arguments, request),
-            writer=None
-            if topic_writer is None
-            else TableWriter(topic_writer, source, presentation, **formats),
+            open_windowed=partial(self.windowed, spec),
+            writer=writer,
         )
-        return _Held(table, source, given)
+        return _Entry(table, reader, options)
 
-    def _start_table(self, binding: TopicBinding, arguments: TopicArguments) -> None:
-        self.start(binding)
-        for window in self._start_with.get(arguments, ()):
-            try:
-                self.start(window)
-            except KtframeError as error:  # it is raised when the window itself is read
-                logger.warning("%s: %s", window.name, error.fact)
+    def windowed(self, topic: TopicSpec, spec: WindowSpec) -> WindowedKTable:
+        """Return windows of the table of ``topic``.
 
-    def _declare_window(self, arguments: TopicArguments, request: WindowRequest) -> None:
-        self.windowed(arguments, request)
-        binding = self._windowed[_question(arguments, request), request.idle_seconds].source.binding
-        known = self._start_with.setdefault(arguments, [])
-        if binding not in known:
-            known.append(binding)
+        Raises
+        ------
+        ContextClosedError
+            When that table was closed.
+        """
+        with self._lock:
+            entry = self._windowed.get((topic, spec))
+            if entry is None:
+                table = self._tables.get(topic)
+                if table is None:
+                    name = f"table {topic.topic!r}"
+                    raise ContextClosedError(name)
+                entry = self._windowed[topic, spec] = self._new_windowed(topic, spec, table.options)
+            return entry.rows
 
-    def windowed(self, arguments: TopicArguments, request: WindowRequest) -> WindowedKTable:
-        """Return windows of the table of ``arguments``, derived from those of an open store where that can be."""
-        asked = _question(arguments, request)
-        held = self._windowed.get((asked, request.idle_seconds))
-        if held is None:
-            table = self._tables.get(arguments)
-            if table is None:
-                name = f"table {arguments.topic!r}"
-                raise ContextClosedError(name)
-            stored, source = self._window_source(asked, table.given["store"])
-            shape = Shape(asked.windows, stored, asked.grace_ms, request.idle_seconds, request.tz or "UTC")
-            key = arguments.identity().columns
-            presentation = Presentation(key, table.given["key_name"], is_windowed=True)
-            made = WindowedKTable(source, presentation, shape, close=self.close)
-            held = self._windowed[asked, request.idle_seconds] = _Held(made, source, {})
-        return held.what
+    def _new_windowed(
+        self, topic: TopicSpec, spec: WindowSpec, options: Mapping[str, Any]
+    ) -> _Entry[WindowedKTable]:
+        stored, reader = self._window_store(topic, spec, options["store"])
+        presentation = Presentation(topic.identity().columns, options["key_name"], is_windowed=True)
+        windowed = WindowedKTable(reader, presentation, spec, stored.windows, close=self.close)
+        return _Entry(windowed, reader, {})
 
-    def _window_source(self, asked: _Windowed, options: StoreOptions) -> tuple[Windows, Source]:
-        usable = [stored for stored in self._window_sources if stored.holds(asked)]
+    def _window_store(
+        self, topic: TopicSpec, spec: WindowSpec, options: StoreOptions
+    ) -> tuple[WindowSpec, Source]:
+        """Return a store that is open and from which the windows can be made, the coarsest; else a new one."""
+        usable = [key for key in self._window_stores if key[0] == topic and key[1].can_make(spec)]
         if usable:
-            largest = max(usable, key=lambda stored: stored.windows.base_ms)
-            return largest.windows, self._window_sources[largest]
-        base = asked.windows.base_ms
-        # Late for five minutes is not late for fifteen: with grace, windows have a store of their own.
-        windows = FixedWindows(base, base) if asked.grace_ms is None else asked.windows
-        source = self.opener.source(_wanted(asked, windows, options))
-        self._window_sources[_Windowed(asked.table, windows, asked.grace_ms, asked.skew_ms)] = source
-        return windows, source
+            coarsest = max(usable, key=lambda key: key[1].windows.base_ms)
+            return coarsest[1], self._window_stores[coarsest]
+        stored = spec.to_store()
+        reader = self._factory.new_reader(StoreSpec.of_windows(topic, stored, options))
+        self._window_stores[topic, stored] = reader
+        return stored, reader
 
     def stream(
-        self,
-        arguments: TopicArguments,
-        retention: Retention | None,
-        skew_ms: int | None,
-        options: StoreOptions,
+        self, spec: TopicSpec, retention: Retention | None, skew_ms: int | None, store: StoreOptions
     ) -> KStream:
-        """Return the stream of ``arguments``."""
-        question, given = (arguments, skew_ms), {"retention": retention, "store": options}
-        held = _known(self._streams, question, f"stream {arguments.topic!r}", given)
-        if held is None:
-            identity, settings = StreamKey(skew_ms, retention), {"skew": repr(skew_ms)}
-            source = self.opener.source(
-                Wanted(f"{arguments.topic} stream", arguments, identity, options, settings)
-            )
-            stream = KStream(source, Presentation((KEY,), is_stream=True), close=self.close)
-            held = self._streams[question] = _Held(stream, source, given)
-        return held.what
+        """Return the stream of ``spec``."""
+        options = {"retention": retention, "store": store}
+        with self._lock:
+            entry = _existing(self._streams, (spec, skew_ms), f"stream {spec.topic!r}", options)
+            if entry is None:
+                reader = self._factory.new_reader(StoreSpec.of_stream(spec, skew_ms, retention, store))
+                stream = KStream(reader, Presentation((KEY,), is_stream=True), close=self.close)
+                entry = self._streams[spec, skew_ms] = _Entry(stream, reader, options)
+            return entry.rows
 
     def tables(self) -> list[KTable]:
         """Return the tables that were asked for."""
-        return [held.what for held in self._tables.values()]
+        with self._lock:
+            return [entry.rows for entry in self._tables.values()]
 
     def everything(self) -> list[MaterializedTopic]:
         """Return what was asked for: tables, windows of tables, streams."""
-        tables, windowed, streams = (
-            [held.what for held in each.values()] for each in (self._tables, self._windowed, self._streams)
-        )
-        return [*tables, *windowed, *streams]
+        with self._lock:
+            return [entry.rows for entry in self._entries()]
 
-    def forget(self, what: MaterializedTopic | None = None) -> list[TopicBinding]:
-        """Let go of what a user closes, a table with its windows (None: of everything).
+    def close(self, rows: MaterializedTopic) -> None:
+        """Stop what a user closes, a table with its windows; also what only they read from."""
+        with self._lock:
+            closed = {spec for spec, entry in self._tables.items() if entry.rows is rows}
+            before = self._open_bindings()
+            self._tables = {spec: entry for spec, entry in self._tables.items() if spec not in closed}
+            self._streams = {key: entry for key, entry in self._streams.items() if entry.rows is not rows}
+            self._windowed = {
+                key: entry
+                for key, entry in self._windowed.items()
+                if entry.rows is not rows and key[0] not in closed
+            }
+            after = self._open_bindings()
+            self._window_stores = {
+                key: reader for key, reader in self._window_stores.items() if reader.binding in after
+            }
+        # Outside the lock: a binding's thread may be in a callback that asks for a table.
+        for binding in before:
+            if binding not in after:
+                self._bindings.stop(binding)
 
-        Returns the bindings that nobody needs any more.
-        """
-        closed = {arguments for arguments, held in self._tables.items() if what in (None, held.what)}
-        before = self._bindings()
-        self._tables = {q: held for q, held in self._tables.items() if q not in closed}
-        self._streams = {q: held for q, held in self._streams.items() if what not in (None, held.what)}
-        self._windowed = {
-            question: held
-            for question, held in self._windowed.items()
-            if what not in (None, held.what) and question[0].table not in closed
-        }
-        after = self._bindings()
-        self._window_sources = {q: s for q, s in self._window_sources.items() if s.binding in after}
-        self._start_with = {q: [b for b in bs if b in after] for q, bs in self._start_with.items()}
-        return [binding for binding in before if binding not in after]
+    def clear(self) -> list[TopicBinding]:
+        """Let go of everything; return the bindings, which are not stopped yet."""
+        with self._lock:
+            bindings = self._open_bindings()
+            for entries in (self._tables, self._windowed, self._streams, self._window_stores):
+                entries.clear()
+            return bindings
 
-    def _bindings(self) -> list[TopicBinding]:
-        sources = [
-            *(held.source for held in self._tables.values()),
-            *(held.source for held in self._windowed.values()),
-            *(held.source for held in self._streams.values()),
-        ]
-        return list(dict.fromkeys(source.binding for source in sources))
+    def _entries(self) -> Sequence[_Entry[Any]]:
+        return [*self._tables.values(), *self._windowed.values(), *self._streams.values()]
+
+    def _open_bindings(self) -> list[TopicBinding]:
+        return list(dict.fromkeys(entry.reader.binding for entry in self._entries()))
 
 
-def _known(
-    held: Mapping[Any, _Held[T]], question: Any, what: str, given: Mapping[str, Any]
-) -> _Held[T] | None:
-    found = held.get(question)
-    if found is None:
+def _existing(
+    entries: Mapping[Any, _Entry[T]], key: Any, name: str, options: Mapping[str, Any]
+) -> _Entry[T] | None:
+    """Return the entry of ``key`` if there is one with equal options.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is one with other options.
+    """
+    entry = entries.get(key)
+    if entry is None:
         return None
-    for name, wanted in given.items():
-        if found.given[name] != wanted:
-            message = f"{what} is already there with {name}={found.given[name]!r}, not {wanted!r}."
+    for option, wanted in options.items():
+        if entry.options[option] != wanted:
+            message = f"{name} is already there with {option}={entry.options[option]!r}, not {wanted!r}."
             raise ConfigurationError(message, "use the same arguments, or close() it first.")
-    return found
-
-
-def _question(arguments: TopicArguments, request: WindowRequest) -> _Windowed:
-    return _Windowed(arguments, request.windows, request.grace_ms, request.skew_ms)
-
-
-def _wanted(asked: _Windowed, windows: Windows, options: StoreOptions) -> Wanted:
-    keep_ms = None if options.retention is None else round(options.retention * 1000)
-    identity = WindowKey(
-        asked.table.identity(),
-        windows,
-        asked.grace_ms,
-        asked.skew_ms,
-        asked.table.time,
-        None if keep_ms is None else WindowRetention(windows, keep_ms),
-    )
-    settings = {"window": windows.name, "grace": repr(asked.grace_ms), "skew": repr(asked.skew_ms)}
-    return Wanted(f"{asked.table.topic} window {windows.name}", asked.table, identity, options, settings)
+    return entry

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from threading import RLock
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,13 +16,13 @@ import polars as pl
 
 from ktframe.config.durations import Duration, parse_seconds
 from ktframe.config.moments import Moment
-from ktframe.config.settings import Settings, StoreOptions
-from ktframe.context.arguments import SchemaLike, TopicArguments, asked_for
+from ktframe.config.settings import RuntimeSettings, Settings, StoreOptions
 from ktframe.context.catalog import Catalog
 from ktframe.context.clients import Clients, OpenReader, close_parts
-from ktframe.context.opener import Opener, Tuning
+from ktframe.context.declaration import ResolvedTopic, resolve_topic
+from ktframe.context.factory import BindingFactory
+from ktframe.context.schema import SchemaLike
 from ktframe.errors import ContextClosedError, NotWritableError
-from ktframe.events import BindingState
 from ktframe.explore.inspection import Inspection
 from ktframe.explore.topics import inspect_topic, topics_frame
 from ktframe.kafka.cluster import Cluster
@@ -30,13 +30,12 @@ from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
 from ktframe.kafka.writer import RecordWriter
 from ktframe.store.manager import StoreManager
-from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.tables.topic_writer import publish
-from ktframe.tables.windowed_table import WindowedKTable, WindowRequest
+from ktframe.tables.window_spec import WindowSpec
 from ktframe.windows.fixed import Minutes, parse_skew
 from ktframe.windows.retention import EventTimeRetention, parse_retention
 
@@ -67,20 +66,19 @@ class Context:
             record_writer=record_writer,
             on_close=on_close,
         )
-        self._stores = StoreManager(settings.state_dir, settings.store)
-        self._tuning = Tuning(settings.monitor_interval, settings.store.flush_interval)
-        self._bindings = BindingManager(
-            monitor_interval=lambda: self._tuning.monitor_interval, close_store=self._stores.close
-        )
-        self._lock = RLock()
-        opener = Opener(settings, clients, self._stores, self._tuning, start=self._start)
-        self._catalog = Catalog(opener, self._start, self._close_one, self._windowed, clients.topic_writer)
+        self._runtime = RuntimeSettings(settings.monitor_interval, settings.store.flush_interval)
+        stores = StoreManager(settings.state_dir, settings.store)
+        self._bindings = BindingManager(self._runtime, close_store=stores.close)
+        factory = BindingFactory(settings, clients, stores, self._bindings, self._runtime)
+        self._catalog = Catalog(factory, self._bindings, clients.topic_writer)
+        self._closing = Lock()
         self._is_closed = False
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
-        # Threads of ours must not be inside librdkafka when the interpreter takes itself apart.
+        # Threads of ours must not be inside librdkafka when the interpreter takes itself apart. The catalog, not the
+        # Context: tables hold it, so that one whose connection nobody holds any more can still be read.
         self._at_exit = weakref.finalize(
-            self, close_parts, os.getpid(), self._bindings, self._stores, clients.closers
+            self._catalog, close_parts, os.getpid(), self._bindings, stores, clients.closers
         )
 
     @property
@@ -138,17 +136,18 @@ class Context:
             When this connection was closed.
         """
         given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
-        arguments, options, declared_windows = self._asked(topic, {**given, "start": start}, store)
+        resolved = self._resolve(topic, {**given, "start": start}, store)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
-        with self._lock:
-            self._require_open()
-            return self._catalog.table(arguments, key_name, options, (*declared_windows, *sizes))
+        window_specs = [WindowSpec.parse(size) for size in (*resolved.windows, *sizes)]
+        return self._catalog.table(resolved.spec, key_name, resolved.store, window_specs)
 
-    def _asked(
-        self, topic: str | type, given: Mapping[str, Any], store: StoreOptions | None
-    ) -> tuple[TopicArguments, StoreOptions, Sequence[Minutes]]:
-        arguments, options, windows = asked_for(topic, given, store, self.settings)
-        return replace(arguments, key_format=arguments.key_format or self._key_format), options, windows
+    def _resolve(
+        self, topic: str | type, arguments: Mapping[str, Any], store: StoreOptions | None
+    ) -> ResolvedTopic:
+        self._require_open()
+        return resolve_topic(
+            topic, arguments, store=store, settings=self.settings, key_format=self._key_format
+        )
 
     @property
     def _key_format(self) -> str:
@@ -193,32 +192,13 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        given = {"value": value, "schema": schema, "time": time, "key_format": key_format, "start": start}
-        arguments, options, _ = self._asked(topic, given, store)
-        arguments = replace(arguments, key=None)  # every record is an event, whatever its key
+        given = {"value": value, "schema": schema, "time": time, "key_format": key_format}
+        resolved = self._resolve(topic, {**given, "start": start}, store)
+        spec = replace(resolved.spec, key=None)  # every record is an event, whatever its key
         keep = parse_retention(retention)
-        if keep is None and options.retention is not None:
-            keep = EventTimeRetention(round(options.retention * 1000))
-        with self._lock:
-            self._require_open()
-            return self._catalog.stream(arguments, keep, parse_skew(max_future_skew), options)
-
-    def _windowed(self, arguments: TopicArguments, request: WindowRequest) -> WindowedKTable:
-        with self._lock:
-            self._require_open()
-            return self._catalog.windowed(arguments, request)
-
-    def _start(self, binding: TopicBinding) -> None:
-        if binding.state in (BindingState.CREATED, BindingState.FAILED):
-            with self._lock:
-                self._require_open()
-            self._bindings.start(binding)
-
-    def _close_one(self, what: MaterializedTopic) -> None:
-        with self._lock:
-            bindings = self._catalog.forget(what)
-        for binding in bindings:
-            self._bindings.stop(binding)
+        if keep is None and resolved.store.retention is not None:
+            keep = EventTimeRetention(round(resolved.store.retention * 1000))
+        return self._catalog.stream(spec, keep, parse_skew(max_future_skew), resolved.store)
 
     def initialize(self) -> list[KTable]:
         """Open every table that the settings declare, and start reading; the seed's ``InitializeStateStores``."""
@@ -229,13 +209,11 @@ class Context:
 
     def materialized(self) -> list[MaterializedTopic]:
         """Return the tables, streams and windows of tables that were asked for."""
-        with self._lock:
-            return self._catalog.everything()
+        return self._catalog.everything()
 
     def tables(self) -> list[KTable]:
         """Return the tables that were asked for."""
-        with self._lock:
-            return self._catalog.tables()
+        return self._catalog.tables()
 
     def topic_names(self) -> tuple[str, ...]:
         """Return the names of the topics that this user may see, in order, internal ones left out."""
@@ -353,10 +331,10 @@ class Context:
     ) -> None:
         """Change what is safe to change while everything runs; it acts at once."""
         if monitor_interval is not None:
-            self._tuning.monitor_interval = parse_seconds("monitor_interval", monitor_interval)
+            self._runtime.monitor_interval = parse_seconds("monitor_interval", monitor_interval)
             self._bindings.reschedule()
         if flush_interval is not None:
-            self._tuning.flush_interval = parse_seconds("flush_interval", flush_interval)
+            self._runtime.flush_interval = parse_seconds("flush_interval", flush_interval)
         if log_level is not None:
             logger.setLevel(log_level.upper())
 
@@ -372,11 +350,11 @@ class Context:
 
     def close(self) -> None:
         """Stop every table and close every store; a second call does nothing."""
-        with self._lock:
+        with self._closing:
             if self._is_closed:
                 return
             self._is_closed = True
-            bindings = self._catalog.forget()
+        bindings = self._catalog.clear()
         self._at_exit()
         for binding in bindings:
             binding.stopped()

@@ -93,6 +93,11 @@ class TopicBinding:
         self._last_flush = clock.monotonic()
         self._newest: int | None = None
 
+    @property
+    def can_start(self) -> bool:
+        """Whether no thread runs it, and one may."""
+        return self.state in (BindingState.CREATED, BindingState.FAILED)
+
     # --- before and after the thread's life -----------------------------------------------------------------------
 
     def prepare(self) -> None:

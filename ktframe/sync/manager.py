@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event, Lock, Thread, current_thread
 
-from ktframe.errors import KtframeError
+from ktframe.config.settings import RuntimeSettings
+from ktframe.errors import ContextClosedError, KtframeError
 from ktframe.events import BindingState
 from ktframe.store.protocol import StateStore
 from ktframe.sync.binding import TopicBinding
@@ -19,19 +20,46 @@ _JOIN_SECONDS = 15.0
 class BindingManager:
     """Starts, watches and stops bindings. All threads are daemons: an interpreter that ends never waits for them."""
 
-    def __init__(
-        self, *, monitor_interval: Callable[[], float], close_store: Callable[[StateStore], None]
-    ) -> None:
-        self._monitor_interval = monitor_interval
+    def __init__(self, runtime: RuntimeSettings, *, close_store: Callable[[StateStore], None]) -> None:
+        self._runtime = runtime
         self._close_store = close_store
         self._lock = Lock()
         self._threads: dict[TopicBinding, Thread] = {}
+        self._followers: dict[TopicBinding, list[TopicBinding]] = {}
+        """Bindings that start when another does."""
         self._stop = Event()
         self._wake = Event()
         self._watcher: Thread | None = None
 
+    def start_together(self, leader: TopicBinding, follower: TopicBinding) -> None:
+        """Start ``follower`` whenever ``leader`` is started, from now on."""
+        with self._lock:
+            followers = self._followers.setdefault(leader, [])
+            if follower not in followers:
+                followers.append(follower)
+
     def start(self, binding: TopicBinding) -> None:
-        """Start ``binding`` if it is not running; one that has failed is tried again."""
+        """Start ``binding`` if it is not running, and its followers; one that has failed is tried again.
+
+        Raises
+        ------
+        ContextClosedError
+            When the connection was closed.
+        """
+        self._start_one(binding)
+        with self._lock:
+            followers = tuple(self._followers.get(binding, ()))
+        for follower in followers:
+            try:
+                self._start_one(follower)
+            except KtframeError as error:  # it is raised to whoever reads the follower
+                logger.warning("%s: %s", follower.name, error.fact)
+
+    def _start_one(self, binding: TopicBinding) -> None:
+        if not binding.can_start:
+            return
+        if self._stop.is_set():
+            raise ContextClosedError(repr(binding.name))
         binding.prepare()  # outside the lock: it asks the cluster, which takes its time where there is none
         with self._lock:
             thread = self._threads.get(binding)
@@ -60,7 +88,7 @@ class BindingManager:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(self._monitor_interval())
+            self._wake.wait(self._runtime.monitor_interval)
             self._wake.clear()
             for binding in self.bindings():
                 if self._stop.is_set() or binding.state in (BindingState.FAILED, BindingState.STOPPED):
@@ -82,6 +110,10 @@ class BindingManager:
             return
         with self._lock:
             self._threads.pop(binding, None)
+            self._followers.pop(binding, None)
+            for followers in self._followers.values():
+                if binding in followers:
+                    followers.remove(binding)
         binding.stopped()
         self._close_store_of(binding)
 

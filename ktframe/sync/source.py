@@ -14,6 +14,7 @@ from ktframe.events import BindingState
 from ktframe.sync.barrier import Barrier
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.history import LagHistory
+from ktframe.sync.manager import BindingManager
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.progress import Progress
@@ -28,8 +29,8 @@ class Source:
         self,
         binding: TopicBinding,
         barrier: Barrier,
+        bindings: BindingManager,
         *,
-        start: Callable[[TopicBinding], None],
         stall_timeout: float,
         clock: Clock | None = None,
     ) -> None:
@@ -37,14 +38,14 @@ class Source:
         self.history = LagHistory(binding.events)
         self.clock = clock or SystemClock()
         self._barrier = barrier
-        self._start = start
+        self._bindings = bindings
         self._stall_timeout = stall_timeout
 
     def started(self, *, again: bool = False) -> Materializer:
         """Start the binding where nobody has, and return its rows; with ``again`` also one that has failed."""
         resting = (BindingState.STOPPED,) if again else (BindingState.STOPPED, BindingState.FAILED)
         if self.binding.state not in resting:
-            self._start(self.binding)
+            self._bindings.start(self.binding)
         materializer = self.binding.materializer
         if materializer is None or self.binding.state is BindingState.STOPPED:
             raise ContextClosedError(repr(self.binding.name))

@@ -17,7 +17,8 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.source import Source
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Presentation
-from ktframe.tables.windowed_stream import EventShape, WindowedKStream
+from ktframe.tables.window_spec import EventWindowSpec
+from ktframe.tables.windowed_stream import WindowedKStream
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.fixed import Minutes, parse_grace, parse_minutes, parse_windows
 from ktframe.windows.sessions import SessionWindows
@@ -122,10 +123,16 @@ class KStream(MaterializedTopic):
         *,
         tz: str = "UTC",
     ) -> WindowedKStream:
-        shape = EventShape(windows, name, by, parse_minutes("idle_after", idle_after) / 1000, tz)
+        spec = EventWindowSpec(
+            windows=windows,
+            name=name,
+            by=by,
+            idle_after=parse_minutes("idle_after", idle_after) / 1000,
+            tz=tz,
+        )
         presentation = replace(self._presentation, is_windowed=True)
         return WindowedKStream(
-            self._source, presentation, shape, events=self._lines, close=lambda _: self.close()
+            self._source, presentation, spec, events=self._lines, close=lambda _: self.close()
         )
 
     # --- inside ---------------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from ktframe.sync.source import Source
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
-from ktframe.tables.windowed_table import WindowedKTable, WindowRequest
+from ktframe.tables.window_spec import WindowSpec
+from ktframe.tables.windowed_table import WindowedKTable
 from ktframe.windows.fixed import Minutes
 
 Key = Any
@@ -38,7 +39,7 @@ class KTable(MaterializedTopic):
         presentation: Presentation,
         *,
         close: Callable[[MaterializedTopic], None],
-        open_windowed: Callable[[WindowRequest], WindowedKTable],
+        open_windowed: Callable[[WindowSpec], WindowedKTable],
         writer: TableWriter | None = None,
     ) -> None:
         super().__init__(source, presentation, close=close)
@@ -216,4 +217,13 @@ class KTable(MaterializedTopic):
         ConfigurationError
             When these make no windows.
         """
-        return self._open_windowed(WindowRequest(size, every, grace, tz, offset, max_future_skew, idle_after))
+        spec = WindowSpec.parse(
+            size,
+            every,
+            grace=grace,
+            tz=tz,
+            offset=offset,
+            max_future_skew=max_future_skew,
+            idle_after=idle_after,
+        )
+        return self._open_windowed(spec)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Self
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.source import Source
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.window_spec import AnyWindowSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +86,17 @@ def watermark(source: Source, idle_after: float) -> int | None:
     return min((at for at in active if at is not None), default=max(times.values(), default=None))
 
 
-class Reading(Protocol):
-    """What both kinds of windows say of how they are read."""
-
-    @property
-    def tz(self) -> str:
-        """The zone of wall-clock times."""
-
-    @property
-    def grace_ms(self) -> int | None:
-        """How long windows take records after their end; None: for ever."""
-
-    @property
-    def idle_after(self) -> float:
-        """After how many seconds without records a partition does not count."""
-
-
 class WindowedTopic(MaterializedTopic):
     """Rows in windows, of which some may be asked for. A narrowed one reads from the same store."""
 
     _selection = Selection()
+    _spec: AnyWindowSpec
 
-    @property
-    @abstractmethod
-    def _reading(self) -> Reading:
-        """How the windows are read."""
+    def _name(self) -> str:
+        """Return the topic, its windows, their grace and the selection, as a repr shows them."""
+        grace_ms = self._spec.grace_ms
+        grace = "" if grace_ms is None else f", grace {format_duration(grace_ms)!r}"
+        return f"{self.topic!r}, {self._spec.name!r}{grace}{self._selection}"
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
         """Return the windows with ``start <= window_start < end``; None leaves a side open.
@@ -118,7 +104,7 @@ class WindowedTopic(MaterializedTopic):
         Moments are datetimes, ISO 8601 text (without an offset: wall-clock time of the windows' zone, else UTC), or
         ``"-2h"`` before this call.
         """
-        tz, now_ms = self._reading.tz, self._source.now_ms()
+        tz, now_ms = self._spec.tz, self._source.now_ms()
         return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
 
     def _selecting(self, selection: Selection) -> Self:
@@ -133,14 +119,8 @@ class WindowedTopic(MaterializedTopic):
             readiness=self._source.binding.readiness,
             events=self.events,
             name=self.label,
-            closes=self._reading.grace_ms is not None,
+            closes=self._spec.grace_ms is not None,
         )
 
-    def _named(self, windows: str) -> str:
-        """Return the topic, its ``windows``, their grace and the selection, as a repr shows them."""
-        grace_ms = self._reading.grace_ms
-        grace = "" if grace_ms is None else f", grace {format_duration(grace_ms)!r}"
-        return f"{self.topic!r}, {windows!r}{grace}{self._selection}"
-
     def _watermark(self) -> int | None:
-        return watermark(self._source, self._reading.idle_after)
+        return watermark(self._source, self._spec.idle_after)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import polars as pl
@@ -17,6 +16,7 @@ from ktframe.sync.source import Source
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, refused_frame
+from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
@@ -28,25 +28,6 @@ _FINAL = "\0final"
 _TIMELESS = "the event has no timestamp: it is in no window"
 
 
-@dataclass(frozen=True, slots=True)
-class EventShape:
-    """Which windows events are put in; ``by`` are the columns that have windows of their own for each value.
-
-    None where any columns can be named when an aggregate is asked for.
-    """
-
-    windows: EventWindows
-    name: str
-    by: tuple[str, ...] | None
-    idle_after: float
-    tz: str = "UTC"
-
-    @property
-    def grace_ms(self) -> int | None:
-        """How long windows take events after their end; None: for ever."""
-        return self.windows.grace_ms
-
-
 class WindowedKStream(WindowedTopic):
     """The events of a stream in windows. Make one with ``stream.window``, ``stream.sliding`` or ``stream.session``.
 
@@ -55,26 +36,20 @@ class WindowedKStream(WindowedTopic):
     """
 
     _kind: ClassVar[str] = "WindowedKStream"
+    _spec: EventWindowSpec
 
     def __init__(
         self,
         source: Source,
         presentation: Presentation,
-        shape: EventShape,
+        spec: EventWindowSpec,
         *,
         events: Callable[[Materializer], pl.DataFrame],
         close: Callable[[MaterializedTopic], None],
     ) -> None:
         super().__init__(source, presentation, close=close)
-        self._shape = shape
+        self._spec = spec
         self._rows = events
-
-    @property
-    def _reading(self) -> EventShape:
-        return self._shape
-
-    def _name(self) -> str:
-        return self._named(self._shape.name)
 
     def last(self, length: Minutes) -> Self:
         """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""
@@ -89,7 +64,7 @@ class WindowedKStream(WindowedTopic):
         ConfigurationError
             When the windows have no grace: they never close.
         """
-        return self._selecting(self._selection.closed(self._shape.name, self._shape.windows.grace_ms))
+        return self._selecting(self._selection.closed(self._spec.name, self._spec.windows.grace_ms))
 
     def to_polars(
         self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
@@ -129,27 +104,27 @@ class WindowedKStream(WindowedTopic):
             When an argument does not fit these windows.
         """
         wanted = expressions(exprs, named)
-        shape = self._shape
-        if shape.by is not None and by is not None:
-            message = f"windows ({shape.name}) have their groups already."
+        spec = self._spec
+        if spec.by is not None and by is not None:
+            message = f"windows ({spec.name}) have their groups already."
             raise ConfigurationError(message, f"give by={by!r} where they are made.")
-        if fill and not isinstance(shape.windows, TimeWindows):
-            message = f"fill=True: windows ({shape.name}) exist only where events are."
+        if fill and not isinstance(spec.windows, TimeWindows):
+            message = f"fill=True: windows ({spec.name}) exist only where events are."
             raise ConfigurationError(message, "it is for tumbling and hopping windows.")
 
         def take(materializer: Materializer) -> Aggregated:
             known = self._watermark()
             rows = self._rows(materializer)
             columns = self._columns(fields_of(rows))
-            group = groups(by if shape.by is None else shape.by, list(columns))
+            group = groups(by if spec.by is None else spec.by, list(columns))
             require_named(wanted, group, list(columns))
             usual = self._presentation.names(fields_of(rows))
             windows, cut = self._cut(materializer)
             found = aggregate_events(rows, windows, Columns(columns, usual), wanted, group)
             found = self._selected(self._judged(self._left(found, cut), group, known))
-            if fill and isinstance(shape.windows, TimeWindows):
+            if fill and isinstance(spec.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
-                found = filled(found.drop(_FINAL, OPEN), shape.windows.windows, wanted, group, empty)
+                found = filled(found.drop(_FINAL, OPEN), spec.windows.windows, wanted, group, empty)
                 found = self._judged(found, group, known)
             shown = self._presentation.aggregates(found.drop(_FINAL, OPEN))
             return Aggregated(shown, found[OPEN], tuple(group))
@@ -202,13 +177,13 @@ class WindowedKStream(WindowedTopic):
         """Return the windows as far as retention has left their events, and the time up to which some are gone."""
         positions = materializer.store.positions()  # behind the rows: a later cut hides more, never a part
         cuts = {p: position.cut for p, position in positions.items() if position.cut is not None}
-        windows = self._shape.windows
+        windows = self._spec.windows
         return (windows.after(cuts), max(cuts.values())) if cuts else (windows, None)
 
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
         rows = self._rows(materializer)
         columns = self._columns(fields_of(rows))
-        by = {f"{_BY}{name}": columns[name] for name in groups(self._shape.by, list(columns))}
+        by = {f"{_BY}{name}": columns[name] for name in groups(self._spec.by, list(columns))}
         return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
 
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
@@ -219,7 +194,7 @@ class WindowedKStream(WindowedTopic):
 
     def _left(self, placed: pl.DataFrame, cut: int | None) -> pl.DataFrame:
         """Leave out the windows of which retention has taken a part, as of a table."""
-        return placed if cut is None else placed.filter(pl.col(WINDOW) >= self._shape.windows.whole_from(cut))
+        return placed if cut is None else placed.filter(pl.col(WINDOW) >= self._spec.windows.whole_from(cut))
 
     def _judged(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
         """Add ``_FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
@@ -227,7 +202,7 @@ class WindowedKStream(WindowedTopic):
         Without grace no window closes; it may change as long as stream time is not past it. All windows are judged
         together, before some are selected: a session that is not shown can still join one that is.
         """
-        windows, window = self._shape.windows, [WINDOW, WINDOW_END, *by]
+        windows, window = self._spec.windows, [WINDOW, WINDOW_END, *by]
         each = placed.select(window).unique()
         final = windows.finals(each, by, known)
         past = final if windows.grace_ms is not None else windows.closing().finals(each, by, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import polars as pl
@@ -18,70 +18,14 @@ from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of
+from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import Selection, WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_rows, expressions, filled, groups, require_named
 from ktframe.windows.events import TimeWindows
-from ktframe.windows.fixed import (
-    Minutes,
-    Windows,
-    parse_grace,
-    parse_minutes,
-    parse_skew,
-    parse_windows,
-    with_ends,
-)
+from ktframe.windows.fixed import Minutes, Windows, parse_minutes, with_ends
 
 _CHUNK_ROWS = 10_000
 _IS_FINAL = "is_final"
-
-
-@dataclass(frozen=True, slots=True)
-class WindowRequest:
-    """The windows that a user asks for, as asked; see ``KTable.window``."""
-
-    size: Minutes
-    every: Minutes | None = None
-    grace: Minutes | None = None
-    tz: str | None = None
-    offset: Minutes | None = None
-    max_future_skew: Minutes | None = "1d"
-    idle_after: Minutes = "1m"
-
-    @property
-    def windows(self) -> Windows:
-        """The windows themselves."""
-        return parse_windows(self.size, self.every, tz=self.tz, offset=self.offset)
-
-    @property
-    def grace_ms(self) -> int | None:
-        """How long windows stay open behind stream time; None: they never close."""
-        return parse_grace(self.grace)
-
-    @property
-    def skew_ms(self) -> int | None:
-        """How far in the future a record may be; None: as far as it likes."""
-        return parse_skew(self.max_future_skew)
-
-    @property
-    def idle_seconds(self) -> float:
-        """After how long without records a partition is idle."""
-        return parse_minutes("idle_after", self.idle_after) / 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Which windows are shown: ``windows``, out of the ``stored`` ones of a store with ``grace_ms``."""
-
-    windows: Windows
-    stored: Windows
-    grace_ms: int | None
-    idle_after: float
-    tz: str
-
-    @property
-    def is_stored(self) -> bool:
-        """Whether the store holds these windows as they are."""
-        return self.windows == self.stored
 
 
 class WindowedKTable(WindowedTopic):
@@ -92,31 +36,28 @@ class WindowedKTable(WindowedTopic):
     """
 
     _kind: ClassVar[str] = "WindowedKTable"
+    _spec: WindowSpec
 
     def __init__(
         self,
         source: Source,
         presentation: Presentation,
-        shape: Shape,
+        spec: WindowSpec,
+        stored: Windows,
         *,
         close: Callable[[MaterializedTopic], None],
     ) -> None:
         super().__init__(source, presentation, close=close)
-        self._shape = shape
-
-    @property
-    def _reading(self) -> Shape:
-        return self._shape
-
-    def _name(self) -> str:
-        return self._named(self._shape.windows.name)
+        self._spec = spec
+        self._stored = stored
+        """The windows of the store, from which the windows of the spec are made."""
 
     # --- which windows --------------------------------------------------------------------------------------------
 
     def last(self, length: Minutes) -> Self:
         """Return the windows that reach into the last ``length`` (``"1h"``, or minutes), counted back from this call."""
         length_ms = parse_minutes("last", length)
-        first = self._shape.windows.starts_of(self._source.now_ms() - length_ms)[0]
+        first = self._spec.windows.starts_of(self._source.now_ms() - length_ms)[0]
         return self._selecting(self._selection.after(first))
 
     def final(self) -> Self:
@@ -130,7 +71,7 @@ class WindowedKTable(WindowedTopic):
         ConfigurationError
             When the windows have no grace: they never close.
         """
-        return self._selecting(self._selection.closed(self._shape.windows.name, self._shape.grace_ms))
+        return self._selecting(self._selection.closed(self._spec.windows.name, self._spec.grace_ms))
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -200,7 +141,7 @@ class WindowedKTable(WindowedTopic):
 
         def take(materializer: Materializer) -> Aggregated:
             closed = self._watermark()
-            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._shape.windows)
+            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._spec.windows)
             fields = fields_of(empty)
             columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
             group = [name for name in groups(by, list(columns)) if name not in own]
@@ -209,10 +150,10 @@ class WindowedKTable(WindowedTopic):
             known = Columns(columns, usual)
             named = {name for expr in known.needed(wanted, group) for name in expr.meta.root_names()}
             rows = self._rows(materializer, [name for name in empty.columns if name in named])
-            found = aggregate_rows(rows, self._shape.windows, known, wanted, group)
+            found = aggregate_rows(rows, self._spec.windows, known, wanted, group)
             if fill:
                 shown = empty.select(columns.values())
-                found = filled(found, self._shape.windows, wanted, group, shown)
+                found = filled(found, self._spec.windows, wanted, group, shown)
             is_open = self._are_open(found, closed)
             return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
 
@@ -234,7 +175,7 @@ class WindowedKTable(WindowedTopic):
             )
             windows = closed.to_frame().with_row_index(LINE).explode(WINDOW).cast({WINDOW: pl.Int64})
             return self._present(
-                with_ends(rows.join(windows, on=LINE), self._shape.windows), metadata=metadata
+                with_ends(rows.join(windows, on=LINE), self._spec.windows), metadata=metadata
             )
 
         return self._source.read(take, fresh=fresh)
@@ -247,40 +188,44 @@ class WindowedKTable(WindowedTopic):
 
     def position(self) -> TablePosition:
         """Return where the rows stand, with the partitions that are idle; does not wait."""
-        idle = self._source.idle_partitions(self._shape.idle_after)
+        idle = self._source.idle_partitions(self._spec.idle_after)
         return replace(super().position(), idle=idle)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
-        if self._shape.is_stored and self._selection == Selection():
+        if self._is_stored and self._selection == Selection():
             # The whole view: what it is made of stays merged for the next read.
             rows = self._whole(materializer.view.snapshot().rows, materializer)
-            return with_ends(rows, self._shape.windows)
+            return with_ends(rows, self._spec.windows)
         return self._rows(materializer)
 
     def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of the windows that are asked for, or some columns; no other window's rows are touched."""
-        known, shape = self._watermark(), self._shape  # before the rows, as in to_polars()
+        known = self._watermark()  # before the rows, as in to_polars()
         stored = replace(self._selection, end=self._furthest())
-        if shape.is_stored:
+        if self._is_stored:
             names = (
                 None if columns is None else [WINDOW, *(c for c in columns if c not in (WINDOW, WINDOW_END))]
             )
             rows = materializer.view.part(names, stored.condition)
         else:
             lines, markers = (stored.of(part).drop(HASH) for part in materializer.view.lines())
-            rows = roll_up(lines, markers, shape.windows, (WINDOW, *self._presentation.key))
+            rows = roll_up(lines, markers, self._spec.windows, (WINDOW, *self._presentation.key))
         # Behind the rows: a horizon that has moved meanwhile hides a window more, never a part of one.
         rows = self._selection.of(self._whole(rows, materializer))
         if columns is None or WINDOW_END in columns or self._selection.only_final:
-            rows = with_ends(rows, shape.windows)
+            rows = with_ends(rows, self._spec.windows)
         return rows.filter(self._finals(rows, known)) if self._selection.only_final else rows
+
+    @property
+    def _is_stored(self) -> bool:
+        return self._spec.windows == self._stored
 
     def _furthest(self) -> int | None:
         """Return the end of the stored windows that can be in those that are asked for."""
-        end, windows = self._selection.end, self._shape.windows
-        return end if end is None or self._shape.is_stored else windows.end_of(windows.starts_of(end - 1)[-1])
+        end, windows = self._selection.end, self._spec.windows
+        return end if end is None or self._is_stored else windows.end_of(windows.starts_of(end - 1)[-1])
 
     def _whole(self, rows: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
         """Leave out the windows that retention has taken a part of."""
@@ -294,7 +239,7 @@ class WindowedKTable(WindowedTopic):
 
     def _are_open(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
         """Say of each line whether its window may still change; without grace: whether stream time is before its end."""
-        return ~TimeWindows(self._shape.windows, self._shape.grace_ms or 0).finals(lines, (), known)
+        return ~TimeWindows(self._spec.windows, self._spec.grace_ms or 0).finals(lines, (), known)
 
     def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
-        return TimeWindows(self._shape.windows, self._shape.grace_ms).finals(lines, (), known)
+        return TimeWindows(self._spec.windows, self._spec.grace_ms).finals(lines, (), known)

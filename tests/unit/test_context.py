@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -124,6 +127,48 @@ def test_a_declared_entity_is_a_table(broker: FakeBroker) -> None:
         )
         assert expected.equals(table.to_polars().sort("order_id"))
         assert kt.table(Order) is table
+
+
+def test_what_a_call_says_wins_over_what_a_class_declares(broker: FakeBroker) -> None:
+    """An argument beside a declared class is never ignored."""
+
+    @ktframe.entity(topic="orders", key="order_id")
+    class Order:
+        order_id: str
+        amount: int
+
+    with broker.connect() as kt:
+        frame = kt.table(Order, schema={"amount": pl.String}, value="json").to_polars()
+        assert frame.schema["amount"] == pl.String
+        assert kt.table(Order, key="amount").to_polars()["amount"].sort().to_list() == [1, 2, 3]
+
+
+def test_a_table_whose_connection_nobody_holds_can_be_read(broker: FakeBroker) -> None:
+    """A Context that is only held by its tables stays open until they go."""
+    table = broker.connect().table("orders")
+    gc.collect()
+    assert len(table) == 2
+    catalog = weakref.ref(table._close.__self__)
+    del table
+    gc.collect()
+    assert catalog() is None
+    wait_until(lambda: ktframe_threads() == [], "no thread to be left")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        ({"key": 3}, "key=3 must name"),
+        ({"time": 3}, "time must be text"),
+        ({"value": 3}, "value must be text"),
+    ],
+)
+def test_an_argument_of_the_wrong_type_is_named(
+    broker: FakeBroker, arguments: dict[str, Any], fact: str
+) -> None:
+    """A number where a name belongs is refused when the table is asked for."""
+    with broker.connect() as kt, pytest.raises(ktframe.ConfigurationError, match=fact):
+        kt.table("orders", **arguments)
 
 
 def test_a_class_without_declaration_is_refused() -> None:

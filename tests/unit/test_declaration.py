@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 
 import ktframe
-from ktframe.context.arguments import as_schema, declared_arguments, topic_arguments
+from ktframe.context.declaration import declared_by
+from ktframe.context.schema import as_schema
+from ktframe.context.topic_spec import topic_spec
 
 
 class Status(enum.Enum):
@@ -88,7 +90,7 @@ def test_an_entity_notes_topic_key_and_time() -> None:
         order_id: str
         created_at: str
 
-    arguments = declared_arguments(Row)
+    arguments = topic_spec(**declared_by(Row))
     assert (arguments.topic, arguments.key, arguments.time) == (
         "orders",
         ("region", "order_id"),
@@ -111,7 +113,7 @@ def test_an_entity_without_the_named_field_is_refused(given: dict[str, str]) -> 
 def test_a_key_names_fields_once(key: list[str]) -> None:
     """No field, or the same twice, identifies nothing."""
     with pytest.raises(ktframe.SchemaError, match="at least one field, each once"):
-        topic_arguments("t", key=key)
+        topic_spec("t", key=key)
 
 
 @pytest.mark.parametrize(
@@ -125,15 +127,15 @@ def test_a_key_names_fields_once(key: list[str]) -> None:
 )
 def test_arguments_that_can_not_work_are_refused(given: dict[str, Any], match: str) -> None:
     """The error says what is wrong before anything is read."""
-    arguments = topic_arguments("t", **given)
+    arguments = topic_spec("t", **given)
     with pytest.raises(ktframe.ConfigurationError, match=match):
-        arguments.entity(arguments.identity())
+        arguments.decoder(arguments.identity())
 
 
 def test_equal_arguments_are_equal_and_hash_equal() -> None:
     """A table is found again by its arguments, schema included."""
-    one, other = (topic_arguments("t", schema={"a": pl.Int64}, key="a") for _ in range(2))
-    third = topic_arguments("t", schema={"a": pl.Int32}, key="a")
+    one, other = (topic_spec("t", schema={"a": pl.Int64}, key="a") for _ in range(2))
+    third = topic_spec("t", schema={"a": pl.Int32}, key="a")
     assert (one == other, hash(one) == hash(other), one == third) == (True, True, False)
     assert one.settings() != third.settings()
 
@@ -151,4 +153,4 @@ def test_equal_arguments_are_equal_and_hash_equal() -> None:
 def test_no_name_holds_a_nul(given: dict[str, Any]) -> None:
     """Columns of ours start with one: records with such fields are refused, declarations refused."""
     with pytest.raises(ktframe.SchemaError, match="NUL character"):
-        topic_arguments("t", **given)
+        topic_spec("t", **given)

@@ -1,0 +1,127 @@
+"""Topics that were declared beforehand: by a class under ``@ktframe.entity``, or by the configuration.
+
+One rule for both: what a call says wins over what was declared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import polars as pl
+
+from ktframe.config.settings import Settings, StoreOptions
+from ktframe.context.topic_spec import TopicSpec, topic_spec
+from ktframe.errors import SchemaError
+from ktframe.windows.fixed import Minutes
+
+T = TypeVar("T")
+_DECLARED = "__ktframe_entity__"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedTopic:
+    """A topic as a call and its declaration add up to it."""
+
+    spec: TopicSpec
+    store: StoreOptions
+    windows: tuple[Minutes, ...] = ()
+    """Windows that were declared together with the table."""
+
+
+def entity(
+    *, topic: str, key: str | Sequence[str] | None = None, time: str | None = None, value: str = "auto"
+) -> Callable[[type[T]], type[T]]:
+    """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
+
+    ``ktframe.table(Order)`` then gives the table.
+
+    Raises
+    ------
+    SchemaError
+        When ``key`` or ``time`` is not a field of the class, or a field has a type that no column can have.
+
+    Examples
+    --------
+    >>> import ktframe
+    >>> from dataclasses import dataclass, field
+    >>> @ktframe.entity(topic="orders", key="order_id", time="created_at")
+    ... @dataclass
+    ... class Order:
+    ...     order_id: str
+    ...     amount: float
+    ...     created_at: str
+    """
+
+    def declare(cls: type[T]) -> type[T]:
+        declared = cls if dataclasses.is_dataclass(cls) else dataclass(cls)
+        arguments: dict[str, Any] = {
+            "topic": topic,
+            "key": key,
+            "time": time,
+            "value": value,
+            "schema": declared,
+        }
+        spec = topic_spec(**arguments)
+        names = spec.schema or pl.Schema()
+        for name in (*(spec.key or ()), *(() if time is None else (time,))):
+            if name not in names:
+                message = f"{cls.__name__} has no field {name!r}."
+                raise SchemaError(message, f"its fields are {', '.join(names)}.")
+        setattr(declared, _DECLARED, arguments)
+        return declared
+
+    return declare
+
+
+def declared_by(cls: type) -> Mapping[str, Any]:
+    """Return the arguments of ``table()`` that ``@ktframe.entity`` noted on ``cls``."""
+    arguments = getattr(cls, _DECLARED, None)
+    if not isinstance(arguments, Mapping):
+        message = f"{cls.__name__} does not say which topic it describes."
+        raise SchemaError(message, 'put @ktframe.entity(topic="...") above the dataclass.')
+    return arguments
+
+
+def resolve_topic(
+    topic: str | type,
+    arguments: Mapping[str, Any],
+    *,
+    store: StoreOptions | None,
+    settings: Settings,
+    key_format: str,
+) -> ResolvedTopic:
+    """Return the spec of a topic, how its store is kept, and the windows that were declared with it.
+
+    Parameters
+    ----------
+    topic
+        A topic's name, the name of a declared table, or a declared class.
+    arguments
+        What the call says, by the names of ``topic_spec``; None where it says nothing.
+    store
+        Store options of the call.
+    settings
+        The connection's settings, with the tables that configuration declares.
+    key_format
+        The format of keys where neither the call nor the declaration names one.
+    """
+    options: StoreOptions = settings.store
+    windows: tuple[Minutes, ...] = ()
+    declared: Mapping[str, Any]
+    if isinstance(topic, type):
+        declared = declared_by(topic)
+    elif topic in settings.tables:
+        table = settings.tables[topic]
+        declared = {"topic": table.topic, **{name: getattr(table, name) for name in arguments}}
+        options, windows = table.store_options(options), table.windows
+    else:
+        declared = {"topic": topic}
+    chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}
+    return ResolvedTopic(topic_spec(**chosen), store or options, windows)
+
+
+def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}

@@ -1,0 +1,134 @@
+"""What decides which rows a topic gives: checked once, then handed on as one value.
+
+Whoever asks with equal specs gets the same table, and the same store on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from ktframe.config.moments import Moment, Start, parse_start
+from ktframe.context.schema import SchemaLike, as_schema, check_field_name
+from ktframe.errors import ConfigurationError, SchemaError
+from ktframe.fold.decoder import Entity
+from ktframe.fold.field_key import FieldKey
+from ktframe.fold.identity import Identity
+from ktframe.fold.record_key import RecordKey
+from ktframe.formats import key_format as find_key_format
+from ktframe.formats import value_format as find_value_format
+from ktframe.formats.schemas import Schemas
+
+_KEY_HINT = 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.'
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic and how its records become rows."""
+
+    topic: str
+    key: tuple[str, ...] | None = None
+    """Fields of the value; None: the record key identifies a row."""
+    key_format: str = "string"
+    value: str = "auto"
+    schema: pl.Schema | None = field(default=None, hash=False)
+    time: str | None = None
+    start: Start | None = None
+
+    def settings(self) -> dict[str, str]:
+        """Return them as text, for the store's directory and description."""
+        schema = {} if self.schema is None else {name: str(dtype) for name, dtype in self.schema.items()}
+        return {
+            "key": repr(self.key),
+            "key_format": repr(self.key_format),
+            "value": self.value,
+            "schema": repr(schema),
+            "time": repr(self.time),
+            "start": repr(self.start),
+        }
+
+    def identity(self) -> RecordKey | FieldKey:
+        """Return what identifies a row of the table."""
+        return RecordKey() if self.key is None else FieldKey(self.key)
+
+    def decoder(
+        self, identity: Identity, *, values: Schemas | None = None, keys: Schemas | None = None
+    ) -> Entity:
+        """Return the decoder of the topic's records into rows of ``identity``.
+
+        ``values`` and ``keys`` look up the schemas that payloads name; without them no schema is known.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is no such format.
+        SchemaError
+            When the schema does not fit the format, or a key field can't identify a row.
+        """
+        exact = frozenset(self.key or ())
+        key_format = find_key_format(self.key_format, schemas=keys)
+        value_format = find_value_format(self.value, declared=self.schema, exact_fields=exact, schemas=values)
+        if self.time is not None:
+            # Integers are milliseconds, floats seconds: one must never become the other.
+            value_format = value_format.keeping_integers(self.time)
+        return Entity(
+            identity=identity,
+            value_format=value_format,
+            key_format=key_format,
+            time=self.time,
+        )
+
+
+def topic_spec(
+    topic: str,
+    *,
+    key: str | Sequence[str] | None = None,
+    key_format: str | None = None,
+    value: str | None = None,
+    schema: SchemaLike | None = None,
+    time: str | None = None,
+    start: Moment | None = None,
+) -> TopicSpec:
+    """Return the checked spec of a topic; None stands for the default of each argument.
+
+    Raises
+    ------
+    ConfigurationError
+        When an argument is of the wrong type.
+    SchemaError
+        When ``key``, ``time`` or ``schema`` name no fields, or no types of columns.
+    """
+    _check_text("topic", topic)
+    for name, text in (("value", value), ("key_format", key_format), ("time", time)):
+        if text is not None:
+            _check_text(name, text)
+    fields = _key_fields(key)
+    for name in (*(fields or ()), *(() if time is None else (time,))):
+        check_field_name(name)
+    return TopicSpec(
+        topic=topic,
+        key=fields,
+        key_format=key_format or "string",
+        value=value or "auto",
+        schema=None if schema is None else as_schema(schema),
+        time=time,
+        start=None if start is None else parse_start("start", start),
+    )
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        message = f"{name} must be text, not {value!r}."
+        raise ConfigurationError(message, "see help(ktframe.table).")
+
+
+def _key_fields(key: object) -> tuple[str, ...] | None:
+    if key is None:
+        return None
+    fields = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, Sequence) else ()
+    if not fields or len(set(fields)) != len(fields) or not all(isinstance(name, str) for name in fields):
+        message = f"key={key!r} must name at least one field, each once."
+        raise SchemaError(message, _KEY_HINT)
+    return fields
