@@ -24,8 +24,12 @@ def test_the_package_shows_what_it_exports_and_nothing_else() -> None:
         if not name.startswith("_") and not inspect.ismodule(value)
     }
     assert shown == set(ktframe.__all__)
-    rooms = {name for name, value in vars(ktframe).items() if inspect.ismodule(value)}
-    assert {name for name in rooms if not vars(ktframe)[name].__name__.startswith("ktframe.")} == set()
+    foreign = {
+        name
+        for name, value in vars(ktframe).items()
+        if inspect.ismodule(value) and not name.startswith("_") and not value.__name__.startswith("ktframe.")
+    }
+    assert foreign == set()
 
 
 def test_what_is_exported_says_that_it_is_of_ktframe() -> None:
