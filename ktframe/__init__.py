@@ -11,7 +11,8 @@ import logging as _logging
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
-from ktframe._api import connect, demo, inspect, publish, stream, table, topics
+from ktframe._api import inspect, publish, stream, table, topics
+from ktframe._connect import connect, demo
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.context.context import Context
 from ktframe.context.declaration import entity

@@ -1,152 +1,287 @@
-"""The functions of the package, thin over one default ``Context``."""
+"""The functions of the package, thin over the connection that ``connect`` or ``demo`` made last.
+
+What they take and give is described here; ``Context`` has methods of the same names and arguments.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from threading import RLock
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import polars as pl
 
-from ktframe.config.settings import RUNTIME_SETTINGS
-from ktframe.config.sources import resolve_settings
-from ktframe.context import completion
-from ktframe.context.context import Context
-from ktframe.current import CURRENT
+from ktframe._connect import default_context
+from ktframe.config.keywords import with_known_keywords
+from ktframe.config.moments import Moment
+from ktframe.config.settings import StoreOptions
+from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
-from ktframe.kafka.registry import Registry
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
-from ktframe.tour.demo import DEFAULT_RATE, start_demo
-
-_lock = RLock()
-
-_demo: tuple[object, ...] | None = None
-"""What the demo that is there was asked for with; None where there is none."""
+from ktframe.windows.fixed import Minutes
 
 
-def connect(bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, **settings: Any) -> Context:
-    """Connect to a cluster; ``ktframe.table`` uses this connection from then on.
-
-    Safe to run again: with equal settings it returns the connection that is there, with others it closes that one
-    and makes a new one. A change of ``monitor_interval``, ``flush_interval`` or ``log_level`` alone acts on the
-    connection that is there.
+@with_known_keywords
+def table(
+    topic: str | type,
+    key: str | Sequence[str] | None = None,
+    *,
+    value: str | None = None,
+    schema: SchemaLike | None = None,
+    time: str | None = None,
+    key_format: str | None = None,
+    key_name: str | None = "key",
+    start: Moment | None = None,
+    windows: Minutes | Sequence[Minutes] = (),
+    store: StoreOptions | None = None,
+) -> KTable:
+    """Return the latest row per key of ``topic``: Kafka's KTable. Returns at once; reading starts with the first read.
 
     Parameters
     ----------
-    bootstrap_or_config
-        ``"host:port"``, a mapping of librdkafka settings, or the path of a ``.toml`` or ``.properties`` file.
-    **settings
-        Fields of ``Settings``, ``profile=``, and librdkafka's names with underscores (``sasl_username=``). They win
-        over ``KTFRAME_*`` in the environment, which wins over ``ktframe.toml``.
+    topic
+        A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``. Other arguments win
+        over what was declared.
+    key
+        Fields of the value that identify a row; None: the record key does.
+    value
+        Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
+        ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
+    schema
+        Fields of JSON values with fixed dtypes; others are inferred and kept.
+    time
+        Field that holds the event time; None: the record timestamp is it.
+    key_format
+        Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
+        ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
+        without one it is ``"string"``. A key that is a record or an object is one column, a struct.
+        ``"windowed:string"`` and ``"session:string"`` read the keys of Kafka Streams' and ksqlDB's windows.
+    key_name
+        Name of the record key's column; None hides it.
+    start
+        Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
+    windows
+        Sizes of windows to keep as well, as ``KTable.window`` takes them; they start when the table does.
+    store
+        How this table's store is kept, where it differs from the settings.
+
+    Returns
+    -------
+    KTable
+        With equal arguments always the same one.
 
     Raises
     ------
+    NotConnectedError
+        When neither ``connect`` nor ``demo`` was called.
     ConfigurationError
-        When a setting is wrong or unknown.
-    BrokerUnreachableError, AuthenticationError
-        When the cluster can't be reached within ``request_timeout``, or refuses the login.
+        When an argument is wrong, or the same table was asked for with another ``key_name`` or ``store``.
+    SchemaError
+        When ``schema``, ``key`` and the format do not fit each other.
+
+    Examples
+    --------
+    >>> import ktframe
+    >>> with ktframe.demo(rate=0):
+    ...     ktframe.table("orders").to_polars().columns[:3]
+    ['key', 'order_id', 'customer_id']
     """
-    global _demo  # noqa: PLW0603 - the default Context is what this module is for
-    wanted = resolve_settings(bootstrap_or_config, **settings)
-    with _lock:
-        here: Context | None = CURRENT.connection
-        if here is not None and not here.is_closed and _demo is None:
-            changed = wanted.changed_in(here.settings)
-            if not changed:
-                return here
-            if changed <= RUNTIME_SETTINGS:
-                return here.adopt(wanted)
-        made = _replace(Context(wanted))
-        _demo = None
-        return made
+    return default_context().table(
+        topic,
+        key,
+        value=value,
+        schema=schema,
+        time=time,
+        key_format=key_format,
+        key_name=key_name,
+        start=start,
+        windows=windows,
+        store=store,
+    )
 
 
-def demo(rate: float = DEFAULT_RATE, *, writable: bool = False, registry: Registry | None = None) -> Context:
-    """Connect to an embedded broker with sample topics: ``orders``, ``customers`` and ``clicks``; needs no Kafka.
+@with_known_keywords
+def stream(
+    topic: str | type,
+    *,
+    start: Moment | None = None,
+    retention: str | timedelta | int | None = None,
+    value: str | None = None,
+    schema: SchemaLike | None = None,
+    time: str | None = None,
+    key_format: str | None = None,
+    max_future_skew: Minutes | None = "1d",
+    store: StoreOptions | None = None,
+) -> KStream:
+    """Return every event of ``topic``: Kafka's KStream. Returns at once; reading starts with the first read.
 
-    ``rate`` orders a second change from then on; 0 keeps everything still. With ``writable`` there is an empty topic
-    ``scratch`` to try writing. ``registry`` takes the place of a schema registry: ``ktframe.testing.FakeRegistry()`` is
-    one. Safe to run again.
-    """
-    global _demo  # noqa: PLW0603 - the default Context is what this module is for
-    asked = (rate, writable, registry)
-    with _lock:
-        here: Context | None = CURRENT.connection
-        if here is not None and not here.is_closed and _demo == asked:
-            return here
-        made = _replace(start_demo(rate, writable=writable, registry=registry).context)
-        _demo = asked
-        return made
+    Parameters
+    ----------
+    topic
+        A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
+    start
+        Read from this moment on: a datetime, ISO 8601 text, or ``"-2h"``, which is looked up again whenever the
+        stream is opened. None: all that the topic holds.
+    retention
+        How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
+    value, schema, time, key_format
+        As for ``table``.
+    max_future_skew
+        Records with a time further ahead of the wall clock are refused; None: never.
+    store
+        How this stream's store is kept, where it differs from the settings.
 
-
-def _replace(made: Context) -> Context:
-    """Put ``made`` in the place of the connection that is there; one that could not be made never comes here."""
-    if CURRENT.connection is not None:
-        CURRENT.connection.close()
-    CURRENT.connection = made
-    completion.install()
-    return made
-
-
-def table(topic: str | type, *args: Any, **kwargs: Any) -> KTable:
-    """Return the latest row per key of ``topic`` on the default connection; see ``Context.table``.
+    Returns
+    -------
+    KStream
+        With equal arguments always the same one.
 
     Raises
     ------
     NotConnectedError
         When neither ``connect`` nor ``demo`` was called.
+    ConfigurationError
+        When an argument is wrong, or the same stream was asked for with another ``retention`` or ``store``.
+    SchemaError
+        When ``schema`` does not fit the format.
+
+    Examples
+    --------
+    >>> import ktframe, polars as pl
+    >>> with ktframe.demo(rate=0):
+    ...     ktframe.stream("clicks").session("30m", by="user_id").agg(n=pl.len()).columns
+    ['window_start', 'window_end', 'user_id', 'n']
     """
-    return default_context().table(topic, *args, **kwargs)
+    return default_context().stream(
+        topic,
+        start=start,
+        retention=retention,
+        value=value,
+        schema=schema,
+        time=time,
+        key_format=key_format,
+        max_future_skew=max_future_skew,
+        store=store,
+    )
 
 
-def stream(topic: str | type, *args: Any, **kwargs: Any) -> KStream:
-    """Return every event of ``topic`` on the default connection; see ``Context.stream``.
-
-    Raises
-    ------
-    NotConnectedError
-        When neither ``connect`` nor ``demo`` was called.
-    """
-    return default_context().stream(topic, *args, **kwargs)
-
-
+@with_known_keywords
 def topics() -> pl.DataFrame:
-    """Return one row per topic of the default connection; see ``Context.topics``.
+    """Return what there is on the cluster, one row per topic; reads a few records, keeps none.
+
+    Returns
+    -------
+    polars.DataFrame
+        Sorted by name, without internal topics: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64,
+        an upper bound: offsets of compacted records and transaction markers count), ``bytes`` (Int64, estimated
+        from the newest records, uncompressed), ``cleanup_policy`` (String), ``last_timestamp``
+        (``Datetime("ms", "UTC")``). Null where it is not known, or there is none.
 
     Raises
     ------
     NotConnectedError
         When neither ``connect`` nor ``demo`` was called.
+    BrokerUnreachableError, AuthenticationError
+        When the cluster does not answer.
+
+    Examples
+    --------
+    >>> import ktframe
+    >>> with ktframe.demo(rate=0):
+    ...     ktframe.topics()["topic"].to_list()
+    ['clicks', 'customers', 'orders']
     """
     return default_context().topics()
 
 
+@with_known_keywords
 def inspect(topic: str, sample: int = 100) -> Inspection:
-    """Look at a topic of the default connection before it is loaded; see ``Context.inspect``.
+    """Look at a topic before it is loaded: size, formats, columns and how long loading may take.
+
+    Reads a few thousand of its newest records, for a few seconds at most.
+
+    Parameters
+    ----------
+    topic
+        A topic's name.
+    sample
+        How many of the newest records to show, 1 to 10,000.
+
+    Returns
+    -------
+    Inspection
+        What was seen; a notebook shows it as tables.
 
     Raises
     ------
     NotConnectedError
         When neither ``connect`` nor ``demo`` was called.
+    ConfigurationError
+        When ``sample`` is out of range.
+    UnknownTopicError
+        When there is no such topic, with the names that come close.
+    AuthorizationError
+        When this user may not read it.
     """
     return default_context().inspect(topic, sample)
 
 
-def publish(topic: str, rows: Any, **kwargs: Any) -> pl.DataFrame:
-    """Write the rows of a frame to ``topic`` on the default connection; see ``Context.publish``.
+@with_known_keywords
+def publish(
+    topic: str,
+    rows: Any,
+    *,
+    key: str | Sequence[str] | None = None,
+    value: str = "auto",
+    key_format: str | None = None,
+    atomic: bool = False,
+    dry_run: bool = False,
+) -> pl.DataFrame:
+    """Write the rows of a frame to ``topic``, in their order; return once the brokers have acknowledged them.
+
+    Parameters
+    ----------
+    topic
+        A topic that exists.
+    rows
+        A frame (Polars, or what speaks Arrow's PyCapsule protocol): one record a row.
+    key
+        The column that becomes the record key, or several that together do; None: records have none. A column
+        that is called ``key`` and named here is not part of the value, others are.
+    value, key_format
+        Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
+        (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text.
+    atomic
+        Write all or none: in one transaction.
+    dry_run
+        Send nothing, and return what would be sent.
+
+    Returns
+    -------
+    polars.DataFrame
+        The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64); without the last two
+        of a dry run.
 
     Raises
     ------
     NotConnectedError
         When neither ``connect`` nor ``demo`` was called.
+    NotWritableError
+        When the connection only reads.
+    SchemaError
+        When a row does not fit, naming column and row; nothing was written.
+    WriteError
+        When not all were acknowledged: it knows which were.
+
+    Examples
+    --------
+    >>> import ktframe, polars as pl
+    >>> with ktframe.demo(rate=0, writable=True):
+    ...     sent = ktframe.publish("scratch", pl.DataFrame({"id": ["a"], "n": [1]}), key="id", dry_run=True)
+    >>> sent["value"].to_list()
+    [b'{"id":"a","n":1}']
     """
-    return default_context().publish(topic, rows, **kwargs)
-
-
-def default_context() -> Context:
-    """Return the connection that ``connect`` or ``demo`` made last."""
-    with _lock:
-        found: Context = CURRENT.required()
-        return found
+    return default_context().publish(
+        topic, rows, key=key, value=value, key_format=key_format, atomic=atomic, dry_run=dry_run
+    )

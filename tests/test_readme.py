@@ -12,7 +12,7 @@ import pytest
 from support.waiting import wait_until
 
 import ktframe
-from ktframe import _api
+from ktframe._connect import default_context
 from ktframe.config.sources import resolve_settings
 from ktframe.current import CURRENT
 
@@ -28,7 +28,7 @@ def test_the_first_example_gives_a_frame(monkeypatch: pytest.MonkeyPatch) -> Non
     orders = names["orders"]
     assert isinstance(orders, ktframe.KTable)
     wait_until(lambda: len(orders) > 5_000, "rows")
-    _api.default_context().close()
+    default_context().close()
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import polars as pl
 
 from ktframe.config.durations import Duration, parse_seconds
+from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
 from ktframe.config.settings import RuntimeSettings, Settings, StoreOptions
 from ktframe.context.catalog import Catalog
@@ -86,6 +87,7 @@ class Context:
         """Whether ``close`` was called."""
         return self._is_closed
 
+    @with_known_keywords
     def table(
         self,
         topic: str | type,
@@ -100,38 +102,10 @@ class Context:
         windows: Minutes | Sequence[Minutes] = (),
         store: StoreOptions | None = None,
     ) -> KTable:
-        """Return the latest row per key of ``topic``; at once, nothing is read yet.
-
-        Parameters
-        ----------
-        topic
-            A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
-        key
-            Fields of the value that identify a row; None: the record key does.
-        value
-            Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
-            ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
-        schema
-            Fields of JSON values with fixed dtypes; others are inferred and kept.
-        time
-            Field that holds the event time; None: the record timestamp is it.
-        key_format
-            Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
-            ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
-            without one it is ``"string"``. A key that is a record or an object is one column, a struct.
-        key_name
-            Name of the record key's column; None hides it.
-        start
-            Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
-        windows
-            Sizes to keep windows of as well, as ``KTable.window`` takes them; they start when the table does.
-        store
-            How this table's store is kept, where it differs from the settings.
+        """Return the latest row per key of ``topic`` on this connection; see ``ktframe.table``.
 
         Raises
         ------
-        ConfigurationError
-            When the arguments are wrong, or the same table was asked for with another ``key_name`` or ``store``.
         ContextClosedError
             When this connection was closed.
         """
@@ -154,6 +128,7 @@ class Context:
         """How keys are read where that was not said: with a registry, by what they turn out to be."""
         return "string" if self._clients.registry is None else "auto"
 
+    @with_known_keywords
     def stream(
         self,
         topic: str | type,
@@ -167,28 +142,10 @@ class Context:
         max_future_skew: Minutes | None = "1d",
         store: StoreOptions | None = None,
     ) -> KStream:
-        """Return every event of ``topic``; at once, nothing is read yet.
-
-        Parameters
-        ----------
-        topic
-            A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``.
-        start
-            Read from this moment on: a datetime, ISO 8601 text, or ``"-2h"``, which is looked up again whenever the
-            stream is opened. None: all that the topic holds.
-        retention
-            How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-        value, schema, time, key_format
-            As for ``table``.
-        max_future_skew
-            Records with a time further ahead of the wall clock are refused; None: never.
-        store
-            How this stream's store is kept, where it differs from the settings.
+        """Return every event of ``topic`` on this connection; see ``ktframe.stream``.
 
         Raises
         ------
-        ConfigurationError
-            When the arguments are wrong, or the same stream was asked for with another ``retention`` or ``store``.
         ContextClosedError
             When this connection was closed.
         """
@@ -221,46 +178,22 @@ class Context:
         return tuple(sorted(self._clients.cluster.topics()))
 
     def topics(self) -> pl.DataFrame:
-        """Return what there is on the cluster, one row per topic; reads a few records, keeps none.
-
-        Returns
-        -------
-        polars.DataFrame
-            Sorted by name, without internal topics: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64,
-            an upper bound: offsets of compacted records and transaction markers count), ``bytes`` (Int64, estimated
-            from the newest records, uncompressed), ``cleanup_policy`` (String), ``last_timestamp``
-            (``Datetime("ms", "UTC")``). Null where it is not known, or there is none.
+        """Return one row per topic of this cluster; see ``ktframe.topics``.
 
         Raises
         ------
-        BrokerUnreachableError, AuthenticationError
-            When the cluster does not answer.
         ContextClosedError
             When this connection was closed.
         """
         self._require_open()
         return topics_frame(self._clients.cluster, self._clients.open_sampler)
 
+    @with_known_keywords
     def inspect(self, topic: str, sample: int = 100) -> Inspection:
-        """Look at a topic before it is loaded: size, formats, columns and how long loading may take.
-
-        Reads a few thousand of its newest records, for a few seconds at most.
-
-        Parameters
-        ----------
-        topic
-            A topic's name.
-        sample
-            How many of the newest records to show, 1 to 10,000.
+        """Look at a topic of this cluster before it is loaded; see ``ktframe.inspect``.
 
         Raises
         ------
-        ConfigurationError
-            When ``sample`` is out of range.
-        UnknownTopicError
-            When there is no such topic, with the names that come close.
-        AuthorizationError
-            When this user may not read it.
         ContextClosedError
             When this connection was closed.
         """
@@ -268,6 +201,7 @@ class Context:
         clients = self._clients
         return inspect_topic(clients.cluster, clients.open_sampler, topic, sample, clients.fetch_schema)
 
+    @with_known_keywords
     def publish(
         self,
         topic: str,
@@ -279,39 +213,10 @@ class Context:
         atomic: bool = False,
         dry_run: bool = False,
     ) -> pl.DataFrame:
-        """Write the rows of a frame to ``topic``, in their order; return once the brokers have acknowledged them.
-
-        Parameters
-        ----------
-        topic
-            A topic that exists.
-        rows
-            A frame (Polars, or what speaks Arrow's PyCapsule protocol): one record a row.
-        key
-            The column that becomes the record key, or several that together do; None: records have none. A column
-            that is called ``key`` and named here is not part of the value, others are.
-        value, key_format
-            Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
-            (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text.
-        atomic
-            Write all or none: in one transaction.
-        dry_run
-            Send nothing, and return what would be sent.
-
-        Returns
-        -------
-        polars.DataFrame
-            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64); without the last two
-            of a dry run.
+        """Write the rows of a frame to ``topic`` on this connection; see ``ktframe.publish``.
 
         Raises
         ------
-        NotWritableError
-            When the connection only reads.
-        SchemaError
-            When a row does not fit, naming column and row; nothing was written.
-        WriteError
-            When not all were acknowledged: it knows which were.
         ContextClosedError
             When this connection was closed.
         """

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
@@ -31,6 +32,7 @@ class ResolvedTopic:
     """Windows that were declared together with the table."""
 
 
+@with_known_keywords
 def entity(
     *, topic: str, key: str | Sequence[str] | None = None, time: str | None = None, value: str = "auto"
 ) -> Callable[[type[T]], type[T]]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from ktframe.columns import TIMESTAMP
 from ktframe.config.durations import format_duration
+from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment, parse_moment
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.source import Source
@@ -61,6 +62,7 @@ class KStream(MaterializedTopic):
 
     # --- windows --------------------------------------------------------------------------------------------------
 
+    @with_known_keywords
     def window(
         self,
         size: Minutes,
@@ -80,6 +82,7 @@ class KStream(MaterializedTopic):
             TimeWindows(windows, parse_grace(grace)), windows.name, None, idle_after, tz=tz or "UTC"
         )
 
+    @with_known_keywords
     def sliding(
         self,
         size: Minutes,
@@ -98,6 +101,7 @@ class KStream(MaterializedTopic):
             windows, f"sliding {format_duration(windows.difference_ms)}", _names(by), idle_after
         )
 
+    @with_known_keywords
     def session(
         self,
         gap: Minutes,

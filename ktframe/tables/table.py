@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from ktframe.config.keywords import with_known_keywords
 from ktframe.errors import NotWritableError
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.source import Source
@@ -177,6 +178,7 @@ class KTable(MaterializedTopic):
         """
         return self._difference(since, self.to_polars(fresh=fresh))
 
+    @with_known_keywords
     def window(
         self,
         size: Minutes,

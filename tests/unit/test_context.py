@@ -15,7 +15,7 @@ import pytest
 from support.waiting import wait_until
 
 import ktframe
-from ktframe import _api
+from ktframe import _connect as face
 from ktframe.config.settings import TableDeclaration
 from ktframe.current import CURRENT
 from ktframe.testing import FakeBroker
@@ -207,7 +207,7 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeBroker:
     """Let ``ktframe.connect`` connect to a fake broker, and forget the default Context afterwards."""
     broker = FakeBroker()
     broker.produce("orders", "o-1", {"amount": 1})
-    monkeypatch.setattr(_api, "Context", lambda settings: _connect(broker, settings, tmp_path))
+    monkeypatch.setattr(face, "Context", lambda settings: _connect(broker, settings, tmp_path))
     monkeypatch.setattr(CURRENT, "connection", None)
     return broker
 

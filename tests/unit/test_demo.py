@@ -12,7 +12,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import __main__ as tour
-from ktframe import _api
+from ktframe import _connect as face
 from ktframe.current import CURRENT
 
 
@@ -20,7 +20,7 @@ from ktframe.current import CURRENT
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test begin without a default connection."""
     monkeypatch.setattr(CURRENT, "connection", None)
-    monkeypatch.setattr(_api, "_demo", None)
+    monkeypatch.setattr(face, "_demo", None)
 
 
 def test_the_demo_goes_from_nothing_to_a_frame() -> None:

@@ -14,7 +14,7 @@ import pytest
 from support.waiting import wait_until
 
 import ktframe
-from ktframe import _api
+from ktframe import _connect as face
 from ktframe.config.settings import StoreOptions
 from ktframe.context.clients import close_parts
 from ktframe.current import CURRENT
@@ -222,7 +222,7 @@ def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(
 ) -> None:
     """A typo in an address costs an error, not the tables of the live connection."""
     monkeypatch.setattr(CURRENT, "connection", None)
-    monkeypatch.setattr(_api, "_demo", None)
+    monkeypatch.setattr(face, "_demo", None)
     live = ktframe.demo(rate=0)
     with pytest.raises(ktframe.BrokerUnreachableError, match="localhost:1"):
         ktframe.connect("localhost:1", request_timeout=0.5)

@@ -1,0 +1,34 @@
+"""Misspelt keyword arguments: refused with the name that was meant."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from ktframe.errors import ConfigurationError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Let ``function`` refuse keyword arguments it does not have as a ``ConfigurationError`` with a hint.
+
+    Python itself raises a ``TypeError``, which until Python 3.13 does not say which name was meant.
+    """
+    names = tuple(name for name in inspect.signature(function).parameters if name != "self")
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        for name in kwargs:
+            if name not in names:
+                message = f"{function.__name__}() has no argument {name!r}."
+                close = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}."
+                raise ConfigurationError(message, hint)
+        return function(*args, **kwargs)
+
+    return call
