@@ -1,43 +1,104 @@
-"""The columns of a change or of the view that are not the user's: their names and types."""
+"""Names and types of ktframe's own columns: those beside the user's fields in a change, in the view, or on the way there.
+
+Every such name is made here, so that no two mean different things in one frame.
+"""
 
 from __future__ import annotations
 
+from typing import Final
+
 import polars as pl
 
-# Columns of a change or of the view that are not the user's. A NUL starts each, so that no field can be meant: JSON
-# could spell one ("\u0000key"), but such a record is refused, and a declaration that names one is refused.
-KEY = "\0key"
-HASH = "\0hash"
-PARTITION = "\0partition"
-OFFSET = "\0offset"
-TIMESTAMP = "\0timestamp"
-REMOVED = "\0removed"
-TOMBSTONE = "\0tombstone"
-SIZE = "\0size"
-LINE = "\0line"
-RECORD_KEY = "\0record_key"
-WINDOW = "\0window"
-WINDOW_END = "\0window_end"
-OPEN = "\0open"
+OWN_PREFIX: Final = "\x01"
+"""The first character of every own name. No field can have it: formats refuse such records, declarations raise."""
+
+
+def own_name(name: str) -> str:
+    """Return the name of an own column."""
+    return OWN_PREFIX + name
 
 
 def is_field(column: str) -> bool:
-    """Say whether a column of the view is a field of the value, not one of ours."""
-    return not column.startswith("\0")
+    """Say whether a column is a field of the user's, not an own one."""
+    return not column.startswith(OWN_PREFIX)
 
 
-BOOKKEEPING = pl.Schema(
+# --- of every row -----------------------------------------------------------------------------------------------------
+
+HASH: Final = own_name("hash")
+PARTITION: Final = own_name("partition")
+OFFSET: Final = own_name("offset")
+TIMESTAMP: Final = own_name("timestamp")
+
+BOOKKEEPING: Final = pl.Schema(
     {HASH: pl.UInt64(), PARTITION: pl.Int32(), OFFSET: pl.Int64(), TIMESTAMP: pl.Int64()},
 )
-"""Columns that every row of the view carries beside its identity and its fields; timestamps are ms since 1970."""
+"""Columns that every row of the view has beside its identity and its fields; timestamps are ms since 1970."""
 
-BESIDE = pl.Schema(
-    {
-        WINDOW: pl.Int64(),
-        RECORD_KEY: pl.Binary(),
-        TOMBSTONE: pl.Boolean(),
-        SIZE: pl.UInt32(),
-    },
+# --- of some identities -----------------------------------------------------------------------------------------------
+
+KEY: Final = own_name("key")
+"""The decoded record key: a plain value, or a struct where keys have several fields."""
+WINDOW: Final = own_name("window")
+"""The start of a window, in ms since 1970."""
+WINDOW_END: Final = own_name("window_end")
+RECORD_KEY: Final = own_name("record_key")
+"""The bytes of the record key, as sent."""
+TOMBSTONE: Final = own_name("tombstone")
+"""Whether the record's value was null."""
+SIZE: Final = own_name("size")
+"""The bytes that the row takes in the store."""
+
+EXTRA_COLUMNS: Final = pl.Schema(
+    {WINDOW: pl.Int64(), RECORD_KEY: pl.Binary(), TOMBSTONE: pl.Boolean(), SIZE: pl.UInt32()},
 )
-"""Columns that some identities add: the start of the window (ms), the record key as sent, whether the value was null,
-and the bytes that the row takes in the store."""
+"""Columns that some identities add to the view."""
+
+# --- of changes -------------------------------------------------------------------------------------------------------
+
+LINE: Final = own_name("line")
+"""The number of a record in its batch."""
+IDENTITY: Final = own_name("identity")
+"""The canonical bytes of the identity."""
+REMOVED: Final = own_name("removed")
+"""Whether the line removes its row."""
+REMOVED_UNTIL: Final = own_name("removed_until")
+"""The offset up to which markers remove the rows of a record key."""
+
+# --- of windows over events -------------------------------------------------------------------------------------------
+
+WINDOW_CLOSE_TIME: Final = own_name("window_close_time")
+"""Kafka's ``windowCloseTime``, stream time minus grace, as a record arrived (ms): windows that ended before take nothing."""
+SMALL_WINDOW: Final = own_name("small_window")
+"""The start of a window that becomes part of a larger one."""
+GROUP: Final = own_name("group")
+"""The number of a row's group: rows with equal values in the columns that group, null equal to null."""
+ROW: Final = own_name("row")
+OPEN: Final = own_name("open")
+"""Whether a window may still change."""
+FINAL: Final = own_name("final")
+"""Whether a window has closed."""
+
+SESSION_LIMIT: Final = own_name("session_limit")
+ISLAND: Final = own_name("island")
+"""The number of a run of events, or of sessions, that later ones can't join to another run."""
+STRETCH: Final = own_name("stretch")
+"""The number of the run of events of an island, up to the next doubtful one."""
+
+OWN_WINDOW: Final = own_name("own_window")
+"""The start of the sliding window that an event makes by itself: the one that ends with it, or [0, difference]."""
+LATE_FOR_OWN_WINDOW: Final = own_name("late_for_own_window")
+DROPPED: Final = own_name("dropped")
+"""Whether an event is in no window, because all that would hold it had closed."""
+INDEX: Final = own_name("index")
+FIRST: Final = own_name("first")
+LAST: Final = own_name("last")
+PARTLY_LATE: Final = own_name("partly_late")
+"""Whether some row in a window came too late for it."""
+BATCH: Final = own_name("batch")
+
+# --- of differences ---------------------------------------------------------------------------------------------------
+
+OLD_ROW: Final = own_name("old_row")
+NEW_ROW: Final = own_name("new_row")
+HAS_ROW: Final = own_name("has_row")

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias, Union
 
 import polars as pl
 
+from ktframe.columns import is_field
 from ktframe.errors import SchemaError
 
 SchemaLike: TypeAlias = Mapping[str, Any] | pl.Schema | type
@@ -36,25 +37,32 @@ def as_schema(schema: SchemaLike) -> pl.Schema:
     else:
         found = pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
     for name, dtype in found.items():
-        _check_names(name, dtype)
+        check_field_name(name)
+        _check_inner_names(name, dtype)
     return found
 
 
-def _check_names(name: str, dtype: Any) -> None:
-    check_field_name(name)
+def check_field_name(name: str) -> None:
+    """Raise a SchemaError for a name that no field of a table can have."""
+    if not is_field(name):
+        raise _unusable_name(name, "it starts with U+0001, as the names of ktframe's own columns do")
+    _check_inner_names(name)
+
+
+def _check_inner_names(name: str, dtype: Any = None) -> None:
+    # Polars can't hand a name with a NUL over to Arrow.
+    if "\0" in name:
+        raise _unusable_name(name, "it holds a NUL character")
     if isinstance(dtype, pl.Struct):
         for inner in dtype.fields:
-            _check_names(inner.name, inner.dtype)
+            _check_inner_names(inner.name, inner.dtype)
     elif isinstance(dtype, pl.List | pl.Array):
-        _check_names(name, dtype.inner)
+        _check_inner_names(name, dtype.inner)
 
 
-def check_field_name(name: str) -> None:
-    """Refuse a name that no field of a table can have."""
-    # Columns of ours start with a NUL; and Polars can hand no such name over to Arrow.
-    if "\0" in name:
-        message = f"{name!r} can't be the name of a field: it holds a NUL character."
-        raise SchemaError(message, "records with such a field are refused; give it another name upstream.")
+def _unusable_name(name: str, reason: str) -> SchemaError:
+    message = f"{name!r} can't be the name of a field: {reason}."
+    return SchemaError(message, "records with such a field are refused; give it another name upstream.")
 
 
 def _fields_of(cls: type) -> dict[str, pl.DataType]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ktframe.columns import (
-    BESIDE,
     BOOKKEEPING,
+    EXTRA_COLUMNS,
     HASH,
+    IDENTITY,
     KEY,
     LINE,
     OFFSET,
@@ -36,7 +37,6 @@ from ktframe.formats import Format
 from ktframe.formats.base import Refusal
 from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_schema
 
-_IDENTITY = "\0identity"
 _NAMELESS = "a tombstone without a record key: it deletes nothing"
 _NOTHING_KNOWN = Arrival()
 
@@ -88,7 +88,7 @@ class Entity:
         return pl.Schema({**BOOKKEEPING, **beside, **fields})
 
     def _dtypes(self, columns: Sequence[str], fields: pl.Schema) -> pl.Schema:
-        known = {**fields, **BOOKKEEPING, **BESIDE, KEY: self._key_dtype(fields)}
+        known = {**fields, **BOOKKEEPING, **EXTRA_COLUMNS, KEY: self._key_dtype(fields)}
         return pl.Schema({name: known.get(name, pl.Null()) for name in columns})
 
     def _key_dtype(self, fields: pl.Schema) -> pl.DataType:
@@ -250,16 +250,16 @@ class Entity:
             rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
         identities = self.identity.encode(rows)
         folded = (
-            rows.with_columns(identities.alias(_IDENTITY), self.identity.hash(rows, identities))
-            .unique([PARTITION, _IDENTITY], keep="last", maintain_order=True)
+            rows.with_columns(identities.alias(IDENTITY), self.identity.hash(rows, identities))
+            .unique([PARTITION, IDENTITY], keep="last", maintain_order=True)
             # Sorted writes take RocksDB a fraction of the time of unsorted ones.
-            .sort(PARTITION, _IDENTITY)
+            .sort(PARTITION, IDENTITY)
         )
         values = self._stored_values(batch, folded)
         keys = [batch.keys[line] for line in folded[LINE]] if use in _NAMING else None
         return Changes(
             partitions=folded[PARTITION].to_list(),
-            identities=folded[_IDENTITY].to_list(),
+            identities=folded[IDENTITY].to_list(),
             values=values,
             frame=self._lines_of_view(folded, values, schema),
             record_keys=keys if names else None,
@@ -278,7 +278,7 @@ class Entity:
         is_row = self.identity.tombstone is Tombstone.IS_ROW
         frame = folded.with_columns((pl.lit(value=False) if is_row else pl.col(TOMBSTONE)).alias(REMOVED))
         if SIZE in self.identity.beside:
-            sizes = pl.Series([len(value or b"") for value in values], dtype=BESIDE[SIZE])
+            sizes = pl.Series([len(value or b"") for value in values], dtype=EXTRA_COLUMNS[SIZE])
             frame = frame.with_columns(sizes.alias(SIZE))
         return frame.select(name for name in (*self.frame_schema(schema), REMOVED) if name in frame.columns)
 
@@ -340,7 +340,7 @@ class Entity:
         wanted = (*self.identity.columns, *self.identity.beside)
         found = []
         if SIZE in wanted:
-            found.append(pl.Series(SIZE, [len(value) for value in rows.values], dtype=BESIDE[SIZE]))
+            found.append(pl.Series(SIZE, [len(value) for value in rows.values], dtype=EXTRA_COLUMNS[SIZE]))
         if RECORD_KEY in wanted:
             found.append(
                 pl.Series(RECORD_KEY, [record_key_of(value) for value in rows.values], dtype=pl.Binary)

@@ -165,8 +165,7 @@ def _encode_column(column: pl.Series) -> pl.Series:
 
 def _encode_integers(column: pl.Series) -> pl.Series:
     """Return what ``encode_part`` makes of each integer, without making a Python object of any."""
-    # Without its name: Polars can hand no name with a NUL over to Arrow.
-    flipped = (column.fill_null(0) ^ -_SIGN).alias("").rechunk().to_arrow()
+    flipped = (column.fill_null(0) ^ -_SIGN).rechunk().to_arrow()
     raw = array.array("q")
     raw.frombytes(memoryview(flipped.buffers()[1])[8 * flipped.offset :][: 8 * len(flipped)])
     if sys.byteorder == "little":

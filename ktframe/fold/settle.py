@@ -9,10 +9,18 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from ktframe.columns import OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.columns import (
+    OFFSET,
+    PARTITION,
+    RECORD_KEY,
+    REMOVED,
+    REMOVED_UNTIL,
+    SMALL_WINDOW,
+    TIMESTAMP,
+    WINDOW,
+    WINDOW_END,
+)
 from ktframe.windows.fixed import Windows
-
-_UNTIL = "\0until"
 
 
 def settle(rows: pl.DataFrame, markers: pl.DataFrame, shown: Sequence[str]) -> pl.DataFrame:
@@ -44,12 +52,11 @@ def settle(rows: pl.DataFrame, markers: pl.DataFrame, shown: Sequence[str]) -> p
 def _without_named(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows whose record key a later marker of their partition and window names."""
     on = [PARTITION, WINDOW, RECORD_KEY]
-    until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(_UNTIL))
+    until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(REMOVED_UNTIL))
     joined = rows.join(until, on=on, how="left")
-    return joined.filter(pl.col(_UNTIL).is_null() | (pl.col(OFFSET) > pl.col(_UNTIL))).drop(_UNTIL)
-
-
-_SMALL = "\0small"
+    return joined.filter(pl.col(REMOVED_UNTIL).is_null() | (pl.col(OFFSET) > pl.col(REMOVED_UNTIL))).drop(
+        REMOVED_UNTIL
+    )
 
 
 def roll_up(
@@ -69,4 +76,4 @@ def roll_up(
 
 
 def _assign(lines: pl.DataFrame, windows: Windows) -> pl.DataFrame:
-    return windows.assign(lines.rename({WINDOW: _SMALL}), _SMALL).drop(_SMALL, WINDOW_END)
+    return windows.assign(lines.rename({WINDOW: SMALL_WINDOW}), SMALL_WINDOW).drop(SMALL_WINDOW, WINDOW_END)

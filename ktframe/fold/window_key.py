@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ktframe.columns import KEY, LINE, PARTITION, RECORD_KEY, TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.columns import KEY, LINE, PARTITION, RECORD_KEY, TIMESTAMP, WINDOW, WINDOW_CLOSE_TIME, WINDOW_END
 from ktframe.fold.event_time import refuse_skewed, refuse_timeless
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import KeyUse, Placed, RowLookup, Tombstone, hash_identities, stream_times
@@ -21,7 +21,6 @@ from ktframe.fold.records import Arrival, Changes
 from ktframe.windows.fixed import Windows
 from ktframe.windows.retention import Retention
 
-_CLOSE = "\0close"
 _ENCODED_WINDOW_BYTES = len(encode_part(0))
 
 
@@ -78,16 +77,16 @@ class WindowKey:
         timed, skewed = refuse_skewed(timed, arrival.now, self.max_skew_ms)
         refused = [*placed.refused, *timeless, *skewed]
         times = stream_times(timed)
-        rows = self.windows.assign(self._with_close(timed, arrival), TIMESTAMP)
+        rows = self.windows.assign(self._with_close_time(timed, arrival), TIMESTAMP)
         late = rows.clear()
         if self.grace_ms is not None:
-            is_late = pl.col(WINDOW_END) <= pl.col(_CLOSE)
+            is_late = pl.col(WINDOW_END) <= pl.col(WINDOW_CLOSE_TIME)
             late, rows = rows.filter(is_late), rows.filter(~is_late)
         rows, expired = _without_expired(rows, arrival)
-        rows = rows.drop(WINDOW_END, _CLOSE, strict=False)
+        rows = rows.drop(WINDOW_END, WINDOW_CLOSE_TIME, strict=False)
         return Placed(rows, refused, late.select(LINE, WINDOW), times, expired)
 
-    def _with_close(self, rows: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
+    def _with_close_time(self, rows: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
         """Add, with grace, the moment up to which windows had closed when each record came."""
         if self.grace_ms is None:
             return rows
@@ -95,7 +94,7 @@ class WindowKey:
             dict(arrival.stream_times), default=None, return_dtype=pl.Int64
         )
         now = pl.max_horizontal(pl.col(TIMESTAMP).cum_max().over(PARTITION), before)
-        return rows.with_columns((now - self.grace_ms).alias(_CLOSE))
+        return rows.with_columns((now - self.grace_ms).alias(WINDOW_CLOSE_TIME))
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of window and key: in order of windows first."""

@@ -152,24 +152,18 @@ def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
 
 def pack_schema(schema: pl.Schema) -> bytes:
     """Return the fields as an Arrow IPC schema message; the record key, if it is among them, is marked and first."""
-    fields = _arrow_fields({name: dtype for name, dtype in schema.items() if name != KEY})
-    if KEY in schema:
-        # Not by its own name: that begins with a NUL, which Polars can't hand over to Arrow.
-        fields = [*(each.with_metadata(_IS_KEY) for each in _arrow_fields({"": schema[KEY]})), *fields]
-    return bytes(pa.schema(fields).serialize())
-
-
-def _arrow_fields(schema: Mapping[str, pl.DataType]) -> list[pa.Field]:
-    return list(pl.DataFrame(schema=schema).to_arrow().schema)
+    fields = list(pl.DataFrame(schema=schema).to_arrow().schema)
+    # The key has a mark on disk, no name: names of own columns may change.
+    keys = [field.with_name("").with_metadata(_IS_KEY) for field in fields if field.name == KEY]
+    return bytes(pa.schema([*keys, *(field for field in fields if field.name != KEY)]).serialize())
 
 
 def unpack_schema(raw: bytes) -> pl.Schema:
     """Return the fields that ``pack_schema`` was given."""
-    fields = list(pa.ipc.read_schema(pa.py_buffer(raw)))
-    keys = [field for field in fields if field.metadata == _IS_KEY]
-    # Not by way of from_arrow(), which renames a field called "".
-    key = zip([KEY], pl.Schema(pa.schema(keys)).values(), strict=False)
-    return pl.Schema({**dict(key), **pl.Schema(pa.schema(fields[len(keys) :]))})
+    fields = pa.ipc.read_schema(pa.py_buffer(raw))
+    return pl.Schema(
+        pa.schema([field.with_name(KEY) if field.metadata == _IS_KEY else field for field in fields])
+    )
 
 
 def put_metadata(batch: Batch, values: Mapping[str, bytes]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 
+from ktframe.columns import HAS_ROW, NEW_ROW, OLD_ROW
 from ktframe.errors import ConfigurationError
 from ktframe.tables.presentation import claim
 
@@ -89,9 +90,6 @@ def _fields(dtype: pl.Struct) -> dict[str, pl.DataType]:
 CHANGE: Final = pl.Enum(["inserted", "updated", "deleted"])
 """The dtype of the column ``change``."""
 
-# A NUL starts no field's name, see records.py.
-_OLD_ROW, _NEW_ROW, _HAS_ROW = "\0old_row", "\0new_row", "\0has_row"
-
 
 def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
     """Return the rows of ``new`` that are not in ``old``, those that are others there, and those that are gone.
@@ -122,16 +120,16 @@ def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.Da
     """
     on = [on] if isinstance(on, str) else list(dict.fromkeys(on))
     matched = _matched(old, new, on)
-    kept = matched.filter(_has(_OLD_ROW) & _has(_NEW_ROW))
-    same = kept.filter(~_differing(old.drop(on), new.drop(on), kept)).select(_NEW_ROW)
-    changed = matched.join(same, on=_NEW_ROW, how="anti").sort(_NEW_ROW, _OLD_ROW, nulls_last=True)
+    kept = matched.filter(_has(OLD_ROW) & _has(NEW_ROW))
+    same = kept.filter(~_differing(old.drop(on), new.drop(on), kept)).select(NEW_ROW)
+    changed = matched.join(same, on=NEW_ROW, how="anti").sort(NEW_ROW, OLD_ROW, nulls_last=True)
     taken = set(on)
     change, before, after = (claim(name, taken) for name in ("change", "old", "new"))
     return changed.select(
         _kind_of_change().alias(change),
         *on,
-        _side(old.drop(on), changed[_OLD_ROW]).alias(before),
-        _side(new.drop(on), changed[_NEW_ROW]).alias(after),
+        _side(old.drop(on), changed[OLD_ROW]).alias(before),
+        _side(new.drop(on), changed[NEW_ROW]).alias(after),
     )
 
 
@@ -144,8 +142,8 @@ def _matched(old: pl.DataFrame, new: pl.DataFrame, on: list[str]) -> pl.DataFram
         frame.select(widened(pl.col(name), frame.schema[name], dtypes[name]).alias(name) for name in on)
         for frame in (old, new)
     )
-    return left.with_row_index(_OLD_ROW).join(
-        right.with_row_index(_NEW_ROW), on=on, how="full", coalesce=True, nulls_equal=True
+    return left.with_row_index(OLD_ROW).join(
+        right.with_row_index(NEW_ROW), on=on, how="full", coalesce=True, nulls_equal=True
     )
 
 
@@ -179,7 +177,7 @@ def _differing(old: pl.DataFrame, new: pl.DataFrame, pairs: pl.DataFrame) -> pl.
     """Return for each pair of rows whether they differ."""
     differs = pl.repeat(value=False, n=pairs.height, dtype=pl.Boolean, eager=True)
     for name in dict.fromkeys([*old.columns, *new.columns]):
-        before, after = _column(old, name, pairs[_OLD_ROW]), _column(new, name, pairs[_NEW_ROW])
+        before, after = _column(old, name, pairs[OLD_ROW]), _column(new, name, pairs[NEW_ROW])
         differs |= _columns_differ(before, after)
     return differs
 
@@ -200,16 +198,16 @@ def _columns_differ(old: pl.Series, new: pl.Series) -> pl.Series:
 
 
 def _kind_of_change() -> pl.Expr:
-    kind = pl.when(~_has(_OLD_ROW)).then(pl.lit("inserted")).when(~_has(_NEW_ROW)).then(pl.lit("deleted"))
+    kind = pl.when(~_has(OLD_ROW)).then(pl.lit("inserted")).when(~_has(NEW_ROW)).then(pl.lit("deleted"))
     return kind.otherwise(pl.lit("updated")).cast(CHANGE)
 
 
 def _side(fields: pl.DataFrame, numbers: pl.Series) -> pl.Series:
     """Return rows as structs, null where the number is null."""
-    rows = pl.DataFrame([numbers.is_not_null().alias(_HAS_ROW), *(each.gather(numbers) for each in fields)])
+    rows = pl.DataFrame([numbers.is_not_null().alias(HAS_ROW), *(each.gather(numbers) for each in fields)])
     # A struct without fields can't be made of columns.
     whole = pl.struct(fields.columns) if fields.width else pl.lit({}, dtype=pl.Struct([]))
-    return rows.select(pl.when(pl.col(_HAS_ROW)).then(whole)).to_series()
+    return rows.select(pl.when(pl.col(HAS_ROW)).then(whole)).to_series()
 
 
 def _has(row: str) -> pl.Expr:

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from ktframe.columns import OFFSET, OPEN, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.columns import FINAL, OFFSET, OPEN, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, own_name
 from ktframe.errors import ConfigurationError
 from ktframe.fold.records import RefusedRecord
 from ktframe.fold.row_codec import record_key_of, unpack_rows
@@ -22,9 +22,7 @@ from ktframe.windows.aggregation import Columns, aggregate_events, expressions, 
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.fixed import Minutes, parse_minutes
 
-_BY = "\0by "
 _IS_FINAL = "is_final"
-_FINAL = "\0final"
 _TIMELESS = "the event has no timestamp: it is in no window"
 
 
@@ -81,7 +79,7 @@ class WindowedKStream(WindowedTopic):
             shown = self._present(placed, metadata=metadata)
             if not is_final:
                 return shown
-            return shown.hstack([placed[_FINAL].alias(claim(_IS_FINAL, set(shown.columns)))])
+            return shown.hstack([placed[FINAL].alias(claim(_IS_FINAL, set(shown.columns)))])
 
         return self._source.read(take, fresh=fresh)
 
@@ -124,9 +122,9 @@ class WindowedKStream(WindowedTopic):
             found = self._selected(self._judged(self._left(found, cut), group, known))
             if fill and isinstance(spec.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
-                found = filled(found.drop(_FINAL, OPEN), spec.windows.windows, wanted, group, empty)
+                found = filled(found.drop(FINAL, OPEN), spec.windows.windows, wanted, group, empty)
                 found = self._judged(found, group, known)
-            shown = self._presentation.aggregates(found.drop(_FINAL, OPEN))
+            shown = self._presentation.aggregates(found.drop(FINAL, OPEN))
             return Aggregated(shown, found[OPEN], tuple(group))
 
         return self._aggregate(take, fresh=fresh)
@@ -166,7 +164,7 @@ class WindowedKStream(WindowedTopic):
         return self._placed(materializer, known, judged=True)
 
     def _placed(self, materializer: Materializer, known: int | None, *, judged: bool = False) -> pl.DataFrame:
-        """Return the events in the windows that are asked for; ``judged``: with ``_FINAL`` and ``OPEN``."""
+        """Return the events in the windows that are asked for; ``judged``: with ``FINAL`` and ``OPEN``."""
         events, by = self._events(materializer)
         windows, cut = self._cut(materializer)
         placed = self._left(windows.assign(events, by), cut)
@@ -183,7 +181,7 @@ class WindowedKStream(WindowedTopic):
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
         rows = self._rows(materializer)
         columns = self._columns(fields_of(rows))
-        by = {f"{_BY}{name}": columns[name] for name in groups(self._spec.by, list(columns))}
+        by = {own_name(f"by {name}"): columns[name] for name in groups(self._spec.by, list(columns))}
         return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
 
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
@@ -197,7 +195,7 @@ class WindowedKStream(WindowedTopic):
         return placed if cut is None else placed.filter(pl.col(WINDOW) >= self._spec.windows.whole_from(cut))
 
     def _judged(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
-        """Add ``_FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
+        """Add ``FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
 
         Without grace no window closes; it may change as long as stream time is not past it. All windows are judged
         together, before some are selected: a session that is not shown can still join one that is.
@@ -206,12 +204,12 @@ class WindowedKStream(WindowedTopic):
         each = placed.select(window).unique()
         final = windows.finals(each, by, known)
         past = final if windows.grace_ms is not None else windows.closing().finals(each, by, known)
-        judged = each.hstack([final.alias(_FINAL), (~past).alias(OPEN)])
+        judged = each.hstack([final.alias(FINAL), (~past).alias(OPEN)])
         return placed.join(judged, on=window, how="left", nulls_equal=True, maintain_order="left")
 
     def _selected(self, placed: pl.DataFrame) -> pl.DataFrame:
         if self._selection.only_final:
-            placed = placed.filter(_FINAL)
+            placed = placed.filter(FINAL)
         return self._selection.of(placed)
 
 

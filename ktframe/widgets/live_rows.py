@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 import ipywidgets
 import polars as pl
 
+from ktframe.columns import ROW
 from ktframe.events import Events
 from ktframe.sync.monitor import Readiness
 from ktframe.widgets import markup as page
@@ -82,10 +83,10 @@ class AggregateRows:
         """Return the rows; changed are those that were not there, or not with these values, the last time."""
         found = self._aggregate.again()
         order = [found.frame.columns[0], *found.by]
-        marked = found.frame.with_row_index("\0row")
+        marked = found.frame.with_row_index(ROW)
         top = marked.sort(order, descending=[True, *([False] * len(found.by))]).head(self._count)
-        is_open = found.is_open.gather(top["\0row"])
-        shown = top.drop("\0row")
+        is_open = found.is_open.gather(top[ROW])
+        shown = top.drop(ROW)
         texts = page.texts(shown)
         before, self._before = self._before, set(texts)
         changed = {number for number, row in enumerate(texts) if before is not None and row not in before}

@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 
+from ktframe.columns import OPEN
 from ktframe.errors import ConfigurationError
 from ktframe.widgets import markup as page
 from ktframe.widgets.figure import INK, WIDTH, Chart, legend, look, style
@@ -18,7 +19,6 @@ from ktframe.widgets.picture import Frame
 from ktframe.widgets.protocols import Aggregate, AggregateNow, watch
 
 _MOST_LINES: Final = 24
-_OPEN: Final = "\0open"
 
 
 class WindowPlot:
@@ -102,13 +102,13 @@ def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
     """Draw a column of an aggregate; each window stands from its start to its end."""
     start = found.frame.columns[0]
     # Floats: matplotlib's own way with Decimal knows no None. Neither does it, nor Python, know other years.
-    frame = found.frame.with_columns(found.is_open.alias(_OPEN), pl.col(value).cast(pl.Float64))
+    frame = found.frame.with_columns(found.is_open.alias(OPEN), pl.col(value).cast(pl.Float64))
     frame = frame.filter(pl.col(start).dt.year().is_between(1, 9999))
     beyond = found.frame.height - frame.height
     lines = frame.partition_by(found.by, as_dict=True, maintain_order=True) if found.by else {(): frame}
     for number, (group, rows) in enumerate(list(lines.items())[:_MOST_LINES]):
         points = rows.sort(start)
-        times, values, is_open = points[start].to_list(), points[value].to_list(), points[_OPEN].to_list()
+        times, values, is_open = points[start].to_list(), points[value].to_list(), points[OPEN].to_list()
         label = ", ".join(map(str, group)) or value
         if label.startswith("_"):  # matplotlib leaves such a line out of the legend
             label = f" {label}"

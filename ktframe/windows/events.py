@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Protocol
 
 import polars as pl
 
-from ktframe.columns import TIMESTAMP, WINDOW, WINDOW_END, is_field
+from ktframe.columns import GROUP, TIMESTAMP, WINDOW, WINDOW_CLOSE_TIME, WINDOW_END, is_field
 from ktframe.windows.fixed import Windows
-from ktframe.windows.stream_time import CLOSE, is_past, with_close
-
-GROUP: Final = "\0group"
-"""Number of a row's group: rows with equal values in the columns that group, null equal to null."""
+from ktframe.windows.stream_time import has_closed, with_close_time
 
 
 class EventWindows(Protocol):
@@ -87,13 +84,21 @@ class TimeWindows:
         """Return the events of each window that were in time for it."""
         if self.grace_ms is None:
             return self._placed(events)
-        is_late = pl.col(WINDOW_END) <= pl.col(CLOSE)
-        return self._placed(with_close(events, self.grace_ms, self.seen)).filter(~is_late).drop(CLOSE)
+        is_late = pl.col(WINDOW_END) <= pl.col(WINDOW_CLOSE_TIME)
+        return (
+            self._placed(with_close_time(events, self.grace_ms, self.seen))
+            .filter(~is_late)
+            .drop(WINDOW_CLOSE_TIME)
+        )
 
     def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:  # noqa: ARG002
         """Return the events of each window that came after it had closed."""
-        is_late = pl.col(WINDOW_END) <= pl.col(CLOSE)
-        return self._placed(with_close(events, self.grace_ms, self.seen)).filter(is_late).drop(CLOSE)
+        is_late = pl.col(WINDOW_END) <= pl.col(WINDOW_CLOSE_TIME)
+        return (
+            self._placed(with_close_time(events, self.grace_ms, self.seen))
+            .filter(is_late)
+            .drop(WINDOW_CLOSE_TIME)
+        )
 
     def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return a row per window and group with the value of each expression."""
@@ -120,7 +125,7 @@ class TimeWindows:
         """Say of each window whether it has closed: its end plus grace is not after ``watermark``."""
         # The end is exclusive: what has to be past is the instant before it.
         delay_ms = None if self.grace_ms is None else self.grace_ms - 1
-        return windows.select(is_past(watermark, delay_ms)).to_series()
+        return windows.select(has_closed(watermark, delay_ms)).to_series()
 
     def _placed(self, events: pl.DataFrame) -> pl.DataFrame:
         return self.windows.assign(events.filter(pl.col(TIMESTAMP).is_not_null()), TIMESTAMP)

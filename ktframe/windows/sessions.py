@@ -13,15 +13,23 @@ from typing import Final
 
 import polars as pl
 
-from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, WINDOW, WINDOW_END
-from ktframe.windows.events import GROUP, aggregated, starts_run, with_group
-from ktframe.windows.stream_time import CLOSE, is_past, with_close
+from ktframe.columns import (
+    GROUP,
+    ISLAND,
+    OFFSET,
+    PARTITION,
+    ROW,
+    SESSION_LIMIT,
+    STRETCH,
+    TIMESTAMP,
+    WINDOW,
+    WINDOW_CLOSE_TIME,
+    WINDOW_END,
+)
+from ktframe.windows.events import aggregated, starts_run, with_group
+from ktframe.windows.stream_time import has_closed, with_close_time
 
-_ROW: Final = "\0row"
-_LIMIT: Final = "\0limit"
-_ISLAND: Final = "\0island"
-_EPOCH: Final = "\0epoch"
-_HELPERS: Final = (GROUP, CLOSE, _ROW)
+_HELPERS: Final = (GROUP, WINDOW_CLOSE_TIME, ROW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class SessionWindows:
     def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return the accepted events, each with its session."""
         rows = self._numbered(events, by)
-        accepted = rows.filter(~pl.col(_ROW).is_in(self._late_rows(rows)))
+        accepted = rows.filter(~pl.col(ROW).is_in(self._late_rows(rows)))
         begins = starts_run(GROUP, self.gap_ms)
         time = pl.col(TIMESTAMP)
         return (
@@ -60,7 +68,7 @@ class SessionWindows:
         """Return the events that came too late, each with the session that it would have been by itself."""
         rows = self._numbered(events, by)
         own = (pl.col(TIMESTAMP).alias(WINDOW), pl.col(TIMESTAMP).alias(WINDOW_END))
-        return rows.filter(pl.col(_ROW).is_in(self._late_rows(rows))).with_columns(*own).drop(_HELPERS)
+        return rows.filter(pl.col(ROW).is_in(self._late_rows(rows))).with_columns(*own).drop(_HELPERS)
 
     def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return a row per session with the value of each expression."""
@@ -85,25 +93,23 @@ class SessionWindows:
         joins a session which ends later. A session has closed when it, and all sessions that such events could chain it
         to (no more than two gaps from one to the next), ended more than a gap before the limit.
         """
-        ordered = windows.with_row_index(_ROW).sort(*by, WINDOW)
+        ordered = windows.with_row_index(ROW).sort(*by, WINDOW)
         is_apart = pl.col(WINDOW) - pl.col(WINDOW_END).shift() > 2 * self.gap_ms
         is_other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in by]
         chain = pl.any_horizontal(is_apart, *is_other).fill_null(value=True).cum_sum()
-        reach = ordered.with_columns(chain.alias(_ISLAND)).with_columns(
-            pl.col(WINDOW_END).max().over(_ISLAND)
-        )
+        reach = ordered.with_columns(chain.alias(ISLAND)).with_columns(pl.col(WINDOW_END).max().over(ISLAND))
         delay_ms = None if self.grace_ms is None else self.grace_ms + 2 * self.gap_ms
-        return reach.sort(_ROW).select(is_past(watermark, delay_ms)).to_series()
+        return reach.sort(ROW).select(has_closed(watermark, delay_ms)).to_series()
 
     def _numbered(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        return with_group(with_close(events, self.grace_ms, self.seen), by).with_row_index(_ROW)
+        return with_group(with_close_time(events, self.grace_ms, self.seen), by).with_row_index(ROW)
 
     def _late_rows(self, rows: pl.DataFrame) -> pl.Series:
-        limit = pl.col(CLOSE) - self.gap_ms
+        limit = pl.col(WINDOW_CLOSE_TIME) - self.gap_ms
         # Whatever session an event joins ends no earlier than the event.
         is_doubtful = pl.col(TIMESTAMP) < limit
-        judged = rows.with_columns(pl.when(is_doubtful).then(limit).alias(_LIMIT))
-        is_any = judged[_LIMIT].null_count() < judged.height
+        judged = rows.with_columns(pl.when(is_doubtful).then(limit).alias(SESSION_LIMIT))
+        is_any = judged[SESSION_LIMIT].null_count() < judged.height
         late = _late(_steps(judged, self.gap_ms), self.gap_ms) if is_any else []
         return pl.Series(late, dtype=pl.UInt32).implode()
 
@@ -115,27 +121,27 @@ def _steps(rows: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
     and an island without a doubtful event needs no look. Between two doubtful events of an island, all is accepted:
     these arrivals are taken together, as the few sessions that they make among themselves.
     """
-    is_doubtful = pl.col(_LIMIT).is_not_null()
+    is_doubtful = pl.col(SESSION_LIMIT).is_not_null()
     places = (
-        rows.select(_ROW, PARTITION, OFFSET, GROUP, TIMESTAMP, _LIMIT)
+        rows.select(ROW, PARTITION, OFFSET, GROUP, TIMESTAMP, SESSION_LIMIT)
         .sort(PARTITION, GROUP, TIMESTAMP)
-        .with_columns(starts_run([PARTITION, GROUP], gap_ms).cum_sum().alias(_ISLAND))
-        .filter(is_doubtful.any().over(_ISLAND))
-        .sort(_ISLAND, OFFSET)
-        .with_columns(is_doubtful.cum_sum().over(_ISLAND).alias(_EPOCH))
+        .with_columns(starts_run([PARTITION, GROUP], gap_ms).cum_sum().alias(ISLAND))
+        .filter(is_doubtful.any().over(ISLAND))
+        .sort(ISLAND, OFFSET)
+        .with_columns(is_doubtful.cum_sum().over(ISLAND).alias(STRETCH))
     )
     together = (
         places.filter(~is_doubtful)
-        .sort(_ISLAND, _EPOCH, TIMESTAMP)
-        .group_by(_ISLAND, _EPOCH, starts_run([_ISLAND, _EPOCH], gap_ms).cum_sum().alias("run"))
+        .sort(ISLAND, STRETCH, TIMESTAMP)
+        .group_by(ISLAND, STRETCH, starts_run([ISLAND, STRETCH], gap_ms).cum_sum().alias("run"))
         .agg(pl.col(TIMESTAMP).min().alias(WINDOW), pl.col(TIMESTAMP).max().alias(WINDOW_END))
         .drop("run")
     )
     own = (pl.col(TIMESTAMP).alias(WINDOW), pl.col(TIMESTAMP).alias(WINDOW_END))
-    alone = places.filter(is_doubtful).select(_ISLAND, _EPOCH, *own, _LIMIT, _ROW)
+    alone = places.filter(is_doubtful).select(ISLAND, STRETCH, *own, SESSION_LIMIT, ROW)
     # A doubtful event opens its epoch.
-    steps = pl.concat([alone, together], how="diagonal").sort(_ISLAND, _EPOCH, _LIMIT, nulls_last=True)
-    return steps.select(_ISLAND, WINDOW, WINDOW_END, _LIMIT, _ROW)
+    steps = pl.concat([alone, together], how="diagonal").sort(ISLAND, STRETCH, SESSION_LIMIT, nulls_last=True)
+    return steps.select(ISLAND, WINDOW, WINDOW_END, SESSION_LIMIT, ROW)
 
 
 def _late(steps: pl.DataFrame, gap_ms: int) -> list[int]:

@@ -14,49 +14,57 @@ from typing import Final, Literal, TypeAlias
 
 import polars as pl
 
-from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, is_field
-from ktframe.windows.events import GROUP, with_group
-from ktframe.windows.stream_time import CLOSE, is_past, with_close
+from ktframe.columns import (
+    BATCH,
+    DROPPED,
+    FIRST,
+    GROUP,
+    INDEX,
+    LAST,
+    LATE_FOR_OWN_WINDOW,
+    OFFSET,
+    OWN_WINDOW,
+    PARTITION,
+    PARTLY_LATE,
+    ROW,
+    TIMESTAMP,
+    TOMBSTONE,
+    WINDOW,
+    WINDOW_CLOSE_TIME,
+    WINDOW_END,
+    is_field,
+)
+from ktframe.windows.events import with_group
+from ktframe.windows.stream_time import has_closed, with_close_time
 
-ROW: Final = "\0row"
 
-OWN: Final = "\0own"
-"""Start of the window that an event makes by itself: the one that ends with it, or [0, difference]."""
-
-STRAGGLER: Final = "\0straggler"
-"""The event is late for its own window."""
-
-LOST: Final = "\0lost"
-"""The event is in no window."""
-
-
-def judged(rows: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
-    """Return ``rows``, which have ``GROUP`` and ``CLOSE``, with ``ROW``, ``OWN``, ``STRAGGLER`` and ``LOST``."""
+def mark_late(rows: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
+    """Return ``rows``, which have ``GROUP`` and ``WINDOW_CLOSE_TIME``, with ``ROW``, ``OWN_WINDOW``, ``LATE_FOR_OWN_WINDOW`` and ``DROPPED``."""
     time = pl.col(TIMESTAMP)
     own = pl.when(time.is_between(0, difference_ms)).then(0).otherwise(time - difference_ms)
-    is_straggler = (pl.col(OWN) + difference_ms < pl.col(CLOSE)).fill_null(value=False)
+    is_straggler = (pl.col(OWN_WINDOW) + difference_ms < pl.col(WINDOW_CLOSE_TIME)).fill_null(value=False)
     rows = (
         rows.with_row_index(ROW)
-        .with_columns(own.cast(pl.Int64).alias(OWN))
-        .with_columns(is_straggler.alias(STRAGGLER))
+        .with_columns(own.cast(pl.Int64).alias(OWN_WINDOW))
+        .with_columns(is_straggler.alias(LATE_FOR_OWN_WINDOW))
     )
-    stragglers = rows.filter(STRAGGLER)
+    stragglers = rows.filter(LATE_FOR_OWN_WINDOW)
     if not stragglers.height:
-        return rows.with_columns(pl.lit(False).alias(LOST))
+        return rows.with_columns(pl.lit(False).alias(DROPPED))
     found = _found(_arrivals(rows, stragglers, difference_ms), difference_ms)
     is_found = pl.col(ROW).is_in(pl.Series(found, dtype=pl.UInt32).implode())
-    return rows.with_columns((pl.col(STRAGGLER) & ~is_found).alias(LOST))
+    return rows.with_columns((pl.col(LATE_FOR_OWN_WINDOW) & ~is_found).alias(DROPPED))
 
 
 def _arrivals(rows: pl.DataFrame, stragglers: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
     """Return the stragglers that can be in an open window, and the others that can have made one; as they arrived."""
     columns = (PARTITION, GROUP, OFFSET, TIMESTAMP)
-    doubtful = stragglers.filter(pl.col(TIMESTAMP) + difference_ms >= pl.col(CLOSE)).select(
-        *columns, CLOSE, ROW
+    doubtful = stragglers.filter(pl.col(TIMESTAMP) + difference_ms >= pl.col(WINDOW_CLOSE_TIME)).select(
+        *columns, WINDOW_CLOSE_TIME, ROW
     )
     near = doubtful.select(PARTITION, GROUP, TIMESTAMP, ROW).sort(TIMESTAMP)
     others = (
-        rows.filter(~pl.col(STRAGGLER))
+        rows.filter(~pl.col(LATE_FOR_OWN_WINDOW))
         .select(columns)
         .sort(TIMESTAMP)
         # Sorted as a whole is sorted in each group, which Polars can't check by itself.
@@ -72,7 +80,7 @@ def _arrivals(rows: pl.DataFrame, stragglers: pl.DataFrame, difference_ms: int) 
         .select(columns)
     )
     arrivals = pl.concat([doubtful, others], how="diagonal").sort(PARTITION, GROUP, OFFSET)
-    return arrivals.select(PARTITION, GROUP, TIMESTAMP, CLOSE, ROW)
+    return arrivals.select(PARTITION, GROUP, TIMESTAMP, WINDOW_CLOSE_TIME, ROW)
 
 
 def _found(arrivals: pl.DataFrame, difference_ms: int) -> list[int]:
@@ -102,12 +110,7 @@ def _holds(times: list[int], first: int, last: int) -> bool:
     return index < len(times) and times[index] <= last
 
 
-_HELPERS: Final = (GROUP, CLOSE, ROW, OWN, STRAGGLER, LOST)
-_INDEX: Final = "\0index"
-_FIRST: Final = "\0first"
-_LAST: Final = "\0last"
-_MIXED: Final = "\0mixed"
-_BATCH: Final = "\0batch"
+_HELPERS: Final = (GROUP, WINDOW_CLOSE_TIME, ROW, OWN_WINDOW, LATE_FOR_OWN_WINDOW, DROPPED)
 _BATCH_ROWS: Final = 2_000_000
 _End: TypeAlias = tuple[str, str, Literal["forward", "backward"]]
 
@@ -129,17 +132,17 @@ class SlidingWindows:
     def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return the events of each window that were in time for it; as many rows as the windows have events in all."""
         rows = self._judged(events, by)
-        kept = rows.filter(~pl.col(LOST))
+        kept = rows.filter(~pl.col(DROPPED))
         return self._contents(kept, self._spans(kept, self._starts(rows))).drop(_HELPERS)
 
     def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return the events with the windows that they missed: the one that would end with them, and others that exist."""
         rows = self._judged(events, by)
         # Beside the stragglers these are early events, whose own window [0, d] ends later than others that hold them.
-        behind = rows.filter(pl.col(TIMESTAMP) < pl.col(CLOSE))
-        is_missed = pl.col(LOST) | (pl.col(WINDOW_END) < pl.col(CLOSE))
+        behind = rows.filter(pl.col(TIMESTAMP) < pl.col(WINDOW_CLOSE_TIME))
+        is_missed = pl.col(DROPPED) | (pl.col(WINDOW_END) < pl.col(WINDOW_CLOSE_TIME))
         spans = _batches(self._spans(behind, self._starts(rows)))
-        own = self._ended(behind.filter(STRAGGLER).with_columns(pl.col(OWN).alias(WINDOW)))
+        own = self._ended(behind.filter(LATE_FOR_OWN_WINDOW).with_columns(pl.col(OWN_WINDOW).alias(WINDOW)))
         missed = [own, *(_taken(behind, batch).filter(is_missed) for batch in spans)]
         return pl.concat(missed).unique([ROW, WINDOW]).drop(_HELPERS)
 
@@ -153,12 +156,12 @@ class SlidingWindows:
         if names_all or not self.difference_ms:
             return self._named(self._gathered(rows, starts, exprs, by), rows, by)
         try:
-            values = self._rolled(rows.filter(~pl.col(LOST)), starts, exprs)
+            values = self._rolled(rows.filter(~pl.col(DROPPED)), starts, exprs)
         except pl.exceptions.ComputeError:
             # Some expressions, such as get(0), refuse to be evaluated where there is no row, as behind a last event.
-            values = self._gathered(rows, starts, exprs, by).with_columns(pl.lit(False).alias(_MIXED))
-        mixed = values.filter(_MIXED).select(GROUP, WINDOW)
-        values = values.filter(~pl.col(_MIXED)).drop(_MIXED)
+            values = self._gathered(rows, starts, exprs, by).with_columns(pl.lit(False).alias(PARTLY_LATE))
+        mixed = values.filter(PARTLY_LATE).select(GROUP, WINDOW)
+        values = values.filter(~pl.col(PARTLY_LATE)).drop(PARTLY_LATE)
         if mixed.height:
             again = self._gathered(rows, mixed, exprs, by)
             values = pl.concat([values, again.select(values.columns)])
@@ -178,17 +181,17 @@ class SlidingWindows:
 
     def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
         """Say of each window whether it has closed: its end, which is inclusive, plus grace is before ``watermark``."""
-        return windows.select(is_past(watermark, self.grace_ms)).to_series()
+        return windows.select(has_closed(watermark, self.grace_ms)).to_series()
 
     def _judged(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        counted = with_close(events, self.grace_ms, self.seen).filter(~pl.col(TOMBSTONE))
+        counted = with_close_time(events, self.grace_ms, self.seen).filter(~pl.col(TOMBSTONE))
         rows = with_group(counted, by).sort(GROUP, TIMESTAMP, PARTITION, OFFSET)
-        return judged(rows, self.difference_ms)
+        return mark_late(rows, self.difference_ms)
 
     def _starts(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return group and start of each window that the events make."""
-        kept = rows.filter(~pl.col(LOST))
-        own = kept.filter(~pl.col(STRAGGLER)).select(GROUP, pl.col(OWN).alias(WINDOW))
+        kept = rows.filter(~pl.col(DROPPED))
+        own = kept.filter(~pl.col(LATE_FOR_OWN_WINDOW)).select(GROUP, pl.col(OWN_WINDOW).alias(WINDOW))
         later = pl.col(TIMESTAMP) + 1
         following = pl.col(TIMESTAMP).shift(-1)
         is_followed = (following >= later) & (following <= later + self.difference_ms)
@@ -201,23 +204,23 @@ class SlidingWindows:
     def _spans(self, rows: pl.DataFrame, starts: pl.DataFrame) -> pl.DataFrame:
         """Return the windows of ``starts`` with the indices of the first and the last of the sorted ``rows`` in them."""
         found = self._ended(starts.sort(GROUP, WINDOW))
-        ends: tuple[_End, _End] = ((WINDOW, _FIRST, "forward"), (WINDOW_END, _LAST, "backward"))
+        ends: tuple[_End, _End] = ((WINDOW, FIRST, "forward"), (WINDOW_END, LAST, "backward"))
         for time, name, strategy in ends:
             places = rows.select(GROUP, pl.col(TIMESTAMP).alias(time)).with_row_index(name)
             # Polars can't check that each group is sorted.
             found = found.join_asof(places, on=time, by=GROUP, strategy=strategy, check_sortedness=False)
-        return found.filter(pl.col(_FIRST) <= pl.col(_LAST))
+        return found.filter(pl.col(FIRST) <= pl.col(LAST))
 
     def _contents(self, rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
         """Return the rows once per window of ``spans`` that they are in and in time for."""
-        is_late = (pl.col(WINDOW_END) < pl.col(CLOSE)).fill_null(value=False)
+        is_late = (pl.col(WINDOW_END) < pl.col(WINDOW_CLOSE_TIME)).fill_null(value=False)
         return _taken(rows, spans).filter(~is_late)
 
     def _gathered(
         self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr], by: Sequence[str]
     ) -> pl.DataFrame:
         """Return the values of the windows of ``starts``, each from the rows that are in it."""
-        kept = rows.filter(~pl.col(LOST))
+        kept = rows.filter(~pl.col(DROPPED))
         spans = _batches(self._spans(kept, starts))
         shown = [name for name in rows.columns if is_field(name)]
         held = (self._contents(kept, batch).select(GROUP, WINDOW, *shown) for batch in spans)
@@ -226,26 +229,26 @@ class SlidingWindows:
     def _rolled(self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return the values of the windows of ``starts`` without taking any window's rows out of ``rows``.
 
-        ``_MIXED`` says of a window that some row in it is late for it: its values are to be had otherwise.
+        ``PARTLY_LATE`` says of a window that some row in it is late for it: its values are to be had otherwise.
         """
         width = self.difference_ms
-        latest = pl.col(CLOSE).max().alias(CLOSE)
-        frame = rows.with_columns(pl.col(TIMESTAMP).alias(_INDEX))
+        latest = pl.col(WINDOW_CLOSE_TIME).max().alias(WINDOW_CLOSE_TIME)
+        frame = rows.with_columns(pl.col(TIMESTAMP).alias(INDEX))
         parts = []
         for offset in (-width, 1):
             rolling = frame.rolling(
-                _INDEX, period=f"{width}i", offset=f"{offset}i", closed="both", group_by=GROUP
+                INDEX, period=f"{width}i", offset=f"{offset}i", closed="both", group_by=GROUP
             )
             parts.append(
-                rolling.agg(*exprs, latest).with_columns((pl.col(_INDEX) + offset).alias(WINDOW)).drop(_INDEX)
+                rolling.agg(*exprs, latest).with_columns((pl.col(INDEX) + offset).alias(WINDOW)).drop(INDEX)
             )
         early = frame.filter(pl.col(TIMESTAMP).is_between(0, width))
         parts.append(early.group_by(GROUP, pl.lit(0, dtype=pl.Int64).alias(WINDOW)).agg(*exprs, latest))
         columns = parts[-1].columns
         made = pl.concat([part.select(columns) for part in parts])
         distinct = made.join(starts, on=[GROUP, WINDOW], how="semi").unique([GROUP, WINDOW], keep="any")
-        is_mixed = (pl.col(CLOSE) > pl.col(WINDOW) + width).fill_null(value=False)
-        return distinct.with_columns(is_mixed.alias(_MIXED)).drop(CLOSE)
+        is_mixed = (pl.col(WINDOW_CLOSE_TIME) > pl.col(WINDOW) + width).fill_null(value=False)
+        return distinct.with_columns(is_mixed.alias(PARTLY_LATE)).drop(WINDOW_CLOSE_TIME)
 
     def _named(self, values: pl.DataFrame, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return ``values`` with the columns ``by`` in place of the number of the group."""
@@ -257,12 +260,12 @@ class SlidingWindows:
 
 def _taken(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
     """Return ``rows`` with ``WINDOW`` and ``WINDOW_END``, once per span that they are in."""
-    indices = pl.int_ranges(pl.col(_FIRST), pl.col(_LAST) + 1, dtype=pl.UInt32).alias(_INDEX)
-    windows = spans.select(WINDOW, WINDOW_END, indices).explode(_INDEX)
-    return pl.concat([rows[windows[_INDEX]], windows.drop(_INDEX)], how="horizontal")
+    indices = pl.int_ranges(pl.col(FIRST), pl.col(LAST) + 1, dtype=pl.UInt32).alias(INDEX)
+    windows = spans.select(WINDOW, WINDOW_END, indices).explode(INDEX)
+    return pl.concat([rows[windows[INDEX]], windows.drop(INDEX)], how="horizontal")
 
 
 def _batches(spans: pl.DataFrame) -> list[pl.DataFrame]:
     """Return ``spans`` in parts, at least one; windows of a dense stream have more rows in all than fit into memory."""
-    rows = (pl.col(_LAST).cast(pl.Int64) - pl.col(_FIRST) + 1).cum_sum()
-    return spans.with_columns((rows // _BATCH_ROWS).alias(_BATCH)).partition_by(_BATCH) or [spans]
+    rows = (pl.col(LAST).cast(pl.Int64) - pl.col(FIRST) + 1).cum_sum()
+    return spans.with_columns((rows // _BATCH_ROWS).alias(BATCH)).partition_by(BATCH) or [spans]

@@ -11,18 +11,15 @@ from typing import Final
 
 import polars as pl
 
-from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, WINDOW_END
+from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, WINDOW_CLOSE_TIME, WINDOW_END
 
 _NOTHING_SEEN: Final[Mapping[int, int]] = MappingProxyType({})
 
-CLOSE: Final = "\0close"
-"""Stream time minus grace at the arrival of an event (Int64, ms): windows that ended before it take nothing more."""
 
-
-def with_close(
+def with_close_time(
     events: pl.DataFrame, grace_ms: int | None, seen: Mapping[int, int] = _NOTHING_SEEN
 ) -> pl.DataFrame:
-    """Return ``events`` with the column ``CLOSE``, their order kept.
+    """Return ``events`` with the column ``WINDOW_CLOSE_TIME``, their order kept.
 
     Stream time is the greatest timestamp of a partition in offset order, the event's own included (as in Kafka
     Streams, which advances it before the check). Events without a timestamp don't advance it.
@@ -32,25 +29,25 @@ def with_close(
     events
         Events with ``PARTITION``, ``OFFSET`` and ``TIMESTAMP``, in any order.
     grace_ms
-        How long windows stay open behind stream time; None: for ever, and ``CLOSE`` is null.
+        How long windows stay open behind stream time; None: for ever, and ``WINDOW_CLOSE_TIME`` is null.
     seen
         The stream time of each partition before the first of the events, where retention has dropped earlier ones.
 
     Returns
     -------
     pl.DataFrame
-        All columns of ``events`` and ``CLOSE``, which is null before the first timestamp of a partition.
+        All columns of ``events`` and ``WINDOW_CLOSE_TIME``, which is null before the first timestamp of a partition.
     """
     if grace_ms is None:
-        return events.with_columns(pl.lit(None, dtype=pl.Int64).alias(CLOSE))
+        return events.with_columns(pl.lit(None, dtype=pl.Int64).alias(WINDOW_CLOSE_TIME))
     stream_time = pl.col(TIMESTAMP).cum_max().forward_fill().over(PARTITION, order_by=OFFSET)
     if seen:
         before = pl.col(PARTITION).replace_strict(dict(seen), default=None, return_dtype=pl.Int64)
         stream_time = pl.max_horizontal(stream_time, before)
-    return events.with_columns((stream_time - grace_ms).alias(CLOSE))
+    return events.with_columns((stream_time - grace_ms).alias(WINDOW_CLOSE_TIME))
 
 
-def is_past(watermark: int | None, delay_ms: int | None) -> pl.Expr:
+def has_closed(watermark: int | None, delay_ms: int | None) -> pl.Expr:
     """Return an expression that says whether ``WINDOW_END`` plus ``delay_ms`` lies before ``watermark``.
 
     Where either is None, nothing is past.

@@ -26,7 +26,7 @@ QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 # ---------------------------------------------------------------------------------------------- payloads
 
-NAMES = ["a", "b", "c", "d", "id", "", "a.b", "é", "\\u0061", "column_0", "0", "\\u0000a"]
+NAMES = ["a", "b", "c", "d", "id", "", "a.b", "é", "\\u0061", "column_0", "0", "\\u0000a", "\\u0001a"]
 SMALL = ["0", "1", "-7", "42", "-0", "9007199254740992"]
 WIDE = ["9007199254740993", "-9007199254740993", "9223372036854775807", "1152921504606846977"]
 HUGE = [
@@ -207,7 +207,8 @@ def _parsed(payload: bytes) -> dict[str, Any] | None:
         value = json.loads(payload.decode(), parse_constant=_no_constant, parse_int=_parse_integer)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) and _is_sound(value) else None
+    is_row = isinstance(value, dict) and _is_sound(value)
+    return value if is_row and not any(name.startswith("\x01") for name in value) else None
 
 
 def _wanted(known: Any, found: Found, *, is_exact: bool = False) -> Any:

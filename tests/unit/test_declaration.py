@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 import ktframe
+from ktframe.columns import HASH, KEY
 from ktframe.context.declaration import declared_by
 from ktframe.context.schema import as_schema
 from ktframe.context.topic_spec import topic_spec
@@ -151,6 +152,17 @@ def test_equal_arguments_are_equal_and_hash_equal() -> None:
     ],
 )
 def test_no_name_holds_a_nul(given: dict[str, Any]) -> None:
-    """Columns of ours start with one: records with such fields are refused, declarations refused."""
+    """Arrow takes no such name: records with such fields are refused, so declarations are."""
     with pytest.raises(ktframe.SchemaError, match="NUL character"):
         topic_spec("t", **given)
+
+
+@pytest.mark.parametrize(
+    "given", [{"key": KEY}, {"key": ["id", KEY]}, {"time": "\x01"}, {"schema": {HASH: pl.Int64}}]
+)
+def test_no_field_is_called_as_an_own_column(given: dict[str, Any]) -> None:
+    """Records with such fields are refused, so declarations are; inside of a struct any name will do."""
+    with pytest.raises(ktframe.SchemaError, match=r"starts with U\+0001"):
+        topic_spec("t", **given)
+    inner = {"a": pl.List(pl.Struct({KEY: pl.Int64()}))}
+    assert topic_spec("t", schema=inner).schema == pl.Schema(inner)

@@ -16,8 +16,10 @@ from ktframe.errors import SchemaError
 from ktframe.formats import JsonFormat
 from ktframe.formats import arrow as json_arrow
 from ktframe.formats.base import Decoded
+from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.json import format as json_format
 from ktframe.formats.json import records as json_records
+from ktframe.formats.json.schema import json_columns
 
 EMPTY = pl.Schema()
 
@@ -163,7 +165,7 @@ def test_floats_are_refused_where_integers_are_to_be_kept() -> None:
     ],
 )
 def test_a_name_with_a_nul_is_refused(payload: str) -> None:
-    """At any depth, in a first batch as in a later one: such names are those of our own columns."""
+    """At any depth, in a first batch as in a later one: Arrow takes no such name."""
     good = r'{"a":1,"s":"\u0000","t":"\\u0000"}'
     first = _decode(good, payload, good)
     later = _decode(good, payload, known=first.schema)
@@ -171,6 +173,18 @@ def test_a_name_with_a_nul_is_refused(payload: str) -> None:
     assert [list(first.accepted), list(later.accepted)] == [[0, 2], [0]]
     assert [each.index for each in first.refused] == [1]
     assert _reason(payload).startswith("a field name holds a NUL character")
+
+
+def test_a_name_of_an_own_column_is_refused() -> None:
+    """In a first batch as in a later one; inside of an object, and as a value, it is like any other."""
+    good = r'{"a":{"\u0001key":1},"s":"\u0001key","t\u0001":1}'
+    first = _decode(good, r'{"\u0001key":1}', good)
+    later = _decode(good, r'{"a":null,"\u0001":null}', known=first.schema)
+    assert first.schema == later.schema
+    assert first.schema["a"] == pl.Struct({"\x01key": pl.Int64()})
+    assert [list(first.accepted), list(later.accepted)] == [[0, 2], [0]]
+    assert [(each.index, each.is_conflict) for each in first.refused] == [(1, False)]
+    assert first.refused[0].reason.startswith("a field name starts with U+0001")
 
 
 def test_identity_fields_are_never_floats_lists_or_structs() -> None:
@@ -527,3 +541,10 @@ def test_white_space_around_does_not_cost_the_quick_way(
     monkeypatch.setattr("ktframe.formats.json.format.judge", None)
     decoded = JsonFormat().decode([f'{{"a":1}}{padding}'.encode()] * 3, pl.Schema({"a": pl.Int64()}))
     assert decoded.frame["a"].to_list() == [1, 1, 1]
+
+
+def test_a_json_schema_tells_of_no_column_that_records_can_not_have() -> None:
+    """Names with a NUL or of own columns are passed over; the records that have them are refused."""
+    text = r'{"properties":{"\u0000a":{"type":"string"},"\u0001key":{"type":"string"},"b":{"type":"string"}}}'
+    (column,) = json_columns(SchemaDocument("JSON", text))
+    assert (column.name, column.dtype) == ("b", pl.String())

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import example, given
 
+from ktframe.columns import KEY
 from ktframe.fold.records import Position, RefusedRecord
 from ktframe.store import layout
 
@@ -176,7 +177,23 @@ def test_an_empty_schema_comes_back() -> None:
     assert layout.unpack_schema(layout.pack_schema(pl.Schema())) == pl.Schema()
 
 
+STORED_KEYED_SCHEMA = bytes.fromhex(
+    "ffffffff800100001000000000000a000c000600050008000a000000000104000c00000008000800000004000800"
+    "00000400000003000000780000002c00000004000000f8feffff0000011410000000140000000400000000000000"
+    "0100000061000000e4feffff1cffffff00000102100000001c000000040000000000000000000000000000000800"
+    "0e00080007000800000000000001400000000000120018000800060007000c00000010001400120000000000010d"
+    "1c0000005800000008000000180000000200000090000000480000000000000000000000010000000c0000000800"
+    "0c00040008000800000018000000040000000a0000007265636f7264206b65790000070000006b746672616d6500"
+    "94ffffffccffffff00000102100000001c0000000400000000000000020000006964000008000c00080007000800"
+    "00000000000140000000100014000800060007000c00000010001000000000000114100000001c00000004000000"
+    "0000000006000000726567696f6e00000400040004000000"
+)
+
+
 def test_a_stored_schema_is_read_for_ever() -> None:
     """The bytes of a schema written once are understood by any later Arrow."""
     expected = pl.Schema({"id": pl.Int64(), "name": pl.String()})
     assert layout.unpack_schema(STORED_SCHEMA) == expected
+    key = pl.Struct({"region": pl.String(), "id": pl.Int64()})
+    expected = pl.Schema({KEY: key, "": pl.Int64(), "a": pl.String()})
+    assert layout.unpack_schema(STORED_KEYED_SCHEMA) == expected

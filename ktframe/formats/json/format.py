@@ -46,7 +46,7 @@ class JsonFormat:
     Notes
     -----
     *Refused*: what isn't one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), what is nested
-    deeper than 64 levels, what has a NUL in a field's name, and, as a conflict, what its column can't hold exactly. Of equal keys the last one counts.
+    deeper than 64 levels, what has a NUL in a field's name or U+0001 at its start, and, as a conflict, what its column can't hold exactly. Of equal keys the last one counts.
 
     *Inferred*: Null < every kind, Int64 < Float64, structs and lists inside; others conflict. A field takes the
     commonest kind among the records of the batch in which it first isn't null. Null alone is a ``Null`` column, ``{}``

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 import polars as pl
 
+from ktframe.columns import is_field
 from ktframe.formats.arrow import WHITESPACE, build_frame, empty_frame
 from ktframe.formats.base import Refusal
 from ktframe.formats.dtypes import leaf_types
@@ -27,7 +28,7 @@ DEEPEST = 64
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _BOM = b"\xef\xbb\xbf"
-_NUL_ESCAPE = b"\\u0000"
+_CONTROL_ESCAPE = b"\\u000"
 _JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
@@ -92,9 +93,8 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     if payload.count(b"{") + payload.count(b"[") > DEEPEST and _is_deep(value):
         message = f"nested deeper than {DEEPEST} levels"
         raise UnreadableError(message)
-    if _NUL_ESCAPE in payload and _has_nul_name(value):
-        message = "a field name holds a NUL character, which no column name can"
-        raise UnreadableError(message)
+    if _CONTROL_ESCAPE in payload:
+        _check_names(value)
     if has_decimals or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
         value = json.loads(payload, parse_float=Decimal if has_decimals else float)
@@ -144,18 +144,21 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _has_nul_name(value: Any) -> bool:
-    level = [value]
+def _check_names(value: dict[str, Any]) -> None:
+    if not all(map(is_field, value)):
+        message = "a field name starts with U+0001, as only the names of ktframe's own columns do"
+        raise UnreadableError(message)
+    level: list[Any] = [value]
     while level:
         if any("\0" in name for each in level if type(each) is dict for name in each):
-            return True
+            message = "a field name holds a NUL character, which no column name can"
+            raise UnreadableError(message)
         level = [
             item
             for outer in level
             for item in (outer.values() if type(outer) is dict else outer)
             if type(item) in {dict, list}
         ]
-    return False
 
 
 def _why(payload: bytes, error: ValueError) -> str:

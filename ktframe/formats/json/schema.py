@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
+from ktframe.columns import is_field
 from ktframe.errors import SchemaError
 from ktframe.formats.bodies import Column, SchemaDocument
 
@@ -58,7 +59,9 @@ class _Types:
         if not isinstance(properties, Mapping):
             return ()
         found = ((name, self._column(str(name), each, depth + 1)) for name, each in properties.items())
-        return tuple(column for name, column in found if column is not None and "\0" not in name)
+        return tuple(
+            column for name, column in found if column is not None and is_field(name) and "\0" not in name
+        )
 
     def _column(self, name: str, schema: Any, depth: int) -> Column | None:
         schema = self._resolved(schema, depth)

@@ -6,41 +6,41 @@ import polars as pl
 import pytest
 from support.event_streams import MEMBERS, Hopping, contents, pairs, stream
 
-from ktframe.columns import OFFSET, PARTITION, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.columns import OFFSET, PARTITION, TOMBSTONE, WINDOW, WINDOW_CLOSE_TIME, WINDOW_END
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.sessions import SessionWindows
 from ktframe.windows.sliding import SlidingWindows
-from ktframe.windows.stream_time import CLOSE, with_close
+from ktframe.windows.stream_time import with_close_time
 
 TUMBLING = Hopping(10, 10)
 
 
 def test_stream_time_is_the_greatest_time_so_far() -> None:
     """The clock of a partition is advanced by an event before it is looked at, and never goes back."""
-    events = with_close(stream(("a", 0, 5), ("a", 1, 20), ("a", 2, 3), ("a", 3, 21)), 4)
-    assert events[CLOSE].to_list() == [1, 16, 16, 17]
+    events = with_close_time(stream(("a", 0, 5), ("a", 1, 20), ("a", 2, 3), ("a", 3, 21)), 4)
+    assert events[WINDOW_CLOSE_TIME].to_list() == [1, 16, 16, 17]
 
 
 def test_an_event_without_a_time_leaves_the_clock() -> None:
     """What has no timestamp neither starts the clock nor moves it."""
-    events = with_close(stream(("a", 0, None), ("a", 1, 20), ("a", 2, None), ("a", 3, 3)), 0)
-    assert events[CLOSE].to_list() == [None, 20, 20, 20]
+    events = with_close_time(stream(("a", 0, None), ("a", 1, 20), ("a", 2, None), ("a", 3, 3)), 0)
+    assert events[WINDOW_CLOSE_TIME].to_list() == [None, 20, 20, 20]
 
 
 def test_each_partition_has_its_own_clock() -> None:
     """An event of one partition closes nothing in another, however their rows lie."""
     early = stream(("a", 0, 5), ("a", 1, 7))
     late = stream(("a", 2, 100), ("a", 3, 1), partition=1)
-    events = with_close(pl.concat([late, early]).sort(OFFSET, descending=True), 0)
-    clocks = {(p, o): close for p, o, close in events.select(PARTITION, OFFSET, CLOSE).rows()}
+    events = with_close_time(pl.concat([late, early]).sort(OFFSET, descending=True), 0)
+    clocks = {(p, o): close for p, o, close in events.select(PARTITION, OFFSET, WINDOW_CLOSE_TIME).rows()}
     assert clocks == {(0, 0): 5, (0, 1): 7, (1, 0): 100, (1, 1): 100}
 
 
 def test_without_grace_nothing_closes() -> None:
     """No grace means no closing time, of the same dtype."""
-    events = with_close(stream(("a", 0, 5)), None)
-    assert events[CLOSE].to_list() == [None]
-    assert events[CLOSE].dtype == pl.Int64
+    events = with_close_time(stream(("a", 0, 5)), None)
+    assert events[WINDOW_CLOSE_TIME].to_list() == [None]
+    assert events[WINDOW_CLOSE_TIME].dtype == pl.Int64
 
 
 def test_hopping_windows_as_kafka_expires_them() -> None:
