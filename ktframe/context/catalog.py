@@ -19,7 +19,7 @@ from ktframe.context.topic_spec import TopicSpec
 from ktframe.errors import ConfigurationError, ContextClosedError
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.stream import KStream
@@ -38,7 +38,7 @@ class _Entry(Generic[T]):
     """A table, stream or windows; its reader; and the options that decide no row but must agree when asked again."""
 
     rows: T
-    reader: Source
+    reader: BindingReader
     options: Mapping[str, Any]
 
 
@@ -65,7 +65,7 @@ class Catalog:
         self._tables: dict[TopicSpec, _Entry[KTable]] = {}
         self._windowed: dict[tuple[TopicSpec, WindowSpec], _Entry[WindowedKTable]] = {}
         self._streams: dict[tuple[TopicSpec, int | None], _Entry[KStream]] = {}
-        self._window_stores: dict[tuple[TopicSpec, WindowSpec], Source] = {}
+        self._window_stores: dict[tuple[TopicSpec, WindowSpec], BindingReader] = {}
         """The readers of windows, by what their stores hold."""
 
     def table(
@@ -132,7 +132,7 @@ class Catalog:
 
     def _window_store(
         self, topic: TopicSpec, spec: WindowSpec, options: StoreOptions
-    ) -> tuple[WindowSpec, Source]:
+    ) -> tuple[WindowSpec, BindingReader]:
         """Return a store that is open and from which the windows can be made, the coarsest; else a new one."""
         usable = [key for key in self._window_stores if key[0] == topic and key[1].can_make(spec)]
         if usable:

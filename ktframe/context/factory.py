@@ -17,7 +17,7 @@ from ktframe.sync.barrier import Barrier
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 
 
 class BindingFactory:
@@ -38,7 +38,7 @@ class BindingFactory:
         self._bindings = bindings
         self._runtime = runtime
 
-    def new_reader(self, spec: StoreSpec) -> Source:
+    def new_reader(self, spec: StoreSpec) -> BindingReader:
         """Return a reader of a new binding, which opens its store and starts when it is first read.
 
         Raises
@@ -66,7 +66,7 @@ class BindingFactory:
             name=spec.name,
             start=spec.topic.start,
         )
-        return Source(
+        return BindingReader(
             binding,
             Barrier(binding, cluster, clock),
             self._bindings,

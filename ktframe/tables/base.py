@@ -17,7 +17,7 @@ from ktframe.fold.event_time import as_datetime
 from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import Glance, Newest, TablePosition, TableStatus, decided, notices, status_of
 from ktframe.tables.diff import difference
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame
@@ -38,11 +38,11 @@ class MaterializedTopic(ABC):
     _kind: ClassVar[str]
 
     def __init__(
-        self, source: Source, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
+        self, reader: BindingReader, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
     ) -> None:
-        self.topic = source.binding.topic
-        self.events = source.binding.events
-        self._source = source
+        self.topic = reader.binding.topic
+        self.events = reader.binding.events
+        self._reader = reader
         self._presentation = presentation
         self._close = close
         self._origin = self
@@ -51,7 +51,7 @@ class MaterializedTopic(ABC):
     @property
     def binding(self) -> object:
         """What keeps the rows in step with the topic; for the curious."""
-        return self._source.binding
+        return self._reader.binding
 
     @abstractmethod
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
@@ -90,7 +90,7 @@ class MaterializedTopic(ABC):
         BrokerError
             When the cluster does not answer, the topic is unknown, or the login refused.
         """
-        return self._present(self._source.read(self._lines, fresh=fresh), metadata=metadata)
+        return self._present(self._reader.read(self._lines, fresh=fresh), metadata=metadata)
 
     async def to_polars_async(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:
         """Return what ``to_polars`` does, leaving the event loop free while it waits."""
@@ -101,7 +101,7 @@ class MaterializedTopic(ABC):
         return self.to_polars(fresh=fresh, metadata=metadata).lazy()
 
     def __len__(self) -> int:
-        return self._source.read(self._lines, fresh=True).height
+        return self._reader.read(self._lines, fresh=True).height
 
     def __bool__(self) -> bool:
         # Without this, ``if table:`` would wait for the whole topic.
@@ -113,17 +113,17 @@ class MaterializedTopic(ABC):
         Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
         ``value`` (Binary, as the producer sent them), ``reason`` (String).
         """
-        return refused_frame(self._source.read(lambda found: found.store.refused(), fresh=fresh))
+        return refused_frame(self._reader.read(lambda found: found.store.refused(), fresh=fresh))
 
     @property
     def schema(self) -> pl.Schema:
         """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
-        return self._schema_of(self._source.started())
+        return self._schema_of(self._reader.started())
 
     @property
     def columns_so_far(self) -> list[str]:
         """The columns of ``to_polars()`` as known now; starts nothing, none before reading began."""
-        materializer = self._source.present()
+        materializer = self._reader.present()
         return [] if materializer is None else self._schema_of(materializer).names()
 
     def _schema_of(self, materializer: Materializer) -> pl.Schema:
@@ -153,7 +153,7 @@ class MaterializedTopic(ABC):
         NotReadyError
             With the reason: the time is over, or no progress was made for the stall timeout.
         """
-        return self._source.wait_until_ready(timeout, progress=progress)
+        return self._reader.wait_until_ready(timeout, progress=progress)
 
     async def ready(
         self, timeout: float | str | timedelta | None = None, *, progress: bool = True
@@ -163,12 +163,12 @@ class MaterializedTopic(ABC):
 
     def readiness(self) -> Readiness:
         """Return whether the rows are complete, and if not, why; does not wait."""
-        self._source.started()
-        return self._source.binding.readiness()
+        self._reader.started()
+        return self._reader.binding.readiness()
 
     def position(self) -> TablePosition:
         """Return where the rows stand; does not wait."""
-        materializer, binding = self._source.started(), self._source.binding
+        materializer, binding = self._reader.started(), self._reader.binding
         positions = materializer.store.positions()
         times = {partition: position.stream_time for partition, position in positions.items()}
         readiness = binding.readiness()
@@ -184,12 +184,12 @@ class MaterializedTopic(ABC):
 
     def status(self) -> TableStatus:
         """Return the condition at a glance; does not wait."""
-        materializer = self._source.started()
-        return status_of(self._source.binding, materializer, rows=self._lines(materializer).height)
+        materializer = self._reader.started()
+        return status_of(self._reader.binding, materializer, rows=self._lines(materializer).height)
 
     def glance(self, rows: int = HEAD_ROWS) -> Glance:
         """Return the condition and the first ``rows`` as they are now; starts nothing and does not wait."""
-        binding, materializer = self._source.binding, self._source.present()
+        binding, materializer = self._reader.binding, self._reader.present()
         if materializer is None:
             return Glance(status_of(binding, None, rows=0), pl.DataFrame())
         lines = self._lines(materializer)
@@ -213,7 +213,7 @@ class MaterializedTopic(ABC):
                 total=lines.height,
             )
 
-        return self._source.read(take, fresh=False)
+        return self._reader.read(take, fresh=False)
 
     def _watermark(self) -> int | None:
         """Return the time up to which windows can be final; None where there are none."""
@@ -226,7 +226,7 @@ class MaterializedTopic(ABC):
     @property
     def history(self) -> LagHistory:
         """How far behind it was and what happened to it, since it was started."""
-        return self._source.history
+        return self._reader.history
 
     def plot_lag(self, ax: Axes | None = None) -> Chart | Axes:
         """Draw how many records were still to be read, per partition and in total, since reading began.
@@ -242,7 +242,7 @@ class MaterializedTopic(ABC):
 
         It runs on the thread that follows the topic: keep it short, and don't wait for these rows in it.
         """
-        self._source.started()
+        self._reader.started()
         return self.events.subscribe(RowsChanged, callback)
 
     def close(self) -> None:
@@ -250,7 +250,7 @@ class MaterializedTopic(ABC):
         self._close(self._origin)
 
     def __repr__(self) -> str:
-        binding, materializer = self._source.binding, self._source.present()
+        binding, materializer = self._reader.binding, self._reader.present()
         head = f"{self._kind}({self._name()}, {binding.state}"
         if materializer is None:
             return f"{head})"
@@ -261,7 +261,7 @@ class MaterializedTopic(ABC):
         return f"{head}, {self._lines(materializer).height:,} rows{behind}{said})"
 
     def _repr_html_(self) -> str:
-        head, materializer = "", self._source.present()
+        head, materializer = "", self._reader.present()
         if materializer is not None:
             rows = self._lines(materializer).head(HEAD_ROWS)
             with pl.Config(tbl_hide_dataframe_shape=True):  # the line above says how many rows there are
@@ -279,6 +279,6 @@ class MaterializedTopic(ABC):
         return self._presentation.frame(rows, fields_of(rows), metadata=metadata, strict=strict)
 
     def _difference(self, since: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
-        fields = fields_of(pl.DataFrame(schema=self._source.started().view.schema))
+        fields = fields_of(pl.DataFrame(schema=self._reader.started().view.schema))
         known = since.select(name for name in since.columns if name in now.columns)
         return difference(known, now, self._presentation.key_columns(fields))

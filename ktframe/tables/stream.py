@@ -15,7 +15,7 @@ from ktframe.config.durations import format_duration
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment, parse_moment
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.window_spec import EventWindowSpec
@@ -37,9 +37,9 @@ class KStream(MaterializedTopic):
     _kind: ClassVar[str] = "KStream"
 
     def __init__(
-        self, source: Source, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
+        self, reader: BindingReader, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
     ) -> None:
-        super().__init__(source, presentation, close=close)
+        super().__init__(reader, presentation, close=close)
         self._since: int | None = None
 
     def since(self, moment: Moment) -> Self:
@@ -48,7 +48,7 @@ class KStream(MaterializedTopic):
         It cuts the window, or session, that the moment lies in.
         """
         narrowed = copy.copy(self)
-        since = parse_moment("since", moment, now_ms=self._source.now_ms())
+        since = parse_moment("since", moment, now_ms=self._reader.now_ms())
         narrowed._since = since  # noqa: SLF001 - another of this class
         return narrowed
 
@@ -136,7 +136,7 @@ class KStream(MaterializedTopic):
         )
         presentation = replace(self._presentation, is_windowed=True)
         return WindowedKStream(
-            self._source, presentation, spec, events=self._lines, close=lambda _: self.close()
+            self._reader, presentation, spec, events=self._lines, close=lambda _: self.close()
         )
 
     # --- inside ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import polars as pl
 from ktframe.config.keywords import with_known_keywords
 from ktframe.errors import NotWritableError
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
@@ -36,14 +36,14 @@ class KTable(MaterializedTopic):
 
     def __init__(
         self,
-        source: Source,
+        reader: BindingReader,
         presentation: Presentation,
         *,
         close: Callable[[MaterializedTopic], None],
         open_windowed: Callable[[WindowSpec], WindowedKTable],
         writer: TableWriter | None = None,
     ) -> None:
-        super().__init__(source, presentation, close=close)
+        super().__init__(reader, presentation, close=close)
         self._table_writer = writer
         self._open_windowed = open_windowed
 
@@ -66,7 +66,7 @@ class KTable(MaterializedTopic):
             shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))
             return [None if identity is None else shown.get(identity) for identity in encoded]
 
-        return self._source.read(look_up, fresh=fresh)
+        return self._reader.read(look_up, fresh=fresh)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
@@ -82,11 +82,11 @@ class KTable(MaterializedTopic):
 
     def keys(self, *, fresh: bool = True) -> list[Any]:
         """Return all keys, as ``get`` takes them."""
-        rows = self._source.read(self._lines, fresh=fresh)
+        rows = self._reader.read(self._lines, fresh=fresh)
         return self._presentation.keys(rows)
 
     def _ipython_key_completions_(self) -> list[Any]:
-        materializer = self._source.present()  # a tab neither starts nor waits
+        materializer = self._reader.present()  # a tab neither starts nor waits
         return (
             []
             if materializer is None
@@ -97,7 +97,7 @@ class KTable(MaterializedTopic):
         self, start: Key = None, end: Key = None, *, fresh: bool = True
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
-        rows = self._source.read(self._lines, fresh=fresh)
+        rows = self._reader.read(self._lines, fresh=fresh)
         rows = self._presentation.within(rows, start, end)
         for chunk in rows.iter_slices(_CHUNK_ROWS):
             yield from zip(

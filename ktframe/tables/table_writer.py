@@ -21,7 +21,7 @@ from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import KEY_HEADER, without_header_schema
 from ktframe.kafka.outgoing import OutgoingRecords
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.topic_writer import TopicWriter, as_frame, as_rows
 
@@ -50,14 +50,14 @@ class TableWriter:
     def __init__(
         self,
         topic: TopicWriter,
-        source: Source,
+        reader: BindingReader,
         presentation: Presentation,
         *,
         value_format: str,
         key_format: str,
     ) -> None:
         self._topic = topic
-        self._source = source
+        self._reader = reader
         self._presentation = presentation
         self._value_format = value_format
         self._key_format = key_format
@@ -92,12 +92,12 @@ class TableWriter:
         self, make: Callable[[Materializer], OutgoingRecords], *, atomic: bool, dry_run: bool
     ) -> pl.DataFrame:
         """Send what ``make`` makes of the table as it is now, and return once the table has it."""
-        records = self._source.read(make, fresh=True)
+        records = self._reader.read(make, fresh=True)
         if dry_run or not len(records):
             return as_frame(records, None)
-        sent = self._topic.send(self._source.binding.topic, records, atomic=atomic)
+        sent = self._topic.send(self._reader.binding.topic, records, atomic=atomic)
         try:
-            self._source.wait_until_passed(sent.ends)
+            self._reader.wait_until_passed(sent.ends)
         except NotReadyError as error:
             error.detail = (
                 f"all {len(records):,} records are written, but the table has not read them: {error.detail}"
@@ -148,7 +148,7 @@ class TableWriter:
                 raise
             key_error = error
         values_spelt = self._topic.spelling(
-            self._source.binding.topic,
+            self._reader.binding.topic,
             "value",
             self._value_format,
             last=entity.value_format.last_written(),
@@ -198,7 +198,7 @@ class TableWriter:
         last = entity.key_format.last_written()
         is_known = KEY in schema
         spelling = self._topic.spelling(
-            self._source.binding.topic, "key", self._key_format, last=last, is_plain=is_known
+            self._reader.binding.topic, "key", self._key_format, last=last, is_plain=is_known
         )
         column = rows[name]
         if isinstance(column.dtype, pl.Struct):
@@ -237,7 +237,7 @@ class TableWriter:
             message = "a row came without a record key: no tombstone can delete it."
             raise SchemaError(message)
         decoded = entity.identity.decode([identity], entity.identity_schema(schema))
-        spelling = self._topic.spelling(self._source.binding.topic, "key", self._key_format)
+        spelling = self._topic.spelling(self._reader.binding.topic, "key", self._key_format)
         return spelling.writer.write(decoded.select(pl.col(KEY).alias(VALUE_COLUMN)))[0]
 
     @staticmethod

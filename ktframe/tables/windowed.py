@@ -15,7 +15,7 @@ from ktframe.config.moments import Moment, parse_moment
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import as_datetime
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.window_spec import AnyWindowSpec
@@ -73,14 +73,14 @@ class Selection:
         return rows if condition is None else rows.filter(condition)
 
 
-def watermark(source: Source, idle_after: float) -> int | None:
+def watermark(reader: BindingReader, idle_after: float) -> int | None:
     """Return the least stream time (ms) of the partitions that count; None while one has none.
 
-    A partition that is idle (see ``Source.idle_partitions``) does not count; if all are, the furthest one does.
+    An idle partition (see ``BindingReader.idle_partitions``) does not count; if all are idle, the furthest one does.
     """
-    times = source.started().stream_times
-    idle = source.idle_partitions(idle_after)
-    active = [times.get(partition) for partition in source.binding.heard if partition not in idle]
+    times = reader.started().stream_times
+    idle = reader.idle_partitions(idle_after)
+    active = [times.get(partition) for partition in reader.binding.heard if partition not in idle]
     if None in active:
         return None
     return min((at for at in active if at is not None), default=max(times.values(), default=None))
@@ -104,7 +104,7 @@ class WindowedTopic(MaterializedTopic):
         Moments are datetimes, ISO 8601 text (without an offset: wall-clock time of the windows' zone, else UTC), or
         ``"-2h"`` before this call.
         """
-        tz, now_ms = self._spec.tz, self._source.now_ms()
+        tz, now_ms = self._spec.tz, self._reader.now_ms()
         return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
 
     def _selecting(self, selection: Selection) -> Self:
@@ -114,13 +114,13 @@ class WindowedTopic(MaterializedTopic):
 
     def _aggregate(self, take: Callable[[Materializer], Aggregated], *, fresh: bool) -> WindowAggregate:
         return WindowAggregate.of(
-            self._source.read(take, fresh=fresh),
-            again=lambda: self._source.read(take, fresh=False),
-            readiness=self._source.binding.readiness,
+            self._reader.read(take, fresh=fresh),
+            again=lambda: self._reader.read(take, fresh=False),
+            readiness=self._reader.binding.readiness,
             events=self.events,
             name=self.label,
             closes=self._spec.grace_ms is not None,
         )
 
     def _watermark(self) -> int | None:
-        return watermark(self._source, self._spec.idle_after)
+        return watermark(self._reader, self._spec.idle_after)

@@ -12,7 +12,7 @@ from ktframe.errors import ConfigurationError
 from ktframe.fold.records import RefusedRecord
 from ktframe.fold.row_codec import record_key_of, unpack_rows
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, refused_frame
@@ -38,20 +38,20 @@ class WindowedKStream(WindowedTopic):
 
     def __init__(
         self,
-        source: Source,
+        reader: BindingReader,
         presentation: Presentation,
         spec: EventWindowSpec,
         *,
         events: Callable[[Materializer], pl.DataFrame],
         close: Callable[[MaterializedTopic], None],
     ) -> None:
-        super().__init__(source, presentation, close=close)
+        super().__init__(reader, presentation, close=close)
         self._spec = spec
         self._rows = events
 
     def last(self, length: Minutes) -> Self:
         """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""
-        start = self._source.now_ms() - parse_minutes("last", length)
+        start = self._reader.now_ms() - parse_minutes("last", length)
         return self._selecting(self._selection.after(start))
 
     def final(self) -> Self:
@@ -81,7 +81,7 @@ class WindowedKStream(WindowedTopic):
                 return shown
             return shown.hstack([placed[FINAL].alias(claim(_IS_FINAL, set(shown.columns)))])
 
-        return self._source.read(take, fresh=fresh)
+        return self._reader.read(take, fresh=fresh)
 
     def agg(
         self,
@@ -137,7 +137,7 @@ class WindowedKStream(WindowedTopic):
             windows, _ = self._cut(materializer)
             return self._present(windows.late(events, by), metadata=metadata)
 
-        return self._source.read(take, fresh=fresh)
+        return self._reader.read(take, fresh=fresh)
 
     def errors(self, *, fresh: bool = True) -> pl.DataFrame:
         """Return the records that are in no window: the stream's ``errors()``, and its events without a timestamp."""
@@ -149,11 +149,11 @@ class WindowedKStream(WindowedTopic):
             records = [_late_record(partition, stored) for pairs in found for partition, stored in pairs]
             return refused_frame([*materializer.store.refused(), *records])
 
-        return self._source.read(take, fresh=fresh)
+        return self._reader.read(take, fresh=fresh)
 
     def __repr__(self) -> str:
         # Without a count of rows: it would take making the windows.
-        return f"{self._kind}({self._name()}, {self._source.binding.state})"
+        return f"{self._kind}({self._name()}, {self._reader.binding.state})"
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from ktframe.config.moments import Moment
 from ktframe.fold.records import batch_of
 from ktframe.fold.settle import roll_up
 from ktframe.sync.materializer import Materializer
-from ktframe.sync.source import Source
+from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregated, WindowAggregate
 from ktframe.tables.base import MaterializedTopic
@@ -40,14 +40,14 @@ class WindowedKTable(WindowedTopic):
 
     def __init__(
         self,
-        source: Source,
+        reader: BindingReader,
         presentation: Presentation,
         spec: WindowSpec,
         stored: Windows,
         *,
         close: Callable[[MaterializedTopic], None],
     ) -> None:
-        super().__init__(source, presentation, close=close)
+        super().__init__(reader, presentation, close=close)
         self._spec = spec
         self._stored = stored
         """The windows of the store, from which the windows of the spec are made."""
@@ -57,7 +57,7 @@ class WindowedKTable(WindowedTopic):
     def last(self, length: Minutes) -> Self:
         """Return the windows that reach into the last ``length`` (``"1h"``, or minutes), counted back from this call."""
         length_ms = parse_minutes("last", length)
-        first = self._spec.windows.starts_of(self._source.now_ms() - length_ms)[0]
+        first = self._spec.windows.starts_of(self._reader.now_ms() - length_ms)[0]
         return self._selecting(self._selection.after(first))
 
     def final(self) -> Self:
@@ -92,18 +92,18 @@ class WindowedKTable(WindowedTopic):
                 return shown
             return shown.hstack([self._finals(lines, known).alias(claim(_IS_FINAL, set(shown.columns)))])
 
-        return self._source.read(take, fresh=fresh)
+        return self._reader.read(take, fresh=fresh)
 
     def get(self, key: Any, *, fresh: bool = True) -> pl.DataFrame:
         """Return the row of ``key`` in each window that has one, in order of windows."""
-        rows = self._presentation.of_key(self._source.read(self._lines, fresh=fresh), key)
+        rows = self._presentation.of_key(self._reader.read(self._lines, fresh=fresh), key)
         return self._present(rows.sort(WINDOW))
 
     def items(
         self, start: Moment | None = None, end: Moment | None = None, key: Any = None, *, fresh: bool = True
     ) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
         """Yield ``((window_start, key), row)`` with ``start <= window_start < end``, in order of windows, then keys."""
-        rows = self._source.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - likewise
+        rows = self._reader.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - likewise
         if key is not None:
             rows = self._presentation.of_key(rows, key)
         rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
@@ -178,7 +178,7 @@ class WindowedKTable(WindowedTopic):
                 with_ends(rows.join(windows, on=LINE), self._spec.windows), metadata=metadata
             )
 
-        return self._source.read(take, fresh=fresh)
+        return self._reader.read(take, fresh=fresh)
 
     def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
         """Return what has changed since ``since``, an earlier ``to_polars()`` of these windows; see ``KTable.diff``."""
@@ -188,7 +188,7 @@ class WindowedKTable(WindowedTopic):
 
     def position(self) -> TablePosition:
         """Return where the rows stand, with the partitions that are idle; does not wait."""
-        idle = self._source.idle_partitions(self._spec.idle_after)
+        idle = self._reader.idle_partitions(self._spec.idle_after)
         return replace(super().position(), idle=idle)
 
     # --- inside ---------------------------------------------------------------------------------------------------

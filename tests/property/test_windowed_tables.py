@@ -160,7 +160,7 @@ def test_a_roll_up_equals_a_store_of_its_own(backend: str, steps: list[Any], siz
                 name, value, partition, time = step
                 broker.produce("t", name, value, partition=partition, timestamp=time)
             order = ["window_start", "key"]
-            assert rolled._source is source._source
+            assert rolled._reader is source._reader
             assert (
                 rolled.to_polars(metadata=True).sort(order).equals(own.to_polars(metadata=True).sort(order))
             )

@@ -64,7 +64,7 @@ def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
     with broker.connect() as kt:
         table = kt.table("t")
         assert len(table) == 2
-        wait = table._source._barrier.wait_until_fresh
+        wait = table._reader._barrier.wait_until_fresh
         rebuilds = [1]
 
         def wait_then_rebuild(**given: Any) -> None:
@@ -76,7 +76,7 @@ def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
                 table.binding.attached = None
                 table.binding._reopen.set()
 
-        monkeypatch.setattr(table._source._barrier, "wait_until_fresh", wait_then_rebuild)
+        monkeypatch.setattr(table._reader._barrier, "wait_until_fresh", wait_then_rebuild)
         assert (table.to_polars().height, rebuilds) == (2, [])
 
 

@@ -108,10 +108,10 @@ def test_a_relative_start_moves_on_while_nobody_looks(broker: FakeBroker, tmp_pa
     with broker.connect(tmp_path) as kt:
         stream = kt.stream("clicks", start="-4h")
         assert ages(stream) == [3, 2, 1, 0, -1, -2]
-        stream._source.binding.start = ktframe.config.moments.Start(
+        stream._reader.binding.start = ktframe.config.moments.Start(
             before_ms=HOUR // 2
         )  # as if hours had passed
-        stream._source.binding._reopen.set()
+        stream._reader.binding._reopen.set()
         broker.produce("clicks", "k", {"user": "u0", "age": -3}, timestamp=now + 3 * HOUR)
         wait = [0, -1, -2, -3]
         wait_until(lambda: ages(stream) == wait, "the older rows to go")

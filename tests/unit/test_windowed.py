@@ -1,4 +1,4 @@
-"""Windowed tables on a broker of lists: sources, closing, lateness, ranges, retention, time."""
+"""Windowed tables on a broker of lists: readers, closing, lateness, ranges, retention, time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def starts(frame: pl.DataFrame) -> list[int]:
     return sorted({start // MINUTE for start in frame["window_start"].cast(pl.Int64)})
 
 
-# --- sources ----------------------------------------------------------------------------------------------------------
+# --- readers ----------------------------------------------------------------------------------------------------------
 
 
 def test_larger_windows_are_derived_without_a_reader(broker: FakeBroker, kt: Context) -> None:
@@ -88,7 +88,7 @@ def test_settings_declare_windows(broker: FakeBroker) -> None:
 
 
 def test_closing_one_window_leaves_those_that_share_its_store(broker: FakeBroker, kt: Context) -> None:
-    """A source stops with the last of its windows; closing the table closes them all."""
+    """A binding stops with the last of its windows; closing the table closes them all."""
     table = kt.table("t")
     small, large = table.window(5), table.window(15)
     assert (len(small), len(large)) == (18, 6)
@@ -373,7 +373,7 @@ def test_an_aggregate_sees_deletes_that_were_not_merged(broker: FakeBroker, kt: 
         broker.produce("f", f"k{number}", {"f": number}, timestamp=0)
     windows = kt.table("f", key="f").window("1m")
     assert len(windows) == 100
-    windows._source.started().view._next_merge = float("inf")
+    windows._reader.started().view._next_merge = float("inf")
     broker.produce("f", "k7", None, timestamp=1)
     assert windows.agg(n=pl.len())["n"].to_list() == [99]
     assert windows.between("1970-01-01 00:00").to_polars().height == 99
@@ -432,7 +432,7 @@ def test_a_window_that_cannot_be_kept_leaves_its_table_alone(
         where, why = "there", "no space"
         raise ktframe.StoreError(where, why)
 
-    monkeypatch.setattr(window._source.binding, "prepare", fail)
+    monkeypatch.setattr(window._reader.binding, "prepare", fail)
     assert len(table) == 3
     with pytest.raises(ktframe.StoreError, match="no space"):
         window.to_polars()

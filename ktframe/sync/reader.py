@@ -1,4 +1,4 @@
-"""A binding as those who read from it see it: started when first asked, waited for, read from under a barrier."""
+"""The reading side of a binding: starts it at the first read, waits until it is up to date, shows the progress."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ktframe.sync.progress import Progress
 T = TypeVar("T")
 
 
-class Source:
-    """One binding, which several tables may read from. Any thread may ask."""
+class BindingReader:
+    """Reads from one binding, for one or several tables. Any thread may call it."""
 
     def __init__(
         self,
