@@ -13,7 +13,7 @@ import polars as pl
 from ktframe.config.moments import Moment, Start, parse_start
 from ktframe.context.schema import SchemaLike, as_schema, check_field_name
 from ktframe.errors import ConfigurationError, SchemaError
-from ktframe.fold.decoder import Entity
+from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import Identity
 from ktframe.fold.record_key import RecordKey
@@ -55,7 +55,7 @@ class TopicSpec:
 
     def decoder(
         self, identity: Identity, *, values: Schemas | None = None, keys: Schemas | None = None
-    ) -> Entity:
+    ) -> TopicDecoder:
         """Return the decoder of the topic's records into rows of ``identity``.
 
         ``values`` and ``keys`` look up the schemas that payloads name; without them no schema is known.
@@ -73,7 +73,7 @@ class TopicSpec:
         if self.time is not None:
             # Integers are milliseconds, floats seconds: one must never become the other.
             value_format = value_format.keeping_integers(self.time)
-        return Entity(
+        return TopicDecoder(
             identity=identity,
             value_format=value_format,
             key_format=key_format,

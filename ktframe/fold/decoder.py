@@ -1,6 +1,6 @@
 """From raw records to changes: key, value and event time of one topic, by one identity.
 
-An ``Entity`` is a setting, never a state: the schema known so far is handed in and comes back with the changes.
+A ``TopicDecoder`` is a setting, never a state: the schema known so far is handed in and comes back with the changes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ktframe.columns import (
     is_field,
 )
 from ktframe.fold.event_time import event_times
-from ktframe.fold.identity import Identity, KeyUse, Placed, Tombstone
+from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_parts, physical_part
 from ktframe.fold.record_key import as_key, key_columns, key_type, part_types
-from ktframe.fold.records import Arrival, Changes, KeyTombstone, RecordBatch, StoredRows
+from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StoredRows
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 from ktframe.formats import Format
@@ -38,14 +38,14 @@ from ktframe.formats.base import Refusal
 from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_schema
 
 _NAMELESS = "a tombstone without a record key: it deletes nothing"
-_NOTHING_KNOWN = Arrival()
+_NOTHING_KNOWN = BatchContext()
 
 # Where tombstones name rows by their record key.
-_NAMING = (KeyUse.NAMES, KeyUse.PART)
+_NAMING = (KeyUse.DELETES_BY, KeyUse.PART_OF_IDENTITY)
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class TopicDecoder:
     """How the records of a topic become rows; ``time`` names the field that holds the event time, if one does."""
 
     identity: Identity
@@ -68,7 +68,7 @@ class Entity:
         """Whether a header may name the schema of a key or a value."""
         return self.value_format.needs_headers or self.key_format.needs_headers
 
-    def keeping_integers(self, *fields: str) -> Entity:
+    def keeping_integers(self, *fields: str) -> TopicDecoder:
         """Return this entity with no integer among ``fields`` ever turned into a float."""
         return replace(self, value_format=self.value_format.keeping_integers(*fields))
 
@@ -83,7 +83,7 @@ class Entity:
 
     def frame_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return all columns of the view: bookkeeping, what of the identity is no known field, the fields in order."""
-        ours = self._dtypes((*self.identity.columns, *self.identity.beside), fields)
+        ours = self._dtypes((*self.identity.columns, *self.identity.extra_columns), fields)
         beside = {name: dtype for name, dtype in ours.items() if name not in fields}
         return pl.Schema({**BOOKKEEPING, **beside, **fields})
 
@@ -123,15 +123,17 @@ class Entity:
         except (TypeError, OverflowError, UnicodeEncodeError):
             return None
 
-    def decode(self, batch: RecordBatch, schema: pl.Schema, arrival: Arrival = _NOTHING_KNOWN) -> Changes:
+    def decode(
+        self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NOTHING_KNOWN
+    ) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal, late or refused, once."""
         refused: list[Refusal] = []
         batch = self._with_schema_names(batch)
         lines = self._lines(batch, schema, refused)
         rows, fields = self._with_values(batch, lines, schema, refused)
-        placed = self.identity.place(rows, arrival)
-        refused.extend(Refusal(line, reason) for line, reason in placed.refused)
-        return self._fold(batch, placed, refused, fields)
+        assigned = self.identity.assign(rows, context)
+        refused.extend(Refusal(line, reason) for line, reason in assigned.refused)
+        return self._fold(batch, assigned, refused, fields)
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return every usable record of ``batch`` as a row of its own, with ``LINE``, unfolded and without identity."""
@@ -186,7 +188,7 @@ class Entity:
         keys = pl.Series(RECORD_KEY, batch.keys, dtype=pl.Binary)
         nameless = lines.filter(pl.col(TOMBSTONE) & keys.is_null())[LINE]
         refused.extend(Refusal(line, _NAMELESS) for line in nameless)
-        if use is KeyUse.PART:
+        if use is KeyUse.PART_OF_IDENTITY:
             lines = lines.with_columns(keys)
         return lines.filter(~(pl.col(TOMBSTONE) & keys.is_null())) if len(nameless) else lines
 
@@ -206,7 +208,7 @@ class Entity:
         if accepted.height == len(batch):
             return lines.with_columns(accepted[KEY])
         if self.identity.key_use is KeyUse.IDENTITY:
-            reason = self.identity.missing_reason()
+            reason = self.identity.null_key_reason()
             refused.extend(Refusal(line, reason) for line, key in enumerate(batch.keys) if key is None)
             return _pick(lines, accepted[LINE]).with_columns(accepted[KEY])
         unread = [keyed[r.index] for r in decoded.refused]
@@ -239,12 +241,12 @@ class Entity:
         return pl.Schema({KEY: lines.schema[KEY], **fields})
 
     def _fold(
-        self, batch: RecordBatch, placed: Placed, refused: Sequence[Refusal], schema: pl.Schema
+        self, batch: RecordBatch, assigned: Assigned, refused: Sequence[Refusal], schema: pl.Schema
     ) -> Changes:
-        rows = placed.rows
+        rows = assigned.rows
         tombstones: tuple[KeyTombstone, ...] = ()
         use = self.identity.key_use
-        names = use is KeyUse.NAMES
+        names = use is KeyUse.DELETES_BY
         if names:
             tombstones = key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
             rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
@@ -264,10 +266,10 @@ class Entity:
             frame=self._lines_of_view(folded, values, schema),
             record_keys=keys if names else None,
             refused=refused_records(batch, refused),
-            late=late_records(batch, placed.late),
+            late=late_records(batch, assigned.late),
             tombstones=tombstones,
-            stream_times=placed.stream_times,
-            expired=placed.expired,
+            stream_times=assigned.stream_times,
+            expired=assigned.expired,
             schema=schema,
             is_keyless=keys is not None and None in keys,
         )
@@ -277,7 +279,7 @@ class Entity:
     ) -> pl.DataFrame:
         is_row = self.identity.tombstone is Tombstone.IS_ROW
         frame = folded.with_columns((pl.lit(value=False) if is_row else pl.col(TOMBSTONE)).alias(REMOVED))
-        if SIZE in self.identity.beside:
+        if SIZE in self.identity.extra_columns:
             sizes = pl.Series([len(value or b"") for value in values], dtype=EXTRA_COLUMNS[SIZE])
             frame = frame.with_columns(sizes.alias(SIZE))
         return frame.select(name for name in (*self.frame_schema(schema), REMOVED) if name in frame.columns)
@@ -337,7 +339,7 @@ class Entity:
 
     def _loaded_beside(self, rows: StoredRows, schema: pl.Schema) -> list[pl.Series]:
         """Return what the stored row holds of the columns that the identity wants."""
-        wanted = (*self.identity.columns, *self.identity.beside)
+        wanted = (*self.identity.columns, *self.identity.extra_columns)
         found = []
         if SIZE in wanted:
             found.append(pl.Series(SIZE, [len(value) for value in rows.values], dtype=EXTRA_COLUMNS[SIZE]))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ktframe.columns import BOOKKEEPING, HASH, LINE, OFFSET, PARTITION, REMOVED, TOMBSTONE
-from ktframe.fold.identity import KeyUse, Placed, RowLookup, Tombstone, hash_identities, stream_times
+from ktframe.fold.identity import Assigned, KeyUse, RowLookup, Tombstone, hash_identities, stream_times
 from ktframe.fold.identity_codec import column_of, decode_parts, encode_columns
-from ktframe.fold.records import Arrival, Changes, KeyTombstone
+from ktframe.fold.records import BatchContext, Changes, KeyTombstone
 from ktframe.fold.row_codec import record_key_of
 from ktframe.windows.retention import Retention
 
@@ -25,8 +25,8 @@ class FieldKey:
 
     fields: tuple[str, ...]
     kind: str = "table"
-    beside: tuple[str, ...] = ()
-    key_use: KeyUse = KeyUse.NAMES
+    extra_columns: tuple[str, ...] = ()
+    key_use: KeyUse = KeyUse.DELETES_BY
     tombstone: Tombstone = Tombstone.REMOVES
     keeps_history: bool = False
     retention: Retention | None = None
@@ -37,19 +37,19 @@ class FieldKey:
         return self.fields
 
     @property
-    def shown(self) -> tuple[str, ...]:
+    def user_key_columns(self) -> tuple[str, ...]:
         """The key fields."""
         return self.fields
 
-    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:  # noqa: ARG002 - the protocol's signature
+    def assign(self, rows: pl.DataFrame, context: BatchContext) -> Assigned:  # noqa: ARG002 - the protocol's signature
         """Refuse the records that have none of the fields; add the fields that no record has shown yet."""
         absent = [pl.lit(None).alias(name) for name in self.fields if name not in rows.columns]
         rows = rows.with_columns(absent)
         is_missing = pl.all_horizontal(pl.col(self.fields).is_null()) & ~pl.col(TOMBSTONE)
-        reason = self.missing_reason()
+        reason = self.null_key_reason()
         refused = [(line, reason) for line in rows.filter(is_missing)[LINE]]
-        placed = rows.filter(~is_missing) if refused else rows
-        return Placed(placed, refused, stream_times=stream_times(placed))
+        assigned = rows.filter(~is_missing) if refused else rows
+        return Assigned(assigned, refused, stream_times=stream_times(assigned))
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of the key fields of each row."""
@@ -63,11 +63,11 @@ class FieldKey:
         """Return no column: the value holds them all."""
         return pl.DataFrame(height=len(identities))
 
-    def bound(self, partition: int, horizon: int) -> bytes:
+    def lower_bound(self, partition: int, horizon: int) -> bytes:
         """Never asked: a key stays until a tombstone."""
         raise NotImplementedError
 
-    def missing_reason(self) -> str:
+    def null_key_reason(self) -> str:
         """Name the key fields."""
         names = ", ".join(map(repr, self.fields))
         return f"no key: {names} {'is' if len(self.fields) == 1 else 'are all'} missing or null"
@@ -80,7 +80,7 @@ class FieldKey:
         """
         if not changes.tombstones:
             return changes
-        assert changes.record_keys is not None  # noqa: S101 - an invariant of Entity.decode
+        assert changes.record_keys is not None  # noqa: S101 - an invariant of TopicDecoder.decode
         batch = _BatchIndex(changes)
         doomed: dict[tuple[int, bytes], KeyTombstone] = {}
         for tombstone in changes.tombstones:

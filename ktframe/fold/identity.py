@@ -15,7 +15,7 @@ from typing import Protocol
 import polars as pl
 
 from ktframe.columns import HASH, LINE, PARTITION, TIMESTAMP, WINDOW
-from ktframe.fold.records import Arrival, Changes
+from ktframe.fold.records import BatchContext, Changes
 from ktframe.windows.retention import Retention
 
 
@@ -35,9 +35,9 @@ class KeyUse(Enum):
 
     IDENTITY = auto()
     """It is decoded and (part of) the identity: a record without one is refused."""
-    NAMES = auto()
+    DELETES_BY = auto()
     """Tombstones name rows by it; it is kept as bytes beside the row."""
-    PART = auto()
+    PART_OF_IDENTITY = auto()
     """Its bytes are part of the identity, null too."""
     COLUMN = auto()
     """It is decoded and shown, null too."""
@@ -47,7 +47,7 @@ NO_PAIRS = pl.DataFrame(schema={LINE: pl.UInt32(), WINDOW: pl.Int64()})
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class Assigned:
     """Records by what their identity makes of them.
 
     ``rows`` have the identity's columns; ``refused`` are (line, reason) pairs; ``late`` has the line and the window of
@@ -84,11 +84,11 @@ class Identity(Protocol):
         """Columns of the view that make the identity."""
 
     @property
-    def shown(self) -> tuple[str, ...]:
+    def user_key_columns(self) -> tuple[str, ...]:
         """Those by which users tell rows apart: of rows that agree in them, one is shown."""
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def extra_columns(self) -> tuple[str, ...]:
         """Columns of the view, other than those and the fields, that it wants filled."""
 
     @property
@@ -107,22 +107,22 @@ class Identity(Protocol):
     def retention(self) -> Retention | None:
         """What decides which rows are dropped, if any ever are."""
 
-    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:
+    def assign(self, rows: pl.DataFrame, context: BatchContext) -> Assigned:
         """Give each record its identity, or the reason why it has none."""
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of each row's identity."""
 
     def hash(self, rows: pl.DataFrame, identities: Sequence[bytes] | pl.Series) -> pl.Series:
-        """Return the hash by which the view finds the rows that agree in ``shown``."""
+        """Return the hash by which the view finds the rows that agree in ``user_key_columns``."""
 
     def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
         """Return the identity's columns, as far as neither the value nor the stored row holds them."""
 
-    def bound(self, partition: int, horizon: int) -> bytes:
+    def lower_bound(self, partition: int, horizon: int) -> bytes:
         """Return the first identity that is not below ``horizon``."""
 
-    def missing_reason(self) -> str:
+    def null_key_reason(self) -> str:
         """Say why a record without an identity is refused."""
 
     def resolve(self, changes: Changes, rows: RowLookup) -> Changes:

@@ -9,9 +9,9 @@ from typing import cast
 import polars as pl
 
 from ktframe.columns import KEY
-from ktframe.fold.identity import KeyUse, Placed, RowLookup, Tombstone, hash_identities, stream_times
+from ktframe.fold.identity import Assigned, KeyUse, RowLookup, Tombstone, hash_identities, stream_times
 from ktframe.fold.identity_codec import decode_column, encode_columns
-from ktframe.fold.records import Arrival, Changes
+from ktframe.fold.records import BatchContext, Changes
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.windows.retention import Retention
 
@@ -57,16 +57,16 @@ class RecordKey:
 
     kind: str = "table"
     columns: tuple[str, ...] = (KEY,)
-    shown: tuple[str, ...] = (KEY,)
-    beside: tuple[str, ...] = ()
+    user_key_columns: tuple[str, ...] = (KEY,)
+    extra_columns: tuple[str, ...] = ()
     key_use: KeyUse = KeyUse.IDENTITY
     tombstone: Tombstone = Tombstone.REMOVES
     keeps_history: bool = False
     retention: Retention | None = None
 
-    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:  # noqa: ARG002 - the protocol's signature
+    def assign(self, rows: pl.DataFrame, context: BatchContext) -> Assigned:  # noqa: ARG002 - the protocol's signature
         """Return all rows: a record without a key never comes here."""
-        return Placed(rows, stream_times=stream_times(rows))
+        return Assigned(rows, stream_times=stream_times(rows))
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of each decoded key."""
@@ -80,11 +80,11 @@ class RecordKey:
         """Return the column ``KEY``; a value never holds it."""
         return decode_column(pl.Series(identities, dtype=pl.Binary), dtypes[KEY]).alias(KEY).to_frame()
 
-    def bound(self, partition: int, horizon: int) -> bytes:
+    def lower_bound(self, partition: int, horizon: int) -> bytes:
         """Never asked: a key stays until a tombstone."""
         raise NotImplementedError
 
-    def missing_reason(self) -> str:
+    def null_key_reason(self) -> str:
         """Say that the key is null."""
         return "the record key is null: no row could ever be updated or deleted by it"
 

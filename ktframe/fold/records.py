@@ -51,7 +51,7 @@ class RecordBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class BatchContext:
     """What was known when a batch came: the stream time of each partition before it, and the wall time (both ms).
 
     ``horizons`` are the values below which retention has dropped rows.

@@ -9,9 +9,9 @@ import polars as pl
 
 from ktframe.columns import KEY, OFFSET, PARTITION, SIZE, TOMBSTONE
 from ktframe.fold.event_time import refuse_skewed
-from ktframe.fold.identity import KeyUse, Placed, RowLookup, Tombstone, hash_identities, stream_times
+from ktframe.fold.identity import Assigned, KeyUse, RowLookup, Tombstone, hash_identities, stream_times
 from ktframe.fold.identity_codec import encode_columns, encode_parts
-from ktframe.fold.records import Arrival, Changes
+from ktframe.fold.records import BatchContext, Changes
 from ktframe.windows.retention import Retention
 
 
@@ -26,16 +26,16 @@ class StreamKey:
     retention: Retention | None = None
     kind: str = "stream"
     columns: tuple[str, ...] = (PARTITION, OFFSET)
-    shown: tuple[str, ...] = (PARTITION, OFFSET)
-    beside: tuple[str, ...] = (KEY, TOMBSTONE, SIZE)
+    user_key_columns: tuple[str, ...] = (PARTITION, OFFSET)
+    extra_columns: tuple[str, ...] = (KEY, TOMBSTONE, SIZE)
     key_use: KeyUse = KeyUse.COLUMN
     tombstone: Tombstone = Tombstone.IS_ROW
     keeps_history: bool = True
 
-    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:
+    def assign(self, rows: pl.DataFrame, context: BatchContext) -> Assigned:
         """Return all rows, but those with a time far in the future."""
-        kept, refused = refuse_skewed(rows, arrival.now, self.max_skew_ms)
-        return Placed(kept, refused, stream_times=stream_times(kept))
+        kept, refused = refuse_skewed(rows, context.now, self.max_skew_ms)
+        return Assigned(kept, refused, stream_times=stream_times(kept))
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of (partition, offset)."""
@@ -49,11 +49,11 @@ class StreamKey:
         """Return no column: the stored row holds them."""
         return pl.DataFrame(height=len(identities))
 
-    def bound(self, partition: int, horizon: int) -> bytes:
+    def lower_bound(self, partition: int, horizon: int) -> bytes:
         """Return the identity of offset ``horizon``."""
         return encode_parts((partition, horizon))
 
-    def missing_reason(self) -> str:
+    def null_key_reason(self) -> str:
         """Never asked: every record has an offset."""
         raise NotImplementedError
 

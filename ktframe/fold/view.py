@@ -19,7 +19,7 @@ from typing import NamedTuple
 import polars as pl
 
 from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
-from ktframe.fold.settle import settle
+from ktframe.fold.compact import latest_rows
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
@@ -28,7 +28,7 @@ _MERGE_FRACTION = 4
 _MAX_CHUNKS = 4
 _FEW_DELTAS = 100
 _FEW_SHARE = 16
-_LEISURE = 9
+_IDLE_FACTOR = 9
 _NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
 
 
@@ -50,7 +50,7 @@ class _Merged(NamedTuple):
 class View:
     """The rows of one store, decoded.
 
-    ``identity`` names the columns that make a row's identity, ``shown`` those by which users tell rows apart: the hash
+    ``identity`` names the columns that make a row's identity, ``user_key`` those by which users tell rows apart: the hash
     is over these. With ``keeps_markers`` a removal stays beside the rows as a marker.
     """
 
@@ -59,11 +59,11 @@ class View:
         identity: Sequence[str],
         schema: pl.Schema,
         *,
-        shown: Sequence[str] | None = None,
+        user_key: Sequence[str] | None = None,
         keeps_markers: bool = False,
     ) -> None:
         self._row = list(dict.fromkeys([PARTITION, *identity]))
-        self._shown = list(shown or identity)
+        self._user_key = list(user_key or identity)
         self._keeps_markers = keeps_markers
         self._lock = Lock()
         """Held for assignments only."""
@@ -112,7 +112,7 @@ class View:
             finally:
                 self._merging.release()
 
-    def merge_at_leisure(self) -> None:
+    def merge_when_idle(self) -> None:
         """Merge what was appended, so that readers need not, unless a tenth of the time went into merging already."""
         now = perf_counter()
         if not self._waiting or now < self._next_merge or not self._merging.acquire(blocking=False):
@@ -124,7 +124,7 @@ class View:
         finally:
             self._merging.release()
         done = perf_counter()
-        self._next_merge = done + (done - now) * _LEISURE
+        self._next_merge = done + (done - now) * _IDLE_FACTOR
 
     def clear(self, partitions: Iterable[int] | None, schema: pl.Schema) -> None:
         """Forget the rows and positions of ``partitions`` (None: of all); ``schema`` are the columns that remain."""
@@ -302,7 +302,7 @@ class View:
         is_hit = base[HASH].is_in(contested.implode())
         if names_rows:
             is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
-        return pl.concat([base.filter(~is_hit), settle(base.filter(is_hit), markers, self._shown)])
+        return pl.concat([base.filter(~is_hit), latest_rows(base.filter(is_hit), markers, self._user_key)])
 
 
 def _is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:

@@ -14,10 +14,10 @@ import polars as pl
 from ktframe.columns import KEY, LINE, PARTITION, RECORD_KEY, TIMESTAMP, WINDOW, WINDOW_CLOSE_TIME, WINDOW_END
 from ktframe.fold.event_time import refuse_skewed, refuse_timeless
 from ktframe.fold.field_key import FieldKey
-from ktframe.fold.identity import KeyUse, Placed, RowLookup, Tombstone, hash_identities, stream_times
+from ktframe.fold.identity import Assigned, KeyUse, RowLookup, Tombstone, hash_identities, stream_times
 from ktframe.fold.identity_codec import decode_column, encode_columns, encode_part
 from ktframe.fold.record_key import RecordKey
-from ktframe.fold.records import Arrival, Changes
+from ktframe.fold.records import BatchContext, Changes
 from ktframe.windows.fixed import Windows
 from ktframe.windows.retention import Retention
 
@@ -56,42 +56,42 @@ class WindowKey:
         return (WINDOW, *self.key.columns)
 
     @property
-    def shown(self) -> tuple[str, ...]:
+    def user_key_columns(self) -> tuple[str, ...]:
         """The window's start and the key."""
         return (WINDOW, *self.key.columns)
 
     @property
-    def beside(self) -> tuple[str, ...]:
+    def extra_columns(self) -> tuple[str, ...]:
         """Nothing."""
         return ()
 
     @property
     def key_use(self) -> KeyUse:
         """As the table's, but that its bytes are part of the identity where fields are the key."""
-        return KeyUse.PART if isinstance(self.key, FieldKey) else KeyUse.IDENTITY
+        return KeyUse.PART_OF_IDENTITY if isinstance(self.key, FieldKey) else KeyUse.IDENTITY
 
-    def place(self, rows: pl.DataFrame, arrival: Arrival) -> Placed:
+    def assign(self, rows: pl.DataFrame, context: BatchContext) -> Assigned:
         """Put each record into its windows; a record in several hopping windows becomes several rows."""
-        placed = self.key.place(rows, arrival)
-        timed, timeless = refuse_timeless(placed.rows, self.time)
-        timed, skewed = refuse_skewed(timed, arrival.now, self.max_skew_ms)
-        refused = [*placed.refused, *timeless, *skewed]
+        assigned = self.key.assign(rows, context)
+        timed, timeless = refuse_timeless(assigned.rows, self.time)
+        timed, skewed = refuse_skewed(timed, context.now, self.max_skew_ms)
+        refused = [*assigned.refused, *timeless, *skewed]
         times = stream_times(timed)
-        rows = self.windows.assign(self._with_close_time(timed, arrival), TIMESTAMP)
+        rows = self.windows.assign(self._with_close_time(timed, context), TIMESTAMP)
         late = rows.clear()
         if self.grace_ms is not None:
             is_late = pl.col(WINDOW_END) <= pl.col(WINDOW_CLOSE_TIME)
             late, rows = rows.filter(is_late), rows.filter(~is_late)
-        rows, expired = _without_expired(rows, arrival)
+        rows, expired = _without_expired(rows, context)
         rows = rows.drop(WINDOW_END, WINDOW_CLOSE_TIME, strict=False)
-        return Placed(rows, refused, late.select(LINE, WINDOW), times, expired)
+        return Assigned(rows, refused, late.select(LINE, WINDOW), times, expired)
 
-    def _with_close_time(self, rows: pl.DataFrame, arrival: Arrival) -> pl.DataFrame:
+    def _with_close_time(self, rows: pl.DataFrame, context: BatchContext) -> pl.DataFrame:
         """Add, with grace, the moment up to which windows had closed when each record came."""
         if self.grace_ms is None:
             return rows
         before = pl.col(PARTITION).replace_strict(
-            dict(arrival.stream_times), default=None, return_dtype=pl.Int64
+            dict(context.stream_times), default=None, return_dtype=pl.Int64
         )
         now = pl.max_horizontal(pl.col(TIMESTAMP).cum_max().over(PARTITION), before)
         return rows.with_columns((now - self.grace_ms).alias(WINDOW_CLOSE_TIME))
@@ -102,9 +102,9 @@ class WindowKey:
 
     def hash(self, rows: pl.DataFrame, identities: Sequence[bytes] | pl.Series) -> pl.Series:
         """Return the hash of what is shown."""
-        if self.columns == self.shown:
+        if self.columns == self.user_key_columns:
             return hash_identities(identities)
-        return hash_identities(encode_columns(rows.select(self.shown)))
+        return hash_identities(encode_columns(rows.select(self.user_key_columns)))
 
     def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
         """Return the window's start, and the key where the value does not hold it."""
@@ -115,24 +115,24 @@ class WindowKey:
         keys = encoded.bin.slice(_ENCODED_WINDOW_BYTES)
         return pl.DataFrame([starts, decode_column(keys, dtypes[KEY]).alias(KEY)])
 
-    def bound(self, partition: int, horizon: int) -> bytes:  # noqa: ARG002 - each partition has rows of its own
+    def lower_bound(self, partition: int, horizon: int) -> bytes:  # noqa: ARG002 - each partition has rows of its own
         """Return what the identities of the window that starts at ``horizon`` start with."""
         return encode_part(horizon)
 
-    def missing_reason(self) -> str:
+    def null_key_reason(self) -> str:
         """Say why a record has no key."""
-        return self.key.missing_reason()
+        return self.key.null_key_reason()
 
     def resolve(self, changes: Changes, rows: RowLookup) -> Changes:  # noqa: ARG002 - the protocol's signature
         """Return ``changes``: markers are resolved when rows are shown."""
         return changes
 
 
-def _without_expired(rows: pl.DataFrame, arrival: Arrival) -> tuple[pl.DataFrame, dict[int, int]]:
+def _without_expired(rows: pl.DataFrame, context: BatchContext) -> tuple[pl.DataFrame, dict[int, int]]:
     """Return the rows of windows that retention keeps, and how many of each partition it does not."""
-    if not arrival.horizons:
+    if not context.horizons:
         return rows, {}
-    kept_from = pl.col(PARTITION).replace_strict(dict(arrival.horizons), default=None, return_dtype=pl.Int64)
+    kept_from = pl.col(PARTITION).replace_strict(dict(context.horizons), default=None, return_dtype=pl.Int64)
     is_kept = (pl.col(WINDOW) >= kept_from).fill_null(value=True)
     expired = rows.filter(~is_kept)
     return rows.filter(is_kept), dict(expired[PARTITION].value_counts().iter_rows())

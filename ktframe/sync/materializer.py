@@ -14,8 +14,8 @@ import polars as pl
 from ktframe.clock import Clock
 from ktframe.columns import OFFSET, PARTITION, REMOVED, TIMESTAMP, is_field
 from ktframe.errors import StoreCorruptError
-from ktframe.fold.decoder import Entity
-from ktframe.fold.records import Arrival, Changes, RecordBatch, StoredRows
+from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
 from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
 
@@ -28,16 +28,16 @@ _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 class Materializer:
     """Folds batches into a store and its view, in this order, so that the view never knows more than the store."""
 
-    def __init__(self, name: str, entity: Entity, store: StateStore, clock: Clock) -> None:
+    def __init__(self, name: str, decoder: TopicDecoder, store: StateStore, clock: Clock) -> None:
         self.name = name
-        self.entity = entity
+        self.decoder = decoder
         self.store = store
         self.schema = self._initial_schema()
         self.view = View(
-            entity.identity.columns,
-            entity.frame_schema(self.schema),
-            shown=entity.identity.shown,
-            keeps_markers=entity.keeps_markers,
+            decoder.identity.columns,
+            decoder.frame_schema(self.schema),
+            user_key=decoder.identity.user_key_columns,
+            keeps_markers=decoder.keeps_markers,
         )
         self.stream_times: dict[int, int] = {}
         """The greatest timestamp (ms) of each partition among the rows that the view has."""
@@ -46,14 +46,14 @@ class Materializer:
         self._mark: object = None
         """What retention last said: while it says so again no row has to go."""
         self._revision = 0
-        """The entity's revision by which the view's rows were decoded."""
+        """The decoder's revision by which the view's rows were decoded."""
         self.generation = 0
         """Changes before rows go or positions go back: a read that spans two generations must be taken again."""
         self.sees_deletes = True
         """False once a row came without a record key: no tombstone can name it."""
 
     def _initial_schema(self) -> pl.Schema:
-        return self.store.schema() or self.entity.value_format.initial_schema
+        return self.store.schema() or self.decoder.value_format.initial_schema
 
     @property
     def is_schema_open(self) -> bool:
@@ -71,54 +71,54 @@ class Materializer:
             When a row can't be read.
         """
         positions = {partition: position.offset for partition, position in self.store.positions().items()}
-        if self.view.positions() != positions or self._revision != self.entity.revision:
+        if self.view.positions() != positions or self._revision != self.decoder.revision:
             self._refill(positions)
 
     def _refill(self, positions: Mapping[int, int]) -> None:
         """Fill the view from the store, which stands at ``positions``."""
         self.generation += 1
         self._mark = None
-        self._revision = self.entity.revision
+        self._revision = self.decoder.revision
         self.schema = self._initial_schema()
         try:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        self.view.load(chunks, {}, self.entity.frame_schema(self.schema))
-        self.stream_times = dict(self._arrival().stream_times)
+        self.view.load(chunks, {}, self.decoder.frame_schema(self.schema))
+        self.stream_times = dict(self._context().stream_times)
         self._retain()
         # Last, as in apply(): an error before it has the store read again.
         self.view.apply(pl.DataFrame(), self.view.schema, positions)
 
     def _load(self, rows: StoredRows) -> pl.DataFrame:
-        if self.entity.is_keyless(rows):
+        if self.decoder.is_keyless(rows):
             self.sees_deletes = False
-        return self.entity.load(rows, self.schema)
+        return self.decoder.load(rows, self.schema)
 
     def apply(self, batch: RecordBatch) -> Changes:
         """Apply ``batch`` to the store, then to the view."""
-        arrival = self._arrival()
-        changes = self.entity.decode(batch, self.schema, arrival)
+        context = self._context()
+        changes = self.decoder.decode(batch, self.schema, context)
         inexact = self.view.inexact(changes.schema)
         if inexact:
             # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
-            changes = self.entity.keeping_integers(*inexact).decode(batch, self.schema, arrival)
-        changes = self.entity.identity.resolve(changes, self.store)
+            changes = self.decoder.keeping_integers(*inexact).decode(batch, self.schema, context)
+        changes = self.decoder.identity.resolve(changes, self.store)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
-        schema = self.entity.frame_schema(self.schema)
-        if self._revision == self.entity.revision:
+        schema = self.decoder.frame_schema(self.schema)
+        if self._revision == self.decoder.revision:
             self.view.apply(changes.frame, schema, {})
         else:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
             self._refill(self.view.positions())
-        self.stream_times = dict(self._arrival().stream_times)
+        self.stream_times = dict(self._context().stream_times)
         self._applied += len(batch)
         self._retain()
         if len(batch) < _FULL_BATCH:
-            self.view.merge_at_leisure()  # nothing more is waiting to be read
+            self.view.merge_when_idle()  # nothing more is waiting to be read
         # Last: who waits for these positions finds what stream time and retention make of the rows.
         self.view.apply(pl.DataFrame(), schema, batch.positions)
         for record in changes.refused[:_LOGGED_REFUSALS]:
@@ -126,9 +126,9 @@ class Materializer:
             logger.warning("%s was refused: %s", where, record.reason)
         return changes
 
-    def _arrival(self) -> Arrival:
+    def _context(self) -> BatchContext:
         positions = self.store.positions()
-        return Arrival(
+        return BatchContext(
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
             now=int(self._clock.now().timestamp() * 1000),
@@ -136,7 +136,7 @@ class Materializer:
 
     def _retain(self) -> None:
         """Drop the rows that retention lets go."""
-        retention = self.entity.identity.retention
+        retention = self.decoder.identity.retention
         if retention is None:
             return
         mark = retention.mark(self.stream_times, self._applied)
@@ -147,7 +147,7 @@ class Materializer:
 
     def drop(self, column: str, horizons: Mapping[int, int]) -> None:
         """Drop the rows below ``horizons``, as far as these are beyond the ones before, in the store and the view."""
-        known, bound = self._arrival().horizons, self.entity.identity.bound
+        known, bound = self._context().horizons, self.decoder.identity.lower_bound
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return
@@ -170,7 +170,7 @@ class Materializer:
         values = [row for found in pairs for _, row in found]
         # The schema is asked for after the rows: it fits every row that is there.
         schema = self.store.schema() or self.schema
-        rows = self.entity.load(StoredRows(partitions, names, values), schema)
+        rows = self.decoder.load(StoredRows(partitions, names, values), schema)
         order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
         best = {names[line]: line for line in order}  # the last, greatest one stays
         return list(best), rows[list(best.values())]
@@ -183,11 +183,11 @@ class Materializer:
             return
         self.generation += 1
         frame = gone.with_columns(pl.lit(value=True).alias(REMOVED))
-        identities = self.entity.identity.encode(gone).to_list()
+        identities = self.decoder.identity.encode(gone).to_list()
         partitions = gone[PARTITION].to_list()
         changes = Changes(partitions, identities, [None] * gone.height, frame, schema=self.schema)
         self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
-        self.view.apply(frame, self.entity.frame_schema(self.schema), {})
+        self.view.apply(frame, self.decoder.frame_schema(self.schema), {})
 
     def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
         """Pass offsets that hold no record for us: transaction markers, holes of compaction, a late start.
@@ -198,7 +198,7 @@ class Materializer:
         if any(known.get(partition) != offset for partition, offset in positions.items()):
             empty = Changes([], [], [], pl.DataFrame(), lost=lost, schema=self.schema)
             self.store.apply(empty, positions)
-            self.view.apply(empty.frame, self.entity.frame_schema(self.schema), positions)
+            self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
 
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
@@ -206,7 +206,7 @@ class Materializer:
         self._mark = None
         self.store.clear(partitions, topic_id=topic_id)
         if partitions is None:
-            self.entity.forget_schemas()
+            self.decoder.forget_schemas()
             self.schema = self._initial_schema()
-        self.view.clear(partitions, self.entity.frame_schema(self.schema))
-        self.stream_times = dict(self._arrival().stream_times)
+        self.view.clear(partitions, self.decoder.frame_schema(self.schema))
+        self.stream_times = dict(self._context().stream_times)

@@ -122,7 +122,7 @@ def resume(
         is_moving=start is not None and start.is_relative,
         is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
     )
-    keeps_history = materializer.entity.identity.keeps_history
+    keeps_history = materializer.decoder.identity.keeps_history
     plan = plan_resume(stored, log, keeps_history=keeps_history, readable=_readable_now(materializer))
     for partition, why in plan.forget.items():
         logger.warning("%s[%d] is built again: %s", topic, partition, why)
@@ -156,11 +156,11 @@ def _readable_now(materializer: Materializer) -> dict[int, str]:
 
 
 def _look_again(materializer: Materializer, found: dict[int, str]) -> None:
-    entity, asked = materializer.entity, dict[bytes, bool]()
+    decoder, asked = materializer.decoder, dict[bytes, bool]()
     for record in materializer.store.refused():
         if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
             continue
-        for payload, format_ in ((record.value, entity.value_format), (record.key, entity.key_format)):
+        for payload, format_ in ((record.value, decoder.value_format), (record.key, decoder.key_format)):
             name = schema_name(payload or b"")
             if name and name not in asked:
                 asked[name] = format_.knows_schema(payload or b"")

@@ -133,9 +133,9 @@ def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows:
 
 def decided(materializer: Materializer) -> str:
     """Return what keys and values turned out to be, where that was not said in advance."""
-    entity, schema = materializer.entity, materializer.schema
-    values = entity.value_format.decided(entity.fields(schema))
-    keys = entity.key_format.decided(entity.key_schema(schema)) if entity.decodes_keys else None
+    decoder, schema = materializer.decoder, materializer.schema
+    values = decoder.value_format.decided(decoder.fields(schema))
+    keys = decoder.key_format.decided(decoder.key_schema(schema)) if decoder.decodes_keys else None
     found = (("keys", keys), ("values", values))
     return "; ".join(f"{what}: {kind}" for what, kind in found if kind is not None)
 
@@ -154,9 +154,9 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     dropped = sum(position.dropped for _, position in positions)
     said += [f"retention has dropped {dropped:,} older rows"] if dropped else []
     horizons = [position.horizon for _, position in positions if position.horizon is not None]
-    if horizons and materializer.entity.keeps_markers:
+    if horizons and materializer.decoder.keeps_markers:
         said.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
-    is_history = materializer.entity.keeps_markers or materializer.entity.identity.keeps_history
+    is_history = materializer.decoder.keeps_markers or materializer.decoder.identity.keeps_history
     if is_history and "compact" in (binding.cleanup_policy or ""):
         said.append("the topic is compacted: older records of a key may be gone")
     return tuple(said)

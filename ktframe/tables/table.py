@@ -59,8 +59,8 @@ class KTable(MaterializedTopic):
         """Return the row of each of ``keys`` as a dict, None where there is none, with one wait for all."""
 
         def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
-            entity, schema = materializer.entity, materializer.schema
-            encoded = [entity.encode_key(key, schema) for key in keys]
+            decoder, schema = materializer.decoder, materializer.schema
+            encoded = [decoder.encode_key(key, schema) for key in keys]
             wanted = sorted({identity for identity in encoded if identity is not None})
             found, rows = materializer.newest(wanted)
             shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))

@@ -13,8 +13,8 @@ import polars as pl
 
 from ktframe.columns import KEY
 from ktframe.errors import NotReadyError, SchemaError
-from ktframe.fold.decoder import Entity
-from ktframe.fold.records import Arrival, RecordBatch
+from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.records import BatchContext, RecordBatch
 from ktframe.fold.row_codec import record_key_of
 from ktframe.formats.base import VALUE_COLUMN, Headers, Refusal
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
@@ -73,7 +73,7 @@ class TableWriter:
     def _frame(self, found: Materializer, row: Mapping[str, Any]) -> pl.DataFrame:
         """Return ``row`` as a frame, with the types that the table's columns have."""
         shown = self._presentation.frame(
-            pl.DataFrame(schema=found.view.schema), found.entity.fields(found.schema)
+            pl.DataFrame(schema=found.view.schema), found.decoder.fields(found.schema)
         )
         return pl.DataFrame([_one_value(name, value, shown.schema.get(name)) for name, value in row.items()])
 
@@ -127,7 +127,7 @@ class TableWriter:
                 if known is None:
                     key, key_header = new.setdefault(identity, draft.keys[line]), draft.key_header
                 else:
-                    key, key_header = _as_it_came(found.entity, known)
+                    key, key_header = _as_it_came(found.decoder, known)
                 keys.append(key)
                 headers.append(_headers(key_header, draft.value_header))
                 partitions.append(partition)
@@ -136,13 +136,13 @@ class TableWriter:
         return OutgoingRecords(keys, values, partitions, headers if any(headers) else None)
 
     def _draft(self, found: Materializer, rows: pl.DataFrame, record_key: str | None) -> _Draft:
-        entity, schema = found.entity, found.schema
-        fields = entity.fields(schema)
+        decoder, schema = found.decoder, found.schema
+        fields = decoder.fields(schema)
         key_name = self._key_name(fields)
         key_error, key_header = None, None
         keys: Sequence[bytes | None] = [None] * rows.height
         try:
-            keys, key_header = self._keys(entity, schema, rows, key_name, record_key)
+            keys, key_header = self._keys(decoder, schema, rows, key_name, record_key)
         except SchemaError as error:
             if key_name is not None or record_key is not None:
                 raise
@@ -151,21 +151,21 @@ class TableWriter:
             self._reader.binding.topic,
             "value",
             self._value_format,
-            last=entity.value_format.last_written(),
+            last=decoder.value_format.last_written(),
             is_plain=len(fields) > 0,
         )
-        if not fields and entity.value_format.last_written() is None:
+        if not fields and decoder.value_format.last_written() is None:
             _check_readable(found)
         content = rows if key_name is None else rows.drop(key_name)
         _check_columns(content, fields)
         values = values_spelt.writer.write(content)
         value_header = values_spelt.header
         headers = _headers(key_header, value_header)
-        read, after = _read_back(entity, schema, keys, values, headers)
-        if entity.value_format.last_written() is None:
+        read, after = _read_back(decoder, schema, keys, values, headers)
+        if decoder.value_format.last_written() is None:
             _check_types(content, fields, after)  # a schema in the registry says itself what may be written
         _check_equal(content, read)
-        identities = entity.identity.encode(read).to_list()
+        identities = decoder.identity.encode(read).to_list()
         return _Draft(identities, keys, values, key_header, value_header, key_error)
 
     def _key_name(self, fields: pl.Schema) -> str | None:
@@ -176,7 +176,7 @@ class TableWriter:
 
     def _keys(
         self,
-        entity: Entity,
+        decoder: TopicDecoder,
         schema: pl.Schema,
         rows: pl.DataFrame,
         key_name: str | None,
@@ -195,7 +195,7 @@ class TableWriter:
                 f"there is no column {name!r} in what is to be written: there are {', '.join(rows.columns)}."
             )
             raise SchemaError(message, "it holds the key of each row.")
-        last = entity.key_format.last_written()
+        last = decoder.key_format.last_written()
         is_known = KEY in schema
         spelling = self._topic.spelling(
             self._reader.binding.topic, "key", self._key_format, last=last, is_plain=is_known
@@ -209,8 +209,8 @@ class TableWriter:
 
     def _tombstones(self, found: Materializer, keys: Sequence[Any]) -> OutgoingRecords:
         """Return a tombstone for every place where a row of ``keys`` lives."""
-        entity, schema = found.entity, found.schema
-        encoded = [entity.encode_key(key, schema) for key in keys]
+        decoder, schema = found.decoder, found.schema
+        encoded = [decoder.encode_key(key, schema) for key in keys]
         if schema and None in encoded:
             message = f"{keys[encoded.index(None)]!r} can't be a key of this table."
             raise SchemaError(message, "keys are as keys() returns them; several are given as a list.")
@@ -222,21 +222,21 @@ class TableWriter:
             for partition, stored in places:
                 key = record_key_of(stored)
                 if key is None:
-                    key = self._own_key(entity, schema, identity)
+                    key = self._own_key(decoder, schema, identity)
                 self._check_alone(found, partition, key, identities)
-                sent, header = _as_it_came(entity, key)
+                sent, header = _as_it_came(decoder, key)
                 record_keys.append(sent)
                 headers.append(_headers(header))
                 partitions.append(partition)
         nothing = [None] * len(record_keys)
         return OutgoingRecords(record_keys, nothing, partitions, headers if any(headers) else None)
 
-    def _own_key(self, entity: Entity, schema: pl.Schema, identity: bytes) -> bytes:
+    def _own_key(self, decoder: TopicDecoder, schema: pl.Schema, identity: bytes) -> bytes:
         """Return the record key of a row whose identity says it: a plain value, written in one way only."""
-        if KEY not in entity.identity.columns:
+        if KEY not in decoder.identity.columns:
             message = "a row came without a record key: no tombstone can delete it."
             raise SchemaError(message)
-        decoded = entity.identity.decode([identity], entity.identity_schema(schema))
+        decoded = decoder.identity.decode([identity], decoder.identity_schema(schema))
         spelling = self._topic.spelling(self._reader.binding.topic, "key", self._key_format)
         return spelling.writer.write(decoded.select(pl.col(KEY).alias(VALUE_COLUMN)))[0]
 
@@ -256,11 +256,11 @@ class TableWriter:
             )
 
 
-def _as_it_came(entity: Entity, key: bytes) -> tuple[bytes, _Header]:
+def _as_it_came(decoder: TopicDecoder, key: bytes) -> tuple[bytes, _Header]:
     """Return a stored record key as its record had it: what a header said of its schema is in that header again."""
-    if not entity.decodes_keys:
+    if not decoder.decodes_keys:
         return key, None
-    last = entity.key_format.last_written()
+    last = decoder.key_format.last_written()
     payload, said = without_header_schema(key, b"" if last is None else last[1])
     return payload, None if said is None else (KEY_HEADER, said)
 
@@ -304,7 +304,7 @@ def _check_columns(content: pl.DataFrame, fields: pl.Schema) -> None:
 
 
 def _read_back(
-    entity: Entity,
+    decoder: TopicDecoder,
     schema: pl.Schema,
     keys: Sequence[bytes | None],
     values: Sequence[bytes],
@@ -321,9 +321,9 @@ def _read_back(
         values=values,
         headers=None if headers is None else [headers] * count,
     )
-    read, refused, after = entity.read(batch, schema)
-    placed = entity.identity.place(read, Arrival())
-    refused = [*refused, *(Refusal(line, reason) for line, reason in placed.refused)]
+    read, refused, after = decoder.read(batch, schema)
+    assigned = decoder.identity.assign(read, BatchContext())
+    refused = [*refused, *(Refusal(line, reason) for line, reason in assigned.refused)]
     if refused:
         first = min(refused, key=lambda each: each.index)
         message = f"row {first.index} would be refused: {first.reason}."

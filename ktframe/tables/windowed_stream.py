@@ -144,7 +144,7 @@ class WindowedKStream(WindowedTopic):
 
         def take(materializer: Materializer) -> pl.DataFrame:
             timeless = self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
-            identities = materializer.entity.identity.encode(timeless).to_list()
+            identities = materializer.decoder.identity.encode(timeless).to_list()
             found = materializer.store.get_many(identities)
             records = [_late_record(partition, stored) for pairs in found for partition, stored in pairs]
             return refused_frame([*materializer.store.refused(), *records])

@@ -10,8 +10,8 @@ import polars as pl
 
 from ktframe.columns import HASH, LINE, OPEN, WINDOW, WINDOW_END
 from ktframe.config.moments import Moment
+from ktframe.fold.compact import roll_up
 from ktframe.fold.records import batch_of
-from ktframe.fold.settle import roll_up
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
@@ -169,7 +169,7 @@ class WindowedKTable(WindowedTopic):
         def take(materializer: Materializer) -> pl.DataFrame:
             records = materializer.store.late()
             batch = batch_of(records)
-            rows = materializer.entity.rows_of(batch, materializer.schema)
+            rows = materializer.decoder.rows_of(batch, materializer.schema)
             closed = pl.Series(
                 WINDOW, [record.reason.split() for record in records], dtype=pl.List(pl.String)
             )

@@ -151,7 +151,7 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
             whole = frame_of(stored, width, hashes).drop(REMOVED)
             view.load([whole.head(2), whole.slice(2)], positions)
         elif step == "merge":
-            view.merge_at_leisure()
+            view.merge_when_idle()
         elif step == "part":
             wanted = {i: fields for i, fields in shown(rows, width).items() if i[1] == 0}
             names = ["x", *(name for name in ("a", "s") if name in SCHEMAS[width])]

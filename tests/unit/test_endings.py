@@ -19,7 +19,7 @@ from ktframe.config.settings import StoreOptions
 from ktframe.context.clients import close_parts
 from ktframe.current import CURRENT
 from ktframe.events import Events, ReadyChanged, Reason
-from ktframe.fold.decoder import Entity
+from ktframe.fold.decoder import TopicDecoder
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
@@ -42,7 +42,7 @@ def test_a_panic_fails_the_table_instead_of_leaving_readers_waiting(
     def explode(*_: object) -> None:
         raise panic
 
-    monkeypatch.setattr(Entity, "decode", explode)
+    monkeypatch.setattr(TopicDecoder, "decode", explode)
     with broker.connect() as kt, pytest.raises(ktframe.NotReadyError, match="a native library gave up"):
         kt.table("t").to_polars()
 

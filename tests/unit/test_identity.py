@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from ktframe.columns import HASH, KEY, OFFSET, REMOVED, TIMESTAMP
-from ktframe.fold.decoder import Entity
+from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import hash_identities
 from ktframe.fold.identity_codec import decode_parts, encode_parts
@@ -42,11 +42,11 @@ class Record:
 class Table:
     """A store and a view fed as the sync loop feeds them."""
 
-    def __init__(self, entity: Entity) -> None:
-        self.entity = entity
+    def __init__(self, decoder: TopicDecoder) -> None:
+        self.decoder = decoder
         self.store = MemoryStore()
-        self.schema = entity.value_format.initial_schema
-        self.view = View(entity.identity.columns, entity.frame_schema(self.schema))
+        self.schema = decoder.value_format.initial_schema
+        self.view = View(decoder.identity.columns, decoder.frame_schema(self.schema))
         self.offsets: dict[int, int] = {}
 
     def apply(self, records: list[Record]) -> Changes:
@@ -64,10 +64,10 @@ class Table:
             values=[record.value for record in records],
             positions=dict(self.offsets),
         )
-        changes = self.entity.identity.resolve(self.entity.decode(batch, self.schema), self.store)
+        changes = self.decoder.identity.resolve(self.decoder.decode(batch, self.schema), self.store)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
-        self.view.apply(changes.frame, self.entity.frame_schema(self.schema), batch.positions)
+        self.view.apply(changes.frame, self.decoder.frame_schema(self.schema), batch.positions)
         return changes
 
     def rows(self) -> dict[tuple[int, Any], tuple[bytes | None, int]]:
@@ -82,13 +82,13 @@ class Table:
 
     def shown(self) -> set[Any]:
         """Return the identities that the view shows."""
-        return set(self.view.snapshot().rows.select(self.entity.identity.columns).iter_rows())
+        return set(self.view.snapshot().rows.select(self.decoder.identity.columns).iter_rows())
 
 
 def by_fields(*fields: str, declared: pl.Schema | None = None) -> Table:
     """Return a table keyed by value fields."""
     json_format = value_format("json", declared=declared, exact_fields=frozenset(fields))
-    return Table(Entity(FieldKey(fields), json_format, key_format("bytes")))
+    return Table(TopicDecoder(FieldKey(fields), json_format, key_format("bytes")))
 
 
 def fold(records: list[Record]) -> dict[tuple[int, Any], tuple[bytes | None, int]]:
@@ -216,10 +216,10 @@ def test_keys_of_every_declared_type_can_be_removed(dtype: pl.DataType, value: o
     """Identity, row and removal agree whatever dtype the key field has."""
     table = by_fields("id", declared=pl.Schema({"id": dtype}))
     put = RecordBatch([0], [0], [0], [1], [K], [json.dumps({"id": value}).encode()], positions={0: 1})
-    changes = table.entity.decode(put, table.schema)
+    changes = table.decoder.decode(put, table.schema)
     assert (len(changes), changes.refused) == (1, ())
     table.store.apply(changes, {0: 1})
-    table.view.apply(changes.frame, table.entity.frame_schema(table.schema), {0: 1})
+    table.view.apply(changes.frame, table.decoder.frame_schema(table.schema), {0: 1})
     assert len(table.shown()) == 1
     table.offsets[0] = 1
     removal = table.apply([Record(0, K)])
@@ -230,7 +230,7 @@ def test_keys_of_every_declared_type_can_be_removed(dtype: pl.DataType, value: o
 
 def test_the_record_key_is_the_identity() -> None:
     """A table by record key removes the row of the tombstone's key, and decodes keys from identities."""
-    table = Table(Entity(RecordKey(), value_format("json"), key_format("string")))
+    table = Table(TopicDecoder(RecordKey(), value_format("json"), key_format("string")))
     table.apply([Record(0, K, "x"), Record(0, L, "y")])
     table.apply([Record(0, K)])
     assert table.shown() == {("kk",)}
@@ -242,8 +242,8 @@ def test_the_record_key_is_the_identity() -> None:
 
 def test_a_missing_identity_is_explained() -> None:
     """The reason names the key fields, or says what a null record key means."""
-    assert RecordKey().missing_reason() == (
+    assert RecordKey().null_key_reason() == (
         "the record key is null: no row could ever be updated or deleted by it"
     )
-    assert FieldKey(("id",)).missing_reason() == "no key: 'id' is missing or null"
-    assert FieldKey(("a", "b")).missing_reason() == "no key: 'a', 'b' are all missing or null"
+    assert FieldKey(("id",)).null_key_reason() == "no key: 'id' is missing or null"
+    assert FieldKey(("a", "b")).null_key_reason() == "no key: 'a', 'b' are all missing or null"

@@ -23,8 +23,8 @@ from ktframe.columns import (
 from ktframe.windows.fixed import Windows
 
 
-def settle(rows: pl.DataFrame, markers: pl.DataFrame, shown: Sequence[str]) -> pl.DataFrame:
-    """Return one row per ``shown``: in each partition the newest by offset, of those the newest by time.
+def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[str]) -> pl.DataFrame:
+    """Return one row per ``user_key``: in each partition the newest by offset, of those the newest by time.
 
     Each partition folds alone: a marker outdates the rows of its own partition only. Where record keys are part of
     the identity, a marker outdates the newest row too if that carried its key. Of rows of several partitions the one
@@ -39,17 +39,17 @@ def settle(rows: pl.DataFrame, markers: pl.DataFrame, shown: Sequence[str]) -> p
                 markers.with_columns(pl.lit(value=True).alias(REMOVED)).select(columns),
             ],
         )
-    newest = lines.sort(OFFSET).unique([PARTITION, *shown], keep="last")
+    newest = lines.sort(OFFSET).unique([PARTITION, *user_key], keep="last")
     if markers.height:
         newest = newest.filter(~pl.col(REMOVED)).drop(REMOVED)
         if RECORD_KEY in newest.columns:
-            newest = _without_named(newest, markers)
+            newest = _without_deleted_by_key(newest, markers)
     if newest[PARTITION].n_unique() > 1:
-        newest = newest.sort(TIMESTAMP, PARTITION, nulls_last=False).unique(shown, keep="last")
+        newest = newest.sort(TIMESTAMP, PARTITION, nulls_last=False).unique(user_key, keep="last")
     return newest
 
 
-def _without_named(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
+def _without_deleted_by_key(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows whose record key a later marker of their partition and window names."""
     on = [PARTITION, WINDOW, RECORD_KEY]
     until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(REMOVED_UNTIL))
@@ -60,7 +60,7 @@ def _without_named(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
 
 
 def roll_up(
-    rows: pl.DataFrame, markers: pl.DataFrame, windows: Windows, shown: Sequence[str]
+    rows: pl.DataFrame, markers: pl.DataFrame, windows: Windows, user_key: Sequence[str]
 ) -> pl.DataFrame:
     """Return one row per window of ``windows`` and key, as a fold of the topic by these windows would leave it.
 
@@ -72,7 +72,7 @@ def roll_up(
         ``WINDOW`` and the key's columns.
     """
     assigned = _assign(rows, windows)
-    return settle(assigned, _assign(markers, windows).select(assigned.columns), shown)
+    return latest_rows(assigned, _assign(markers, windows).select(assigned.columns), user_key)
 
 
 def _assign(lines: pl.DataFrame, windows: Windows) -> pl.DataFrame:
