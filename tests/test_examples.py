@@ -21,11 +21,8 @@ def examples() -> list[doctest.DocTest]:
         if ">>>" in path.read_text():
             name = ".".join(("ktframe", *path.relative_to(PACKAGE).with_suffix("").parts))
             module = importlib.import_module(name.removesuffix(".__init__"))
-            # What is exported calls itself ktframe.x: the finder would take it for a stranger in its own module.
-            tests = [*finder.find(module)]
-            for value in vars(module).values():
-                if getattr(value, "__module__", None) == "ktframe" and getattr(value, "__doc__", None):
-                    tests += finder.find(value, module=ktframe, globs={})
+            # What is exported calls itself ktframe.x: it is found in the package, not in its own module.
+            tests = finder.find(module)
             found |= {test.name: test for test in tests if test.examples}
     return list(found.values())
 

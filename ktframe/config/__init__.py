@@ -1,1 +1,1 @@
-"""What a user may say: settings and where they come from, durations, moments. Parsed and refused here, once."""
+"""Settings, where they come from, durations and moments: text from users is parsed and checked here, once."""

@@ -40,12 +40,12 @@ def parse_duration_ms(value: Duration) -> int:
     Returns
     -------
     int
-        Milliseconds; negative and zero are allowed here, whoever needs more says so.
+        Milliseconds; may be zero or negative: callers that need more check it.
 
     Raises
     ------
     ConfigurationError
-        The text has no unit or a wrong one, the number isn't finite, or it is no duration at all.
+        The text has no unit or a wrong one, the number isn't finite, or the value has another type.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def parse_seconds(name: str, value: Duration, *, at_least_ms: int = 1) -> float:
     Raises
     ------
     ConfigurationError
-        ``value`` is no duration or shorter than ``at_least_ms`` milliseconds; the text says which setting.
+        ``value`` is not a duration, or shorter than ``at_least_ms`` milliseconds; the text names the setting.
     """
     try:
         length_ms = parse_duration_ms(value)
@@ -95,7 +95,7 @@ def format_duration(length_ms: int) -> str:
 
 
 def _parse_number(value: object) -> int:
-    # A bool is an int to Python; True is nobody's second.
+    # A bool is an int in Python, but nobody means a second by True.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _not_a_duration(value)
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Settings of the Kafka client: librdkafka's names pass through, Java's and ours are refused with the remedy.
+"""Settings of the Kafka client: librdkafka's names pass through; Java's and ktframe's own are refused with a hint.
 
 No error text here may hold a value: it may be a secret.
 """
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from ktframe.config.settings import Settings
 from ktframe.errors import ConfigurationError
 
-# How librdkafka's names begin: what counts as one among keyword arguments, in underscore spelling.
+# Keyword arguments that begin like this, with underscores for dots, are librdkafka's.
 CLIENT_NAME: Final = re.compile(
     r"(allow|api|batch|bootstrap_servers|broker|check|client|compression|connections|delivery|enable|fetch|group"
     r"|heartbeat|https|isolation|linger|auto|max_(in|partition|poll)|message|metadata|plugin|queued?|receive"
@@ -77,7 +77,7 @@ _ALWAYS: Final = {
     "request.required.acks": ("all", "-1"),
     "enable.idempotence": ("true",),
 }
-"""Settings of writing that have one value in ktframe: it may be said, and is then left out."""
+"""Producer settings that ktframe fixes: giving the same value is allowed, and has no effect."""
 
 _JAVA_ONLY: Final = {
     r"sasl\.jaas\.config": "sasl.username and sasl.password",
@@ -95,7 +95,7 @@ _OURS: Final = frozenset(each.name for each in fields(Settings)) - WITHOUT_DOT
 
 
 def with_client_settings(where: str, layer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the layer with its client settings checked and the address among them moved to ``bootstrap``."""
+    """Return the layer with its client settings checked, and an address among them moved to ``bootstrap``."""
     given = _flat(checked_table(layer.get("kafka", {}), f"the Kafka settings of {where}"))
     for name, value in given.items():
         _check_client_setting(name, value, where)
@@ -118,7 +118,7 @@ def _registry_settings(given: Any, where: str) -> dict[str, Any]:
 
 
 def _without_login(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the settings with user and password of the address apart: HTTP libraries log addresses."""
+    """Return the settings with user and password taken out of the address, because HTTP libraries log addresses."""
     url = settings.get("url")
     if not isinstance(url, str) or "@" not in url:
         return settings
@@ -128,7 +128,7 @@ def _without_login(settings: dict[str, Any], where: str) -> dict[str, Any]:
     except ValueError:
         is_read = False
     if not is_read:
-        # Neither shown nor kept as a cause: a part of the password may stand where the port should.
+        # Neither shown nor chained: a part of the password may stand where the port should be.
         message = f"the address of the schema registry in {where} can't be read."
         raise ConfigurationError(message, "write / # ? @ in its password as %2F %23 %3F %40.")
     login = ":".join(unquote(each) for each in (parts.username, parts.password) if each is not None)
@@ -153,11 +153,11 @@ def _check_client_setting(name: str, value: object, where: str) -> None:
             message, "names are lower case with dots; continue a value with a backslash."
         )
     if name in _OWNED:
-        message = f"{name!r} in {where} is not yours to set: {_OWNED[name]}."
+        message = f"{name!r} in {where} can't be set: {_OWNED[name]}."
         raise ConfigurationError(message, "leave it out.")
     if name in _ALWAYS and str(value).lower() not in _ALWAYS[name]:
-        message = f"{name!r} in {where} is not yours to weaken: what ktframe reports as written is on all brokers, once."
-        raise ConfigurationError(message, f"leave it out, or say {_ALWAYS[name][0]}.")
+        message = f"{name!r} in {where} can't be changed: ktframe writes with acks=all and idempotence."
+        raise ConfigurationError(message, f"leave it out, or set it to {_ALWAYS[name][0]}.")
     for pattern, instead in _JAVA_ONLY.items():
         if re.fullmatch(pattern, name):
             message = f"{name!r} in {where} is a setting of the Java client only."
@@ -165,7 +165,7 @@ def _check_client_setting(name: str, value: object, where: str) -> None:
     if name in _OURS:
         message = f"{name!r} in {where} is a setting of ktframe, not of the Kafka client."
         raise ConfigurationError(message, f"give it by itself: {name}=...")
-    # librdkafka is the judge of names with a dot; one without is seldom right.
+    # librdkafka checks names with a dot itself; a name without one is rarely right.
     if "." not in name and not name.endswith("_cb"):
         check_names([name], {*WITHOUT_DOT, *OFTEN_MEANT, *_ADDRESSES}, where)
     if not isinstance(value, str | int | bool) and not callable(value):
@@ -203,7 +203,7 @@ def read_text(path: Path) -> str:
 
 
 def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
-    """Refuse a name that is not known, with the one that was meant."""
+    """Raise for a name that is not known, with the name that was probably meant."""
     choices = sorted(known)
     for name in given:
         if name not in choices:

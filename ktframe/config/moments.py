@@ -23,7 +23,7 @@ _REMEDY = 'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where reading begins: ``at_ms`` since 1970, or ``before_ms`` before whenever it is asked."""
+    """Where reading begins: at ``at_ms`` since 1970, or ``before_ms`` before the moment it is looked up."""
 
     at_ms: int | None = None
     before_ms: int | None = None
@@ -39,12 +39,12 @@ class Start:
 
 
 def parse_start(name: str, value: Moment) -> Start:
-    """Return where ``value`` lets reading begin.
+    """Return ``value`` as the place where reading begins.
 
     Raises
     ------
     ConfigurationError
-        When it is no moment, or lies in the future.
+        When it can't be read as a moment, or lies in the future.
     """
     before = _relative_ms(name, value)
     if before is not None:
@@ -62,7 +62,7 @@ def parse_moment(name: str, value: Moment, *, tz: str = "UTC", now_ms: int = 0) 
     Raises
     ------
     ConfigurationError
-        When it is no moment; also a wall-clock time that the zone skips, or has twice, where no offset says which.
+        When it can't be read as a moment; also a wall-clock time that the zone skips, or has twice, where no offset says which.
     """
     before = _relative_ms(name, value)
     if before is not None:
@@ -95,7 +95,7 @@ def _parsed(name: str, value: object) -> datetime:
             return datetime.fromisoformat(value.strip())
         except ValueError:
             pass
-    message = f"{name}={value!r} is no moment."
+    message = f"{name}={value!r} is not a moment."
     raise ConfigurationError(message, _REMEDY)
 
 

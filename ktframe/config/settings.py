@@ -1,6 +1,6 @@
-"""What a connection can be told: frozen dataclasses that check themselves and never show a secret.
+"""The settings of a connection: frozen dataclasses that check themselves and never show a secret.
 
-Where the values come from (arguments, environment, files) is ``ktframe.configuration``'s business.
+``sources`` reads them from arguments, the environment and files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import platformdirs
 from ktframe.config.durations import parse_seconds
 from ktframe.errors import ConfigurationError
 
-_set: Final = object.__setattr__  # how a frozen dataclass normalises its own fields
+_set: Final = object.__setattr__  # frozen dataclasses normalise their own fields
 
 ConfigValue: TypeAlias = str | int | bool | Callable[..., object]
 """A value of a librdkafka setting; the callables are callbacks such as ``oauth_cb``."""
@@ -28,7 +28,7 @@ Backend: TypeAlias = Literal["rocksdb", "memory"]
 Compression: TypeAlias = Literal["none", "snappy", "zlib", "bz2", "lz4", "lz4hc", "zstd"]
 
 RUNTIME_SETTINGS: Final = frozenset({"monitor_interval", "flush_interval", "log_level"})
-"""Names, as ``Settings.changed_in`` gives them, that decide no row and no connection: safe to change at run time."""
+"""Settings, by the names of ``Settings.changed_in``, that can change at run time: neither rows nor connection depend on them."""
 
 _SECRETS: Final = r"(?i)passw|passphrase|secret|jaas|token(?!.endp)|key.?pem|user.?info|oauthbearer.config"
 _USERINFO: Final = r"(?s)(?<=://).*@"
@@ -38,7 +38,7 @@ _REGISTRY_HINT: Final = 'give "https://host:8081", or a mapping with url and bas
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """How a local store is kept; only ``retention`` decides which rows exist.
+    """How a local store is kept. Only ``retention`` decides which rows exist.
 
     ``retention`` is how long the windows of a table are kept after they end, in stream time (a table itself keeps its
     keys until a tombstone; a stream has an argument of that name). ``cache`` keeps the decoded rows in memory;
@@ -67,10 +67,10 @@ class StoreOptions:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How a binding is restarted: exponential back-off between ``initial_delay`` and ``max_delay`` seconds.
+    """How reading is restarted after a failure: exponential back-off between ``initial_delay`` and ``max_delay`` seconds.
 
-    Up to ``jitter`` seconds are added at random. After ``attempts`` consecutive failures the binding has failed;
-    the count starts again once it was healthy for ``healthy_after`` seconds. Times may be given as any ``Duration``.
+    Up to ``jitter`` seconds are added at random. After ``attempts`` consecutive failures it gives up; the count
+    starts again once reading was healthy for ``healthy_after`` seconds. Times may be given as any ``Duration``.
     """
 
     attempts: int = 5
@@ -94,7 +94,7 @@ class RetryPolicy:
 class TableDeclaration:
     """A table that configuration declares: the arguments of ``table()`` and the windows to keep stores for.
 
-    None leaves an argument at the default of ``table()``; ``topic`` is the name unless given. ``windows`` hold what
+    None leaves an argument at its default; ``topic`` defaults to the name of the table. ``windows`` hold what
     ``table.window()`` takes: minutes as an int, text, or a timedelta. ``store`` overrides single store options.
     """
 
@@ -127,19 +127,19 @@ class TableDeclaration:
 
 
 def default_state_dir() -> Path:
-    """Return where stores are kept unless told otherwise: the user's data directory, which outlives a reboot."""
+    """Return the default directory of stores: in the user's data directory, which survives a reboot."""
     return platformdirs.user_data_path("ktframe", appauthor=False) / "stores"
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Settings:
-    """Everything a Context needs to know.
+    """All settings of a Context.
 
     ``librdkafka`` holds librdkafka's own names, unchanged, without ``bootstrap.servers``. Times are seconds and may
     be given as any ``Duration``: ``stall_timeout`` is how long a fresh read may go without progress,
     ``write_timeout`` how long the brokers may take to acknowledge what one call writes.
     ``schema_registry`` is an address, or holds it as ``url`` among the names of confluent-kafka's registry client; empty
-    where there is none. Equality includes secrets, the representation never does.
+    means that there is none. Equality compares secrets too; the repr never shows them.
     """
 
     bootstrap: str
@@ -170,9 +170,9 @@ class Settings:
         _set_seconds(self, "monitor_interval", "stall_timeout", "request_timeout", "write_timeout")
 
     def changed_in(self, other: Settings) -> frozenset[str]:
-        """Return the names that differ; those of the store options and the retry policy stand for themselves.
+        """Return the names of the settings that differ, those of the store options and the retry policy without a prefix.
 
-        A callback that is defined again by the same code, as when a notebook cell is run again, has not changed.
+        A callback that a re-run cell defines again with the same code counts as unchanged.
         """
         mine, theirs = _leaves(self), _leaves(other)
         return frozenset(name for name in mine if mine[name] != theirs[name])
@@ -199,7 +199,7 @@ class RuntimeSettings:
 
 
 def redact(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy that may be shown: secrets and credentials in URLs as ``"***"``, callables by name only.
+    """Return a copy that is safe to show: secrets and credentials in URLs as ``"***"``, callables by name only.
 
     Examples
     --------
@@ -276,7 +276,7 @@ def _as_registry(given: object) -> dict[str, ConfigValue]:
 def _as_bootstrap(given: object) -> str:
     text = given if isinstance(given, str) else ""
     servers = [each.strip() for each in text.split(",") if each.strip()]
-    # What stands before an @ may be a password that went astray.
+    # The text before an @ may be a password in the wrong place.
     fact = f"{re.sub('(?s).*@', '***@', text)!r} is not a list of Kafka addresses."
     is_list = servers and all(re.fullmatch(_SERVER, each) for each in servers)
     _require(is_list, fact, 'give "host:9092", several separated by commas, or the name of a .toml file.')

@@ -1,6 +1,6 @@
-"""Where settings come from: arguments, environment, ktframe.toml, client.properties; each layer over the next.
+"""Reads settings from arguments, the environment, ktframe.toml and client.properties, and merges them in that order.
 
-A layer is a dict in the shape of the TOML file. Layers are merged first and checked once, by ``ktframe.settings``.
+A layer is a dict in the shape of the TOML file. Layers are merged first and checked once, by ``settings``.
 No error text here may hold a value of a client setting: it may be a secret.
 """
 
@@ -34,7 +34,7 @@ _Built = TypeVar("_Built")
 _SETTINGS: Final = {each.name: str(each.type) for each in fields(Settings)}
 _PARTS: Final = {"store": StoreOptions, "retry": RetryPolicy}
 
-# Flat spelling, as variables and keyword arguments have it: "store_cache", "retry_attempts".
+# As environment variables and keyword arguments write them: "store_backend", "retry_attempts".
 _FLAT: Final = {f"{part}_{each.name}": str(each.type) for part, cls in _PARTS.items() for each in fields(cls)}
 _IN_FILE: Final = {*_SETTINGS, "kafka"} - {"librdkafka", "profile"}
 _IN_ENVIRONMENT: Final = {*_SETTINGS, *_FLAT} - {"librdkafka", "tables", *_PARTS}
@@ -53,7 +53,7 @@ def resolve_settings(
     cwd: Path | None = None,
     **kwargs: Any,
 ) -> Settings:
-    """Return the settings that arguments, environment and files add up to.
+    """Return the settings of arguments, environment and files together.
 
     Arguments win over ``KTFRAME_*`` variables, those over ``ktframe.toml`` (its profile over its top level), that over
     a ``client.properties``, that over the defaults. Single names are overridden, not whole tables.
@@ -69,7 +69,7 @@ def resolve_settings(
         ``cwd``, else in the user's configuration directory.
     **kwargs
         Any field of ``Settings``; ``store_...`` and ``retry_...``; librdkafka names in ``config`` or in underscore
-        spelling (``sasl_username=...``). None stands for not given.
+        spelling (``sasl_username=...``). None counts as not given.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def resolve_settings(
     _check_one_address(argument, keywords, "the first argument and bootstrap=")
     given = _merged(_merged(variables, argument), keywords)
     if not given.get("bootstrap"):
-        # The order would let the TOML file win, but the wrong cluster is too high a price for a rule.
+        # By the order of layers the TOML file would win, but connecting to the wrong cluster is worse than an error.
         _check_one_address(properties, in_file, "the properties file and ktframe.toml")
     return _settings(_merged(_merged(properties, in_file), given), folder)
 
@@ -219,7 +219,7 @@ def _file_layer(path: Path | None, profile: str | None) -> Layer:
     if chosen is not None and chosen not in profiles:
         message = f"there is no profile {chosen!r} in {where}."
         raise ConfigurationError(message, f"there are: {', '.join(sorted(profiles)) or 'none'}.")
-    # Each by itself first: an address in one may be spelt another way than in the other.
+    # Each on its own first: two profiles may write the same address in different ways.
     layers = {name: _file_part(part, f"[profiles.{name}] of {where}") for name, part in profiles.items()}
     layer = _merged(_file_part(document, where), {} if chosen is None else layers[chosen])
     if path is not None and "state_dir" in layer:

@@ -1,1 +1,1 @@
-"""A connection: what was asked for, and what it takes to open it."""
+"""A connection to a cluster: its clients, the tables users hold, and how each is opened."""

@@ -1,4 +1,4 @@
-"""What a connection asks and tells Kafka and the registry with; and the end of it, part by part."""
+"""The Kafka and registry clients of one Context, and how everything it opened is closed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OpenReader: TypeAlias = Callable[[str, bool], Reader]
 
 
 class Clients:
-    """The clients of one Context: those that are handed in, as tests do, or made of its settings.
+    """The clients of one Context: handed in, as tests do, or made from its settings.
 
     Raises
     ------
@@ -43,10 +43,10 @@ class Clients:
         on_close: Callable[[], object] | None,
     ) -> None:
         self.closers: list[Callable[[], object]] = [] if on_close is None else [on_close]
-        """What ends them, in the order in which they were made."""
+        """What closes them, in the order in which they were made."""
         if cluster is None:
-            cluster = mine = KafkaCluster(settings)
-            self.closers.append(mine.close)
+            cluster = kafka = KafkaCluster(settings)
+            self.closers.append(kafka.close)
         self.cluster = cluster
         if registry is None and settings.schema_registry:
             registry = RegistryClient(settings.schema_registry, settings.request_timeout)
@@ -67,17 +67,17 @@ class Clients:
             cluster.cluster_id()
         except BaseException:
             for close in self.closers:
-                close()  # or it would try a refused login again and again
+                close()  # else it keeps retrying a refused login
             raise
 
 
 def close_parts(
     pid: int, bindings: BindingManager, stores: StoreManager, closers: Sequence[Callable[[], object]]
 ) -> None:
-    """Close everything that a Context has; in the process that made it, and there whatever happens."""
+    """Close everything that a Context opened, in the process that opened it."""
     if os.getpid() != pid:
-        return  # a forked child: the threads that these parts wait for are its parent's
-    with ExitStack() as stack:  # every part is closed, whatever happens to another; the last first
+        return  # a forked child: the threads to wait for run in its parent
+    with ExitStack() as stack:  # a part that fails to close does not keep the others open; the last one first
         for close in closers:
             stack.callback(close)
         stack.callback(stores.close_all)

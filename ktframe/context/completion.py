@@ -1,7 +1,6 @@
-"""Tab completion in notebooks: topics inside of ``table("``, columns inside of ``col("``. Nothing of it waits long.
+"""Tab completion in notebooks: topics after ``table("``, columns after ``col("``. Never waits longer than half a second.
 
-Names come from what is known: topics from the cluster's list, which is asked for in the background, columns from the
-tables that are open.
+Topics come from the cluster's list, which a background thread fetches; columns from the tables that are open.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ _COLUMN: Final = re.compile(
 )
 
 _FRESH_SECONDS: Final = 60.0
-_PATIENCE_SECONDS: Final = 0.5
+_WAIT_SECONDS: Final = 0.5
 
 
 class TopicNames:
-    """The names of a cluster's topics, remembered for a minute and asked for in the background."""
+    """The names of a cluster's topics, fetched in the background and kept for a minute."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -37,7 +36,7 @@ class TopicNames:
         self._asked_at = 0.0
 
     def known(self, context: Context) -> tuple[str, ...]:
-        """Return the names that are known now; waits for half a second at most."""
+        """Return the names that are known; wait for half a second at most."""
         with self._lock:
             is_due = self._context is not context or time.monotonic() - self._asked_at > _FRESH_SECONDS
             if self._context is not context:
@@ -47,13 +46,13 @@ class TopicNames:
         if is_due:
             asking = Thread(target=self._ask, args=(context,), name="ktframe-completion", daemon=True)
             asking.start()
-            asking.join(_PATIENCE_SECONDS)
+            asking.join(_WAIT_SECONDS)
         return self._names
 
     def _ask(self, context: Context) -> None:
         try:
             names = context.topic_names()
-        except KtframeError:  # it is told to whoever asks for a table
+        except KtframeError:  # table() raises it too
             return
         with self._lock:
             if self._context is context:
@@ -65,7 +64,7 @@ _installed: set[int] = set()
 
 
 def install() -> None:
-    """Offer names where there is IPython; once for each of its shells."""
+    """Register with IPython where it runs, once per shell."""
     completer = getattr(shell(), "Completer", None)
     if completer is None or id(completer) in _installed:
         return
@@ -77,10 +76,10 @@ def install() -> None:
 
 def _match(context: Any) -> Any:
     line = context.full_text.split("\n")[context.cursor_line][: context.cursor_position]
-    found = list(completions(line, CURRENT.connection))
+    endings = list(completions(line, CURRENT.connection))
     from IPython.core.completer import SimpleCompletion  # noqa: PLC0415 - loaded already
 
-    texts = [SimpleCompletion(text=context.token + rest, type="string") for rest in found]
+    texts = [SimpleCompletion(text=context.token + rest, type="string") for rest in endings]
     return {"completions": texts, "suppress": bool(texts)}
 
 
@@ -96,5 +95,5 @@ def completions(line: str, context: Context | None) -> Iterable[str]:
 
 def _columns(context: Context) -> Iterable[str]:
     """Return the columns of the tables and streams that are open, each once."""
-    names = (name for each in context.materialized() for name in each.columns_so_far)
+    names = (name for topic in context.materialized() for name in topic.columns_so_far)
     return dict.fromkeys(names)

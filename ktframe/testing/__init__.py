@@ -1,4 +1,4 @@
-"""For tests of code that uses ktframe: a Kafka made of lists, and a clock that is turned by hand.
+"""For tests of code that uses ktframe: a Kafka cluster, a schema registry and a clock in memory.
 
 >>> import ktframe
 >>> from ktframe.testing import FakeBroker

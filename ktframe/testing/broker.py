@@ -1,4 +1,4 @@
-"""A Kafka made of lists."""
+"""A Kafka cluster in memory, for tests."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _BOOTSTRAP = "fake:9092"
 
 
 class FakeBroker:
-    """A cluster in memory: what ktframe asks of Kafka, and what a test wants to happen to it. Thread safe."""
+    """A cluster in memory: topics, transactions, outages and held-back reads at a test's command. Thread safe."""
 
     def __init__(self) -> None:
         self.bootstrap = _BOOTSTRAP
         self.assigned: list[dict[int, int]] = []
-        """The positions of every assignment that any reader was given."""
+        """The positions of every assignment, of all readers."""
         self._topics: dict[str, FakeTopic] = {}
         self._ids = itertools.count(1)
         self._changed = Condition()
@@ -39,10 +39,10 @@ class FakeBroker:
         self._faults: list[BaseException] = []
         self._outage: BaseException | None = None
 
-    # --- what a test does -----------------------------------------------------------------------------------------
+    # --- for the test -----------------------------------------------------------------------------------------
 
     def create_topic(self, topic: str, partitions: int = 1, cleanup_policy: str = "delete") -> None:
-        """Make a topic, anew if it is there; the policy is only told, nothing is ever cleaned up."""
+        """Create a topic, replacing one of that name. The policy is only reported; nothing is cleaned up."""
         with self._changed:
             logs = [Log() for _ in range(partitions)]
             self._topics[topic] = FakeTopic(f"id-{next(self._ids)}", logs, cleanup_policy)
@@ -68,7 +68,7 @@ class FakeBroker:
         timestamp: int | None = 0,
         headers: Headers = None,
     ) -> int:
-        """Append a record and return its offset; a dict becomes JSON, a topic is made when it is not there.
+        """Append a record and return its offset. A dict becomes JSON; a missing topic is created.
 
         ``timestamp`` is in milliseconds, None for a record without one.
         """
@@ -83,7 +83,7 @@ class FakeBroker:
         return self._append(topic, partition, [record])
 
     def skip(self, topic: str, offsets: int = 1, *, partition: int = 0) -> int:
-        """Append offsets that hold no record, as transaction markers and compaction leave them."""
+        """Append offsets without records, as transaction markers and compaction leave them."""
         return self._append(topic, partition, [None] * offsets)
 
     def _append(self, topic: str, partition: int, records: Iterable[LogRecord | None]) -> int:
@@ -94,13 +94,13 @@ class FakeBroker:
             return len(log) - 1
 
     def begin_transaction(self, topic: str, *, partition: int = 0) -> None:
-        """Hold back what is produced from now on, until it is committed."""
+        """Open a transaction: what is produced from now on can't be read until it is committed."""
         with self._changed:
-            found = self._topics[topic].partitions[partition]
-            found.open_from = found.end
+            log = self._topics[topic].partitions[partition]
+            log.open_from = log.end
 
     def commit_transaction(self, topic: str, *, partition: int = 0) -> None:
-        """Let what was held back be read; its marker takes an offset."""
+        """Commit the transaction; its marker takes an offset."""
         self.skip(topic, partition=partition)
         with self._changed:
             self._topics[topic].partitions[partition].open_from = None
@@ -112,7 +112,7 @@ class FakeBroker:
             self._topics[topic].partitions[partition].start = before
 
     def hold(self) -> None:
-        """Let readers wait: nothing arrives until ``release``."""
+        """Deliver nothing to readers until ``release``."""
         with self._changed:
             self._is_held = True
 
@@ -123,12 +123,12 @@ class FakeBroker:
             self._changed.notify_all()
 
     def fail_next(self, *errors: BaseException) -> None:
-        """Raise these, one each, from the next polls."""
+        """Raise one of ``errors`` from each of the next polls."""
         with self._changed:
             self._faults += errors
 
     def go_down(self, error: BaseException | None = None) -> None:
-        """Answer nothing but ``error`` until ``come_back``."""
+        """Fail every request with ``error`` until ``come_back``."""
         self._outage = error or BrokerError(self.bootstrap, "down")
 
     def come_back(self) -> None:
@@ -140,9 +140,7 @@ class FakeBroker:
     ) -> Context:
         """Return a Context on this broker; without ``state_dir`` its stores are in memory.
 
-        ``registry`` looks up the schemas that payloads name, as ``ktframe.kafka.registry`` has it.
-
-        Back-off is short and the monitor looks often, unless ``settings`` (fields of ``Settings``) say otherwise.
+        ``registry`` looks up schemas, such as a ``FakeRegistry``. Back-off is short and the monitor runs often, unless ``settings`` (fields of ``Settings``) say otherwise.
         """
         if state_dir is None:
             settings["store"] = replace(settings.get("store", StoreOptions()), backend="memory")
@@ -151,9 +149,9 @@ class FakeBroker:
             "retry": RetryPolicy(attempts=5, initial_delay=0.01, max_delay=0.05, jitter=0),
             "state_dir": Path(state_dir or tempfile.gettempdir()),
         }
-        chosen = Settings(**{"bootstrap": self.bootstrap, **quick, **settings})
+        resolved = Settings(**{"bootstrap": self.bootstrap, **quick, **settings})
         return Context(
-            chosen,
+            resolved,
             cluster=self,
             open_reader=lambda topic, _headers: FakeReader(self, topic),
             open_sampler=lambda: FakeSampler(self),
@@ -161,7 +159,7 @@ class FakeBroker:
             record_writer=FakeWriter(self),
         )
 
-    # --- what ktframe asks ----------------------------------------------------------------------------------------
+    # --- for ktframe ----------------------------------------------------------------------------------------
 
     def cluster_id(self) -> str:
         """Return the id of the cluster."""
@@ -174,14 +172,14 @@ class FakeBroker:
             return {name: len(topic.partitions) for name, topic in self._topics.items()}
 
     def topic(self, name: str) -> TopicFacts:
-        """Return what the cluster says of one topic."""
+        """Return the partitions and the id of a topic."""
         self._require_up()
         with self._changed:
-            found = self._topics.get(name)
-            if found is None:
+            topic = self._topics.get(name)
+            if topic is None:
                 close = tuple(difflib.get_close_matches(name, self._topics, n=2))
                 raise UnknownTopicError(self.bootstrap, "no such topic", topic=name, suggestions=close)
-            return TopicFacts(len(found.partitions), found.topic_id)
+            return TopicFacts(len(topic.partitions), topic.topic_id)
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset of each log."""

@@ -1,4 +1,4 @@
-"""What reads, samples and writes a ``FakeBroker``, in place of Kafka's clients."""
+"""The reader, writer and sampler of a ``FakeBroker``, in the place of Kafka's clients."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from ktframe.testing.log import FakeTopic, read_log
 
 
 class Cluster(Protocol):
-    """What these ask of a ``FakeBroker``."""
+    """The part of a ``FakeBroker`` that its clients need."""
 
     assigned: list[dict[int, int]]
     _topics: dict[str, FakeTopic]
 
     def topic(self, name: str) -> TopicFacts:
-        """Return what the cluster says of one topic."""
+        """Return the partitions and the id of a topic."""
 
     @property
     def produce(self) -> Callable[..., int]:
         """Append a record and return its offset."""
 
     def _read(self, topic: str, positions: Mapping[int, int]) -> RecordBatch | None:
-        """Return what there is."""
+        """Return the records from these positions on, None where there are none."""
 
 
 class FakeReader:
@@ -45,8 +45,8 @@ class FakeReader:
         self._broker.assigned.append(dict(positions))
 
     def poll(self) -> RecordBatch | None:
-        """Return what is there."""
-        batch = self._broker._read(self._topic, self._positions)  # noqa: SLF001 - the two are one thing
+        """Return the next records, None where there are none."""
+        batch = self._broker._read(self._topic, self._positions)  # noqa: SLF001 - its own client
         if batch is not None:
             self._positions |= batch.positions
         return batch
@@ -96,7 +96,7 @@ class FakeSampler:
         for topic, stretches in wanted.items():
             batch = RecordBatch()
             for partition, stretch in stretches.items():
-                log = self._broker._topics[topic].partitions[partition]  # noqa: SLF001 - the two are one thing
+                log = self._broker._topics[topic].partitions[partition]  # noqa: SLF001 - its own client
                 batch += read_log(log, partition, max(stretch.offset, log.start), stretch.count)
             samples[topic] = Sample(batch)
         return samples

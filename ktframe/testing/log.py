@@ -1,4 +1,4 @@
-"""The logs of a ``FakeBroker``: lists of records, with the offsets that hold none."""
+"""The logs of a ``FakeBroker``: lists of records, None where an offset has no record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LogRecord:
 
 @dataclass(slots=True)
 class Log:
-    """A log: None stands for an offset without a record (a transaction marker, a hole of compaction)."""
+    """The log of a partition. None is an offset without a record: a transaction marker, or compacted away."""
 
     log: list[LogRecord | None] = field(default_factory=list)
     start: int = 0
@@ -39,7 +39,7 @@ class Log:
 
     @property
     def stable(self) -> int:
-        """The offset up to which transactions are over."""
+        """The last stable offset: no transaction before it is open."""
         return self.end if self.open_from is None else self.open_from
 
     def first_from(self, at_ms: int) -> int:
@@ -62,23 +62,23 @@ class FakeTopic:
 
     def timestamps(self) -> Iterator[int]:
         """Yield the timestamps of all records that have one."""
-        for each in self.partitions:
-            records = (record for record in each.log[each.start :] if record is not None)
+        for log in self.partitions:
+            records = (record for record in log.log[log.start :] if record is not None)
             yield from (at for kind, at in (record.timestamp for record in records) if kind)
 
 
 def read_log(log: Log, partition: int, position: int, most: int = BATCH_RECORDS) -> RecordBatch:
-    """Return what there is from ``position`` on, ``most`` offsets at a time."""
+    """Return the records from ``position`` on, of ``most`` offsets at most."""
     end = min(log.stable, position + most)
-    found = [(offset, record) for offset in range(position, end) if (record := log.log[offset]) is not None]
+    records = [(offset, record) for offset in range(position, end) if (record := log.log[offset]) is not None]
     return RecordBatch(
-        partitions=[partition] * len(found),
-        offsets=[offset for offset, _ in found],
-        timestamps=[record.timestamp[1] for _, record in found],
-        timestamp_types=[record.timestamp[0] for _, record in found],
-        keys=[record.key for _, record in found],
-        values=[record.value for _, record in found],
-        headers=[record.headers for _, record in found],
+        partitions=[partition] * len(records),
+        offsets=[offset for offset, _ in records],
+        timestamps=[record.timestamp[1] for _, record in records],
+        timestamp_types=[record.timestamp[0] for _, record in records],
+        keys=[record.key for _, record in records],
+        values=[record.value for _, record in records],
+        headers=[record.headers for _, record in records],
         positions={partition: end} if end > position else {},
     )
 

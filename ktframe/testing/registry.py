@@ -1,4 +1,4 @@
-"""A schema registry made of a list."""
+"""A schema registry in memory, for tests."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ktframe.formats.wire import id_name, schema_id_of, spelt
 
 
 class FakeRegistry:
-    """What ktframe asks of a registry, in memory. Ids count from one; a GUID follows from the id."""
+    """A registry in memory. Ids count from one; a schema's GUID follows from its id."""
 
     def __init__(self) -> None:
-        self.asked = 0
-        """How many questions were answered, or refused."""
+        self.requests = 0
+        """How many requests were made, failed ones included."""
         self._documents: list[SchemaDocument] = []
         self._subjects: dict[str, list[int]] = defaultdict(list)
         self._outage: RegistryError | None = None
 
     def register(self, subject: str, text: str, kind: str = "AVRO", **references: int) -> int:
         """Register a schema and return its id; ``references`` are ids by the name under which the text has them."""
-        found = tuple((name, self._documents[number - 1]) for name, number in references.items())
-        self._documents.append(SchemaDocument(kind, text, found))
+        documents = tuple((name, self._documents[number - 1]) for name, number in references.items())
+        self._documents.append(SchemaDocument(kind, text, documents))
         self._subjects[subject].append(len(self._documents))
         return len(self._documents)
 
@@ -39,7 +39,7 @@ class FakeRegistry:
         return b"\1" + _guid(schema_id).bytes
 
     def go_down(self, *, is_fatal: bool = False) -> None:
-        """Answer nothing until ``come_back``; ``is_fatal`` as if the login were refused."""
+        """Fail every request until ``come_back``; with ``is_fatal`` as if the login were refused."""
         self._outage = RegistryError("http://fake:8081", "down", is_fatal=is_fatal)
 
     def come_back(self) -> None:
@@ -61,11 +61,11 @@ class FakeRegistry:
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
         """Return the newest schema of ``subject`` with its id, None where nothing is registered."""
         self._answer()
-        found = self._subjects.get(subject)
-        return (found[-1], self._documents[found[-1] - 1]) if found else None
+        ids = self._subjects.get(subject)
+        return (ids[-1], self._documents[ids[-1] - 1]) if ids else None
 
     def _answer(self) -> None:
-        self.asked += 1
+        self.requests += 1
         if self._outage is not None:
             raise self._outage
 

@@ -1,1 +1,1 @@
-"""What can be tried without Kafka: sample topics and the demo connection."""
+"""The demo: sample topics on a broker inside this process, and a Context connected to it."""

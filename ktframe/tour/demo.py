@@ -19,7 +19,7 @@ from ktframe.tour.samples import SAMPLE_NAMES, live_orders, load_sample
 DEFAULT_RATE = 5.0
 
 SCRATCH = "scratch"
-"""An empty topic, where writing may be tried."""
+"""An empty topic to try writing."""
 
 _SEED = 20_261
 

@@ -1,6 +1,6 @@
 """The sample topics, as records with current timestamps, and an endless stream of further orders.
 
-Pure: what produces them to a broker lives elsewhere. The files and their shape are described in
+Nothing here talks to a broker. The files and their fields are described in
 ``sample_data/README.md``.
 """
 
@@ -21,7 +21,7 @@ from ktframe.errors import ConfigurationError
 from ktframe.kafka.mock_broker import SampleRecord
 
 SAMPLE_NAMES: Final = ("orders", "customers", "clicks")
-"""The samples there are; each is loaded into a topic of its name."""
+"""The samples; each is loaded into a topic of its name."""
 
 _AGE_FIELDS: Final = ("created_at", "updated_at")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ def live_orders(seed: int, clock_ms: Callable[[], int]) -> Iterator[SampleRecord
     number = _FIRST_LIVE_NUMBER
     while True:
         now_ms = clock_ms()
-        # The more orders are open, the rarer new ones are: the number of open ones settles by itself.
+        # The more orders are open, the rarer new ones are, so that their number levels off.
         if random.randrange(_MAX_OPEN_ORDERS) >= len(open_orders):
             order = {**random.choice(templates), "order_id": f"o-{number:05d}", "created_at": _iso(now_ms)}
             number += 1
@@ -144,5 +144,5 @@ def _read_lines(name: str) -> list[bytes]:
 
 
 def _folders() -> tuple[Traversable, ...]:
-    """Return where the files may lie: in the wheel, or at the top of a source checkout."""
+    """Return the folders that may hold the files: in the wheel, or at the top of a source checkout."""
     return resources.files("ktframe") / "sample_data", Path(__file__).resolve().parents[2] / "sample_data"

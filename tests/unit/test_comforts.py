@@ -147,7 +147,7 @@ def test_a_broker_that_does_not_answer_is_not_waited_for(
     kt: Context, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it says later is known later, and meanwhile nobody asks again."""
-    monkeypatch.setattr(completion, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(completion, "_WAIT_SECONDS", 0.01)
     answers, names = threading.Event(), TopicNames()
     plain = broker.topics
 

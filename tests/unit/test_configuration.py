@@ -404,9 +404,9 @@ def test_settings_both_clients_have_pass(work: Path, name: str) -> None:
         ("delivery.report.only.error", "every acknowledgement"),
         ("message.timeout.ms", "write_timeout"),
         ("delivery.timeout.ms", "write_timeout"),
-        ("acks", "not yours to weaken"),
-        ("request.required.acks", "not yours to weaken"),
-        ("enable.idempotence", "not yours to weaken"),
+        ("acks", "can't be changed: ktframe writes with acks=all"),
+        ("request.required.acks", "can't be changed: ktframe writes with acks=all"),
+        ("enable.idempotence", "can't be changed: ktframe writes with acks=all"),
     ],
 )
 def test_settings_that_decide_correctness_are_refused(work: Path, name: str, reason: str) -> None:

@@ -119,12 +119,12 @@ def test_a_store_opens_while_the_registry_is_away(shop: Shop, tmp_path: Path) ->
     with shop.broker.connect(tmp_path, registry=shop.registry) as kt:
         before = kt.table("orders").to_polars().sort("key")
     shop.registry.go_down()
-    asked = shop.registry.asked
+    asked = shop.registry.requests
     retry = ktframe.RetryPolicy(attempts=2, initial_delay=0.01, max_delay=0.02, jitter=0)
     with shop.broker.connect(tmp_path, registry=shop.registry, retry=retry) as kt:
         orders = kt.table("orders")
         assert orders.to_polars().sort("key").equals(before)
-        assert shop.registry.asked == asked
+        assert shop.registry.requests == asked
         third = shop.register(ORDER)
         shop.produce("o-3", ORDER, third, {"amount": 7, "region": None})
         with pytest.raises(RegistryError, match="down"):

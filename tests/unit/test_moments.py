@@ -40,7 +40,7 @@ def test_a_moment_is_read(value: Any, tz: str, expected: int) -> None:
 )
 def test_what_is_no_moment_is_refused(value: Any) -> None:
     """A bare number is refused too: seconds and milliseconds look alike."""
-    with pytest.raises(ConfigurationError, match=r"start=.* is no moment"):
+    with pytest.raises(ConfigurationError, match=r"start=.* is not a moment"):
         parse_moment("start", value)
 
 

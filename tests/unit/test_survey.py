@@ -144,7 +144,7 @@ def test_extents_ask_again_for_what_passes() -> None:
 
 def test_a_partition_without_a_leader_costs_a_second_not_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other topics are told, in the end."""
-    monkeypatch.setattr("ktframe.kafka.survey._PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("ktframe.kafka.survey._WAIT_SECONDS", 0.1)
     found = _cluster(Answers(lambda _: {("t", 0): KafkaError(MOVED), ("u", 0): (1, -1)})).extents(
         {"t": 1, "u": 1}
     )

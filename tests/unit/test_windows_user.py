@@ -81,12 +81,14 @@ def test_what_makes_no_windows_is_refused_at_once(kt: Context, arguments: dict[s
 def test_what_is_no_moment_is_refused(kt: Context, moment: Any) -> None:
     """Numbers, durations without a minus and words are no start; the hint shows how a moment is written."""
     clicks = kt.stream("clicks")
-    with pytest.raises(ConfigurationError, match=r"(?s)since=.* is no moment\..*Hint: give a datetime"):
+    with pytest.raises(ConfigurationError, match=r"(?s)since=.* is not a moment\..*Hint: give a datetime"):
         clicks.since(moment)
     if moment is not None:
-        with pytest.raises(ConfigurationError, match=r"(?s)start=.* is no moment\..*Hint: give a datetime"):
+        with pytest.raises(
+            ConfigurationError, match=r"(?s)start=.* is not a moment\..*Hint: give a datetime"
+        ):
             kt.stream("clicks", start=moment)
-        with pytest.raises(ConfigurationError, match=r"(?s)end=.* is no moment\..*Hint: give a datetime"):
+        with pytest.raises(ConfigurationError, match=r"(?s)end=.* is not a moment\..*Hint: give a datetime"):
             kt.table("orders").window(5).between(None, moment)
 
 

@@ -98,10 +98,10 @@ def test_a_registry_that_is_away_is_asked_once_when_a_table_is_opened(
     with broker.connect(tmp_path, registry=registry) as kt:
         assert kt.table("t").errors().height == 3
     registry.go_down()
-    before = registry.asked
+    before = registry.requests
     with broker.connect(tmp_path, registry=registry) as kt:
         assert kt.table("t").errors().height == 3
-    assert registry.asked == before + 1
+    assert registry.requests == before + 1
 
 
 def test_no_json_is_written_among_records_under_a_schema(broker: FakeBroker, registry: FakeRegistry) -> None:
