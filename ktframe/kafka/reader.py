@@ -51,6 +51,8 @@ def reading_config(
         "queued.max.messages.kbytes": 65_536,
         "fetch.wait.max.ms": 50,
         "fetch.error.backoff.ms": 50,
+        # By default a partition whose queue was full for a moment is fetched again only after a second.
+        "fetch.queue.backoff.ms": 10,
         **RECONNECT,
         **{name.replace("_", "."): value for name, value in defaults.items()},
         **settings.librdkafka,

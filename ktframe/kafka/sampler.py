@@ -68,7 +68,6 @@ class KafkaSampler:
             # Small fetches: of many partitions only a little is wanted, and the deadline is near.
             fetch_message_max_bytes=131_072,
             queued_max_messages_kbytes=16_384,
-            fetch_queue_backoff_ms=10,  # or a queue that was full for a moment rests for a second
         )
         self._consumer = new_client(Consumer, self._config)
 

@@ -14,6 +14,7 @@ from ktframe.config.settings import Settings
 from ktframe.errors import BrokerError
 from ktframe.fold.records import RecordBatch
 from ktframe.kafka.reader import KafkaReader
+from ktframe.kafka.sampler import KafkaSampler
 
 EOF = KafkaError._PARTITION_EOF
 BROKEN = KafkaError._BAD_MSG
@@ -132,3 +133,14 @@ def test_harmless_errors_and_ends_hold_nothing_back(reader: KafkaReader) -> None
     batch = _poll(reader, Said((0, 4)), Said((0, 9), EOF), Said((0, 9), harmless), Said((0, 9)))
     assert (_read(batch), batch.positions) == ([(0, 4), (0, 9)], {0: 10})
     assert reader.poll() is None
+
+
+@pytest.mark.parametrize(("librdkafka", "expected"), [({}, 10), ({"fetch.queue.backoff.ms": 1_000}, 1_000)])
+def test_a_full_queue_is_read_into_again_after_10_ms_unless_the_user_says_otherwise(
+    librdkafka: dict[str, int], expected: int
+) -> None:
+    """Readers and samplers wait 10 ms in place of librdkafka's second; a user's own value wins."""
+    settings = Settings(bootstrap="localhost:1", librdkafka=librdkafka)
+    with closing(KafkaReader(settings, "t")) as reader, closing(KafkaSampler(settings)) as sampler:
+        configs = [reader._config, sampler._config]
+    assert [config["fetch.queue.backoff.ms"] for config in configs] == [expected, expected]
