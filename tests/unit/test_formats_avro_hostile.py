@@ -151,18 +151,18 @@ def test_items_without_bytes_are_counted() -> None:
 
 
 WIDE = record(*(field(f"f{at}", "string") for at in range(100)), name="Wide")
-THIN = ["null", WIDE]
+CHEAP = ["null", WIDE]
 
 
 @pytest.mark.parametrize(
     ("schema", "body"),
     [
-        ({"type": "array", "items": THIN}, lambda count: number(count) + b"\0" * count + b"\0"),
-        ({"type": "array", "items": {"type": "array", "items": THIN}}, lambda count: b"\x04" + number(count - 9) + b"\0" * (count - 9) + b"\0" + number(9) + b"\0" * 9 + b"\0\0"),
-        (["null", "int", {"type": "array", "items": THIN}], lambda count: b"\x04" + number(count) + b"\0" * count + b"\0"),
-        ({"type": "array", "items": ["null", record(field("x", "int"), field("y", {"type": "array", "items": THIN}), name="In")]}, lambda count: b"\x04\0\x02\x02" + number(count) + b"\0" * count + b"\0\0"),
-        ({"type": "map", "values": {"type": "array", "items": THIN}}, lambda count: b"\x02\x02k" + number(count) + b"\0" * count + b"\0\0"),
-        (record(field("a", ["null", {"type": "array", "items": THIN}]), field("b", {"type": "array", "items": ["null", "Wide"]})), lambda count: b"\x02" + number(count - 7) + b"\0" * (count - 7) + b"\0" + number(7) + b"\0" * 7 + b"\0"),
+        ({"type": "array", "items": CHEAP}, lambda count: number(count) + b"\0" * count + b"\0"),
+        ({"type": "array", "items": {"type": "array", "items": CHEAP}}, lambda count: b"\x04" + number(count - 9) + b"\0" * (count - 9) + b"\0" + number(9) + b"\0" * 9 + b"\0\0"),
+        (["null", "int", {"type": "array", "items": CHEAP}], lambda count: b"\x04" + number(count) + b"\0" * count + b"\0"),
+        ({"type": "array", "items": ["null", record(field("x", "int"), field("y", {"type": "array", "items": CHEAP}), name="In")]}, lambda count: b"\x04\0\x02\x02" + number(count) + b"\0" * count + b"\0\0"),
+        ({"type": "map", "values": {"type": "array", "items": CHEAP}}, lambda count: b"\x02\x02k" + number(count) + b"\0" * count + b"\0\0"),
+        (record(field("a", ["null", {"type": "array", "items": CHEAP}]), field("b", {"type": "array", "items": ["null", "Wide"]})), lambda count: b"\x02" + number(count - 7) + b"\0" * (count - 7) + b"\0" + number(7) + b"\0" * 7 + b"\0"),
     ],
 )  # fmt: skip
 def test_items_that_are_wider_than_their_bytes_are_counted(schema: Any, body: Any) -> None:

@@ -22,7 +22,7 @@ MOST_EMPTY_ITEMS = 10_000
 _MOST_CELLS_AT_ONCE = 2**27
 
 
-class Allowance:
+class CellBudget:
     """What the lists of the body that is being read may still claim."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Allowance:
             if self._items < 0:
                 message = f"more than {MOST_EMPTY_ITEMS:,} items that take no bytes"
                 raise RefusedError(message)
-        if _is_thin(smallest, width):
+        if _is_cheap(smallest, width):
             self._cells -= count * width
             if self._cells < 0:
                 message = f"nearly empty items in more than {MOST_CELLS:,} cells and {CELLS_PER_BYTE} a byte"
@@ -64,9 +64,9 @@ def item_size(avro: AvroType) -> tuple[int, int]:
     return inner.smallest + key, inner.width + key
 
 
-def has_thin_items(avro: AvroType) -> bool:
-    """Tell whether a list inside of ``avro`` has items that are counted."""
-    return any(each.kind in {"array", "map"} and _is_thin(*item_size(each)) for each in walk(avro))
+def has_cheap_items(avro: AvroType) -> bool:
+    """Tell whether a list inside of ``avro`` has items that are cheaper than their columns."""
+    return any(each.kind in {"array", "map"} and _is_cheap(*item_size(each)) for each in walk(avro))
 
 
 class BatchBounds:
@@ -75,8 +75,10 @@ class BatchBounds:
     def __init__(self, root: AvroType) -> None:
         self._root = root
         sizes = [item_size(each) for each in walk(root) if each.kind in {"array", "map"}]
-        thin = [-(-width // smallest) for smallest, width in sizes if smallest and _is_thin(smallest, width)]
-        self._cells_per_byte = max(thin, default=0)
+        self._cells_per_byte = max(
+            (-(-width // smallest) for smallest, width in sizes if smallest and _is_cheap(smallest, width)),
+            default=0,
+        )
 
     def may_be_huge(self, size: int) -> bool:
         """Tell whether bodies of so many bytes may become more than can be made at once."""
@@ -84,7 +86,7 @@ class BatchBounds:
 
     def are_kept(self, array: Any, bodies: Sequence[bytes]) -> bool:
         """Tell whether every body keeps to what it may claim; ``array`` has their values as arrow-avro makes them."""
-        cells = _thin_cells(array, self._root) if self._cells_per_byte else None
+        cells = _cells_of_cheap_items(array, self._root) if self._cells_per_byte else None
         if cells is None:
             return True
         most = pa.array([_most_cells(len(body)) for body in bodies], pa.int64())
@@ -95,23 +97,24 @@ def _most_cells(size: int) -> int:
     return MOST_CELLS + CELLS_PER_BYTE * size
 
 
-def _is_thin(smallest: int, width: int) -> bool:
+def _is_cheap(smallest: int, width: int) -> bool:
+    """Say whether an item of so many bytes is cheaper than its columns: such items are counted."""
     return smallest == 0 or width > CELLS_PER_BYTE * smallest
 
 
-def _thin_cells(array: Any, avro: AvroType) -> Any | None:
-    """Return the cells that thin items take in each value of an array; None where there are no lists."""
+def _cells_of_cheap_items(array: Any, avro: AvroType) -> Any | None:
+    """Return the cells that cheap items take in each value of an array; None where there are no lists."""
     if avro.kind in {"array", "map"}:
         return _cells_of_items(array, avro)
     if avro.kind == "union":
         found = [_cells_of_branch(array, index, branch) for index, branch in avro.carried]
     else:
-        found = [_thin_cells(array.field(at), each.type) for at, each in enumerate(avro.fields)]
+        found = [_cells_of_cheap_items(array.field(at), each.type) for at, each in enumerate(avro.fields)]
     return _sum([cells for cells in found if cells is not None])
 
 
 def _cells_of_branch(array: Any, index: int, avro: AvroType) -> Any | None:
-    cells = _thin_cells(array.field(index).field(0), avro)
+    cells = _cells_of_cheap_items(array.field(index).field(0), avro)
     if cells is None:
         return None
     at = pc.if_else(pc.equal(array.type_codes, index), array.offsets, None)
@@ -122,9 +125,9 @@ def _cells_of_items(array: Any, avro: AvroType) -> Any:
     smallest, width = item_size(avro)
     inner = array.values.field(1) if avro.kind == "map" else array.values
     cells = []
-    if _is_thin(smallest, width):
+    if _is_cheap(smallest, width):
         cells = [pc.multiply(pc.pairwise_diff(array.offsets.cast(pa.int64()))[1:], width)]
-    below = _thin_cells(inner, avro.inner[0])
+    below = _cells_of_cheap_items(inner, avro.inner[0])
     if below is not None:
         sums = pa.concat_arrays([pa.array([0], pa.int64()), pc.cumulative_sum(below)])
         cells.append(pc.pairwise_diff(sums.take(array.offsets))[1:])

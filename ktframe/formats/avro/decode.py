@@ -21,7 +21,7 @@ from ktframe.formats.avro.binary import (
     read_long,
     read_text,
 )
-from ktframe.formats.avro.bounds import Allowance, item_size
+from ktframe.formats.avro.bounds import CellBudget, item_size
 from ktframe.formats.avro.recursive import reference_text
 from ktframe.formats.avro.types import (
     DAY_NS,
@@ -47,7 +47,7 @@ class Decoder:
 
     def __init__(self, schema: AvroSchema) -> None:
         self._schema = schema
-        self._allowance = Allowance()
+        self._budget = CellBudget()
         self._read = self._reader(schema.root)
 
     def decode(self, body: bytes) -> Any:
@@ -58,7 +58,7 @@ class Decoder:
         RefusedError
             When it is none, saying why.
         """
-        self._allowance.begin(body)
+        self._budget.begin(body)
         try:
             value, end = self._read(body, 0)
         except (IndexError, struct.error):
@@ -93,7 +93,7 @@ class Decoder:
         return self._reference_reader(avro.name)
 
     def _list_reader(self, read: Reader, smallest: int, width: int) -> Reader:
-        take = self._allowance.take
+        take = self._budget.take
 
         def read_list(body: bytes, at: int) -> tuple[Any, int]:
             items: list[Any] = []
@@ -127,8 +127,8 @@ class Decoder:
         return read_union
 
     def _reference_reader(self, name: str) -> Reader:
-        schema, allowance = self._schema, self._allowance
-        return lambda body, at: reference_text(schema.records[name], schema, body, at, allowance)
+        schema, budget = self._schema, self._budget
+        return lambda body, at: reference_text(schema.records[name], schema, body, at, budget)
 
 
 def canonical_uuid(text: str) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 from ktframe.formats.arrow import NATIVE_ERRORS
 from ktframe.formats.avro.batches import NativeReader, obstacle
 from ktframe.formats.avro.binary import RefusedError
-from ktframe.formats.avro.bounds import has_thin_items
+from ktframe.formats.avro.bounds import has_cheap_items
 from ktframe.formats.avro.columns import build_frame, columns_of, frame_of
 from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.schema import parse
@@ -62,7 +62,7 @@ class AvroReader:
         native = NativeReader(self._schema.root) if reason is None else None
         self._native = native
         # A decoder counts items that take few bytes: then every call needs its own.
-        self._decoder = None if has_thin_items(self._schema.root) else Decoder(self._schema)
+        self._decoder = None if has_cheap_items(self._schema.root) else Decoder(self._schema)
 
     @property
     def columns(self) -> tuple[Column, ...]:

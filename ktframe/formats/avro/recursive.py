@@ -22,7 +22,7 @@ from ktframe.formats.avro.binary import (
     read_long,
     read_text,
 )
-from ktframe.formats.avro.bounds import Allowance, item_size
+from ktframe.formats.avro.bounds import CellBudget, item_size
 from ktframe.formats.avro.types import DEEPEST, AvroSchema, AvroType
 
 _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
@@ -34,20 +34,20 @@ _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
 
 
 def reference_text(
-    avro: AvroType, schema: AvroSchema, body: bytes, at: int, allowance: Allowance
+    avro: AvroType, schema: AvroSchema, body: bytes, at: int, budget: CellBudget
 ) -> tuple[str, int]:
-    """Return the JSON text of the record at ``at`` and the position behind it; lists claim of ``allowance``."""
-    value, at = _Json(schema, body, allowance).read(avro, at, 1)
+    """Return the JSON text of the record at ``at`` and the position behind it; lists claim of ``budget``."""
+    value, at = _Json(schema, body, budget).read(avro, at, 1)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")), at
 
 
 class _Json:
     """Reads values of one body as JSON has them."""
 
-    def __init__(self, schema: AvroSchema, body: bytes, allowance: Allowance) -> None:
+    def __init__(self, schema: AvroSchema, body: bytes, budget: CellBudget) -> None:
         self._schema = schema
         self._body = body
-        self._allowance = allowance
+        self._budget = budget
 
     def read(self, avro: AvroType, at: int, level: int) -> tuple[Any, int]:
         if level > DEEPEST:
@@ -99,7 +99,7 @@ class _Json:
             count, at = read_block(self._body, at)
             if count == 0:
                 return (entries if is_map else items), at
-            self._allowance.take(count, smallest, width, len(self._body) - at)
+            self._budget.take(count, smallest, width, len(self._body) - at)
             for _ in range(count):
                 key = ""
                 if is_map:
