@@ -8,6 +8,7 @@ import pytest
 
 import ktframe
 import ktframe.errors
+from ktframe.testing import FakeBroker
 
 
 def test_the_exported_names_are_sorted_and_there() -> None:
@@ -75,3 +76,27 @@ def test_every_exported_name_has_a_docstring(name: str) -> None:
 def test_a_table_offers_what_it_promises(name: str) -> None:
     """Every name that the README and the design promise is there."""
     assert hasattr(ktframe.KTable, name)
+
+
+EVERYWHERE = """close errors events history lazy on_change plot_lag position readiness ready schema status to_polars
+to_polars_async topic wait_until_ready"""
+WINDOWED = "agg between chart final last late live"
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (ktframe.KTable, "delete diff get get_many items keys put upsert window"),
+        (ktframe.WindowedKTable, f"{WINDOWED} diff get items"),
+        (ktframe.KStream, "last session since sliding window"),
+        (ktframe.WindowedKStream, WINDOWED),
+    ],
+)
+def test_an_analyst_sees_exactly_these_names_at_a_tab(kind: type, names: str) -> None:
+    """What only panels need is not among them; ``topic`` and ``events`` are attributes of each object."""
+    with FakeBroker().connect() as kt:
+        tables = kt.table("t"), kt.table("t").window(5), kt.stream("t"), kt.stream("t").window(5)
+        (shown,) = (table for table in tables if type(table) is kind)
+        assert [name for name in dir(shown) if not name.startswith("_")] == sorted(
+            f"{EVERYWHERE} {names}".split()
+        )

@@ -19,7 +19,7 @@ from ktframe.ipython import shell
 _TOPIC: Final = re.compile(r"""\b(?:table|stream|inspect|publish)\(\s*["']([^"']*)$""")
 
 _COLUMN: Final = re.compile(
-    r"""(?:\b(?:col|plot)\(|\b(?:by|key|time|metadata)\s*=)\s*\[?(?:\s*["'][^"']*["']\s*,)*\s*["']([^"']*)$"""
+    r"""(?:\bcol\(|\b(?:by|key|time|metadata)\s*=)\s*\[?(?:\s*["'][^"']*["']\s*,)*\s*["']([^"']*)$"""
 )
 
 _FRESH_SECONDS: Final = 60.0
@@ -95,5 +95,6 @@ def completions(line: str, context: Context | None) -> Iterable[str]:
 
 def _columns(context: Context) -> Iterable[str]:
     """Return the columns of the tables and streams that are open, each once."""
-    names = (name for topic in context.materialized() for name in topic.columns_so_far)
+    tables = context.materialized()
+    names = (name for table in tables for name in table._known_columns)  # noqa: SLF001 - not for users
     return dict.fromkeys(names)

@@ -89,15 +89,15 @@ def _moment(value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
-    """What is known without asking: the condition, and the first rows (none of what was not started)."""
+class Preview:
+    """A table as it is now, without waiting: its status and first rows; no rows before reading began."""
 
     status: TableStatus
     head: pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class RecentRows:
     """The rows that changed last, the newest first; ``positions`` are the next offsets that were not in them yet."""
 
     rows: pl.DataFrame

@@ -18,7 +18,7 @@ from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.reader import BindingReader
-from ktframe.sync.status import Glance, Newest, TablePosition, TableStatus, decided, notices, status_of
+from ktframe.sync.status import Preview, RecentRows, TablePosition, TableStatus, decided, notices, status_of
 from ktframe.tables.diff import difference
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame
 
@@ -48,23 +48,13 @@ class MaterializedTopic(ABC):
         self._origin = self
         """Itself, or what it was narrowed from."""
 
-    @property
-    def binding(self) -> object:
-        """What keeps the rows in step with the topic; for the curious."""
-        return self._reader.binding
-
     @abstractmethod
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
         """Return the rows as of now, as lines of the view."""
 
-    @property
-    def label(self) -> str:
-        """What it is, in a few words: the topic, and which windows of it."""
-        windows = self._name().removeprefix(repr(self.topic))
-        return self.topic + windows.replace("'", "")
-
-    def _name(self) -> str:
-        return repr(self.topic)
+    def _name(self, quote: Callable[[str], str] = repr) -> str:
+        """Return the topic, and which windows of it, as a repr shows them."""
+        return quote(self.topic)
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -119,12 +109,6 @@ class MaterializedTopic(ABC):
     def schema(self) -> pl.Schema:
         """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
         return self._schema_of(self._reader.started())
-
-    @property
-    def columns_so_far(self) -> list[str]:
-        """The columns of ``to_polars()`` as known now; starts nothing, none before reading began."""
-        materializer = self._reader.present()
-        return [] if materializer is None else self._schema_of(materializer).names()
 
     def _schema_of(self, materializer: Materializer) -> pl.Schema:
         empty = pl.DataFrame(schema=materializer.view.schema)
@@ -187,42 +171,6 @@ class MaterializedTopic(ABC):
         materializer = self._reader.started()
         return status_of(self._reader.binding, materializer, rows=self._lines(materializer).height)
 
-    def glance(self, rows: int = HEAD_ROWS) -> Glance:
-        """Return the condition and the first ``rows`` as they are now; starts nothing and does not wait."""
-        binding, materializer = self._reader.binding, self._reader.present()
-        if materializer is None:
-            return Glance(status_of(binding, None, rows=0), pl.DataFrame())
-        lines = self._lines(materializer)
-        status = status_of(binding, materializer, rows=lines.height)
-        return Glance(status, self._present(lines.head(rows), strict=False))
-
-    def newest(self, rows: int = HEAD_ROWS) -> Newest:
-        """Return the rows that changed last (of windows: in the newest windows) as they are now; does not wait."""
-
-        def take(materializer: Materializer) -> Newest:
-            # Both before the rows: nothing new passes for old, and what is final by it, is in them.
-            positions, known = materializer.view.positions(), self._watermark()
-            lines = self._live_lines(materializer, known)
-            order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
-            top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
-            return Newest(
-                rows=self._present(top, strict=False),
-                places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
-                positions=positions,
-                provisional=top[OPEN].to_list() if OPEN in top.columns else [False] * top.height,
-                total=lines.height,
-            )
-
-        return self._reader.read(take, fresh=False)
-
-    def _watermark(self) -> int | None:
-        """Return the time up to which windows can be final; None where there are none."""
-        return None
-
-    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:  # noqa: ARG002 - for windows
-        """Return the lines; of windows with ``OPEN``, which says by a watermark whether each may still change."""
-        return self._lines(materializer)
-
     @property
     def history(self) -> LagHistory:
         """How far behind it was and what happened to it, since it was started."""
@@ -282,3 +230,47 @@ class MaterializedTopic(ABC):
         fields = fields_of(pl.DataFrame(schema=self._reader.started().view.schema))
         known = since.select(name for name in since.columns if name in now.columns)
         return difference(known, now, self._presentation.key_columns(fields))
+
+    # --- for panels and tab completion: see widgets/protocols.py ---------------------------------------------------
+
+    @property
+    def _label(self) -> str:
+        """The topic, and which windows of it, for titles."""
+        return self._name(quote=str)
+
+    @property
+    def _known_columns(self) -> list[str]:
+        """The columns of ``to_polars()`` as known now; starts nothing, none before reading began."""
+        materializer = self._reader.present()
+        return [] if materializer is None else self._schema_of(materializer).names()
+
+    def _preview(self, rows: int = HEAD_ROWS) -> Preview:
+        """Return the condition and the first ``rows`` as they are now; starts nothing and does not wait."""
+        binding, materializer = self._reader.binding, self._reader.present()
+        if materializer is None:
+            return Preview(status_of(binding, None, rows=0), pl.DataFrame())
+        lines = self._lines(materializer)
+        status = status_of(binding, materializer, rows=lines.height)
+        return Preview(status, self._present(lines.head(rows), strict=False))
+
+    def _recent(self, rows: int = HEAD_ROWS) -> RecentRows:
+        """Return the rows that changed last (of windows: in the newest windows) as they are now; does not wait."""
+
+        def take(materializer: Materializer) -> RecentRows:
+            positions = materializer.view.positions()  # before the rows: no new row passes for an old one
+            lines = self._live_lines(materializer)
+            order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
+            top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
+            return RecentRows(
+                rows=self._present(top, strict=False),
+                places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
+                positions=positions,
+                provisional=top[OPEN].to_list() if OPEN in top.columns else [False] * top.height,
+                total=lines.height,
+            )
+
+        return self._reader.read(take, fresh=False)
+
+    def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
+        """Return the lines; of windows with ``OPEN``, which says whether the window of each may still change."""
+        return self._lines(materializer)

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
 from ktframe.columns import WINDOW
-from ktframe.config.durations import format_duration
+from ktframe.config.durations import Duration, format_duration
 from ktframe.config.moments import Moment, parse_moment
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import as_datetime
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
-from ktframe.tables.aggregate import Aggregated, WindowAggregate
+from ktframe.tables.aggregate import Aggregate, AggregateQuery
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.window_spec import AnyWindowSpec
+from ktframe.windows.aggregation import expressions
+
+if TYPE_CHECKING:  # slow to import
+    from ktframe.widgets import Panel
+    from ktframe.widgets.figure import Axes, Chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +98,11 @@ class WindowedTopic(MaterializedTopic):
     _selection = Selection()
     _spec: AnyWindowSpec
 
-    def _name(self) -> str:
+    def _name(self, quote: Callable[[str], str] = repr) -> str:
         """Return the topic, its windows, their grace and the selection, as a repr shows them."""
         grace_ms = self._spec.grace_ms
-        grace = "" if grace_ms is None else f", grace {format_duration(grace_ms)!r}"
-        return f"{self.topic!r}, {self._spec.name!r}{grace}{self._selection}"
+        grace = "" if grace_ms is None else f", grace {quote(format_duration(grace_ms))}"
+        return f"{quote(self.topic)}, {quote(self._spec.name)}{grace}{self._selection}"
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
         """Return the windows with ``start <= window_start < end``; None leaves a side open.
@@ -112,15 +118,133 @@ class WindowedTopic(MaterializedTopic):
         narrowed._selection = selection  # noqa: SLF001 - another of this class
         return narrowed
 
-    def _aggregate(self, take: Callable[[Materializer], Aggregated], *, fresh: bool) -> WindowAggregate:
-        return WindowAggregate.of(
-            self._reader.read(take, fresh=fresh),
-            again=lambda: self._reader.read(take, fresh=False),
-            readiness=self._reader.binding.readiness,
+    # --- aggregates -----------------------------------------------------------------------------------------------
+
+    def agg(
+        self,
+        *exprs: pl.Expr,
+        by: str | Sequence[str] | None = None,
+        fill: bool = False,
+        fresh: bool = True,
+        **named: pl.Expr,
+    ) -> pl.DataFrame:
+        """Return the value of each expression per window: over its rows, of a table the latest row per key.
+
+        Columns: ``window_start``, ``window_end``, those of ``by``, then one per expression, of the dtype that it gives.
+        ``chart`` draws such a value, and ``live`` shows such rows as they change.
+
+        Parameters
+        ----------
+        exprs, named
+            Polars expressions that aggregate: ``revenue=pl.col("amount").sum()``. They can name every column of
+            ``to_polars(metadata=True)``; of a stream, ``"key"`` is the record key.
+        by
+            Columns to group by within each window. Sliding windows and sessions have theirs from where they were made.
+        fill
+            Add the windows between the first and the last that have no row, for each group. For tumbling and hopping
+            windows.
+        fresh
+            As in ``to_polars``.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is no such column, or an argument does not fit these windows.
+        """
+        compute = self._aggregation(expressions(exprs, named), by, fill=fill)
+        return self._reader.read(compute, fresh=fresh).frame
+
+    def chart(
+        self,
+        *exprs: pl.Expr,
+        by: str | Sequence[str] | None = None,
+        fill: bool = False,
+        fresh: bool = True,
+        live: bool = False,
+        ax: Axes | None = None,
+        **named: pl.Expr,
+    ) -> Chart | Axes | Panel:
+        """Draw one value over window start, a line for each group: ``chart(revenue=pl.col("amount").sum(), by="region")``.
+
+        The value and its groups are given as to ``agg``. Windows that may still change are drawn lighter.
+
+        Parameters
+        ----------
+        exprs, named, by, fill, fresh
+            As in ``agg``; one expression, which makes numbers.
+        live
+            Return a panel that is drawn again when rows change.
+        ax
+            Where to draw; None: a new chart.
+
+        Returns
+        -------
+        Chart, matplotlib.axes.Axes or Panel
+            A ``matplotlib`` ``Figure`` that a notebook shows; ``ax`` where it was given; a panel with ``live``.
+
+        Raises
+        ------
+        ConfigurationError
+            As in ``agg``, and when there is not one numeric value, or both ``ax`` and ``live`` are given.
+        """
+        from ktframe.widgets.window_chart import window_chart  # noqa: PLC0415 - matplotlib is slow to import
+
+        query, now = self._query(exprs, named, by, fill=fill, fresh=fresh)
+        return window_chart(query, now, live=live, ax=ax)
+
+    def live(
+        self,
+        *exprs: pl.Expr,
+        by: str | Sequence[str] | None = None,
+        fill: bool = False,
+        fresh: bool = True,
+        every: Duration = "1s",
+        rows: int = 10,
+        **named: pl.Expr,
+    ) -> Panel:
+        """Return a panel of the newest rows of an aggregate, which follows them as they change.
+
+        ``every`` and ``rows`` are those of ``ktframe.widgets.live``, which shows the rows themselves; all else is given
+        as to ``agg``.
+
+        Raises
+        ------
+        ConfigurationError
+            As in ``agg``, and when ``every`` is no duration, or ``rows`` out of range.
+        """
+        from ktframe.widgets import live_aggregate  # noqa: PLC0415 - ipywidgets is slow to import
+
+        query, _ = self._query(exprs, named, by, fill=fill, fresh=fresh)
+        return live_aggregate(query, every, rows=rows)
+
+    def _query(
+        self,
+        exprs: Sequence[pl.Expr],
+        named: Mapping[str, pl.Expr],
+        by: str | Sequence[str] | None,
+        *,
+        fill: bool,
+        fresh: bool,
+    ) -> tuple[AggregateQuery, Aggregate]:
+        """Return an aggregate to be computed again, and what it is now: what it can't be made of is refused at once."""
+        compute = self._aggregation(expressions(exprs, named), by, fill=fill)
+        query = AggregateQuery(
+            name=self._label,
             events=self.events,
-            name=self.label,
             closes=self._spec.grace_ms is not None,
+            compute=lambda: self._reader.read(compute, fresh=False),
+            readiness=self._reader.binding.readiness,
         )
+        return query, self._reader.read(compute, fresh=fresh)
+
+    @abstractmethod
+    def _aggregation(
+        self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool
+    ) -> Callable[[Materializer], Aggregate]:
+        """Return what computes an aggregate."""
+
+    # --- inside ---------------------------------------------------------------------------------------------------
 
     def _watermark(self) -> int | None:
+        """Return the stream time up to which windows can be final; None while it is not known."""
         return watermark(self._reader, self._spec.idle_after)

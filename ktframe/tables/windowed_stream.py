@@ -13,12 +13,12 @@ from ktframe.fold.records import RefusedRecord
 from ktframe.fold.row_codec import record_key_of, unpack_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
-from ktframe.tables.aggregate import Aggregated, WindowAggregate
+from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, refused_frame
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import WindowedTopic
-from ktframe.windows.aggregation import Columns, aggregate_events, expressions, filled, groups, require_named
+from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.fixed import Minutes, parse_minutes
 
@@ -83,52 +83,6 @@ class WindowedKStream(WindowedTopic):
 
         return self._reader.read(take, fresh=fresh)
 
-    def agg(
-        self,
-        *exprs: pl.Expr,
-        by: str | Sequence[str] | None = None,
-        fill: bool = False,
-        fresh: bool = True,
-        **named: pl.Expr,
-    ) -> WindowAggregate:
-        """Return the value of each expression per window, over its events; see ``WindowedKTable.agg``.
-
-        ``by`` groups within tumbling and hopping windows; sliding windows and sessions were given theirs. ``"key"`` is
-        the record key. ``fill`` is for tumbling and hopping windows.
-
-        Raises
-        ------
-        ConfigurationError
-            When an argument does not fit these windows.
-        """
-        wanted = expressions(exprs, named)
-        spec = self._spec
-        if spec.by is not None and by is not None:
-            message = f"windows ({spec.name}) have their groups already."
-            raise ConfigurationError(message, f"give by={by!r} where they are made.")
-        if fill and not isinstance(spec.windows, TimeWindows):
-            message = f"fill=True: windows ({spec.name}) exist only where events are."
-            raise ConfigurationError(message, "it is for tumbling and hopping windows.")
-
-        def take(materializer: Materializer) -> Aggregated:
-            known = self._watermark()
-            rows = self._rows(materializer)
-            columns = self._columns(fields_of(rows))
-            group = groups(by if spec.by is None else spec.by, list(columns))
-            require_named(wanted, group, list(columns))
-            usual = self._presentation.names(fields_of(rows))
-            windows, cut = self._cut(materializer)
-            found = aggregate_events(rows, windows, Columns(columns, usual), wanted, group)
-            found = self._selected(self._judged(self._left(found, cut), group, known))
-            if fill and isinstance(spec.windows, TimeWindows):
-                empty = rows.clear().select(columns.values())
-                found = filled(found.drop(FINAL, OPEN), spec.windows.windows, wanted, group, empty)
-                found = self._judged(found, group, known)
-            shown = self._presentation.aggregates(found.drop(FINAL, OPEN))
-            return Aggregated(shown, found[OPEN], tuple(group))
-
-        return self._aggregate(take, fresh=fresh)
-
     def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
         """Return the events that came after their window had closed, once for each such window."""
 
@@ -160,8 +114,38 @@ class WindowedKStream(WindowedTopic):
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
         return self._placed(materializer, self._watermark())
 
-    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:
-        return self._placed(materializer, known, judged=True)
+    def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
+        return self._placed(materializer, self._watermark(), judged=True)
+
+    def _aggregation(
+        self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool
+    ) -> Callable[[Materializer], Aggregate]:
+        spec = self._spec
+        if spec.by is not None and by is not None:
+            message = f"windows ({spec.name}) have their groups already."
+            raise ConfigurationError(message, f"give by={by!r} where they are made.")
+        if fill and not isinstance(spec.windows, TimeWindows):
+            message = f"fill=True: windows ({spec.name}) exist only where events are."
+            raise ConfigurationError(message, "it is for tumbling and hopping windows.")
+
+        def compute(materializer: Materializer) -> Aggregate:
+            watermark = self._watermark()  # before the rows, as in to_polars()
+            rows = self._rows(materializer)
+            columns = self._columns(fields_of(rows))
+            group = groups(by if spec.by is None else spec.by, list(columns))
+            require_named(exprs, group, list(columns))
+            usual = self._presentation.names(fields_of(rows))
+            windows, cut = self._cut(materializer)
+            values = aggregate_events(rows, windows, Columns(columns, usual), exprs, group)
+            values = self._selected(self._judged(self._left(values, cut), group, watermark))
+            if fill and isinstance(spec.windows, TimeWindows):
+                empty = rows.clear().select(columns.values())
+                values = filled(values.drop(FINAL, OPEN), spec.windows.windows, exprs, group, empty)
+                values = self._judged(values, group, watermark)
+            shown = self._presentation.aggregates(values.drop(FINAL, OPEN))
+            return Aggregate(shown, values[OPEN], tuple(group))
+
+        return compute
 
     def _placed(self, materializer: Materializer, known: int | None, *, judged: bool = False) -> pl.DataFrame:
         """Return the events in the windows that are asked for; ``judged``: with ``FINAL`` and ``OPEN``."""

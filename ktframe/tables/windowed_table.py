@@ -15,12 +15,12 @@ from ktframe.fold.records import batch_of
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
-from ktframe.tables.aggregate import Aggregated, WindowAggregate
+from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import Selection, WindowedTopic
-from ktframe.windows.aggregation import Columns, aggregate_rows, expressions, filled, groups, require_named
+from ktframe.windows.aggregation import Columns, aggregate_rows, filled, groups, require_named
 from ktframe.windows.events import TimeWindows
 from ktframe.windows.fixed import Minutes, Windows, parse_minutes, with_ends
 
@@ -113,52 +113,6 @@ class WindowedKTable(WindowedTopic):
             names = zip(starts, self._presentation.keys(chunk), strict=True)
             yield from zip(names, shown.iter_rows(named=True), strict=True)
 
-    def agg(
-        self,
-        *exprs: pl.Expr,
-        by: str | Sequence[str] | None = None,
-        fill: bool = False,
-        fresh: bool = True,
-        **named: pl.Expr,
-    ) -> WindowAggregate:
-        """Return the value of each expression per window, over the latest row of each key in it.
-
-        Columns: ``window_start``, ``window_end``, those of ``by``, then one per expression, typed as it gives. Any
-        column of ``to_polars(metadata=True)`` can be named. The frame can be plotted: ``.plot("revenue")``.
-
-        Parameters
-        ----------
-        exprs, named
-            Polars expressions that aggregate: ``revenue=pl.col("amount").sum()``.
-        by
-            Columns to group by within each window.
-        fill
-            Add the windows between the first and the last that have no row, for each group.
-        fresh
-            As in ``to_polars``.
-        """
-        wanted = expressions(exprs, named)
-
-        def take(materializer: Materializer) -> Aggregated:
-            closed = self._watermark()
-            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._spec.windows)
-            fields = fields_of(empty)
-            columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
-            group = [name for name in groups(by, list(columns)) if name not in own]
-            require_named(wanted, group, list(columns))
-            usual = [name for name in self._presentation.names(fields) if name not in own]
-            known = Columns(columns, usual)
-            named = {name for expr in known.needed(wanted, group) for name in expr.meta.root_names()}
-            rows = self._rows(materializer, [name for name in empty.columns if name in named])
-            found = aggregate_rows(rows, self._spec.windows, known, wanted, group)
-            if fill:
-                shown = empty.select(columns.values())
-                found = filled(found, self._spec.windows, wanted, group, shown)
-            is_open = self._are_open(found, closed)
-            return Aggregated(self._presentation.aggregates(found), is_open, tuple(group))
-
-        return self._aggregate(take, fresh=fresh)
-
     def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
         """Return the records that came after their window had closed, the newest 10,000 of each partition.
 
@@ -200,6 +154,28 @@ class WindowedKTable(WindowedTopic):
             return with_ends(rows, self._spec.windows)
         return self._rows(materializer)
 
+    def _aggregation(
+        self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool
+    ) -> Callable[[Materializer], Aggregate]:
+        def compute(materializer: Materializer) -> Aggregate:
+            watermark = self._watermark()  # before the rows, as in to_polars()
+            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._spec.windows)
+            fields = fields_of(empty)
+            columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
+            group = [name for name in groups(by, list(columns)) if name not in own]
+            require_named(exprs, group, list(columns))
+            usual = [name for name in self._presentation.names(fields) if name not in own]
+            known = Columns(columns, usual)
+            needed = {name for expr in known.needed(exprs, group) for name in expr.meta.root_names()}
+            rows = self._rows(materializer, [name for name in empty.columns if name in needed])
+            values = aggregate_rows(rows, self._spec.windows, known, exprs, group)
+            if fill:
+                values = filled(values, self._spec.windows, exprs, group, empty.select(columns.values()))
+            is_open = self._are_open(values, watermark)
+            return Aggregate(self._presentation.aggregates(values), is_open, tuple(group))
+
+        return compute
+
     def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of the windows that are asked for, or some columns; no other window's rows are touched."""
         known = self._watermark()  # before the rows, as in to_polars()
@@ -233,7 +209,8 @@ class WindowedKTable(WindowedTopic):
         horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
         return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
 
-    def _live_lines(self, materializer: Materializer, known: int | None) -> pl.DataFrame:
+    def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
+        known = self._watermark()  # before the rows, as in to_polars()
         lines = self._lines(materializer)
         return lines.with_columns(self._are_open(lines, known).alias(OPEN))
 

@@ -21,9 +21,9 @@ from ktframe.errors import ConfigurationError
 from ktframe.widgets.dashboard import Connection, Overview
 from ktframe.widgets.figure import Chart
 from ktframe.widgets.lag_chart import LagPicture, draw_lag
-from ktframe.widgets.live_rows import AggregateRows, LiveFrame, TopicRows
+from ktframe.widgets.live_rows import AggregateRows, LiveFrame, RowSource, TopicRows
 from ktframe.widgets.panel import Panel
-from ktframe.widgets.protocols import Aggregate, Watched
+from ktframe.widgets.protocols import AggregateQuery, Watched, label_of
 from ktframe.widgets.status_panel import ConditionPicture
 
 __all__ = ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
@@ -71,16 +71,16 @@ def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
     return Panel(LagPicture(watched, length), every=_EVERY_SECONDS)
 
 
-def live(shown: Watched | Aggregate, every: Duration = "1s", *, rows: int = 10) -> Panel:
-    """Return the newest rows of a table, a stream, their windows or an aggregate as they change.
+def live(shown: Watched, every: Duration = "1s", *, rows: int = 10) -> Panel:
+    """Return the newest rows of a table, a stream or their windows as they change.
 
     Changed rows are highlighted, rows of windows that are still open have a dashed edge; a button holds the rows as
-    they are.
+    they are. Windows show an aggregate in the same way: ``window.live(revenue=pl.col("amount").sum(), by="region")``.
 
     Parameters
     ----------
     shown
-        ``ktframe.table(...)``, ``.window(...)``, ``.window(...).agg(...)``.
+        ``ktframe.table(...)``, ``.window(...)``, ``ktframe.stream(...)``.
     every
         The least time between one frame and the next (``"1s"``, seconds, a timedelta).
     rows
@@ -91,13 +91,25 @@ def live(shown: Watched | Aggregate, every: Duration = "1s", *, rows: int = 10) 
     ConfigurationError
         When ``every`` is no duration, or ``rows`` out of range.
     """
-    _require(shown, (Watched, Aggregate), "live", f"{_TABLES} or what agg() returned")
+    _require(shown, Watched, "live", _TABLES)
+    return _live(TopicRows(shown, _checked(rows)), every)
+
+
+def live_aggregate(query: AggregateQuery, every: Duration, *, rows: int) -> Panel:
+    """Return the newest rows of an aggregate as they change; see ``WindowedTopic.live``."""
+    return _live(AggregateRows(query, _checked(rows)), every)
+
+
+def _live(source: RowSource, every: Duration) -> Panel:
+    picture = LiveFrame(source)
+    return Panel(picture, every=parse_seconds("every", every), controls=picture.controls)
+
+
+def _checked(rows: int) -> int:
     if type(rows) is not int or not 1 <= rows <= _MOST_ROWS:
         message = f"rows={rows} can't be shown."
         raise ConfigurationError(message, f"give 1 to {_MOST_ROWS}.")
-    source = AggregateRows(shown, rows) if isinstance(shown, Aggregate) else TopicRows(shown, rows)
-    picture = LiveFrame(source)
-    return Panel(picture, every=parse_seconds("every", every), controls=picture.controls)
+    return rows
 
 
 def dashboard(connection: Connection | None = None) -> Panel:
@@ -117,7 +129,7 @@ def _require(given: object, kinds: Any, function: str, wanted: str) -> None:
     if not isinstance(given, kinds):
         message = f"{function}() shows {wanted}, not a {type(given).__name__}."
         hint = (
-            "filter or sort before agg()."
+            'ask windows for it: window.live(revenue=pl.col("amount").sum()).'
             if isinstance(given, pl.DataFrame)
             else 'such as ktframe.table("orders").'
         )
@@ -128,8 +140,8 @@ def plot_lag(watched: Watched, ax: Axes | None = None) -> Chart | Axes:
     """Draw the lag since reading began; see ``MaterializedTopic.plot_lag``."""
     until = datetime.now(UTC)
     if ax is not None:
-        draw_lag(ax, watched.history, watched.label, None, until)
+        draw_lag(ax, watched.history, label_of(watched), None, until)
         return ax
     chart = Chart()
-    draw_lag(chart.axes[0], watched.history, watched.label, None, until)
+    draw_lag(chart.axes[0], watched.history, label_of(watched), None, until)
     return chart

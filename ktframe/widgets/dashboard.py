@@ -10,7 +10,7 @@ from ktframe.events import BindingState, Events
 from ktframe.sync.status import TableStatus
 from ktframe.widgets import markup as page
 from ktframe.widgets.picture import Frame
-from ktframe.widgets.protocols import Watched, watch
+from ktframe.widgets.protocols import Watched, label_of, preview_of, watch
 
 
 @runtime_checkable
@@ -48,7 +48,7 @@ class Overview:
         """Return the overview as of now."""
         everything = list(self._connection.materialized())
         self._follow(everything)
-        statuses = [replace(each.glance(0).status, name=each.label) for each in everything]
+        statuses = [replace(preview_of(watched, 0).status, name=label_of(watched)) for watched in everything]
         is_last = self._connection.is_closed
         if not statuses:
             said = "the connection is closed" if is_last else "nothing is followed yet: ask for a table"

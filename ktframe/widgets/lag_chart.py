@@ -14,7 +14,7 @@ from ktframe.sync.history import LagHistory, Span
 from ktframe.widgets import markup as page
 from ktframe.widgets.figure import INK, PALETTE, WIDTH, Chart, legend, look, style
 from ktframe.widgets.picture import Frame
-from ktframe.widgets.protocols import Watched, watch
+from ktframe.widgets.protocols import Watched, label_of, watch
 
 _MOST_LINES: Final = 6
 """Partitions with a line of their own: those that were furthest behind."""
@@ -43,13 +43,13 @@ class LagPicture:
 
     def frame(self) -> Frame:
         """Return the chart as of now."""
-        readiness = self._watched.readiness()
+        label, readiness = label_of(self._watched), self._watched.readiness()
         now = datetime.now(UTC)
         ax = self._chart.again()
-        drawn = draw_lag(ax, self._watched.history, self._watched.label, now - self._window, now)
+        drawn = draw_lag(ax, self._watched.history, label, now - self._window, now)
         said = summary(drawn)
-        head = page.headline(self._watched.label, readiness)
-        text = f"lag of {self._watched.label}: {said}"
+        head = page.headline(label, readiness)
+        text = f"lag of {label}: {said}"
         return Frame(page.page(head, page.note(said)), text, self._chart.png(), WIDTH)
 
 

@@ -15,7 +15,7 @@ from ktframe.events import Events
 from ktframe.sync.monitor import Readiness
 from ktframe.widgets import markup as page
 from ktframe.widgets.picture import Frame
-from ktframe.widgets.protocols import Aggregate, Watched, watch
+from ktframe.widgets.protocols import AggregateQuery, Watched, label_of, recent_rows_of, watch
 
 _KEY: Final = "a shaded row has just changed"
 _OPEN_KEY: Final = f"{_KEY}; a dashed edge marks a window that is still open"
@@ -48,7 +48,7 @@ class TopicRows:
     """The rows of a table, a stream or their windows that changed last."""
 
     def __init__(self, watched: Watched, count: int) -> None:
-        self.events, self.name = watched.events, watched.label
+        self.events, self.name = watched.events, label_of(watched)
         self.readiness = watched.readiness
         self._watched = watched
         self._count = count
@@ -56,41 +56,41 @@ class TopicRows:
 
     def rows(self) -> Rows:
         """Return the rows; changed are those whose record was not there the last time."""
-        found = self._watched.newest(self._count)
-        before, self._positions = self._positions, found.positions
+        recent = recent_rows_of(self._watched, self._count)
+        before, self._positions = self._positions, recent.positions
         # A partition that stands before where it stood is read anew: of another topic of that name.
-        passed = {p: at for p, at in (before or {}).items() if at <= found.positions.get(p, 0)}
+        passed = {p: at for p, at in (before or {}).items() if at <= recent.positions.get(p, 0)}
         changed = {
             number
-            for number, (partition, offset) in enumerate(found.places)
+            for number, (partition, offset) in enumerate(recent.places)
             if before is not None and offset >= passed.get(partition, 0)
         }
-        provisional = {number for number, is_open in enumerate(found.provisional) if is_open}
-        return Rows(found.rows, found.total, changed, provisional)
+        provisional = {number for number, is_open in enumerate(recent.provisional) if is_open}
+        return Rows(recent.rows, recent.total, changed, provisional)
 
 
 class AggregateRows:
     """The newest windows of an aggregate."""
 
-    def __init__(self, aggregate: Aggregate, count: int) -> None:
-        self.events, self.name = aggregate.events, aggregate.name
-        self.readiness = aggregate.readiness
-        self._aggregate = aggregate
+    def __init__(self, query: AggregateQuery, count: int) -> None:
+        self.events, self.name = query.events, query.name
+        self.readiness = query.readiness
+        self._query = query
         self._count = count
         self._before: set[tuple[Any, ...]] | None = None
 
     def rows(self) -> Rows:
         """Return the rows; changed are those that were not there, or not with these values, the last time."""
-        found = self._aggregate.again()
-        order = [found.frame.columns[0], *found.by]
-        marked = found.frame.with_row_index(ROW)
-        top = marked.sort(order, descending=[True, *([False] * len(found.by))]).head(self._count)
-        is_open = found.is_open.gather(top[ROW])
+        aggregate = self._query.compute()
+        order = [aggregate.frame.columns[0], *aggregate.by]
+        marked = aggregate.frame.with_row_index(ROW)
+        top = marked.sort(order, descending=[True, *([False] * len(aggregate.by))]).head(self._count)
+        is_open = aggregate.is_open.gather(top[ROW])
         shown = top.drop(ROW)
         texts = page.texts(shown)
         before, self._before = self._before, set(texts)
         changed = {number for number, row in enumerate(texts) if before is not None and row not in before}
-        return Rows(shown, found.frame.height, changed, set(is_open.arg_true()))
+        return Rows(shown, aggregate.frame.height, changed, set(is_open.arg_true()))
 
 
 class LiveFrame:

@@ -1,4 +1,8 @@
-"""What panels need of a table, a stream or their windows; this floor knows none of them."""
+"""What panels need of tables, streams, windows and aggregates. Nothing here knows these, or imports a widget.
+
+The members of ``Watched`` that start with an underscore are for panels alone: they are in nobody's Tab list, and the
+functions here are the only ones that call them.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +14,14 @@ import polars as pl
 from ktframe.events import BindingStateChanged, Events, LagUpdated, ReadyChanged, RowsChanged
 from ktframe.sync.history import LagHistory
 from ktframe.sync.monitor import Readiness
-from ktframe.sync.status import Glance, Newest
+from ktframe.sync.status import Preview, RecentRows
 
 
 @runtime_checkable
 class Watched(Protocol):
-    """A materialized topic."""
+    """A table, a stream, or windows of one."""
 
     events: Events
-
-    @property
-    def label(self) -> str:
-        """What it is, in a few words."""
 
     @property
     def history(self) -> LagHistory:
@@ -30,11 +30,27 @@ class Watched(Protocol):
     def readiness(self) -> Readiness:
         """Return whether the rows are complete; starts reading."""
 
-    def glance(self, rows: int = 8) -> Glance:
-        """Return condition and first rows as they are now; starts nothing, waits for nothing."""
+    @property
+    def _label(self) -> str: ...
 
-    def newest(self, rows: int) -> Newest:
-        """Return the rows that changed last as they are now; waits for nothing."""
+    def _preview(self, rows: int) -> Preview: ...
+
+    def _recent(self, rows: int) -> RecentRows: ...
+
+
+def label_of(watched: Watched) -> str:
+    """Return the topic and which windows of it, for titles."""
+    return watched._label  # noqa: SLF001 - see above
+
+
+def preview_of(watched: Watched, rows: int = 8) -> Preview:
+    """Return the status and the first rows as they are now; starts nothing, waits for nothing."""
+    return watched._preview(rows)  # noqa: SLF001 - see above
+
+
+def recent_rows_of(watched: Watched, rows: int) -> RecentRows:
+    """Return the rows that changed last as they are now; waits for nothing."""
+    return watched._recent(rows)  # noqa: SLF001 - see above
 
 
 def watch(events: Events, wake: Callable[[], None]) -> Callable[[], None]:
@@ -52,18 +68,18 @@ def watch(events: Events, wake: Callable[[], None]) -> Callable[[], None]:
     ]
 
     def end() -> None:
-        for each in ends:
-            each()
+        for unsubscribe in ends:
+            unsubscribe()
 
     return end
 
 
-class AggregateNow(Protocol):
-    """An aggregate as of one moment: ``window_start``, ``window_end``, ``by``, values."""
+class Aggregate(Protocol):
+    """Values per window and group as of one moment."""
 
     @property
     def frame(self) -> pl.DataFrame:
-        """A row per window and group."""
+        """``window_start``, ``window_end``, the columns of ``by``, then values."""
 
     @property
     def is_open(self) -> pl.Series:
@@ -74,21 +90,23 @@ class AggregateNow(Protocol):
         """The columns that it is grouped by within each window."""
 
 
-@runtime_checkable
-class Aggregate(Protocol):
-    """A frame that can be made anew."""
-
-    name: str
-    events: Events
-    closes: bool
-    """Whether its windows ever close: those without grace do not."""
+class AggregateQuery(Protocol):
+    """An aggregate that can be computed at any time."""
 
     @property
-    def found(self) -> AggregateNow:
-        """What it held when it was made."""
+    def name(self) -> str:
+        """The topic and its windows, for titles."""
 
-    def again(self) -> AggregateNow:
-        """Return what it would hold now; does not wait."""
+    @property
+    def events(self) -> Events:
+        """What tells that rows have changed."""
+
+    @property
+    def closes(self) -> bool:
+        """Whether its windows ever close: those without grace do not."""
+
+    def compute(self) -> Aggregate:
+        """Return the values as of now; does not wait."""
 
     def readiness(self) -> Readiness:
-        """Return whether what it would hold now is complete; does not wait."""
+        """Return whether the values as of now are complete; does not wait."""

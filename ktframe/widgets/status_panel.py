@@ -10,7 +10,7 @@ from ktframe.events import BindingState
 from ktframe.sync.status import TableStatus
 from ktframe.widgets import markup as page
 from ktframe.widgets.picture import Frame
-from ktframe.widgets.protocols import Watched, watch
+from ktframe.widgets.protocols import Watched, label_of, preview_of, watch
 
 _LOADING = (BindingState.RESTORING, BindingState.LAGGING, BindingState.BACKING_OFF)
 
@@ -27,11 +27,11 @@ class ConditionPicture:
 
     def frame(self) -> Frame:
         """Return the panel as of now."""
-        found = self._watched.glance()
-        status = found.status
+        preview = preview_of(self._watched)
+        status = preview.status
         state = status.readiness.state
         parts = [
-            page.headline(self._watched.label, status.readiness),
+            page.headline(label_of(self._watched), status.readiness),
             _bar(status),
             page.facts(_facts(status)),
         ]
@@ -40,7 +40,7 @@ class ConditionPicture:
             parts.append(page.bad(f"last error: {status.health.last_error}"))
         if status.readiness.remedy:
             parts.append(page.bad(f"Hint: {status.readiness.remedy}"))
-        parts.append(_rows(found.head, status.rows))
+        parts.append(_rows(preview.head, status.rows))
         return Frame(page.page(*parts), str(status), is_last=state is BindingState.STOPPED)
 
 

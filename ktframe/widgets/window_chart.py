@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -16,96 +16,69 @@ from ktframe.widgets import markup as page
 from ktframe.widgets.figure import INK, WIDTH, Chart, legend, look, style
 from ktframe.widgets.panel import Panel
 from ktframe.widgets.picture import Frame
-from ktframe.widgets.protocols import Aggregate, AggregateNow, watch
+from ktframe.widgets.protocols import Aggregate, AggregateQuery, watch
 
 _MOST_LINES: Final = 24
 
 
-class WindowPlot:
-    """What ``agg(...).plot`` is: call it. ``plot.line`` and so on are Polars' own, which need Altair."""
-
-    def __init__(self, aggregate: Aggregate) -> None:
-        self._aggregate = aggregate
-
-    def __call__(
-        self, value: str | None = None, *, ax: Axes | None = None, live: bool = False
-    ) -> Chart | Axes | Panel:
-        """Draw ``value`` over window start, one line for each value of what ``agg`` was told to group by.
-
-        Parameters
-        ----------
-        value
-            A numeric column; None: the first.
-        ax
-            Where to draw; None: a new chart, which a notebook shows.
-        live
-            Return a panel that is drawn again when rows change.
-
-        Returns
-        -------
-        Chart, matplotlib.axes.Axes or Panel
-            A ``Figure`` that shows itself; ``ax`` where it was given; a panel with ``live``.
-
-        Raises
-        ------
-        ConfigurationError
-            When there is no such column, it is not numeric, or both ``ax`` and ``live`` are given.
-        """
-        name = _value_of(self._aggregate.found, value)
-        if live:
-            if ax is not None:
-                message = "live=True draws on a chart of its own, not on ax."
-                raise ConfigurationError(message, "leave one of them out.")
-            return Panel(WindowPicture(self._aggregate, name), every=0.5)
-        if ax is None:
-            chart = Chart()
-            draw_windows(chart.axes[0], self._aggregate.found, name, self._aggregate.name)
-            return chart
-        draw_windows(ax, self._aggregate.found, name, self._aggregate.name)
-        return ax
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._aggregate.found.frame.plot, name)
+def window_chart(
+    query: AggregateQuery, now: Aggregate, *, live: bool, ax: Axes | None
+) -> Chart | Axes | Panel:
+    """Draw the one value of an aggregate, which is ``now`` what ``query`` computes; see ``WindowedTopic.chart``."""
+    value = _value_of(now)
+    if live:
+        if ax is not None:
+            message = "live=True draws on a chart of its own, not on ax."
+            raise ConfigurationError(message, "leave one of them out.")
+        return Panel(WindowPicture(query, value), every=0.5)
+    if ax is None:
+        chart = Chart()
+        draw_windows(chart.axes[0], now, value, query.name)
+        return chart
+    draw_windows(ax, now, value, query.name)
+    return ax
 
 
 class WindowPicture:
     """Draws an aggregate again and again."""
 
-    def __init__(self, aggregate: Aggregate, value: str) -> None:
-        self._aggregate = aggregate
+    def __init__(self, query: AggregateQuery, value: str) -> None:
+        self._query = query
         self._value = value
         self._chart = Chart()
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` when rows change."""
-        return watch(self._aggregate.events, wake)
+        return watch(self._query.events, wake)
 
     def frame(self) -> Frame:
         """Return the chart as of now."""
-        found = self._aggregate.again()
+        aggregate = self._query.compute()
         ax = self._chart.again()
-        draw_windows(ax, found, self._value, self._aggregate.name)
-        windows = found.frame[found.frame.columns[0]].n_unique()
-        said = f"{windows:,} {'window' if windows == 1 else 'windows'}, {int(found.is_open.sum()):,} rows of {found.frame.height:,} may still change"
-        if not self._aggregate.closes:
-            said += "; without grace, late records change the others too"
-        warning, text = page.incomplete(self._aggregate.name, self._aggregate.readiness())
+        draw_windows(ax, aggregate, self._value, self._query.name)
+        windows = aggregate.frame[aggregate.frame.columns[0]].n_unique()
+        summary = f"{windows:,} {'window' if windows == 1 else 'windows'}, {int(aggregate.is_open.sum()):,} rows of {aggregate.frame.height:,} may still change"
+        if not self._query.closes:
+            summary += "; without grace, late records change the others too"
+        warning, text = page.incomplete(self._query.name, self._query.readiness())
         return Frame(
-            page.page(warning, page.note(said)),
-            f"{text}{self._value} of {self._aggregate.name}: {said}",
+            page.page(warning, page.note(summary)),
+            f"{text}{self._value} of {self._query.name}: {summary}",
             self._chart.png(),
             WIDTH,
         )
 
 
-def draw_windows(ax: Axes, found: AggregateNow, value: str, title: str) -> None:
+def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None:
     """Draw a column of an aggregate; each window stands from its start to its end."""
-    start = found.frame.columns[0]
+    start = aggregate.frame.columns[0]
     # Floats: matplotlib's own way with Decimal knows no None. Neither does it, nor Python, know other years.
-    frame = found.frame.with_columns(found.is_open.alias(OPEN), pl.col(value).cast(pl.Float64))
+    frame = aggregate.frame.with_columns(aggregate.is_open.alias(OPEN), pl.col(value).cast(pl.Float64))
     frame = frame.filter(pl.col(start).dt.year().is_between(1, 9999))
-    beyond = found.frame.height - frame.height
-    lines = frame.partition_by(found.by, as_dict=True, maintain_order=True) if found.by else {(): frame}
+    beyond = aggregate.frame.height - frame.height
+    lines = (
+        frame.partition_by(aggregate.by, as_dict=True, maintain_order=True) if aggregate.by else {(): frame}
+    )
     for number, (group, rows) in enumerate(list(lines.items())[:_MOST_LINES]):
         points = rows.sort(start)
         times, values, is_open = points[start].to_list(), points[value].to_list(), points[OPEN].to_list()
@@ -156,20 +129,16 @@ def _where(values: Sequence[float | None], is_open: Sequence[bool], *, keep: boo
     return [math.nan if taken[at] != keep or value is None else value for at, value in enumerate(values)]
 
 
-def _value_of(found: AggregateNow, value: str | None) -> str:
-    numeric = [
-        name
-        for name in found.frame.columns[2:]
-        if name not in found.by and found.frame.schema[name].is_numeric()
-    ]
-    if value is None and numeric:
-        return numeric[0]
-    if value in numeric:
-        return value
-    message = "there is no numeric column to plot." if value is None else f"{value!r} can't be plotted."
-    hint = (
-        f"numeric columns: {', '.join(numeric)}."
-        if numeric
-        else "give agg() an expression that makes numbers."
-    )
-    raise ConfigurationError(message, hint)
+def _value_of(aggregate: Aggregate) -> str:
+    """Return the name of the one value, which must be a number."""
+    dtypes = aggregate.frame.drop(aggregate.frame.columns[:2], *aggregate.by).schema
+    names = ", ".join(dtypes)
+    if len(dtypes) != 1:
+        message = f"a chart shows one value, and these are {len(dtypes)}: {names}."
+        raise ConfigurationError(message, "give it one expression.")
+    if not dtypes[names].is_numeric():
+        message = f"{names!r} is {dtypes[names]}: a chart shows numbers."
+        raise ConfigurationError(
+            message, 'give an expression that makes numbers, such as pl.col("amount").sum().'
+        )
+    return names

@@ -19,7 +19,7 @@ _BOOKKEEPING = (PARTITION, OFFSET, TIMESTAMP, TOMBSTONE)
 
 
 def expressions(exprs: Sequence[pl.Expr], named: Mapping[str, pl.Expr]) -> list[pl.Expr]:
-    """Return what ``agg`` was given as one list.
+    """Return the expressions of an aggregate as one list, with their names.
 
     Raises
     ------
@@ -29,8 +29,12 @@ def expressions(exprs: Sequence[pl.Expr], named: Mapping[str, pl.Expr]) -> list[
     found: list[object] = [*exprs, *named.values()]
     odd = next((each for each in found if not isinstance(each, pl.Expr)), None)
     if odd is not None or not found:
-        message = "agg() needs a Polars expression." if odd is None else f"agg() takes no {odd!r}."
-        raise ConfigurationError(message, 'such as agg(revenue=pl.col("amount").sum(), orders=pl.len()).')
+        message = (
+            "an aggregate needs a Polars expression."
+            if odd is None
+            else f"{odd!r} is not a Polars expression."
+        )
+        raise ConfigurationError(message, 'such as revenue=pl.col("amount").sum(), orders=pl.len().')
     return [*exprs, *(each.alias(name) for name, each in named.items())]
 
 
@@ -62,8 +66,8 @@ def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence
     names = [expr.meta.output_name(raise_if_undetermined=False) for expr in exprs]
     twice = next((name for n, name in enumerate(names) if name and name in (*by, *names[:n])), None)
     if twice is not None:
-        message = f"agg() gives two columns named {twice!r}."
-        raise ConfigurationError(message, 'name one otherwise: agg(total=pl.col("amount").sum()).')
+        message = f"two columns of the aggregate are named {twice!r}."
+        raise ConfigurationError(message, 'give one another name: total=pl.col("amount").sum().')
 
 
 def _no_such(what: str, name: str, columns: Sequence[str]) -> ConfigurationError:

@@ -19,17 +19,17 @@ kt = broker.connect()
 for n in range(3):
     broker.produce(image, script + str(n), {{"n": n, script: image, "group": image}}, timestamp=60_000)
 table = kt.table(image)
-counts = table.window(5).agg(n=pl.col("n").sum(), by="group")
-named = table.window(5).agg(pl.col("n").sum().alias(script))
+five = table.window(5)
+n = pl.col("n").sum()
 """,
     "ktframe.widgets.status(table)",
     "ktframe.widgets.live(table)",
     "ktframe.widgets.dashboard(kt)",
     "ktframe.widgets.lag_chart(table)",
-    "ktframe.widgets.live(counts)",
-    "named.plot(live=True)",
+    "five.live(n, by='group')",
+    "five.chart(n.alias(script), live=True)",
     "table.plot_lag()",
-    "counts.plot('n')",
+    "five.chart(n, by='group')",
     """
 import threading
 broker.hold()

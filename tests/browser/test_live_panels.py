@@ -24,7 +24,7 @@ def pay(key, amount, minute):
 pay("a", 5, 1)
 pay("b", 7, 21)
 five = kt.table("payments").window(5, grace="2m")
-paid = five.agg(paid=pl.col("amount").sum())
+paid = pl.col("amount").sum()
 """
 
 
@@ -82,7 +82,11 @@ def test_live_rows_show_what_has_changed_until_they_are_paused(lab: Lab) -> None
 
 def test_windows_that_are_open_are_marked_and_their_charts_follow(lab: Lab) -> None:
     """Rows of open windows have a dashed edge; a chart is a picture, and a live one is drawn again with what comes."""
-    cells = ["ktframe.widgets.live(paid)", "paid.plot('paid')", "chart = paid.plot('paid', live=True)\nchart"]
+    cells = [
+        "five.live(paid=paid)",
+        "five.chart(paid=paid)",
+        "chart = five.chart(paid=paid, live=True)\nchart",
+    ]
     notebook = lab.open([FAKE + WINDOWS, *cells])
     notebook.run_all()
     notebook.wait_for_text(1, "2 rows")

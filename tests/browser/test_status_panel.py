@@ -51,7 +51,7 @@ def test_a_panel_of_a_table_starts_nothing_and_turns_from_restoring_to_ready(lab
     notebook.run(0)
     notebook.wait_for_text(0, "not started")
     wait_for_threads(notebook, 1)
-    assert notebook.ask("broker.assigned, str(orders.binding.state)") == "([], 'created')"
+    assert notebook.ask("broker.assigned, str(orders._reader.binding.state)") == "([], 'created')"
     notebook.ask("orders.readiness()")
     notebook.wait_for_text(0, "restoring")
     notebook.ask("broker.release()")

@@ -132,7 +132,7 @@ def test_exhausted_attempts(
     table.events.subscribe(BindingStateChanged, states.append)
 
     broker.stop()
-    wait_until(lambda: table.binding.state is BindingState.FAILED, "the last attempt to fail")
+    wait_until(lambda: table._reader.binding.state is BindingState.FAILED, "the last attempt to fail")
 
     failed = states[-1]
     assert (failed.new, failed.reason) == (BindingState.FAILED, Reason.BROKER_UNREACHABLE)
@@ -296,7 +296,7 @@ def test_position_beyond_the_end(
     gate.close()
     gate.wait_until_holding()
     # As after an unclean election: the store knows more than the log.
-    table.binding.materializer.advance({0: 1_000})
+    table._reader.binding.materializer.advance({0: 1_000})
     context.close()
 
     again = connect().table(name)
@@ -317,7 +317,9 @@ def test_deleted_topic(kafka: KafkaTopics, topic: Topic, connect: Connect) -> No
 
     with pytest.raises(UnknownTopicError, match=name):
         table.to_polars()
-    wait_until(lambda: table.binding.state is BindingState.FAILED, "the monitor to find the topic gone")
+    wait_until(
+        lambda: table._reader.binding.state is BindingState.FAILED, "the monitor to find the topic gone"
+    )
     with pytest.raises(UnknownTopicError, match=name):
         table.to_polars()
     kafka.create_topic(name)

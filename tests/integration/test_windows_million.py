@@ -271,7 +271,7 @@ def test_windows_of_a_million_events(events: pl.DataFrame, topic: str, connect: 
         )
         ends = stream_times(events, small.position().offsets)
         assert small.position().stream_times == ends
-        assert table.window(15).binding is small.binding
+        assert table.window(15)._reader.binding is small._reader.binding
         assert_stream(events, kt.stream(topic))
 
 

@@ -32,7 +32,7 @@ for rows in (20_000, 5_000):
 """
 WINDOWS = """
 five = orders.window(5, grace="2m")
-revenue = five.agg(revenue=pl.col("amount").sum(), by="region")
+revenue = pl.col("amount").sum()
 """
 # A bar that stands still: half of a topic is read.
 RESTORING = """
@@ -54,7 +54,7 @@ CELLS = {
     "status": (READY, "orders"),
     "lag": (READY, "ktframe.widgets.lag_chart(orders, '1m')", TROUBLE),
     "live": (f"{READY}\nclosing = orders.window(5, grace='2m')", "ktframe.widgets.live(orders, rows=8)"),
-    "windows": (READY + WINDOWS, "revenue.plot('revenue', live=True)"),
+    "windows": (READY + WINDOWS, "five.chart(revenue=revenue, by='region', live=True)"),
     "dashboard": (
         f"{READY}{WINDOWS}\nclicks = kt.stream('clicks')\ncustomers = kt.table('customers')",
         "clicks.wait_until_ready(progress=False)\nktframe.widgets.dashboard()",

@@ -1,13 +1,10 @@
-"""Aggregates of windows: frames like any other, which can be plotted and made anew."""
+"""Aggregates of windows: plain frames; charts of them, still and live."""
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -23,11 +20,11 @@ from ktframe import widgets
 from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError, ContextClosedError
 from ktframe.events import Events
-from ktframe.tables.aggregate import Aggregated, WindowAggregate
+from ktframe.tables.aggregate import Aggregate, AggregateQuery
 from ktframe.testing import FakeBroker
 from ktframe.widgets.figure import Chart
 from ktframe.widgets.panel import Panel
-from ktframe.widgets.window_chart import WindowPlot, draw_windows
+from ktframe.widgets.window_chart import WindowPicture, draw_windows, window_chart
 
 MINUTE = 60_000
 BEYOND = 253_402_300_800_000
@@ -57,17 +54,30 @@ def kt(broker: FakeBroker) -> Iterator[Context]:
 
 def aggregate_of(
     frame: pl.DataFrame, by: tuple[str, ...] = (), is_open: list[bool] | None = None
-) -> WindowAggregate:
-    """Return an aggregate that stays as it is."""
-    found = Aggregated(frame, pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean), by)
-    return WindowAggregate.of(
-        found,
-        again=lambda: found,
-        readiness=lambda: None,
+) -> Aggregate:
+    """Return an aggregate of which some windows are open."""
+    return Aggregate(frame, pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean), by)
+
+
+def charted(aggregate: Aggregate) -> Chart:
+    """Return the chart of an aggregate that stays as it is."""
+    query = AggregateQuery(
+        name="orders, '5m'",
         events=Events(),
-        name="orders, '5m'",  # type: ignore[arg-type, return-value]
         closes=True,
+        compute=lambda: aggregate,
+        readiness=lambda: None,  # type: ignore[arg-type, return-value]
     )
+    chart = window_chart(query, aggregate, live=False, ax=None)
+    assert isinstance(chart, Chart)
+    return chart
+
+
+def queried(panel: object) -> AggregateQuery:
+    """Return what a live chart draws."""
+    assert isinstance(panel, Panel)
+    assert isinstance(panel._picture, WindowPicture)
+    return panel._picture._query  # type: ignore[return-value]
 
 
 def windows(**columns: Any) -> pl.DataFrame:
@@ -83,53 +93,43 @@ def windows(**columns: Any) -> pl.DataFrame:
 # --- a frame ----------------------------------------------------------------------------------------------------------
 
 
-def test_it_is_a_frame_with_the_values_that_polars_gives(kt: Context) -> None:
+def test_it_is_a_plain_frame_with_the_values_that_polars_gives(kt: Context) -> None:
     """Grouped by hand from the rows, it is the same; also with every window there is."""
     window = kt.table("orders").window(5)
     found = window.agg(total=pl.col("amount").sum(), n=pl.len(), by="region")
-    assert isinstance(found, pl.DataFrame)
+    assert type(found) is pl.DataFrame
+    assert set(vars(found)) == set(vars(pl.DataFrame()))
     rows = window.to_polars().group_by("window_start", "window_end", "region")
     by_hand = rows.agg(total=pl.col("amount").sum(), n=pl.len()).sort("window_start", "region")
-    assert_frame_equal(pl.DataFrame(found.get_columns()), by_hand)
+    assert_frame_equal(found, by_hand)
     full = window.agg(n=pl.len(), fill=True)
     assert full["n"].to_list() == [2, 1, 0, 0, 1]
-    assert full.found.is_open.len() == 5
+    assert queried(window.chart(n=pl.len(), fill=True, live=True)).compute().is_open.len() == 5
+    assert type(kt.stream("orders").window(5).agg(n=pl.len())) is pl.DataFrame
 
 
-def test_what_is_made_of_it_is_a_plain_frame(kt: Context) -> None:
-    """It has no windows of its own that could be made anew."""
-    found = kt.table("orders").window(5).agg(n=pl.len())
-    derived = [
-        found.filter(pl.col("n") > 0), found.select("n"), found.head(1), found.clone(), found[1:],
-        found.with_columns(m=1), found.sort("n"), found.lazy().collect(), found.drop("n"),
-        found.join(found, on="window_start"), pl.concat([found, found]), found.rename({"n": "m"}),
-        copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found)),  # noqa: S301 - our own
-    ]  # fmt: skip
-    assert {type(each) for each in derived} == {pl.DataFrame}
-    assert_frame_equal(derived[-1], pl.DataFrame(found.get_columns()))
-    assert type(found) is WindowAggregate
-
-
-def test_again_is_what_is_there_now(kt: Context, broker: FakeBroker) -> None:
-    """The frame itself stays as it was; after the table is closed there is no more to be had."""
+def test_a_frame_stays_and_what_is_drawn_is_what_is_there_now(kt: Context, broker: FakeBroker) -> None:
+    """After the table is closed there is no more to be had."""
     window = kt.table("orders").window(5)
-    found = window.agg(n=pl.len())
+    found, query = window.agg(n=pl.len()), queried(window.chart(n=pl.len(), live=True))
     broker.produce("orders", "new", {"region": "EU", "amount": 1.0}, timestamp=22 * MINUTE)
     window.wait_until_ready(progress=False)
     assert window.agg(n=pl.len())["n"].to_list() == [2, 1, 2]
-    assert found.again().frame["n"].to_list() == [2, 1, 2]
+    assert query.compute().frame["n"].to_list() == [2, 1, 2]
     assert found["n"].to_list() == [2, 1, 1]
     kt.close()
     with pytest.raises(ContextClosedError):
-        found.again()
+        query.compute()
 
 
 @pytest.mark.parametrize("grace", [None, 0, 4, 20])
 def test_open_windows_are_those_that_time_has_not_passed(kt: Context, grace: int | None) -> None:
     """By the newest record: a window is open until its end and its grace are over."""
-    found = kt.table("orders").window(5, grace=grace).agg(n=pl.len(), by="region")
-    expected = [end > at(21 - (grace or 0)) for end in found["window_end"].to_list()]
-    assert found.found.is_open.to_list() == expected
+    window = kt.table("orders").window(5, grace=grace)
+    aggregate = queried(window.chart(n=pl.len(), by="region", live=True)).compute()
+    assert_frame_equal(aggregate.frame, window.agg(n=pl.len(), by="region"))
+    expected = [end > at(21 - (grace or 0)) for end in aggregate.frame["window_end"].to_list()]
+    assert aggregate.is_open.to_list() == expected
 
 
 # --- what can be plotted ----------------------------------------------------------------------------------------------
@@ -146,73 +146,69 @@ def lines_of(drawn: object) -> dict[str, list[float]]:
     }
 
 
-def test_the_first_numeric_column_is_plotted(kt: Context) -> None:
-    """Not the groups, even where these are numbers; any other can be named."""
+def test_one_value_is_drawn_with_a_line_for_each_group(kt: Context) -> None:
+    """Numbers may be the groups, too: these are no values."""
     window = kt.table("orders").window(5)
-    found = window.agg(words=pl.col("region").first(), total=pl.col("amount").sum(), n=pl.len(), by="amount")
-    assert isinstance(found.plot(), Chart)
-    assert found.plot().axes[0].get_ylabel() == "total"
-    assert found.plot("n").axes[0].get_ylabel() == "n"
-    assert sorted(lines_of(found.plot())) == ["1.0", "5.0", "6.0", "7.0"]
+    for chart in (
+        window.chart(total=pl.col("amount").sum(), by="amount"),
+        window.chart(pl.col("amount").sum().alias("total"), by="amount", fresh=False),
+        kt.stream("orders").session(5, by="amount").chart(total=pl.col("amount").sum()),
+    ):
+        assert isinstance(chart, Chart)
+        assert chart.axes[0].get_ylabel() == "total"
+        assert sorted(lines_of(chart)) == ["1.0", "5.0", "6.0", "7.0"]
+    filled = window.chart(n=pl.len(), fill=True)
+    assert len(lines_of(filled)["n"]) == len(window.agg(n=pl.len(), fill=True)) == 5
 
 
+@pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("values", "said"),
     [
-        ("words", r"'words' can't be plotted(?s:.*)Hint: numeric columns: total, n\."),
-        ("amount", r"'amount' can't be plotted(?s:.*)numeric columns: total, n"),
-        ("window_start", r"'window_start' can't be plotted"),
-        ("nothing", r"'nothing' can't be plotted"),
+        (
+            {"words": pl.col("region").first()},
+            r"'words' is String: a chart shows numbers(?s:.*)Hint: give an",
+        ),
+        (
+            {"total": pl.col("amount").sum(), "n": pl.len()},
+            r"one value, and these are 2: total, n\.(?s:.*)Hint:",
+        ),
+        ({"total": pl.col("amonut").sum()}, r"no such column(?s:.*)did you mean 'amount'"),
+        ({"total": "amount"}, r"'amount' is not a Polars expression"),
+        ({}, "an aggregate needs a Polars expression"),
     ],
 )
-def test_what_cannot_be_plotted_is_refused(kt: Context, value: str, said: str) -> None:
-    """With the columns that can be."""
-    window = kt.table("orders").window(5)
-    found = window.agg(words=pl.col("region").first(), total=pl.col("amount").sum(), n=pl.len(), by="amount")
+def test_what_cannot_be_drawn_is_refused_at_once(
+    kt: Context, values: dict[str, Any], said: str, *, live: bool
+) -> None:
+    """A live chart says so before it is shown, too."""
     with pytest.raises(ConfigurationError, match=said):
-        found.plot(value)
-    with pytest.raises(ConfigurationError, match=said):
-        found.plot(value, live=True)
-
-
-def test_without_numbers_there_is_nothing_to_plot(kt: Context) -> None:
-    """The hint says what makes some."""
-    found = kt.table("orders").window(5).agg(pl.col("region").first())
-    with pytest.raises(ConfigurationError, match=r"no numeric column(?s:.*)give agg\(\) an expression"):
-        found.plot()
+        kt.table("orders").window(5).chart(**values, by="amount", live=live)
 
 
 def test_axes_of_the_user_are_drawn_on(kt: Context) -> None:
     """They are returned; a live chart has its own."""
-    found = kt.table("orders").window(5).agg(n=pl.len())
+    window = kt.table("orders").window(5)
     figure = Figure()
     FigureCanvasAgg(figure)
     ax: Axes = figure.add_subplot()
-    assert found.plot(ax=ax) is ax
+    assert window.chart(n=pl.len(), ax=ax) is ax
     assert len(ax.get_lines()) == 2
     with pytest.raises(ConfigurationError, match="leave one of them out"):
-        found.plot(ax=ax, live=True)
+        window.chart(n=pl.len(), ax=ax, live=True)
 
 
 @pytest.mark.parametrize("grace", [None, 0])
 def test_without_grace_a_live_chart_calls_no_window_final(kt: Context, grace: int | None) -> None:
     """A late record may change any of them, whatever time it is."""
     orders, clicks = kt.table("orders"), kt.stream("orders")
-    for each in (
+    for window in (
         orders.window(5, grace=grace),
         clicks.window(5, grace=grace),
         clicks.session(5, grace=grace),
     ):
-        shown = repr(each.agg(n=pl.len()).plot(live=True))
+        shown = repr(window.chart(n=pl.len(), live=True))
         assert ("late records change the others too" in shown) == (grace is None)
-
-
-def test_plots_of_polars_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``plot.line`` is Polars' own, whatever draws it."""
-    monkeypatch.setattr(
-        pl.DataFrame, "plot", property(lambda frame: SimpleNamespace(line=lambda: frame.width))
-    )
-    assert WindowPlot(aggregate_of(windows(n=[1]))).line() == 3
 
 
 # --- how it is drawn --------------------------------------------------------------------------------------------------
@@ -221,7 +217,7 @@ def test_plots_of_polars_are_still_there(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_open_windows_are_drawn_lighter() -> None:
     """Their line begins at the last closed one; no point is drawn as closed that is not."""
     found = aggregate_of(windows(n=[1, 2, 3, 4]), is_open=[False, False, True, True])
-    closed, still_open = found.plot().axes[0].get_lines()
+    closed, still_open = charted(found).axes[0].get_lines()
     assert [str(y) for y in closed.get_ydata()] == ["1.0", "2.0", "nan", "nan"]
     assert [str(y) for y in still_open.get_ydata()] == ["nan", "2.0", "3.0", "4.0"]
     assert still_open.get_alpha() < 1
@@ -242,7 +238,7 @@ def test_any_numbers_can_be_drawn(values: list[Any], dtype: pl.DataType) -> None
     found = aggregate_of(windows(n=pl.Series(values, dtype=dtype)), is_open=[False, True, True])
     chart = Chart()
     for _ in range(2):
-        draw_windows(chart.again(), found.found, "n", "orders")
+        draw_windows(chart.again(), found, "n", "orders")
         assert chart.png().startswith(b"\x89PNG")
     expected = pl.Series(values, dtype=dtype).cast(pl.Float64).to_list()
     assert str(chart.axes[0].get_lines()[0].get_ydata()[0]) in (str(expected[0]), "nan")
@@ -251,14 +247,14 @@ def test_any_numbers_can_be_drawn(values: list[Any], dtype: pl.DataType) -> None
 def test_no_windows_are_an_empty_chart() -> None:
     """With and without groups."""
     empty = windows(region=["x"], n=[1]).clear()
-    assert aggregate_of(empty).plot("n").png().startswith(b"\x89PNG")
-    assert lines_of(aggregate_of(empty, ("region",)).plot("n")) == {}
+    assert charted(aggregate_of(empty.drop("region"))).png().startswith(b"\x89PNG")
+    assert lines_of(charted(aggregate_of(empty, ("region",)))) == {}
 
 
 def test_more_than_24_groups_are_counted() -> None:
     """The title says how many are left out."""
     frame = pl.concat([windows(region=[f"r{number}"] * 3, n=[1, 2, 3]) for number in range(30)])
-    chart = aggregate_of(frame, ("region",)).plot()
+    chart = charted(aggregate_of(frame, ("region",)))
     assert len(lines_of(chart)) == 24
     assert chart.axes[0].get_title(loc="left") == "orders, '5m': n (and 6 more groups)"
     assert chart.png().startswith(b"\x89PNG")
@@ -273,7 +269,7 @@ def test_groups_are_named_as_they_are() -> None:
             for number, name in enumerate(names)
         ]
     )
-    chart = aggregate_of(frame, ("region", "size")).plot("n")
+    chart = charted(aggregate_of(frame, ("region", "size")))
     legend = chart.axes[0].get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [" _hidden, 0", "$a$ and $b$, 1", "None, 2"]
@@ -289,7 +285,7 @@ def test_long_names_leave_room_for_the_lines(name: str, groups: int) -> None:
     found, chart = aggregate_of(frame, ("region",)), Chart()
     for _ in range(3):
         ax = chart.again()
-        draw_windows(ax, found.found, "n", "orders")
+        draw_windows(ax, found, "n", "orders")
         chart.png()
     assert ax.get_position().width > 0.7
     assert ax.get_position().height > 0.4
@@ -299,9 +295,10 @@ def test_windows_beyond_the_year_9999_are_left_out_and_counted(kt: Context, brok
     """Neither Python nor matplotlib has such times."""
     broker.produce("far", "a", {"x": 1}, timestamp=MINUTE)
     broker.produce("far", "b", {"x": 1}, timestamp=BEYOND)
-    found = kt.table("far").window(5, max_future_skew=None).agg(n=pl.len())
-    assert found.height == 2
-    chart = found.plot()
+    window = kt.table("far").window(5, max_future_skew=None)
+    assert window.agg(n=pl.len()).height == 2
+    chart = window.chart(n=pl.len())
+    assert isinstance(chart, Chart)
     assert lines_of(chart) == {"n": [1.0]}
     assert chart.axes[0].get_title(loc="left").endswith("n (without 1 rows beyond the year 9999)")
 
@@ -314,8 +311,7 @@ def test_a_live_chart_is_drawn_again_when_rows_change(
 ) -> None:
     """It says how many windows there are and how many may still change, and ends with its table."""
     page = page_around(monkeypatch)
-    found = kt.table("orders").window(5, grace=0).agg(n=pl.len())
-    shown = found.plot(live=True)
+    shown = kt.table("orders").window(5, grace=0).chart(n=pl.len(), live=True)
     assert isinstance(shown, Panel)
     shown._ipython_display_()
     assert "3 windows, 1 rows of 3 may still change" in page.kept(shown)["text/plain"]
@@ -328,16 +324,16 @@ def test_a_live_chart_is_drawn_again_when_rows_change(
 
 def test_the_chart_of_one_window_spans_that_window() -> None:
     """The first window of a topic is not a dot on an axis of years."""
-    ax = aggregate_of(windows(n=[1])).plot("n").axes[0]
+    ax = charted(aggregate_of(windows(n=[1]))).axes[0]
     first, last = ax.get_xlim()
     assert last - first < 1 / 24
-    empty = aggregate_of(windows(n=[1]).clear()).plot("n").axes[0]
+    empty = charted(aggregate_of(windows(n=[1]).clear())).axes[0]
     assert [text.get_text() for text in empty.texts] == ["no windows yet"]
 
 
 def test_glyphs_that_a_font_has_not_are_no_warning() -> None:
     """Names in any script are labels: a box stands for what can't be drawn."""
-    plotted = aggregate_of(windows(city=["東京", "서울"], n=[1, 2]), ("city",)).plot("n")
+    plotted = charted(aggregate_of(windows(city=["東京", "서울"], n=[1, 2]), ("city",)))
     assert plotted.png().startswith(b"\x89PNG")
 
 
@@ -350,6 +346,23 @@ def test_gaps_of_lists_are_empty_lists() -> None:
         found = kt.table("t").window(5).agg(x=pl.col("n").implode(), n=pl.len(), fill=True)
     assert found["x"].to_list() == [[1.5], [], [], [1.5]]
     assert found["n"].to_list() == [1, 0, 0, 1]
+
+
+def test_live_rows_of_an_aggregate_are_asked_of_its_windows(kt: Context) -> None:
+    """A frame says where; all arguments are looked at before anything is shown."""
+    window = kt.table("orders").window(5)
+    panel = window.live(total=pl.col("amount").sum(), by="region", every="2s", rows=2)
+    assert isinstance(panel, Panel)
+    assert panel._every == 2.0
+    assert "4 rows, the newest 2" in repr(window.live(n=pl.len(), by="amount", rows=2))
+    assert "5 rows" in repr(window.live(n=pl.len(), fill=True))
+    with pytest.raises(
+        ConfigurationError, match=r"(?s)shows a table.*Hint: ask windows for it: window\.live\("
+    ):
+        widgets.live(window.agg(n=pl.len()))  # type: ignore[arg-type]
+    for wrong in ({"rows": 0}, {"rows": 201}, {"every": "soon"}, {"by": "regoin"}):
+        with pytest.raises(ConfigurationError):
+            window.live(n=pl.len(), **wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("odd", ["orders", 5, pl.DataFrame({"a": [1]}), None])

@@ -77,7 +77,8 @@ def test_nothing_completes_elsewhere(kt: Context, line: str) -> None:
         'pl.col("',
         "o.window(5).agg(n=pl.len(), by='",
         'agg(by=["region", "',
-        'found.plot("',
+        'o.window(5).chart(n=pl.len(), by=["',
+        'w.live(pl.col("',
         'o.to_polars(metadata=["',
     ],
 )

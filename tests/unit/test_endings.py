@@ -71,10 +71,10 @@ def test_rows_that_go_between_the_barrier_and_the_look_are_waited_for_again(
             wait(**given)
             if rebuilds:
                 rebuilds.pop()
-                required: Materializer = table.binding.required()
+                required: Materializer = table._reader.binding.required()
                 required.forget(None, topic_id="id-1")
-                table.binding.attached = None
-                table.binding._reopen.set()
+                table._reader.binding.attached = None
+                table._reader.binding._reopen.set()
 
         monkeypatch.setattr(table._reader._barrier, "wait_until_fresh", wait_then_rebuild)
         assert (table.to_polars().height, rebuilds) == (2, [])
@@ -158,7 +158,7 @@ def test_a_callback_may_wait_for_a_thread_that_asks(broker: FakeBroker) -> None:
     answers: list[bool] = []
 
     def ask_elsewhere(_: ReadyChanged) -> None:
-        thread = threading.Thread(target=lambda: answers.append(table.binding.readiness().is_ready))
+        thread = threading.Thread(target=lambda: answers.append(table._reader.binding.readiness().is_ready))
         thread.start()
         thread.join(5)
         answers.append(thread.is_alive())
@@ -214,7 +214,7 @@ def test_a_table_may_have_its_own_flush_interval(broker: FakeBroker) -> None:
     with broker.connect() as kt:
         own, shared = kt.table("t", store=options), kt.table("t", key="n")
         kt.configure(flush_interval=2)
-        assert (own.binding._flush_interval(), shared.binding._flush_interval()) == (0.5, 2.0)
+        assert (own._reader.binding._flush_interval(), shared._reader.binding._flush_interval()) == (0.5, 2.0)
 
 
 def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(

@@ -22,7 +22,7 @@ from ktframe.events import BindingState, Events, PartitionLag, Reason
 from ktframe.sync.health import BindingHealth
 from ktframe.sync.history import LagHistory
 from ktframe.sync.monitor import Readiness
-from ktframe.sync.status import Glance, TableStatus
+from ktframe.sync.status import Preview, TableStatus
 from ktframe.testing import FakeBroker
 from ktframe.widgets.dashboard import Overview
 from ktframe.widgets.status_panel import ConditionPicture
@@ -75,23 +75,23 @@ class Watched:
 
     status: TableStatus
     head: pl.DataFrame = field(default_factory=lambda: ROWS)
-    label: str = ""
+    _label: str = ""
     events: Events = field(default_factory=Events)
 
     def __post_init__(self) -> None:
         """Begin a history; the label is the name, as it is where there are no windows."""
-        self.label = self.label or self.status.name
+        self._label = self._label or self.status.name
         self.history = LagHistory(self.events)
 
     def readiness(self) -> Readiness:
         """Return whether the rows are complete."""
         return self.status.readiness
 
-    def glance(self, rows: int = 8) -> Glance:
+    def _preview(self, rows: int) -> Preview:
         """Return the condition."""
-        return Glance(self.status, self.head.head(rows))
+        return Preview(self.status, self.head.head(rows))
 
-    def newest(self, rows: int) -> Any:
+    def _recent(self, rows: int) -> Any:
         """Fail: nobody asks for this here."""
         raise NotImplementedError(rows)
 

@@ -15,9 +15,12 @@ from support.waiting import wait_until
 from ktframe import widgets
 from ktframe.context.context import Context
 from ktframe.errors import BrokerError
+from ktframe.tables.aggregate import Aggregate
+from ktframe.tables.windowed import WindowedTopic
 from ktframe.testing import FakeBroker
 from ktframe.widgets import markup as page
 from ktframe.widgets.live_rows import AggregateRows, LiveFrame, TopicRows
+from ktframe.widgets.panel import Panel
 
 MINUTE = 60_000
 BEYOND = 253_402_300_800_000 + 5
@@ -47,6 +50,19 @@ def passed(table: Any) -> None:
     table.to_polars()
 
 
+def drawn(panel: Panel) -> LiveFrame:
+    """Return what a panel of live rows draws."""
+    assert isinstance(panel._picture, LiveFrame)
+    return panel._picture
+
+
+def aggregate_of(windows: WindowedTopic, **arguments: Any) -> Aggregate:
+    """Return an aggregate with which of its windows are open, as live rows have it."""
+    source = drawn(windows.live(**arguments))._source
+    assert isinstance(source, AggregateRows)
+    return source._query.compute()  # type: ignore[return-value]
+
+
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
@@ -62,14 +78,14 @@ def test_the_newest_rows_come_first(kt: Context, broker: FakeBroker) -> None:
     everything = table.to_polars(metadata=True).rows(named=True)
     oldest = datetime.min.replace(tzinfo=UTC)
     order = sorted(everything, key=lambda row: (row["timestamp"] or oldest, row["offset"]), reverse=True)
-    found = table.newest(25)
+    found = table._recent(25)
     assert [(row["timestamp"], row["offset"]) for row in order[:25]] == [
         (everything[row]["timestamp"], everything[row]["offset"])
         for row in ([each["n"] for each in everything].index(n) for n in found.rows["n"])
     ]
     assert found.total == 60
-    assert table.newest(100).rows.height == 60
-    assert table.newest(100).rows["n"].to_list()[-1] in {
+    assert table._recent(100).rows.height == 60
+    assert table._recent(100).rows["n"].to_list()[-1] in {
         row["n"] for row in everything if not row["timestamp"]
     }
 
@@ -80,13 +96,12 @@ def test_rows_beyond_the_year_9999_are_shown(kt: Context, broker: FakeBroker) ->
     broker.produce("far", "b", {"n": 2}, timestamp=BEYOND)
     table = kt.table("far")
     passed(table)
-    assert table.newest(2).rows["n"].to_list() == [2, 1]
+    assert table._recent(2).rows["n"].to_list() == [2, 1]
     days = table.window("1d", max_future_skew=None)
     passed(days)
     html = LiveFrame(TopicRows(days, 5)).frame().html
     assert "10000-01-01" in html
-    aggregate = days.agg(n=pl.len())
-    assert "10000-01-01" in LiveFrame(AggregateRows(aggregate, 5)).frame().html
+    assert "10000-01-01" in drawn(days.live(n=pl.len(), rows=5)).frame().html
 
 
 def test_windows_are_shown_newest_first(kt: Context, broker: FakeBroker) -> None:
@@ -95,8 +110,8 @@ def test_windows_are_shown_newest_first(kt: Context, broker: FakeBroker) -> None
         broker.produce("orders", key, {"n": minute}, timestamp=minute * MINUTE)
     windows = kt.table("orders").window(5)
     passed(windows)
-    assert windows.newest(4).rows["n"].to_list() == [13, 12, 7, 3]
-    assert windows.newest(4).total == 5
+    assert windows._recent(4).rows["n"].to_list() == [13, 12, 7, 3]
+    assert windows._recent(4).total == 5
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
@@ -147,7 +162,7 @@ def test_changed_values_of_an_aggregate_have_changed(kt: Context, broker: FakeBr
     for minute in (1, 2, 7):
         broker.produce("orders", f"k{minute}", {"n": minute}, timestamp=minute * MINUTE)
     windows = kt.table("orders").window(5)
-    source = AggregateRows(windows.agg(total=pl.col("n").sum()), 10)
+    source = drawn(windows.live(total=pl.col("n").sum()))._source
     assert source.rows().changed == set()
     broker.produce("orders", "k8", {"n": 8}, timestamp=8 * MINUTE)
     broker.produce("orders", "k21", {"n": 21}, timestamp=21 * MINUTE)
@@ -203,21 +218,19 @@ def test_windows_with_grace_are_provisional_until_they_are_final(
     told = windows.to_polars(is_final=True, metadata=["offset"])
     keys = ["window_start", "offset", "user"]
     final = {tuple(row[:-1]): row[-1] for row in told.select(*keys, "is_final").rows()}
-    found = windows.newest(1_000)
+    found = windows._recent(1_000)
     shown = zip(
         found.rows["window_start"], (offset for _, offset in found.places), found.rows["user"], strict=True
     )
     provisional = dict(zip(shown, found.provisional, strict=True))
     assert provisional == {key: not is_final for key, is_final in final.items()}
     assert set(provisional.values()) == {True, False}
-    few = windows.newest(5)
+    few = windows._recent(5)
     assert few.provisional == found.provisional[:5]
-    aggregate = (
-        windows.agg(n=pl.len()) if kind in ("session", "sliding") else windows.agg(n=pl.len(), by="user")
-    )
-    group = aggregate.select("window_start", "user").rows()
+    aggregate = aggregate_of(windows, n=pl.len(), by=None if kind in ("session", "sliding") else "user")
+    group = aggregate.frame.select("window_start", "user").rows()
     by_window = {(start, user): not is_final for (start, _, user), is_final in final.items()}
-    assert dict(zip(group, aggregate.found.is_open, strict=True)) == by_window
+    assert dict(zip(group, aggregate.is_open, strict=True)) == by_window
 
 
 @pytest.mark.parametrize("kind", ["table", "stream", "sliding"])
@@ -232,7 +245,7 @@ def test_windows_without_grace_are_provisional_while_time_is_in_them(
         "sliding": lambda: stream.sliding(7, by="user"),
     }[kind]()
     passed(windows)
-    found = windows.newest(1_000)
+    found = windows._recent(1_000)
     expected = [
         end > at(60) if kind != "sliding" else end >= at(60) for end in found.rows["window_end"].to_list()
     ]
@@ -244,15 +257,14 @@ def test_rows_of_a_table_are_never_provisional(kt: Context, events: FakeBroker) 
     """There is no window that could be open."""
     for each in (kt.table("clicks"), kt.stream("clicks")):
         passed(each)
-        assert set(each.newest(10).provisional) == {False}
+        assert set(each._recent(10).provisional) == {False}
 
 
 def test_open_windows_have_a_dashed_edge(kt: Context, events: FakeBroker) -> None:
     """In the page of rows as in that of an aggregate."""
     windows = kt.table("clicks").window(5, grace=0)
-    aggregate = windows.agg(n=pl.len())
-    html = LiveFrame(AggregateRows(aggregate, 50)).frame().html
-    assert html.count('<tr class="open">') == aggregate.found.is_open.sum() == 1
+    html = drawn(windows.live(n=pl.len(), rows=50)).frame().html
+    assert html.count('<tr class="open">') == aggregate_of(windows, n=pl.len()).is_open.sum() == 1
 
 
 # --- the panel --------------------------------------------------------------------------------------------------------
@@ -286,12 +298,11 @@ def test_rows_that_may_be_old_are_not_shown_as_live(kt: Context, broker: FakeBro
     broker.produce("orders", "a", {"n": 1}, timestamp=MINUTE)
     table = kt.table("orders")
     windows = table.window(5)
-    aggregate = windows.agg(n=pl.len())
+    panels = windows.live(n=pl.len(), rows=5), windows.chart(n=pl.len(), live=True)
     passed(table)
     shown = [
         LiveFrame(TopicRows(table, 5)),
-        LiveFrame(AggregateRows(aggregate, 5)),
-        aggregate.plot("n", live=True)._picture,
+        *(panel._picture for panel in panels),
     ]
     assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
     broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
