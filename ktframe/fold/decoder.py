@@ -35,7 +35,7 @@ from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 from ktframe.formats import Format
 from ktframe.formats.base import Refusal
-from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_schema
+from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_ref
 
 _NAMELESS = "a tombstone without a record key: it deletes nothing"
 _NOTHING_KNOWN = BatchContext()
@@ -155,13 +155,13 @@ class TopicDecoder:
         keys, values = batch.keys, batch.values
         if self.value_format.needs_headers:
             values = [
-                with_header_schema(value, headers, VALUE_HEADER)
+                with_header_ref(value, headers, VALUE_HEADER)
                 for value, headers in zip(values, batch.headers, strict=True)
             ]
         # Where keys only name rows they stay as they are: Kafka compares bytes.
         if self.key_format.needs_headers and self.decodes_keys:
             keys = [
-                with_header_schema(key, headers, KEY_HEADER)
+                with_header_ref(key, headers, KEY_HEADER)
                 for key, headers in zip(keys, batch.headers, strict=True)
             ]
         return replace(batch, keys=keys, values=values)

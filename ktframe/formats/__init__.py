@@ -14,7 +14,7 @@ from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Refusal
 from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
-from ktframe.formats.registry_format import FramedFormat
+from ktframe.formats.registry_format import RegistryFormat
 from ktframe.formats.schemas import Schemas, TopicSchemas, without_registry
 from ktframe.formats.windowed_keys import WindowedKeyFormat, split_name
 
@@ -70,7 +70,7 @@ def value_format(
             message = f"value={name!r}: the schemas in the registry say the types of the fields."
             raise SchemaError(message, "leave schema= out, and cast columns of the frame.")
         plain = JsonFormat(declared, exact_fields) if has_plain else None
-        return FramedFormat(name, _readers(name, schemas), plain, exact_fields)
+        return RegistryFormat(name, _readers(name, schemas), plain, exact_fields)
     if name not in _PLAIN:
         raise _unknown(name)
     if declared or exact_fields:
@@ -98,8 +98,8 @@ def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
         return value_format(name)
     objects = JsonFormat(are_all_exact=True)
     if name == "auto":
-        return FramedFormat(name, _readers(name, schemas), StringFormat(), is_key=True, objects=objects)
-    return FramedFormat(name, _readers(name, schemas), objects if name == "json" else None, is_key=True)
+        return RegistryFormat(name, _readers(name, schemas), StringFormat(), is_key=True, objects=objects)
+    return RegistryFormat(name, _readers(name, schemas), objects if name == "json" else None, is_key=True)
 
 
 def _readers(name: str, schemas: Schemas | None) -> BodyReaders:

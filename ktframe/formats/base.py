@@ -2,7 +2,7 @@
 
 A format knows nothing of Kafka, keys or stores. Every payload comes out exactly once: as a row of the frame or as
 a refusal with its reason. JSON and the plain formats live beside this file; one that carries a schema id in the
-payload fits the same protocol (a header that names one is put before the payload: ``schemas.with_header_schema``).
+payload fits the same protocol (a header that names one is put before the payload: ``wire.with_header_ref``).
 """
 
 from __future__ import annotations

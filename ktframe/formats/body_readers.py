@@ -1,4 +1,4 @@
-"""What the schemas of one topic add up to: a reader for each, the columns of all, and what old rows owe to them."""
+"""One reader per schema of a topic, their merged columns, and a revision that rises when old rows must be read again."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ from ktframe.formats.json.schema import json_columns
 from ktframe.formats.protobuf import ProtobufReader
 from ktframe.formats.resolution import ConflictError, changes_old_rows, joined
 from ktframe.formats.schemas import Schemas, UnknownSchemaError
-from ktframe.formats.wire import ID_BYTES, LARGEST_MARK, parse_indexes, schema_name, spelt
+from ktframe.formats.wire import (
+    FIRST_MESSAGE,
+    ID_REF_BYTES,
+    LARGEST_MAGIC_BYTE,
+    describe_ref,
+    parse_indexes,
+    schema_ref_of,
+)
 
 AVRO: Final = "AVRO"
 PROTOBUF: Final = "PROTOBUF"
 JSON: Final = "JSON"
 FORMAT_NAMES: Final = {AVRO: "avro", PROTOBUF: "protobuf", JSON: "json"}
-
-FIRST_MESSAGE: Final = b"\0"
-"""What names the first message of a Protobuf schema."""
 
 KINDS_OF: Final[Mapping[str, frozenset[str]]] = {
     "auto": frozenset({AVRO, JSON, PROTOBUF}),
@@ -30,195 +34,209 @@ KINDS_OF: Final[Mapping[str, frozenset[str]]] = {
     "json": frozenset({JSON}),
     "protobuf": frozenset({PROTOBUF}),
 }
-"""The kinds of schema that payloads of a format may name, by the format's name."""
+"""The kinds of schema that payloads of a format may be written under, by the format's name."""
 
 
 class UnusableError(Exception):
-    """No payload under a schema can be read, for the reason that is the text."""
+    """No payload under a schema can be read; the text says why."""
 
 
-class Written(NamedTuple):
-    """What wrote a payload: what names the schema in it, and (Protobuf) the message, as sent."""
+class WriterSchema(NamedTuple):
+    """What a payload was written under: a schema and, of a Protobuf schema, one message.
 
-    name: bytes
+    ``ref`` is the schema reference, empty where a payload has none. ``message`` are the message indexes as sent.
+    """
+
+    ref: bytes
     message: bytes = b""
     is_malformed: bool = False
-    """Whether no message could be made out behind the name."""
+    """Whether the bytes after the reference are no message indexes."""
 
     @property
-    def length(self) -> int:
+    def prefix_length(self) -> int:
         """How many bytes stand before the body."""
-        return len(self.name) + len(self.message)
+        return len(self.ref) + len(self.message)
 
 
 @dataclass(frozen=True, slots=True)
 class JsonColumns:
-    """In place of a reader: the bodies are JSON, of which the schema tells these columns."""
+    """Stands for a reader where the bodies are JSON: the columns that the JSON Schema has."""
 
     columns: tuple[Column, ...]
     note: None = None
 
 
 class BodyReaders:
-    """The readers of the schemas that payloads have named; each made once, and kept."""
+    """The readers of the schemas that a topic's payloads refer to, made once each."""
 
     def __init__(self, schemas: Schemas, kinds: frozenset[str]) -> None:
         self._schemas = schemas
         self._kinds = kinds
-        self._made: dict[Written, BodyReader | JsonColumns | str] = {}
-        """What reads the bodies, or why nothing does."""
-        self._catalog: tuple[Column, ...] = ()
+        self._readers: dict[WriterSchema, BodyReader | JsonColumns | str] = {}
+        """The reader, or the reason why there is none."""
+        self._columns: tuple[Column, ...] = ()
         self._revision = 0
-        self._counted: set[tuple[SchemaDocument, bytes]] = set()
-        """What ``_catalog`` is made of."""
+        self._merged: set[tuple[SchemaDocument, bytes]] = set()
+        """The schemas, each with its message, whose columns are in ``_columns``."""
 
-    def by_writer(self, payloads: Sequence[bytes]) -> dict[Written, Sequence[int]]:
-        """Return the lines of ``payloads`` by what wrote them; nothing names the schema of the first ones, if any."""
-        found: dict[Written, Sequence[int]] = {}
-        for name, lines in _by_name(payloads).items():
-            if not name or not self._is_protobuf(name):
-                found[Written(name)] = lines
+    def group_by_writer_schema(self, payloads: Sequence[bytes]) -> dict[WriterSchema, Sequence[int]]:
+        """Return the lines of ``payloads`` by writer schema; those that refer to none come first."""
+        groups: dict[WriterSchema, Sequence[int]] = {}
+        for ref, lines in _group_by_ref(payloads).items():
+            if not ref or not self._is_protobuf(ref):
+                groups[WriterSchema(ref)] = lines
                 continue
-            for written, inside in _by_message(name, [payloads[line][len(name) :] for line in lines]).items():
-                found[written] = lines if len(inside) == len(lines) else [lines[index] for index in inside]
-        return found
+            rests = [payloads[line][len(ref) :] for line in lines]
+            for writer_schema, inside in _group_by_message(ref, rests).items():
+                groups[writer_schema] = (
+                    lines if len(inside) == len(lines) else [lines[index] for index in inside]
+                )
+        return groups
 
-    def _is_protobuf(self, name: bytes) -> bool:
+    def _is_protobuf(self, schema_ref: bytes) -> bool:
         try:
-            return self._schemas.document(name).kind == PROTOBUF
+            return self._schemas.document(schema_ref).kind == PROTOBUF
         except UnknownSchemaError:
             return False
 
     def knows(self, payload: bytes) -> bool:
-        """Say whether the schema that ``payload`` names is known; False where it names none.
+        """Say whether the schema that ``payload`` refers to can be had; False where it refers to none.
 
         Raises
         ------
         RegistryError
-            When it can't be asked for now.
+            When the registry can't be asked now.
         """
-        name = schema_name(payload)
+        schema_ref = schema_ref_of(payload)
         try:
-            return bool(name) and self._schemas.document(name) is not None
+            return bool(schema_ref) and self._schemas.document(schema_ref) is not None
         except UnknownSchemaError:
             return False
 
-    def reader(self, written: Written) -> BodyReader | JsonColumns:
-        """Return what reads the bodies of ``written``.
+    def reader(self, writer_schema: WriterSchema) -> BodyReader | JsonColumns:
+        """Return the reader of the bodies under ``writer_schema``.
 
         Raises
         ------
-        UnknownSchemaError, UnusableError
-            When nothing does.
+        UnknownSchemaError
+            When nobody has the schema.
+        UnusableError
+            When no reader can be made of it.
         """
-        document = self._schemas.document(written.name)
+        document = self._schemas.document(writer_schema.ref)
         if document.kind not in self._kinds:
-            told = FORMAT_NAMES.get(document.kind)
-            message = f"{spelt(written.name)} is {document.kind}" + (f": pass value={told!r}" if told else "")
+            name = FORMAT_NAMES.get(document.kind)
+            advice = f": pass value={name!r}" if name else ""
+            message = f"{describe_ref(writer_schema.ref)} is {document.kind}{advice}"
             raise UnusableError(message)
-        made = self._reader_or_reason(written, document)
-        if isinstance(made, str):
-            message = f"{spelt(written.name)}: {made}"
+        reader = self._reader_or_reason(writer_schema, document)
+        if isinstance(reader, str):
+            message = f"{describe_ref(writer_schema.ref)}: {reader}"
             raise UnusableError(message)
-        self._schemas.meet(written.name, written.message)
-        return made
+        self._schemas.mark_seen(writer_schema.ref, writer_schema.message)
+        return reader
 
-    def _reader_or_reason(self, written: Written, document: SchemaDocument) -> BodyReader | JsonColumns | str:
-        if written not in self._made:
+    def _reader_or_reason(
+        self, writer_schema: WriterSchema, document: SchemaDocument
+    ) -> BodyReader | JsonColumns | str:
+        if writer_schema not in self._readers:
             try:
-                self._made[written] = _made(document, written)
+                self._readers[writer_schema] = _new_reader(writer_schema, document)
             except SchemaError as error:
-                self._made[written] = error.fact
-        return self._made[written]
+                self._readers[writer_schema] = error.fact
+        return self._readers[writer_schema]
 
     @property
-    def catalog(self) -> tuple[Column, ...]:
-        """The columns that all schemas met so far add up to: their defaults and their names."""
-        self._catch_up()
-        return self._catalog
+    def merged_columns(self) -> tuple[Column, ...]:
+        """The columns of all schemas seen so far, with the defaults and aliases of the newest."""
+        self._merge_new()
+        return self._columns
 
     @property
     def revision(self) -> int:
-        """How often a schema came by which rows that were there read otherwise: by a default, or by a new name."""
-        self._catch_up()
+        """How many schemas have changed, by a default or a new name, how rows before them read."""
+        self._merge_new()
         return self._revision
 
-    def _catch_up(self) -> None:
-        for key, document in self._schemas.met().items():
-            written = Written(*key)
-            # By id and by GUID it is the same schema: it has come before.
-            if (document, written.message) in self._counted:
+    def _merge_new(self) -> None:
+        for key, document in self._schemas.seen().items():
+            writer_schema = WriterSchema(*key)
+            # One schema may be referred to by its id and by its GUID.
+            if (document, writer_schema.message) in self._merged:
                 continue
-            self._counted.add((document, written.message))
-            reader = self._reader_or_reason(written, document)
+            self._merged.add((document, writer_schema.message))
+            reader = self._reader_or_reason(writer_schema, document)
             if isinstance(reader, str):
                 continue
             try:
-                after = joined(self._catalog, reader.columns)
+                columns = joined(self._columns, reader.columns)
             except ConflictError:
-                continue  # its records are refused where they come
-            if self._catalog and changes_old_rows(self._catalog, after):
+                continue  # its records are refused one by one
+            if self._columns and changes_old_rows(self._columns, columns):
                 self._revision += 1
-            self._catalog = after
+            self._columns = columns
 
     def last_written(self) -> tuple[bytes, bytes, SchemaDocument] | None:
-        """Return the newest schema that payloads have named: its name, the message of it, its document."""
-        met = list(self._schemas.met().items())
-        return (*met[-1][0], met[-1][1]) if met else None
+        """Return the schema that payloads began to refer to last: its reference, message indexes and document."""
+        seen = list(self._schemas.seen().items())
+        return (*seen[-1][0], seen[-1][1]) if seen else None
 
     def forget(self) -> None:
-        """Start again: the topic is another one, and ids may mean other schemas."""
+        """Forget all schemas: the topic was made anew, and ids may mean other schemas now."""
         self._schemas.forget()
-        self._made.clear()
-        self._catalog, self._counted = (), set()
+        self._readers.clear()
+        self._columns, self._merged = (), set()
 
     def describe(self) -> str | None:
-        """Say which schemas payloads have named, and how they are read; None before the first."""
+        """Return as text which schemas were seen, and which are read slowly and why; None before the first."""
         kinds: dict[str, dict[str, None]] = defaultdict(dict)
         notes: dict[str, None] = {}
-        for key, document in self._schemas.met().items():
-            kinds[document.kind][spelt(key[0]).removeprefix("schema ")] = None
-            reader = self._reader_or_reason(Written(*key), document)
+        for key, document in self._schemas.seen().items():
+            kinds[document.kind][describe_ref(key[0]).removeprefix("schema ")] = None
+            reader = self._reader_or_reason(WriterSchema(*key), document)
             if not isinstance(reader, str) and reader.note is not None:
                 notes[reader.note] = None
-        found = [f"{FORMAT_NAMES.get(kind, kind)} ({', '.join(names)})" for kind, names in kinds.items()]
-        return "; ".join([", ".join(found), *notes]) if found else None
+        texts = [f"{FORMAT_NAMES.get(kind, kind)} ({', '.join(refs)})" for kind, refs in kinds.items()]
+        return "; ".join([", ".join(texts), *notes]) if texts else None
 
 
-def _made(document: SchemaDocument, written: Written) -> BodyReader | JsonColumns | str:
-    if written.is_malformed:
-        return "what names the message of it is malformed"
+def _new_reader(writer_schema: WriterSchema, document: SchemaDocument) -> BodyReader | JsonColumns | str:
+    if writer_schema.is_malformed:
+        return "its message indexes are malformed"
     if document.kind == JSON:
         return JsonColumns(json_columns(document))
     if document.kind == PROTOBUF:
-        return ProtobufReader(document, parse_indexes(written.message)[0])
+        return ProtobufReader(document, parse_indexes(writer_schema.message)[0])
     return AvroReader(document)
 
 
-def _by_name(payloads: Sequence[bytes]) -> dict[bytes, Sequence[int]]:
-    """Return the lines of ``payloads`` by what names their schema; by no bytes where nothing does."""
-    # By as few bytes as an id takes first: that is all that most topics need.
-    starts = [payload[:ID_BYTES] if payload and payload[0] <= LARGEST_MARK else b"" for payload in payloads]
-    found: dict[bytes, list[int]] = defaultdict(list)
+def _group_by_ref(payloads: Sequence[bytes]) -> dict[bytes, Sequence[int]]:
+    """Return the lines of ``payloads`` by schema reference, by no bytes where there is none."""
+    # By the first five bytes first: an id needs no more, and most topics have nothing else.
+    starts = [
+        payload[:ID_REF_BYTES] if payload and payload[0] <= LARGEST_MAGIC_BYTE else b""
+        for payload in payloads
+    ]
+    groups: dict[bytes, list[int]] = defaultdict(list)
     if len(distinct := dict.fromkeys(starts)) == 1 and starts[0][:1] != b"\1":
-        return {schema_name(starts[0]): range(len(payloads))}
-    names = {start: schema_name(start) for start in distinct}
+        return {schema_ref_of(starts[0]): range(len(payloads))}
+    refs = {start: schema_ref_of(start) for start in distinct}
     for line, start in enumerate(starts):
-        name = names[start] if start[:1] != b"\1" else schema_name(payloads[line])
-        found[name].append(line)
-    return dict(found)
+        ref = refs[start] if start[:1] != b"\1" else schema_ref_of(payloads[line])
+        groups[ref].append(line)
+    return dict(groups)
 
 
-def _by_message(name: bytes, rests: Sequence[bytes]) -> dict[Written, Sequence[int]]:
-    """Return the indices of ``rests`` (what stands behind ``name``) by the message that they name."""
+def _group_by_message(schema_ref: bytes, rests: Sequence[bytes]) -> dict[WriterSchema, Sequence[int]]:
+    """Return the indices of ``rests`` (payloads without their reference) by the message indexes they begin with."""
     if all(rest[:1] == FIRST_MESSAGE for rest in rests):
-        return {Written(name, FIRST_MESSAGE): range(len(rests))}
-    found: dict[Written, list[int]] = defaultdict(list)
+        return {WriterSchema(schema_ref, FIRST_MESSAGE): range(len(rests))}
+    groups: dict[WriterSchema, list[int]] = defaultdict(list)
     for index, rest in enumerate(rests):
         try:
             body = parse_indexes(rest)[1]
         except ValueError:
-            found[Written(name, is_malformed=True)].append(index)
+            groups[WriterSchema(schema_ref, is_malformed=True)].append(index)
         else:
-            found[Written(name, rest[: len(rest) - len(body)])].append(index)
-    return dict(found)
+            groups[WriterSchema(schema_ref, rest[: len(rest) - len(body)])].append(index)
+    return dict(groups)

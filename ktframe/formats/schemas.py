@@ -1,8 +1,6 @@
-"""How a payload names the schema it was written under, and where that schema is looked up.
+"""The schemas that a topic's payloads refer to, each looked up once: in the store first, then in the registry.
 
-Confluent's two wire formats: ``00`` and a four-byte id before the body; or a header whose value is ``01`` and the
-sixteen bytes of the schema's GUID. The second is turned into the first's shape on the way in (``with_header_schema``),
-so that a payload, wherever it is kept, says by itself how to read it. (Confluent's deserializers take that too.)
+Nothing here asks a registry by itself: ``fetch`` is passed in. How a payload refers to its schema is in ``wire``.
 """
 
 from __future__ import annotations
@@ -14,110 +12,116 @@ from types import MappingProxyType
 from typing import Final, Protocol, TypeAlias
 
 from ktframe.formats.bodies import SchemaDocument
-from ktframe.formats.wire import (
-    spelt,
-)
+from ktframe.formats.wire import describe_ref
 
 UNKNOWN_SCHEMA: Final = "unknown schema"
-"""How the reason begins why a record under a schema that nobody has is refused."""
-"""Payloads that name a schema begin with a byte up to this one; JSON never does, and text hardly."""
-
+"""How the reason begins when a record is refused because nobody has its schema."""
 
 _ASK_AGAIN_SECONDS = 30.0
 
 Remember: TypeAlias = Callable[[bytes, bytes, SchemaDocument], None]
-"""Keeps a schema that was met beside the rows: its name, the message in it, its document."""
+"""Keeps a schema in the store of the rows: its reference, the message indexes, its document."""
 
 
 class UnknownSchemaError(LookupError):
-    """There is no such schema, which no waiting will change; its text says so."""
+    """The registry answered that it has no such schema, so waiting does not help."""
 
 
 class Schemas(Protocol):
-    """The schemas of one topic's keys or values, by what names them in a payload."""
+    """The schemas of one topic's keys or values, by the references in its payloads."""
 
-    def document(self, name: bytes) -> SchemaDocument:
-        """Return the schema that ``name`` stands for.
+    def document(self, schema_ref: bytes) -> SchemaDocument:
+        """Return the schema that ``schema_ref`` names.
 
         Raises
         ------
         UnknownSchemaError
             When there is none.
         KtframeError
-            When that can't be found out now.
+            When the registry can't be asked now.
         """
 
-    def meet(self, name: bytes, message: bytes) -> None:
-        """Note that a payload names this schema, and (Protobuf) this message of it."""
+    def mark_seen(self, schema_ref: bytes, message: bytes) -> None:
+        """Note that a payload refers to this schema, and (Protobuf) to the message with these indexes."""
 
-    def met(self) -> Mapping[tuple[bytes, bytes], SchemaDocument]:
-        """Return what was met, in that order."""
+    def seen(self) -> Mapping[tuple[bytes, bytes], SchemaDocument]:
+        """Return the schemas that payloads have referred to, the first one first."""
 
     def forget(self) -> None:
-        """Start again: the topic is another one."""
+        """Forget all schemas, because the topic was deleted and made anew."""
 
 
 class TopicSchemas:
-    """Schemas that are asked for once: of who keeps them beside the rows first, then of a registry.
+    """Schemas that are fetched once each. Any thread may ask.
 
-    ``fetch`` asks the registry; ``remember`` keeps what was met, with its document. Any thread may ask.
+    Parameters
+    ----------
+    fetch
+        Asks the registry.
+    seen
+        The schemas that the store keeps.
+    remember
+        Adds a schema to the store.
+    clock
+        Seconds, for how long an unknown schema is not asked for again.
     """
 
     def __init__(
         self,
         fetch: Callable[[bytes], SchemaDocument],
         *,
-        met: Mapping[tuple[bytes, bytes], SchemaDocument] = MappingProxyType({}),
-        remember: Remember = lambda _name, _message, _document: None,
+        seen: Mapping[tuple[bytes, bytes], SchemaDocument] = MappingProxyType({}),
+        remember: Remember = lambda _schema_ref, _message, _document: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._remember = remember
         self._clock = clock
         self._lock = RLock()
-        self._met = dict(met)
-        self._documents = {name: document for (name, _), document in met.items()}
-        self._missing: dict[bytes, tuple[float, str]] = {}
-        """What there is none of, until when that is believed, and how it was said."""
+        self._seen = dict(seen)
+        self._documents = {schema_ref: document for (schema_ref, _), document in seen.items()}
+        self._unknown: dict[bytes, tuple[float, str]] = {}
+        """By reference of a schema that nobody has: when to ask again, and the registry's answer."""
 
-    def document(self, name: bytes) -> SchemaDocument:
-        """Return the schema that ``name`` stands for; see ``Schemas``."""
+    def document(self, schema_ref: bytes) -> SchemaDocument:
+        """Return the schema that ``schema_ref`` names; raises as ``Schemas.document``."""
         with self._lock:
-            if name in self._documents:
-                return self._documents[name]
-            until, reason = self._missing.get(name, (0.0, ""))
+            if schema_ref in self._documents:
+                return self._documents[schema_ref]
+            until, reason = self._unknown.get(schema_ref, (0.0, ""))
             if self._clock() < until:
                 raise UnknownSchemaError(reason)
             try:
-                found = self._documents[name] = self._fetch(name)
+                document = self._documents[schema_ref] = self._fetch(schema_ref)
             except UnknownSchemaError as error:
-                # Records under a schema that is gone come by the thousand: one question is enough for a while.
-                self._missing[name] = (self._clock() + _ASK_AGAIN_SECONDS, str(error))
+                # Records under a deleted schema come by the thousand: one question is enough for a while.
+                self._unknown[schema_ref] = (self._clock() + _ASK_AGAIN_SECONDS, str(error))
                 raise
-            return found
+            return document
 
-    def meet(self, name: bytes, message: bytes) -> None:
-        """Note that a payload names this schema, and this message of it: beside the rows first, then here."""
+    def mark_seen(self, schema_ref: bytes, message: bytes) -> None:
+        """Note that a payload refers to this schema, and to this message of it."""
         with self._lock:
-            if (name, message) not in self._met:
-                document = self.document(name)
-                self._remember(name, message, document)
-                self._met[name, message] = document
+            if (schema_ref, message) not in self._seen:
+                document = self.document(schema_ref)
+                # The store first: it must not hold rows without the schema that reads them.
+                self._remember(schema_ref, message, document)
+                self._seen[schema_ref, message] = document
 
-    def met(self) -> Mapping[tuple[bytes, bytes], SchemaDocument]:
-        """Return what was met, in that order."""
+    def seen(self) -> Mapping[tuple[bytes, bytes], SchemaDocument]:
+        """Return the schemas that payloads have referred to, the first one first."""
         with self._lock:
-            return dict(self._met)
+            return dict(self._seen)
 
     def forget(self) -> None:
-        """Start again: the topic is another one."""
+        """Forget all schemas, because the topic was deleted and made anew."""
         with self._lock:
-            self._met.clear()
+            self._seen.clear()
             self._documents.clear()
-            self._missing.clear()
+            self._unknown.clear()
 
 
-def without_registry(name: bytes) -> SchemaDocument:
-    """Say what would help, where no registry is configured."""
-    message = f'names {spelt(name)}: connect(..., schema_registry="https://...") tells where to look it up'
+def without_registry(schema_ref: bytes) -> SchemaDocument:
+    """Raise UnknownSchemaError: the ``fetch`` of a connection that has no registry."""
+    message = f'names {describe_ref(schema_ref)}: connect(..., schema_registry="https://...") tells where to look it up'
     raise UnknownSchemaError(message)

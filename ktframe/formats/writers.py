@@ -18,11 +18,11 @@ from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.formats.avro import AvroWriter
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import BodyWriter, SchemaDocument
-from ktframe.formats.body_readers import FIRST_MESSAGE, FORMAT_NAMES, JSON, KINDS_OF, PROTOBUF, Written
+from ktframe.formats.body_readers import FORMAT_NAMES, JSON, KINDS_OF, PROTOBUF, WriterSchema
 from ktframe.formats.json.validation import validator_of
 from ktframe.formats.protobuf import ProtobufWriter
 from ktframe.formats.windowed_keys import with_times
-from ktframe.formats.wire import parse_indexes, schema_id_of, spelt
+from ktframe.formats.wire import FIRST_MESSAGE, describe_ref, parse_indexes, schema_id_of
 
 _INTEGERS: Final[Mapping[str, tuple[pl.DataType, int]]] = {"int": (pl.Int32(), 4), "long": (pl.Int64(), 8)}
 _TEXTS: Final[Mapping[str, pl.DataType]] = {"string": pl.String(), "bytes": pl.Binary()}
@@ -49,26 +49,26 @@ class PayloadWriter(Protocol):
 
 
 class SchemaWriter:
-    """Writes under one schema of a registry; ``written`` is what names it, and the message of it."""
+    """Writes under one schema of a registry; ``writer_schema`` names it, and the message of it."""
 
-    def __init__(self, written: Written, document: SchemaDocument) -> None:
-        self.name = f"{FORMAT_NAMES.get(document.kind, document.kind)} ({spelt(written.name)})"
-        mark = written.name + written.message
-        is_in_payload = schema_id_of(written.name) is not None
+    def __init__(self, writer_schema: WriterSchema, document: SchemaDocument) -> None:
+        self.name = f"{FORMAT_NAMES.get(document.kind, document.kind)} ({describe_ref(writer_schema.ref)})"
+        mark = writer_schema.ref + writer_schema.message
+        is_in_payload = schema_id_of(writer_schema.ref) is not None
         self._prefix = mark if is_in_payload else b""
         self.header = None if is_in_payload else mark
-        self._body = _body_writer(written, document)
+        self._body = _body_writer(writer_schema, document)
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the payload of each row; SchemaError names the column and the row that don't fit."""
         return [self._prefix + body for body in self._body.write(rows)]
 
 
-def _body_writer(written: Written, document: SchemaDocument) -> BodyWriter:
+def _body_writer(writer_schema: WriterSchema, document: SchemaDocument) -> BodyWriter:
     if document.kind == JSON:
         return JsonWriter(validator_of(document))
     if document.kind == PROTOBUF:
-        return ProtobufWriter(document, parse_indexes(written.message or FIRST_MESSAGE)[0])
+        return ProtobufWriter(document, parse_indexes(writer_schema.message or FIRST_MESSAGE)[0])
     return AvroWriter(document)
 
 

@@ -13,7 +13,7 @@ from ktframe.config.settings import ConfigValue, redact
 from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import UnknownSchemaError
-from ktframe.formats.wire import guid_of, id_name, schema_id_of, spelt
+from ktframe.formats.wire import describe_ref, guid_of, id_ref, schema_id_of
 from ktframe.kafka.redaction import without_secrets
 
 T = TypeVar("T")
@@ -30,8 +30,8 @@ _PROTOBUF: Final = "PROTOBUF"
 class Registry(Protocol):
     """What ktframe asks of a registry; any thread may ask."""
 
-    def fetch(self, name: bytes) -> SchemaDocument:
-        """Return the schema that ``name`` stands for in a payload; UnknownSchemaError where there is none."""
+    def fetch(self, schema_ref: bytes) -> SchemaDocument:
+        """Return the schema that ``schema_ref`` names; UnknownSchemaError where there is none."""
 
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
         """Return the newest schema of ``subject`` with its id, None where nothing is registered."""
@@ -53,8 +53,8 @@ class RegistryClient:
         self._client = client
         self.url = str(redact(self._config).get("url", ""))
 
-    def fetch(self, name: bytes) -> SchemaDocument:
-        """Return the schema that ``name`` stands for in a payload.
+    def fetch(self, schema_ref: bytes) -> SchemaDocument:
+        """Return the schema that ``schema_ref`` names.
 
         Raises
         ------
@@ -65,16 +65,16 @@ class RegistryClient:
         ConfigurationError
             When the client does not take its settings, or is not installed.
         """
-        number = schema_id_of(name)
+        number = schema_id_of(schema_ref)
 
         def ask(client: Any, form: str | None) -> Any:
             if number is None:
-                return client.get_schema_by_guid(guid_of(name), fmt=form)
+                return client.get_schema_by_guid(guid_of(schema_ref), fmt=form)
             return client.get_schema(number, fmt=form)
 
         found = self._ask(lambda: self._document(ask, 0))
         if found is None:
-            message = f"{spelt(name)} is not in the registry at {self.url}"
+            message = f"{describe_ref(schema_ref)} is not in the registry at {self.url}"
             raise UnknownSchemaError(message)
         return found
 
@@ -89,7 +89,7 @@ class RegistryClient:
             return int(newest.schema_id)
 
         number = self._ask(ask)
-        return None if number is None else (number, self.fetch(id_name(number)))
+        return None if number is None else (number, self.fetch(id_ref(number)))
 
     def _ask(self, question: Callable[[], T]) -> T | None:
         """Return what the registry answers to a question to ``_client``, None where it has no such thing."""

@@ -17,16 +17,21 @@ Role: TypeAlias = Literal["key", "value"]
 def stored_schemas(store: StateStore, role: Role, fetch: Callable[[bytes], SchemaDocument]) -> TopicSchemas:
     """Return the schemas of keys or values that ``store`` keeps; further ones are fetched, and kept there first."""
 
-    def remember(name: bytes, message: bytes, document: SchemaDocument) -> None:
-        kept = {"role": role, "name": name.hex(), "message": message.hex(), "document": document.as_json()}
+    def remember(schema_ref: bytes, message: bytes, document: SchemaDocument) -> None:
+        kept = {
+            "role": role,
+            "name": schema_ref.hex(),
+            "message": message.hex(),
+            "document": document.as_json(),
+        }
         store.add_document(orjson.dumps(kept))
 
     found = [orjson.loads(raw) for raw in store.documents()]
-    met = {
+    seen = {
         (bytes.fromhex(each["name"]), bytes.fromhex(each["message"])): SchemaDocument.from_json(
             each["document"]
         )
         for each in found
         if each["role"] == role
     }
-    return TopicSchemas(fetch, met=met, remember=remember)
+    return TopicSchemas(fetch, seen=seen, remember=remember)

@@ -12,7 +12,7 @@ from ktframe.columns import OFFSET
 from ktframe.config.moments import Start
 from ktframe.errors import RegistryError
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
-from ktframe.formats.wire import schema_name, spelt
+from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.sync.materializer import Materializer
 
@@ -161,10 +161,10 @@ def _look_again(materializer: Materializer, found: dict[int, str]) -> None:
         if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
             continue
         for payload, format_ in ((record.value, decoder.value_format), (record.key, decoder.key_format)):
-            name = schema_name(payload or b"")
-            if name and name not in asked:
-                asked[name] = format_.knows_schema(payload or b"")
-            if name and asked[name]:
+            schema_ref = schema_ref_of(payload or b"")
+            if schema_ref and schema_ref not in asked:
+                asked[schema_ref] = format_.knows_schema(payload or b"")
+            if schema_ref and asked[schema_ref]:
                 found[record.partition] = (
-                    f"{spelt(name)}, under which records could not be read, is known now"
+                    f"{describe_ref(schema_ref)}, under which records could not be read, is known now"
                 )

@@ -18,7 +18,7 @@ from ktframe.fold.records import BatchContext, RecordBatch
 from ktframe.fold.row_codec import record_key_of
 from ktframe.formats.base import VALUE_COLUMN, Headers, Refusal
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
-from ktframe.formats.wire import KEY_HEADER, without_header_schema
+from ktframe.formats.wire import KEY_HEADER, without_header_ref
 from ktframe.kafka.outgoing import OutgoingRecords
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
@@ -261,7 +261,7 @@ def _as_it_came(decoder: TopicDecoder, key: bytes) -> tuple[bytes, _Header]:
     if not decoder.decodes_keys:
         return key, None
     last = decoder.key_format.last_written()
-    payload, said = without_header_schema(key, b"" if last is None else last[1])
+    payload, said = without_header_ref(key, b"" if last is None else last[1])
     return payload, None if said is None else (KEY_HEADER, said)
 
 

@@ -11,9 +11,9 @@ import polars as pl
 from ktframe.errors import RegistryError, SchemaError
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import SchemaDocument
-from ktframe.formats.body_readers import FIRST_MESSAGE, KINDS_OF, PROTOBUF, Written
+from ktframe.formats.body_readers import KINDS_OF, PROTOBUF, WriterSchema
 from ktframe.formats.windowed_keys import split_name
-from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, id_name, schema_id_of
+from ktframe.formats.wire import FIRST_MESSAGE, KEY_HEADER, VALUE_HEADER, id_ref, schema_id_of
 from ktframe.formats.writers import PayloadWriter, SchemaWriter, WindowedKeyWriter, plain_writer
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.registry import Registry
@@ -84,8 +84,8 @@ class TopicWriter:
             )
         return Spelling(role, plain_writer("string" if role == "key" and asked == "auto" else "json"))
 
-    def _schema(self, topic: str, role: Role, last: Last) -> tuple[Written, SchemaDocument] | None:
-        by_last = None if last is None else (Written(last[0], last[1]), last[2])
+    def _schema(self, topic: str, role: Role, last: Last) -> tuple[WriterSchema, SchemaDocument] | None:
+        by_last = None if last is None else (WriterSchema(last[0], last[1]), last[2])
         if self._registry is None or (last is not None and schema_id_of(last[0]) is None):
             return by_last  # who names schemas by GUID in a header does not want ids in payloads
         try:
@@ -98,7 +98,7 @@ class TopicWriter:
             return by_last
         number, document = newest
         message = b"" if document.kind != PROTOBUF else last[1] if last is not None else FIRST_MESSAGE
-        return Written(id_name(number), message), document
+        return WriterSchema(id_ref(number), message), document
 
     def send(self, topic: str, records: OutgoingRecords, *, atomic: bool) -> Sent:
         """Write ``records``, all or (with ``atomic``) none; WriteError says which were written."""

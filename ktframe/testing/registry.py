@@ -8,7 +8,7 @@ from collections import defaultdict
 from ktframe.errors import RegistryError
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import UnknownSchemaError
-from ktframe.formats.wire import id_name, schema_id_of, spelt
+from ktframe.formats.wire import describe_ref, id_ref, schema_id_of
 
 
 class FakeRegistry:
@@ -31,7 +31,7 @@ class FakeRegistry:
     @staticmethod
     def prefix(schema_id: int) -> bytes:
         """Return what stands before a body that was written under a schema."""
-        return id_name(schema_id)
+        return id_ref(schema_id)
 
     @staticmethod
     def header(schema_id: int) -> bytes:
@@ -46,15 +46,15 @@ class FakeRegistry:
         """End an outage."""
         self._outage = None
 
-    def fetch(self, name: bytes) -> SchemaDocument:
-        """Return the schema that ``name`` stands for in a payload."""
+    def fetch(self, schema_ref: bytes) -> SchemaDocument:
+        """Return the schema that ``schema_ref`` names."""
         self._answer()
-        number = schema_id_of(name)
+        number = schema_id_of(schema_ref)
         known = range(1, len(self._documents) + 1)
         if number is None:
-            number = next((each for each in known if self.header(each) == name), 0)
+            number = next((each for each in known if self.header(each) == schema_ref), 0)
         if number not in known:
-            message = f"{spelt(name)} is not in the registry at http://fake:8081"
+            message = f"{describe_ref(schema_ref)} is not in the registry at http://fake:8081"
             raise UnknownSchemaError(message)
         return self._documents[number - 1]
 

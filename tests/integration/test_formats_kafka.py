@@ -22,7 +22,7 @@ from support.schema_registry import SchemaRegistry
 
 import ktframe
 from ktframe.context.context import Context
-from ktframe.formats.wire import VALUE_HEADER, id_name
+from ktframe.formats.wire import VALUE_HEADER, id_ref
 
 Connect = Callable[..., Context]
 ROWS = 100_000
@@ -48,7 +48,7 @@ def test_a_hundred_thousand_avro_orders_of_three_schemas(
             headers = [(VALUE_HEADER, header_of(ids[version]))]
             records.append((key, datum, partition, None, headers))
         else:
-            records.append((key, id_name(ids[version]) + datum, partition, None, None))
+            records.append((key, id_ref(ids[version]) + datum, partition, None, None))
     kafka.produce(name, records)
     expected = [
         {"key": key, **decoded(version, datum, 2)} for key, (version, datum) in sorted(newest.items())
@@ -141,7 +141,7 @@ def test_an_avro_table_behind_scram(
         number = writer.register_schema(f"{name}-value", Schema(json.dumps(VERSIONS[0])))
         writer.close()
         value = order(random.Random(1), 0)  # noqa: S311 - test data
-        broker.produce(name, [(b"o-1", id_name(number) + encoded(0, value))])
+        broker.produce(name, [(b"o-1", id_ref(number) + encoded(0, value))])
         with ktframe.connect(
             broker.scram_settings(), schema_registry=guarded.settings("reader"), state_dir=tmp_path
         ) as kt:
@@ -172,7 +172,7 @@ def test_a_store_opens_while_the_registry_is_down(kafka: KafkaTopics, connect: C
         ids = [client.register_schema(f"{name}-value", Schema(json.dumps(each))) for each in VERSIONS[:2]]
         chance = random.Random(2)  # noqa: S311 - test data
         values = [order(chance, version) for version in (0, 1)]
-        data = [id_name(ids[version]) + encoded(version, values[version]) for version in (0, 1)]
+        data = [id_ref(ids[version]) + encoded(version, values[version]) for version in (0, 1)]
         kafka.produce(name, [(b"o-1", data[0])])
         with connect(schema_registry=own.url) as kt:
             assert kt.table(name)["o-1"]["units"] == values[0]["units"]

@@ -19,7 +19,7 @@ from support.schema_registry import SchemaRegistry
 
 import ktframe
 from ktframe.context.context import Context
-from ktframe.formats.wire import VALUE_HEADER, id_name
+from ktframe.formats.wire import VALUE_HEADER, id_ref
 
 Connect = Callable[..., Context]
 ROWS = 100_000
@@ -86,7 +86,7 @@ def test_a_hundred_thousand_orders_of_two_schemas(
         elif way < 0.6 and version == 1:
             records.append((key, serialize(json.loads(body), context(name)), partition))
         else:
-            records.append((key, id_name(ids[version]) + body, partition))
+            records.append((key, id_ref(ids[version]) + body, partition))
     kafka.produce(name, records)
     expected = [{"key": key, **decoded(body)} for key, body in sorted(newest.items()) if body is not None]
     assert len(newest) > len(expected) > KEYS * 0.95

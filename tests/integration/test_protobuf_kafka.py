@@ -18,7 +18,7 @@ from support.proto_orders import CLASSES, INDEXES, MONEY, MONEY_FILE, SOURCES, d
 from support.schema_registry import SchemaRegistry
 
 from ktframe.context.context import Context
-from ktframe.formats.wire import VALUE_HEADER, id_name
+from ktframe.formats.wire import VALUE_HEADER, id_ref
 
 Connect = Callable[..., Context]
 ROWS = 100_000
@@ -89,7 +89,7 @@ def test_a_hundred_thousand_orders_of_three_schemas(
         elif version == 1:
             records.append((key, serialize(message, context(name)), partition))
         else:
-            records.append((key, id_name(ids[version]) + INDEXES[version] + body, partition))
+            records.append((key, id_ref(ids[version]) + INDEXES[version] + body, partition))
     kafka.produce(name, records)
     living = sorted((key, *told) for key, told in newest.items() if told is not None)
     expected = [{"key": key, **decoded(version, body)} for key, version, body in living]
@@ -158,7 +158,7 @@ def test_a_row_is_put_under_a_source_that_imports_another(
         assert {column: found[column] for column in row} == row
         assert (found["points"], found["card"], found["lines"]) == (0, None, [])
     value = kafka.records(name)[0].value or b""
-    assert value[:6] == id_name(number) + b"\0"
+    assert value[:6] == id_ref(number) + b"\0"
     message = CLASSES[1].FromString(value[6:])
     assert (message.units, message.total.cents, dict(message.labels)) == (2**40, -5, {"a": 1})
     assert message.HasField("points")

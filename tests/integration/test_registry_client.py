@@ -16,7 +16,7 @@ import ktframe
 from ktframe.errors import RegistryError
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import UnknownSchemaError
-from ktframe.formats.wire import id_name
+from ktframe.formats.wire import id_ref
 from ktframe.kafka.registry import RegistryClient
 
 MONEY = json.dumps({"type": "record", "name": "Money", "fields": [{"name": "cents", "type": "long"}]})
@@ -39,7 +39,7 @@ def test_schemas_come_with_what_they_refer_to(
     confluent.register_schema(money, Schema(MONEY))
     number = confluent.register_schema(order, Schema(ORDER, "AVRO", [SchemaReference("Money", money, 1)]))
     expected = SchemaDocument("AVRO", ORDER, (("Money", SchemaDocument("AVRO", MONEY)),))
-    assert ask.fetch(id_name(number)) == expected
+    assert ask.fetch(id_ref(number)) == expected
     assert ask.latest(order) == (number, expected)
     assert ask.latest(topic("nothing")) is None
     with GuidRegistry(ask.url) as proxy:
@@ -68,17 +68,17 @@ def test_protobuf_and_json_schemas_come_as_they_are(
         ("JSON", '{"type":"object","properties":{"a":{"type":"integer"}}}'),
     ):
         number = confluent.register_schema(topic(kind), Schema(text, kind))
-        found = ask.fetch(id_name(number))
+        found = ask.fetch(id_ref(number))
         assert (found.kind, found.references) == (kind, ())
 
 
 def test_an_unknown_schema_is_told_from_a_silent_registry(ask: RegistryClient) -> None:
     """What does not exist is said to be unknown; nobody there is an error that time may heal."""
     with pytest.raises(UnknownSchemaError, match="schema id 987654 is not in the registry at http"):
-        ask.fetch(id_name(987_654))
+        ask.fetch(id_ref(987_654))
     nobody = RegistryClient({"url": "http://127.0.0.1:9"}, 1.0)
     with pytest.raises(RegistryError, match=r"registry at http://127\.0\.0\.1:9 can't be asked") as caught:
-        nobody.fetch(id_name(1))
+        nobody.fetch(id_ref(1))
     assert not caught.value.is_fatal
     nobody.close()
 
@@ -89,7 +89,7 @@ def test_a_registry_that_hangs_is_given_up(registry: SchemaRegistry) -> None:
         frozen.pause()
         client = RegistryClient(frozen.settings(), 0.3)
         with pytest.raises(RegistryError):
-            client.fetch(id_name(1))
+            client.fetch(id_ref(1))
         client.close()
         frozen.resume()
 

@@ -11,12 +11,12 @@ from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import TopicSchemas, UnknownSchemaError
 from ktframe.formats.wire import (
     VALUE_HEADER,
+    describe_ref,
     guid_of,
-    id_name,
+    id_ref,
     schema_id_of,
-    schema_name,
-    spelt,
-    with_header_schema,
+    schema_ref_of,
+    with_header_ref,
 )
 from ktframe.store.memory import MemoryStore
 from ktframe.store.schemas import stored_schemas
@@ -26,7 +26,7 @@ LONG = SchemaDocument("AVRO", '"long"')
 
 
 @pytest.mark.parametrize(
-    ("payload", "name"),
+    ("payload", "schema_ref"),
     [
         (b"\0\0\0\0\x11abc", b"\0\0\0\0\x11"),
         (b"\0\0\0\0\x11", b"\0\0\0\0\x11"),
@@ -38,35 +38,38 @@ LONG = SchemaDocument("AVRO", '"long"')
         (b'{"a":1}', b""),
     ],
 )
-def test_a_payload_names_its_schema_by_its_first_bytes(payload: bytes, name: bytes) -> None:
+def test_a_payload_names_its_schema_by_its_first_bytes(payload: bytes, schema_ref: bytes) -> None:
     """Confluent's formats are told from everything else; a small number in eight bytes names no schema."""
-    assert schema_name(payload) == name
+    assert schema_ref_of(payload) == schema_ref
 
 
-def test_names_are_spelt_for_people() -> None:
+def test_references_are_described_for_people() -> None:
     """An id is a number, a GUID is text in its usual form."""
-    assert (schema_id_of(id_name(17)), spelt(id_name(17))) == (17, "schema id 17")
-    name = b"\1" + GUID.bytes
-    assert (schema_id_of(name), guid_of(name)) == (None, str(GUID))
-    assert spelt(name) == f"schema GUID {GUID}"
+    assert (schema_id_of(id_ref(17)), describe_ref(id_ref(17))) == (17, "schema id 17")
+    schema_ref = b"\1" + GUID.bytes
+    assert (schema_id_of(schema_ref), guid_of(schema_ref)) == (None, str(GUID))
+    assert describe_ref(schema_ref) == f"schema GUID {GUID}"
 
 
 def test_a_header_is_put_before_the_payload() -> None:
     """The GUID in the right header becomes part of the payload; a tombstone, and other headers, change nothing."""
-    name = b"\1" + GUID.bytes
-    assert with_header_schema(b"x", [("a", b"b"), (VALUE_HEADER, name)], VALUE_HEADER) == name + b"x"
-    assert with_header_schema(b"x", [(VALUE_HEADER, name + b"\4\2\0")], VALUE_HEADER) == name + b"\4\2\0x"
-    assert with_header_schema(None, [(VALUE_HEADER, name)], VALUE_HEADER) is None
+    schema_ref = b"\1" + GUID.bytes
+    assert with_header_ref(b"x", [("a", b"b"), (VALUE_HEADER, schema_ref)], VALUE_HEADER) == schema_ref + b"x"
+    assert (
+        with_header_ref(b"x", [(VALUE_HEADER, schema_ref + b"\4\2\0")], VALUE_HEADER)
+        == schema_ref + b"\4\2\0x"
+    )
+    assert with_header_ref(None, [(VALUE_HEADER, schema_ref)], VALUE_HEADER) is None
     for headers in (None, [], [("a", b"b")], [(VALUE_HEADER, None)], [(VALUE_HEADER, b"odd")]):
-        assert with_header_schema(b"x", headers, VALUE_HEADER) == b"x"
+        assert with_header_ref(b"x", headers, VALUE_HEADER) == b"x"
 
 
 @pytest.mark.parametrize("rest", [b"\1", b"\0\0", b"\2\2x", b"\xff" * 12])
 def test_a_header_of_another_length_names_nothing(rest: bytes) -> None:
     """A GUID that is cut off takes no bytes from the payload, and what stands behind one adds none to it."""
-    name = b"\1" + GUID.bytes
-    for header in (name[:-1], name + rest):
-        assert with_header_schema(b"x", [(VALUE_HEADER, header)], VALUE_HEADER) == b"x"
+    schema_ref = b"\1" + GUID.bytes
+    for header in (schema_ref[:-1], schema_ref + rest):
+        assert with_header_ref(b"x", [(VALUE_HEADER, header)], VALUE_HEADER) == b"x"
 
 
 class _Registry:
@@ -74,8 +77,8 @@ class _Registry:
         self.asked: list[bytes] = []
         self.answer: SchemaDocument | Exception = LONG
 
-    def fetch(self, name: bytes) -> SchemaDocument:
-        self.asked.append(name)
+    def fetch(self, schema_ref: bytes) -> SchemaDocument:
+        self.asked.append(schema_ref)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -85,37 +88,37 @@ def test_a_schema_is_asked_for_once() -> None:
     """What is known is not asked for again; what was not found, not for a while; an outage is never believed."""
     registry, now = _Registry(), [0.0]
     schemas = TopicSchemas(registry.fetch, clock=lambda: now[0])
-    assert schemas.document(id_name(1)) == schemas.document(id_name(1)) == LONG
+    assert schemas.document(id_ref(1)) == schemas.document(id_ref(1)) == LONG
     registry.answer = UnknownSchemaError("gone")
     for _ in range(3):
         with pytest.raises(UnknownSchemaError, match="gone"):
-            schemas.document(id_name(2))
-    assert registry.asked == [id_name(1), id_name(2)]
+            schemas.document(id_ref(2))
+    assert registry.asked == [id_ref(1), id_ref(2)]
     now[0], registry.answer = 31.0, RegistryError("http://r", "down")
     for _ in range(2):
         with pytest.raises(RegistryError):
-            schemas.document(id_name(2))
+            schemas.document(id_ref(2))
     registry.answer = LONG
-    assert schemas.document(id_name(2)) == LONG
+    assert schemas.document(id_ref(2)) == LONG
 
 
 def test_what_was_met_is_kept_with_the_rows() -> None:
     """Another opening of the store asks nobody, has the same order, and keeps keys and values apart."""
     store, registry = MemoryStore(), _Registry()
     values = stored_schemas(store, "value", registry.fetch)
-    values.meet(id_name(9), b"")
+    values.mark_seen(id_ref(9), b"")
     registry.answer = SchemaDocument(
         "PROTOBUF", "syntax", (("a.proto", SchemaDocument("PROTOBUF", "other")),)
     )
-    values.meet(id_name(3), b"\0")
-    values.meet(id_name(3), b"\0")
-    values.meet(id_name(3), b"\2\2")
-    stored_schemas(store, "key", registry.fetch).meet(id_name(3), b"")
+    values.mark_seen(id_ref(3), b"\0")
+    values.mark_seen(id_ref(3), b"\0")
+    values.mark_seen(id_ref(3), b"\2\2")
+    stored_schemas(store, "key", registry.fetch).mark_seen(id_ref(3), b"")
     asked = len(registry.asked)
     again = stored_schemas(store, "value", registry.fetch)
-    assert list(again.met()) == [(id_name(9), b""), (id_name(3), b"\0"), (id_name(3), b"\2\2")]
-    assert again.met() == values.met()
-    assert again.document(id_name(3)) == registry.answer
+    assert list(again.seen()) == [(id_ref(9), b""), (id_ref(3), b"\0"), (id_ref(3), b"\2\2")]
+    assert again.seen() == values.seen()
+    assert again.document(id_ref(3)) == registry.answer
     assert len(registry.asked) == asked
 
 
@@ -123,8 +126,8 @@ def test_another_topic_has_other_schemas() -> None:
     """After ``forget`` the same name is asked for again: a registry that was made anew may mean another schema."""
     registry = _Registry()
     schemas = TopicSchemas(registry.fetch)
-    schemas.meet(id_name(1), b"")
+    schemas.mark_seen(id_ref(1), b"")
     schemas.forget()
-    assert schemas.met() == {}
+    assert schemas.seen() == {}
     registry.answer = SchemaDocument("AVRO", '"int"')
-    assert schemas.document(id_name(1)) == registry.answer
+    assert schemas.document(id_ref(1)) == registry.answer

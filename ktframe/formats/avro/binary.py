@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ktframe.formats.wire import varint_bytes
+
 _LONGEST_NUMBER = 10
 _MORE = 0x80
 _BITS_64 = 2**64
@@ -93,11 +95,4 @@ def read_block(body: bytes, at: int) -> tuple[int, int]:
 def long_bytes(value: int) -> bytes:
     """Return a number of at most 64 bits as Avro writes it."""
     rest = (value << 1) ^ (value >> 63)
-    if rest < _MORE:
-        return _ONE_BYTE[rest]
-    written = bytearray()
-    while rest >= _MORE:
-        written.append(rest & 0x7F | _MORE)
-        rest >>= 7
-    written.append(rest)
-    return bytes(written)
+    return _ONE_BYTE[rest] if rest < _MORE else varint_bytes(rest)

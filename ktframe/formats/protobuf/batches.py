@@ -23,6 +23,7 @@ from ktframe.formats.protobuf.messages import arrow_type, frame_of, json_text
 from ktframe.formats.protobuf.ptars_schema import column_name, handler, obstacle
 from ktframe.formats.protobuf.schemas import CompiledSchema
 from ktframe.formats.protobuf.types import STRING, Field, Kind, has_required
+from ktframe.formats.wire import varint_bytes
 
 _ROWS_TAG = b"\x0a"  # field 1, with a length
 _NANOS = 1_000_000_000
@@ -71,7 +72,7 @@ class BatchReader:
             size = len(body)
             frame = frames.get(size)
             if frame is None:
-                frame = _ROWS_TAG + _varint(size)
+                frame = _ROWS_TAG + varint_bytes(size)
                 if len(frames) < _MOST_FRAMES:
                     frames[size] = frame
             parts += (frame, body)
@@ -168,11 +169,3 @@ def _check(mask: Any) -> None:
     if not pc.all(mask, min_count=0).as_py():
         message = "a record must be looked at"
         raise ValueError(message)
-
-
-def _varint(number: int) -> bytes:
-    parts = bytearray()
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        parts.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*parts, number])
