@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 from google.protobuf import json_format
+from history import record
 
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter
@@ -149,6 +150,7 @@ def main() -> None:
         "writer seconds": round(writing, 3),
     }
     print(json.dumps(result, indent=2))
+    record("protobuf", {"MessageToDict / ktframe": to_dict / ours, "dicts by hand / ktframe": hand / ours})
 
 
 if __name__ == "__main__":

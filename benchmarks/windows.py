@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 import polars as pl
+from history import record
 
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.context import Context
@@ -283,6 +284,7 @@ def main() -> None:
     feed.add(range(rows))
     numbers = iter(range(0, 10**12, 7_919))
     print(f"{rows:,} rows, {CHANGES:,} changes before each of {rounds} rounds; medians in ms")
+    ratios: dict[str, float] = {}
     with feed.context() as kt:
         for heading, apply, found in cases(feed, kt):
             changes = lambda apply=apply: apply([next(numbers) % rows for _ in range(CHANGES)])  # noqa: E731
@@ -292,9 +294,11 @@ def main() -> None:
                 if wanted == named.name:
                     profiled(named, changes)
                 ours, bare, applied = measured(named, changes, rounds)
+                ratios[f"bare Polars / {named.name}"] = bare / ours
                 verdict = "" if ours / bare <= GOAL else f"  above {GOAL}"
                 line = f"{named.name:32} {ours:9.1f}   bare Polars {bare:9.1f}   ratio {ours / bare:5.2f}"
                 print(f"{line}   (applying {applied:.1f}){verdict}")
+    record("windows", ratios)
 
 
 if __name__ == "__main__":

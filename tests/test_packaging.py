@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -47,8 +48,25 @@ def test_the_wheel_runs_the_demo_where_the_source_tree_is_gone(tmp_path: Path) -
         "with ktframe.demo(rate=0) as kt:\n"
         "    print(kt.table('orders').to_polars().height)\n"
     )
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [python, "-c", code], check=False, capture_output=True, text=True, timeout=120, cwd=tmp_path
+        [python, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        env=environ,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 5_000
+
+
+@pytest.mark.parametrize(("length", "code"), [(72, 0), (73, 1)])
+def test_a_long_subject_is_refused(tmp_path: Path, length: int, code: int) -> None:
+    """The hook for commit messages lets 72 characters pass, and says what to do with more."""
+    message = tmp_path / "message"
+    message.write_text(f"{'x' * length}\n\nA body may be longer: {'x' * 80}\n# a comment\n")
+    hook = ROOT / "tests" / "support" / "check_commit_subject.sh"
+    done = subprocess.run(["sh", str(hook), str(message)], check=False, capture_output=True, text=True)  # noqa: S607
+    assert (done.returncode, "say what changed for whom" in done.stdout) == (code, code == 1)
