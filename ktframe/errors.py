@@ -29,7 +29,8 @@ Foreign exceptions are translated only in the module that owns their library. No
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,20 +68,26 @@ def _restore(cls: type[KtframeError], attributes: dict[str, Any]) -> KtframeErro
     return error
 
 
+def similar_names(name: str, choices: Iterable[str], *, most: int = 1) -> tuple[str, ...]:
+    """Return those of ``choices`` that ``name`` may be a misspelling of, the most similar first."""
+    return tuple(difflib.get_close_matches(name, list(choices), n=most))
+
+
+def did_you_mean(names: Sequence[str]) -> str | None:
+    """Return the hint that suggests ``names``, None where there are none."""
+    return f"did you mean {' or '.join(map(repr, names))}?" if names else None
+
+
 @dataclass(eq=False)
 class ConfigurationError(KtframeError):
     """An argument, a setting or a declaration is wrong."""
 
     message: str
-    remedy: str | None = None
+    hint: str | None = None
 
     @property
     def fact(self) -> str:
         return self.message
-
-    @property
-    def hint(self) -> str | None:
-        return self.remedy
 
 
 class SchemaError(ConfigurationError):
@@ -213,7 +220,7 @@ class UnknownTopicError(BrokerError):
     @property
     def hint(self) -> str | None:
         if self.suggestions:
-            return f"did you mean {' or '.join(map(repr, self.suggestions))}?"
+            return did_you_mean(self.suggestions)
         return "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."
 
 
@@ -243,7 +250,7 @@ class WriteError(BrokerError):
     failed: Mapping[int, str] = field(default_factory=dict)
     unknown: Sequence[int] = ()
     keys: Mapping[int, bytes | None] = field(default_factory=dict)
-    remedy: str | None = None
+    cause_hint: str | None = None
 
     @property
     def fact(self) -> str:
@@ -264,7 +271,7 @@ class WriteError(BrokerError):
             "running the same call again is safe for a table: the same keys get the same values. "
             "A stream may then hold records twice."
         )
-        parts = [self.remedy, again if self.written or self.unknown else None]
+        parts = [self.cause_hint, again if self.written or self.unknown else None]
         return "\n".join(part for part in parts if part) or None
 
 
@@ -351,13 +358,9 @@ class NotReadyError(KtframeError):
     reason: str
     detail: str
     partitions: tuple[int, ...] = ()
-    remedy: str | None = None
+    hint: str | None = None
 
     @property
     def fact(self) -> str:
         where = f" (partitions {', '.join(map(str, self.partitions))})" if self.partitions else ""
         return f"{self.name} is not ready: {self.reason}{where}: {self.detail}"
-
-    @property
-    def hint(self) -> str | None:
-        return self.remedy

@@ -71,7 +71,7 @@ def parse_seconds(name: str, value: Duration, *, at_least_ms: int = 1) -> float:
         length_ms = parse_duration_ms(value)
     except ConfigurationError as error:
         message = f"{name}: {error.message}"
-        raise ConfigurationError(message, error.remedy) from None
+        raise ConfigurationError(message, error.hint) from None
     if length_ms < at_least_ms:
         message = f"{name} must be {'longer than zero' if at_least_ms else 'zero or longer'}, not {value!r}."
         raise ConfigurationError(message, _REMEDY)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from ktframe.errors import ConfigurationError
+from ktframe.errors import ConfigurationError, did_you_mean, similar_names
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,8 +25,7 @@ def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
         for name in kwargs:
             if name not in names:
                 message = f"{function.__name__}() has no argument {name!r}."
-                close = difflib.get_close_matches(name, names, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}."
+                hint = did_you_mean(similar_names(name, names)) or f"there are {', '.join(names)}."
                 raise ConfigurationError(message, hint)
         return function(*args, **kwargs)
 

@@ -5,7 +5,6 @@ No error text here may hold a value: it may be a secret.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -14,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ktframe.config.settings import Settings
-from ktframe.errors import ConfigurationError
+from ktframe.errors import ConfigurationError, did_you_mean, similar_names
 
 # Keyword arguments that begin like this, with underscores for dots, are librdkafka's.
 CLIENT_NAME: Final = re.compile(
@@ -207,9 +206,8 @@ def check_names(given: Iterable[str], known: Iterable[str], where: str) -> None:
     choices = sorted(known)
     for name in given:
         if name not in choices:
-            near = difflib.get_close_matches(name, choices, n=1)
             message = f"there is no setting {name!r} in {where}."
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(choices)}."
+            hint = did_you_mean(similar_names(name, choices)) or f"there are {', '.join(choices)}."
             raise ConfigurationError(message, hint)
 
 

@@ -239,9 +239,9 @@ def _set_seconds(owner: object, *names: str, at_least_ms: int = 1) -> None:
         _set(owner, name, parse_seconds(name, getattr(owner, name), at_least_ms=at_least_ms))
 
 
-def _require(holds: object, fact: str, remedy: str) -> None:
+def _require(holds: object, fact: str, hint: str) -> None:
     if not holds:
-        raise ConfigurationError(fact, remedy)
+        raise ConfigurationError(fact, hint)
 
 
 def _check_choice(owner: object, name: str, choices: Sequence[object]) -> None:

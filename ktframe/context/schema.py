@@ -77,10 +77,10 @@ def _dtype(annotation: Any, name: str) -> pl.DataType:
     found = _scalar(annotation) or _compound(annotation, name)
     if found is None:
         message = f"field {name!r}: {annotation!r} is no column type."
-        remedy = (
+        hint = (
             "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, or a Polars dtype."
         )
-        raise SchemaError(message, remedy)
+        raise SchemaError(message, hint)
     return found
 
 

@@ -112,8 +112,8 @@ class Inspection:
             notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")
         if self.schema_ids and facts["value_format"] in (AVRO, "bytes"):
             ids = ", ".join(map(str, self.schema_ids[:3])) + (", ..." if len(self.schema_ids) > 3 else "")  # noqa: PLR2004
-            remedy = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
-            notes.append(f"values name schema id {ids} of a registry{remedy}")
+            where = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
+            notes.append(f"values name schema id {ids} of a registry{where}")
         if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
             notes.append("most records have no key: name the fields of the value that identify a row")
         return notes

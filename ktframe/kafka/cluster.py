@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +21,7 @@ from ktframe.errors import (
     BrokerError,
     BrokerUnreachableError,
     UnknownTopicError,
+    similar_names,
 )
 from ktframe.kafka.client import Connection
 from ktframe.kafka.errors import PASSING, translate
@@ -192,7 +192,7 @@ class KafkaCluster:
     def _with_suggestions(self, error: BrokerError, name: str) -> BrokerError:
         """Return ``error`` with the visible topics whose names come close to ``name``, where that may help."""
         if isinstance(error, UnknownTopicError | AuthorizationError):
-            close = tuple(difflib.get_close_matches(name, self.topics(), n=2))
+            close = similar_names(name, self.topics(), most=2)
             if isinstance(error, UnknownTopicError):
                 error.suggestions = close
             elif close:

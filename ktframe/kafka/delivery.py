@@ -32,14 +32,14 @@ _REFUSED: Final = _TOO_LARGE | {
 }
 """With any other error the record may have been written before: a batch is sent again until its answer comes."""
 
-_TOO_LARGE_REMEDY: Final = (
+_TOO_LARGE_HINT: Final = (
     "make that record smaller, or raise both limits: the topic's max.message.bytes, and message.max.bytes of the Kafka "
     "client (a million unless set; message_max_bytes= of ktframe.connect)."
 )
 
 _OVERTAKEN: Final = "its batch was larger than the broker takes, and a later record of its key was written"
 
-_OVERTAKEN_REMEDY: Final = (
+_OVERTAKEN_HINT: Final = (
     "from now on batches are smaller; set batch_size= of ktframe.connect below the topic's limit."
 )
 
@@ -182,13 +182,13 @@ class Delivery:
         return courier.meaning(error)
 
     @property
-    def remedy(self) -> str | None:
+    def hint(self) -> str | None:
         """What helps against the errors of records, where that is known."""
         if any(
             error.code() in _TOO_LARGE for index, error in self.errors.items() if index not in self._overtaken
         ):
-            return _TOO_LARGE_REMEDY
-        return _OVERTAKEN_REMEDY if self._overtaken else None
+            return _TOO_LARGE_HINT
+        return _OVERTAKEN_HINT if self._overtaken else None
 
     def written(self) -> list[int]:
         """Return which records are acknowledged."""

@@ -17,7 +17,7 @@ from ktframe.kafka.producer import SLICE_SECONDS, Courier
 _ABORT_SECONDS: Final = 5.0
 _PURGED: Final = KafkaError._PURGE_QUEUE  # noqa: SLF001 - librdkafka's own codes start with an underscore
 
-_TOO_LONG_REMEDY: Final = (
+_TOO_LONG_HINT: Final = (
     "a transaction must be over within transaction.timeout.ms: give it more (transaction_timeout_ms= of ktframe.connect), "
     "or write in several calls."
 )
@@ -105,9 +105,9 @@ class AtomicDelivery(Delivery):
         return is_worth_it
 
     @property
-    def remedy(self) -> str | None:
+    def hint(self) -> str | None:
         """What helps against the errors of records, or the end of the transaction's own time."""
-        return _TOO_LONG_REMEDY if self._is_too_long else super().remedy
+        return _TOO_LONG_HINT if self._is_too_long else super().hint
 
     def written(self) -> list[int]:
         """Return all records if they are committed, or else none."""

@@ -164,5 +164,5 @@ def _error(delivery: Delivery, courier: Courier, cause: BrokerError) -> WriteErr
         failed=failed,
         unknown=unknown,
         keys={index: records.keys[index] for index in shown},
-        remedy=delivery.remedy or cause.hint,
+        cause_hint=delivery.hint or cause.hint,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError
 
-_REMEDIES = {
+_HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or use another state_dir",
     errno.EDQUOT: "the disk quota is used up: free some space, or use another state_dir",
     errno.EACCES: "this user may not read and write there: use another state_dir",
@@ -35,7 +35,7 @@ def file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StoreError(str(path), _with_remedy(error.errno, str(error))) from error
+        raise StoreError(str(path), _with_hint(error.errno, str(error))) from error
 
 
 @contextmanager
@@ -68,10 +68,10 @@ def _of_rocksdb(path: str, text: str) -> StoreError:
         or "is a directory" in plain
     ):
         return StoreCorruptError(path, text)
-    code = next((code for code in _REMEDIES if os.strerror(code).lower() in plain), None)
-    return StoreError(path, _with_remedy(code, text))
+    code = next((code for code in _HINTS if os.strerror(code).lower() in plain), None)
+    return StoreError(path, _with_hint(code, text))
 
 
-def _with_remedy(code: int | None, text: str) -> str:
-    remedy = _REMEDIES.get(code or 0)
-    return f"{remedy} ({text})" if remedy else text
+def _with_hint(code: int | None, text: str) -> str:
+    hint = _HINTS.get(code or 0)
+    return f"{hint} ({text})" if hint else text

@@ -188,5 +188,5 @@ class Barrier:
     def _not_ready(self, behind: tuple[int, ...], reason: Reason, detail: str) -> NotReadyError:
         failure = self._binding.restarts.failure
         last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
-        remedy = "to_polars(fresh=False) answers with what is there; status() tells more."
-        return NotReadyError(self._binding.name, reason, detail + last, behind, remedy)
+        hint = "to_polars(fresh=False) answers with what is there; status() tells more."
+        return NotReadyError(self._binding.name, reason, detail + last, behind, hint)

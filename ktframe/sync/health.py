@@ -1,4 +1,4 @@
-"""What is wrong, in a word, a sentence and a remedy."""
+"""What is wrong, in a word, a sentence and a hint."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reason_of(error: BaseException) -> Reason:
 
 
 def explain(error: BaseException) -> tuple[Reason, str, str | None]:
-    """Return (code, sentence, remedy) for ``error``."""
+    """Return (code, sentence, hint) for ``error``."""
     if isinstance(error, KtframeError):
         return reason_of(error), error.fact, error.hint
     return reason_of(error), f"{type(error).__name__}: {error}", None

@@ -46,7 +46,7 @@ class Readiness:
     progress: float | None
     at: datetime
     detail: str = ""
-    remedy: str | None = None
+    hint: str | None = None
 
     def __bool__(self) -> bool:
         return self.is_ready
@@ -125,10 +125,10 @@ class ReadyMonitor:
             self._forget_samples(now)
             self._decide()
 
-    def note_conflicts(self, conflicts: int, remedy: str | None) -> None:
+    def note_conflicts(self, conflicts: int, hint: str | None) -> None:
         """Note how many records disagreed with the schema, and the argument that would help."""
         with self._lock:
-            self._conflicts = (conflicts, remedy)
+            self._conflicts = (conflicts, hint)
 
     def check(self, ends: Mapping[int, int]) -> None:
         """Note end offsets that were just read; tell the lag, and whether the table has fallen behind."""
@@ -196,7 +196,7 @@ class ReadyMonitor:
         """Return where the table stands, given its binding's state and what made it fail."""
         with self._lock:
             total, rate = self._total_lag(), self._rate()
-            reason, detail, remedy = failure or self._explain(state)
+            reason, detail, hint = failure or self._explain(state)
             now = self._clock.now()
             return Readiness(
                 name=self.name,
@@ -211,14 +211,14 @@ class ReadyMonitor:
                 progress=self._progress(),
                 at=now,
                 detail=detail,
-                remedy=remedy,
+                hint=hint,
             )
 
     def _explain(self, state: BindingState) -> tuple[Reason, str, str | None]:
-        conflicts, remedy = self._conflicts
+        conflicts, hint = self._conflicts
         if self._is_ready and conflicts > _CONFLICT_SHARE * max(self._records, 1):
             detail = f"{conflicts:,} records disagree with the schema and are in errors()"
-            return Reason.SCHEMA_CONFLICT, detail, remedy
+            return Reason.SCHEMA_CONFLICT, detail, hint
         if self._is_ready:
             return Reason.READY, "", None
         if state is BindingState.CREATED:

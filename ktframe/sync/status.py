@@ -79,8 +79,8 @@ class TableStatus:
         lines.extend(self.notices)
         if self.health.last_error:
             lines.append(f"last error: {self.health.last_error}")
-        if self.readiness.remedy:
-            lines.append(f"Hint: {self.readiness.remedy}")
+        if self.readiness.hint:
+            lines.append(f"Hint: {self.readiness.hint}")
         return "\n".join(lines)
 
 

@@ -224,10 +224,8 @@ def _below(bound: object, key: Sequence[tuple[pl.Expr, pl.DataType, str]]) -> pl
     except (TypeError, ValueError) as error:
         shape = ", ".join(f"{name} ({dtype})" for _, dtype, name in key)
         message = f"{bound!r} can't be compared with a key, which is {shape}."
-        remedy = (
-            "give a value of that type; for a composite key a tuple of its parts, or of the first of them."
-        )
-        raise ConfigurationError(message, remedy) from error
+        hint = "give a value of that type; for a composite key a tuple of its parts, or of the first of them."
+        raise ConfigurationError(message, hint) from error
     return below
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.context.context import Context
-from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
+from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError, similar_names
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.cluster import TopicFacts
@@ -177,7 +176,7 @@ class FakeBroker:
         with self._changed:
             topic = self._topics.get(name)
             if topic is None:
-                close = tuple(difflib.get_close_matches(name, self._topics, n=2))
+                close = similar_names(name, self._topics, most=2)
                 raise UnknownTopicError(self.bootstrap, "no such topic", topic=name, suggestions=close)
             return TopicFacts(len(topic.partitions), topic.topic_id)
 

@@ -76,7 +76,7 @@ def _line(status: TableStatus) -> list[str]:
     readiness = status.readiness
     if readiness.state is BindingState.CREATED:
         return [page.badge(readiness.state), page.escape(status.name), *[""] * (len(_HEADS) - 2)]
-    why = "" if readiness.is_ready else readiness.remedy or readiness.detail
+    why = "" if readiness.is_ready else readiness.hint or readiness.detail
     age = readiness.data_age
     texts = (
         page.count(status.rows),

@@ -38,8 +38,8 @@ class ConditionPicture:
         parts += [page.note(_notes(status))]
         if status.health.last_error and not status.readiness.is_ready:
             parts.append(page.bad(f"last error: {status.health.last_error}"))
-        if status.readiness.remedy:
-            parts.append(page.bad(f"Hint: {status.readiness.remedy}"))
+        if status.readiness.hint:
+            parts.append(page.bad(f"Hint: {status.readiness.hint}"))
         parts.append(_rows(preview.head, status.rows))
         return Frame(page.page(*parts), str(status), is_last=state is BindingState.STOPPED)
 

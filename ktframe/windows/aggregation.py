@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
-from ktframe.errors import ConfigurationError
+from ktframe.errors import ConfigurationError, did_you_mean, similar_names
 from ktframe.windows.events import EventWindows
 from ktframe.windows.fixed import Windows, with_ends
 
@@ -71,9 +70,9 @@ def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence
 
 
 def _no_such(what: str, name: str, columns: Sequence[str]) -> ConfigurationError:
-    near = difflib.get_close_matches(name, columns, n=1)
-    remedy = f"did you mean {near[0]!r}? There are" if near else "choose from"
-    return ConfigurationError(f"{what}: there is no such column.", f"{remedy} {', '.join(columns)}.")
+    suggestion = did_you_mean(similar_names(name, columns))
+    hint = f"{suggestion} There are" if suggestion else "choose from"
+    return ConfigurationError(f"{what}: there is no such column.", f"{hint} {', '.join(columns)}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,8 @@ class CalendarWindows:
         size, every = parse_step("size", self.size), parse_step("every", self.every)
         if not every.count_in(size):
             message = f"size must be a whole multiple of every, not {size.text} every {every.text}."
-            remedy = 'days and weeks don\'t add up to months: give "1w" every "1d", "1y" every "1mo", "1d" every "6h".'
-            raise ConfigurationError(message, remedy)
+            hint = 'days and weeks don\'t add up to months: give "1w" every "1d", "1y" every "1mo", "1d" every "6h".'
+            raise ConfigurationError(message, hint)
         if abs(self.offset_ms) >= (every.months * _SHORTEST_MONTH_MS or float("inf")):
             message = (
                 f"offset must be shorter than every, not {format_duration(self.offset_ms)} for {every.text}."

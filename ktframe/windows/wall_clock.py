@@ -6,7 +6,6 @@ it raises where a wall time occurs twice. Outside the years that Python has, a c
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import polars as pl
 
 from ktframe.config.durations import format_duration, parse_duration_ms
-from ktframe.errors import ConfigurationError
+from ktframe.errors import ConfigurationError, did_you_mean, similar_names
 
 DAY_MS: Final = 86_400_000
 _SECOND_MS: Final = 1_000
@@ -164,10 +163,10 @@ def _near_zones(tz: str) -> str:
     zones = {zone.lower(): zone for zone in sorted(available_timezones())}
     wanted = tz.lower().replace(" ", "_")
     near = [name for name in zones if name.rpartition("/")[2] == wanted]
-    near = near or difflib.get_close_matches(wanted, zones, n=2)
-    if near:
-        return f"did you mean {' or '.join(repr(zones[name]) for name in near[:2])}?"
-    return 'give the name of an IANA time zone, such as "Europe/Berlin" or "UTC".'
+    near = near or list(similar_names(wanted, zones, most=2))
+    return did_you_mean([zones[name] for name in near[:2]]) or (
+        'give the name of an IANA time zone, such as "Europe/Berlin" or "UTC".'
+    )
 
 
 def _month_start_ms(month: int) -> int:

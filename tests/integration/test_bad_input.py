@@ -1,4 +1,4 @@
-"""What is wrong outside is said at once, by name and with a remedy; what is wrong in a record stops nothing."""
+"""What is wrong outside is said at once, by name and with a hint; what is wrong in a record stops nothing."""
 
 import logging
 import socket
@@ -240,7 +240,7 @@ def test_mixed_shapes(kafka: KafkaTopics, topic: Topic, connect: Connect) -> Non
 def test_store_of_another_format_is_refused(
     kafka: KafkaTopics, topic: Topic, connect: Connect, tmp_path: Path
 ) -> None:
-    """A store that this version can't read is refused with the remedy, and is not touched."""
+    """A store that this version can't read is refused with the hint, and is not touched."""
     name = kafka.create_topic(topic())
     kafka.produce(name, [(b"a", b'{"n":1}')])
     first = connect()

@@ -252,7 +252,7 @@ def test_many_schema_conflicts_are_told_with_the_remedy(broker: FakeBroker) -> N
         assert len(table) == 2
         readiness = table.readiness()
         assert (readiness.is_ready, readiness.reason) == (True, Reason.SCHEMA_CONFLICT)
-        assert "schema=" in (readiness.remedy or "")
+        assert "schema=" in (readiness.hint or "")
 
 
 def test_waiting_ends_with_its_timeout(broker: FakeBroker) -> None:

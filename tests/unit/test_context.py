@@ -69,7 +69,7 @@ def test_nothing_starts_before_rows_are_asked_for(broker: FakeBroker, tmp_path: 
 
 
 def test_after_close_no_thread_is_left_and_calls_say_so(broker: FakeBroker) -> None:
-    """A closed Context leaves nothing running, and its tables name the remedy."""
+    """A closed Context leaves nothing running, and its tables say what helps."""
     with broker.connect() as kt:
         table = kt.table("orders")
         assert len(table) == 2

@@ -86,7 +86,7 @@ def test_records_too_large_together_do_not_overtake(courier: Courier) -> None:
     assert list(delivery.failed(courier, "?")) == [0]
     assert "a later record of its key" in delivery.failed(courier, "?")[0]
     assert delivery.cause(courier) is not None
-    assert "batch_size=" in str(delivery.remedy)
+    assert "batch_size=" in str(delivery.hint)
 
 
 def test_what_was_sent_and_not_answered_is_not_known(courier: Courier) -> None:

@@ -45,7 +45,7 @@ def test_a_file_above_the_state_directory_is_named(tmp_path: Path) -> None:
 def test_refusals_of_the_file_system_say_what_helps(
     manager: StoreManager, monkeypatch: pytest.MonkeyPatch, code: int, message: str
 ) -> None:
-    """Permission, space and read-only disks are StoreErrors with a remedy, from Python and from RocksDB alike."""
+    """Permission, space and read-only disks are StoreErrors with a hint, from Python and from RocksDB alike."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code))

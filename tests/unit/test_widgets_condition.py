@@ -146,7 +146,7 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
                 **NOT_READY,
                 "state": BindingState.BACKING_OFF,
                 "detail": "no broker answered",
-                "remedy": "check bootstrap",
+                "hint": "check bootstrap",
                 "last_error": "connection lost",
             },
             ["↻ recovering", "no broker answered", "last error: connection lost", "Hint: check bootstrap"],
@@ -156,7 +156,7 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
                 **NOT_READY,
                 "state": BindingState.FAILED,
                 "detail": "no such user",
-                "remedy": "check sasl.username",
+                "hint": "check sasl.username",
             },
             ["✕ failed", "no such user", "Hint: check sasl.username"],
         ),
@@ -200,14 +200,14 @@ def test_a_closed_table_is_the_last_frame() -> None:
 
 
 @pytest.mark.parametrize(
-    "place", ["name", "detail", "remedy", "last_error", "notices", "column", "value", "list"]
+    "place", ["name", "detail", "hint", "last_error", "notices", "column", "value", "list"]
 )
 def test_nothing_of_kafka_becomes_html(place: str) -> None:
     """Topics, errors, hints, notices, columns and values are text, in the page of a table and in that of all."""
     head = {"column": pl.DataFrame({EVIL: [1]}), "value": pl.DataFrame({"x": [EVIL]})}.get(place, ROWS)
     head = pl.DataFrame({"x": [[EVIL]]}) if place == "list" else head
     changes: dict[str, Any] = {"is_ready": False, "state": BindingState.BACKING_OFF}
-    if place in ("name", "detail", "remedy", "last_error"):
+    if place in ("name", "detail", "hint", "last_error"):
         changes[place] = EVIL
     if place == "notices":
         changes[place] = (EVIL,)
@@ -254,7 +254,7 @@ def test_the_dashboard_has_a_line_for_each() -> None:
     """With why it is not ready; one that nobody has asked for yet has no numbers."""
     frame = overview_of(
         Watched(condition()),
-        Watched(condition(name="users", is_ready=False, state=BindingState.FAILED, remedy="ask an admin")),
+        Watched(condition(name="users", is_ready=False, state=BindingState.FAILED, hint="ask an admin")),
         Watched(condition(**{**NOT_READY, "name": "clicks", "state": BindingState.CREATED})),
     ).frame()
     text = Reader(frame.html).text
