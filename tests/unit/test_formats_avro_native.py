@@ -106,7 +106,7 @@ def test_arrays_of_other_types_are_doubted() -> None:
     with pytest.raises(DoubtError, match="int64 for float"):
         converter(AvroType("float"))(pa.array([1], pa.int64()), None)
     items = pa.array([[1], [2]], pa.list_(pa.int32()))[1:]
-    with pytest.raises(DoubtError, match="a part of an array"):
+    with pytest.raises(DoubtError, match="an array with an offset"):
         converter(AvroType("array", inner=(AvroType("int"),)))(items, None)
     with pytest.raises(TypeError, match="Arrow made"):
         frame_of([pa.array([1])], pl.Schema({"a": pl.String()}), 1)
@@ -130,8 +130,8 @@ def test_values_that_no_column_holds_are_refused_alone(monkeypatch: pytest.Monke
 
 def test_heavy_bodies_are_made_columns_of_in_light_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """However what is read one by one is cut, its rows and its refusals stay where they are."""
-    monkeypatch.setattr(avro_reader, "_LIGHT_BYTES", 50)
-    monkeypatch.setattr(avro_reader, "_LIGHT_ROWS", 7)
+    monkeypatch.setattr(avro_reader, "_BYTES_PER_FRAME", 50)
+    monkeypatch.setattr(avro_reader, "_ROWS_PER_FRAME", 7)
     bodies = [b"\x14" + b"x" * 10 if at % 3 else b"\x80" for at in range(100)]
     found = read(
         record(field("a", "string"), field("z", {"type": "map", "values": "null"})),

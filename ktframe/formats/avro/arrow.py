@@ -1,7 +1,7 @@
-"""Arrow arrays as arrow-avro makes them of the schema in ``avro_native`` to arrays as columns are made from.
+"""Converts the arrays that arrow-avro makes in ``batches`` to the arrays that Polars columns are built from.
 
-A converter gets an array and which of its slots count, None for all that are not null. It raises ``DoubtError`` where
-a value is none that the authority would take.
+A converter gets an array and a mask of the slots that count (None: all that are not null). It raises DoubtError where a
+value may be one that the strict decoder refuses.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 class DoubtError(Exception):
-    """An array may hold a value that the authority would refuse or read differently."""
+    """An array may hold a value that the strict decoder would refuse or read differently."""
 
 
 def converter(avro: AvroType) -> Converter:
-    """Return what converts the arrays of a type."""
+    """Return the converter of the arrays of a type."""
     dtype = arrow_of(dtype_of(avro))
     convert = _converter(avro, dtype)
 
@@ -101,7 +101,7 @@ def _decimal(avro: AvroType) -> Converter:
     last = 10**avro.precision - 1
 
     def convert(array: Any, _: Any) -> Any:
-        # Not array.validate(full=True), which takes the least number of 128 bits for one of few digits.
+        # Not array.validate(full=True): it lets the smallest 128-bit number pass as one of few digits.
         for value in pc.min_max(array).as_py().values():
             if value is not None and abs(int(value.scaleb(avro.scale, _EXACT))) > last:
                 message = "more digits than its precision"
@@ -112,7 +112,7 @@ def _decimal(avro: AvroType) -> Converter:
 
 
 def _uuid_of_text(array: Any, _: Any) -> Any:
-    # Spelt by the length too: a regular expression's end may be before a last newline.
+    # The length too, because $ also matches before a newline at the end.
     matches = pc.and_(pc.match_substring_regex(array, _UUID), pc.equal(pc.binary_length(array), 36))
     if not pc.all(matches, min_count=0).as_py():
         message = "not a UUID"
@@ -159,7 +159,7 @@ def _record(converters: list[Converter], dtype: Any) -> Converter:
 
 
 def _child(array: Any, at: int, *, has_nulls: bool) -> Any:
-    """Return a child of a struct; null where the struct is, for below a null anything may stand."""
+    """Return a child of a struct, null wherever the struct is: below a null there may be any value."""
     child = array.field(at)
     if not has_nulls or pa.types.is_union(child.type):  # unions have no nulls of their own
         return child
@@ -167,12 +167,12 @@ def _child(array: Any, at: int, *, has_nulls: bool) -> Any:
 
 
 def _union(avro: AvroType, dtype: Any) -> Converter:
-    branches = [(index, converter(branch)) for index, branch in avro.carried]
+    branches = [(index, converter(branch)) for index, branch in avro.value_branches]
 
     def convert_union(array: Any, valid: Any) -> Any:
         _check_whole(array)
         codes = array.type_codes if valid is None else pc.if_else(valid, array.type_codes, None)
-        _check_range(codes, len(avro.inner) - 1)  # the type behind the last is not the writer's
+        _check_range(codes, len(avro.inner) - 1)  # the types after these were added by ``batches``
         children = [convert(_branch(array, codes, index), None) for index, convert in branches]
         if not children:
             return pa.nulls(len(array))
@@ -187,12 +187,12 @@ def _union(avro: AvroType, dtype: Any) -> Converter:
 
 
 def _branch(array: Any, codes: Any, index: int) -> Any:
-    """Return the values of one branch of a union, null where another one was taken."""
+    """Return the values of one branch of a union, null where the value is of another branch."""
     at = pc.if_else(pc.equal(codes, index), array.offsets, None)
     return pc.struct_field(array.field(index).take(at), [0])
 
 
 def _check_whole(array: Any) -> None:
     if array.offset:
-        message = "a part of an array"
+        message = "an array with an offset"
         raise DoubtError(message)

@@ -1,9 +1,9 @@
-"""Whole batches of bodies to Arrow arrays in one call of arrow-avro (by ``polars_avro``), or a doubt.
+"""Reads whole batches of bodies to Arrow arrays in one call of arrow-avro (through ``polars_avro``).
 
-Bodies are put behind each other as the rows of an object container file, each followed by the same random bytes:
-only if these come back behind every row was each row read from exactly one body. The file's schema is not the
-writer's but one with the same bytes for every value, made of what arrow-avro reads right: see ``_wire``. What it does
-not check is checked here, and whatever is in doubt is left to the authority, ``avro_decode``.
+The bodies are joined to one object container file. After each body stand the same random bytes (the guard): only if
+they come back after every row was each row read from exactly one body. The file does not have the writer schema but one
+with the same encoding, of types that arrow-avro reads without mistakes: see ``_same_encoding``. What arrow-avro does not
+check is checked here and in ``arrow``. Where anything is in doubt the result is None, and ``decode`` reads the bodies.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _LARGEST_BYTES = 2**30  # Arrow's offsets have 31 bits
 _MOST_BRANCHES = 126  # Arrow's unions have 7 bits
 
 _DEEPEST = (125, 62)
-"""Levels of JSON that the schema of a file may have, and of arrays inside of each other that Arrow hands over."""
+"""How many levels the JSON of the file's schema may have, and how deep arrays may be nested for Arrow to hand them over."""
 
 _LARGEST_OPTIONAL_BYTES = 1024
 _LARGEST_REPEATED_BYTES = 64
 
 
 class NativeReader:
-    """Reads batches of bodies of one type.
+    """Reads batches of bodies of one type, or says that it can't.
 
     Raises
     ------
@@ -49,7 +49,7 @@ class NativeReader:
     def __init__(self, root: AvroType) -> None:
         self._source = _avro_source()
         guard = {"type": "fixed", "name": "Guard", "size": _GUARD_BYTES}
-        fields = [{"name": "body", "type": _wire(root, count())}, {"name": "guard", "type": guard}]
+        fields = [{"name": "body", "type": _same_encoding(root, count())}, {"name": "guard", "type": guard}]
         schema = json.dumps({"type": "record", "name": "Row", "fields": fields}).encode()
         entries = {b"avro.schema": schema, b"avro.codec": b"null"}
         pairs = (_with_length(key) + _with_length(value) for key, value in entries.items())
@@ -58,7 +58,7 @@ class NativeReader:
         self._bounds = BatchBounds(root)
 
     def read(self, bodies: Sequence[bytes]) -> Any | None:
-        """Return the Arrow array of the values of at least one body, None if not each certainly is one."""
+        """Return the Arrow array of the values of ``bodies`` (one or more), None if any of them is in doubt."""
         nonce = secrets.token_bytes(_GUARD_BYTES)
         rows = b"".join([nonce.join(bodies), nonce])
         if len(rows) > _LARGEST_BYTES or self._bounds.may_be_huge(len(rows)):
@@ -71,35 +71,33 @@ class NativeReader:
             return None
         try:
             array = batch.column(0)
-            return self._convert(array, None) if self._bounds.are_kept(array, bodies) else None
+            return self._convert(array, None) if self._bounds.are_within(array, bodies) else None
         except (DoubtError, pa.ArrowException, ValueError, NotImplementedError):
             return None
 
     def _read_file(self, file: bytes, rows: int) -> Any | None:
-        """Return the first batch of a file, which is all of it.
-
-        polars-avro never ends on a file that has more bytes than its rows take: a batch of as many rows as there are
-        is asked for once and no more. And it breaks the interpreter when it is destroyed while an exception is under
-        way: ``source`` and ``batches`` are kept until the exception was caught.
-        """
+        """Return the whole of a file of so many rows as one record batch."""
+        # polars-avro crashes the interpreter when its objects are destroyed while an exception is being raised: these two
+        # names keep them alive until it was caught.
         source = batches = None
         try:
             source = self._source([lambda: nullcontext(BytesIO(file))], False, False)
+            # One batch of all rows, and no second one: on a file with bytes after its rows the iterator never ends.
             batches = source.batch_iter(rows, None)
             return pa.record_batch(next(batches))
-        except Exception:  # noqa: BLE001 - whatever it can't read, the authority can
+        except Exception:  # noqa: BLE001 - the strict decoder finds out what is wrong
             return None
         except BaseException as error:
-            # A panic of Rust is no Exception, and each library has a class of its own for it.
+            # A panic in Rust is not an Exception, and every library has its own class for it.
             if type(error).__name__ != "PanicException":
                 raise
             return None
 
 
 def obstacle(root: AvroType) -> str | None:
-    """Return why values of a type have to be read one by one, with the field; None where they have not."""
+    """Return why bodies of a type can't be read in batches, with the field; None where they can."""
     found = _obstacle(root, "", is_repeated=False, is_optional=False)
-    if found is None and any(map(gt, _depths(_wire(root, count())), _DEEPEST)):
+    if found is None and any(map(gt, _depths(_same_encoding(root, count())), _DEEPEST)):
         return "types too deep inside of each other"
     return found
 
@@ -108,7 +106,7 @@ def _obstacle(avro: AvroType, name: str, *, is_repeated: bool, is_optional: bool
     what = _own_obstacle(avro)
     largest = _LARGEST_REPEATED_BYTES if is_repeated else _LARGEST_OPTIONAL_BYTES
     if is_optional and avro.kind == "fixed" and avro.size > largest:
-        # Where there is none it takes one byte in a body, and here all of them.
+        # A null takes one byte in a body, but all bytes of the fixed in an Arrow array.
         what = f"a long fixed in a union{', in a list' if is_repeated else ''}"
     if what is not None:
         return f"{what} in field {name!r}" if name else what
@@ -128,7 +126,7 @@ def _own_obstacle(avro: AvroType) -> str | None:  # noqa: PLR0911 - one for each
     if avro.kind == "record" and not avro.fields:
         return "a record without fields"
     if _has_always_null(avro):
-        return "a value that is always null"  # arrow-avro takes it for a null where none may be
+        return "a value that is always null"  # arrow-avro: a null in a field that can't be null
     if avro.kind == "fixed" and avro.size == 0:
         return "a fixed without bytes"
     if avro.kind == "array" and avro.inner[0].smallest == 0:
@@ -145,14 +143,13 @@ def _has_always_null(avro: AvroType) -> bool:
     return avro.kind in {"record", "map"} and any(each.kind == "null" for each in inside)
 
 
-def _wire(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one for each kind
-    """Return a schema with the same bytes as ``avro`` for every value, of types that can be trusted.
+def _same_encoding(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one for each kind
+    """Return a schema that encodes every value to the same bytes as ``avro``, of types that arrow-avro reads right.
 
-    arrow-avro takes any byte for a boolean, any index for an enum, and in a union of null and one type any index but 0
-    for the second: booleans are read as bytes and enums as integers, which are checked, and unions as if they had one
-    type more.
-    Maps are lists of entries, dates and times numbers, and no name is one of the writer's.
+    Maps become arrays of entries, dates and times numbers, and all names are new.
     """
+    # arrow-avro takes any byte for a boolean, any index for an enum, and in a union of null and one type any index but 0
+    # for that type. So booleans are read as bytes and enums as integers, which ``arrow`` checks, and unions get one more type.
     if avro.logical == "decimal":
         return {
             **_named(avro, numbers),
@@ -165,23 +162,27 @@ def _wire(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one
     if avro.kind == "fixed":
         return _named(avro, numbers)
     if avro.kind == "array":
-        return {"type": "array", "items": _wire(avro.inner[0], numbers)}
+        return {"type": "array", "items": _same_encoding(avro.inner[0], numbers)}
     if avro.kind == "map":
-        return {"type": "array", "items": _record(["string", _wire(avro.inner[0], numbers)], numbers)}
+        return {
+            "type": "array",
+            "items": _record(["string", _same_encoding(avro.inner[0], numbers)], numbers),
+        }
     if avro.kind == "record":
-        return _record([_wire(each.type, numbers) for each in avro.fields], numbers)
+        return _record([_same_encoding(each.type, numbers) for each in avro.fields], numbers)
     if avro.kind == "union":
         return _union(avro, numbers)
     return "int" if avro.kind == "enum" else avro.kind
 
 
 def _union(avro: AvroType, numbers: Iterator[int]) -> list[Any]:
-    # Each in a record, which adds no byte: two branches may be the same type now.
+    # Each branch in a record, which adds no byte: two branches may have become the same type.
     branches = [
-        each.kind if each.kind == "null" else _record([_wire(each, numbers)], numbers) for each in avro.inner
+        each.kind if each.kind == "null" else _record([_same_encoding(each, numbers)], numbers)
+        for each in avro.inner
     ]
-    # And two types more where there is only null: null and one type would be no union to arrow-avro.
-    more = range(1 if avro.carried else 2)
+    # Two more types where there is only null, because arrow-avro treats a union of null and one type specially.
+    more = range(1 if avro.value_branches else 2)
     return [*branches, *({"type": "fixed", "name": f"T{next(numbers)}", "size": 1} for _ in more)]
 
 
@@ -196,16 +197,16 @@ def _record(types: Sequence[Any], numbers: Iterator[int]) -> dict[str, Any]:
     return {"type": "record", "name": f"T{next(numbers)}", "fields": fields}
 
 
-def _depths(wire: Any) -> tuple[int, int]:
-    """Return how many levels a schema has that ``_wire`` made, as JSON and as arrays."""
-    if isinstance(wire, str):
+def _depths(schema: Any) -> tuple[int, int]:
+    """Return how deep a schema of ``_same_encoding`` is, as JSON and as nested arrays."""
+    if isinstance(schema, str):
         return 0, 0
-    if isinstance(wire, list):
-        parts, levels, arrays = wire, 1, 1
-    elif "fields" in wire:
-        parts, levels, arrays = [each["type"] for each in wire["fields"]], 3, 1
+    if isinstance(schema, list):
+        parts, levels, arrays = schema, 1, 1
+    elif "fields" in schema:
+        parts, levels, arrays = [each["type"] for each in schema["fields"]], 3, 1
     else:
-        parts, levels, arrays = [wire["items"]] if "items" in wire else [], 1, int("items" in wire)
+        parts, levels, arrays = [schema["items"]] if "items" in schema else [], 1, int("items" in schema)
     depths = [_depths(part) for part in parts]
     return (
         levels + max((inner for inner, _ in depths), default=0),
@@ -219,7 +220,7 @@ def _with_length(raw: bytes) -> bytes:
 
 def _avro_source() -> Any:
     try:
-        # Its public functions read on behind the last row.
+        # The private class, because the public functions try to read after the last row.
         from polars_avro._avro_rs import AvroSource  # noqa: PLC0415 - optional
     except ImportError as error:
         message = "Avro needs the package 'polars-avro', which is not installed."

@@ -1,4 +1,8 @@
-"""Avro's bytes: how its numbers, lengths and texts are read and written. Reading raises IndexError where bytes end."""
+"""Avro's binary encoding: numbers, lengths and text, read from and written to bytes.
+
+Every ``read_`` function takes a body and a position, and returns a value and the position after it. It raises IndexError
+where the body ends too early.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ _ONE_BYTE = [bytes((value,)) for value in range(_MORE)]
 
 
 class RefusedError(Exception):
-    """Some bytes, or a value, are not what the schema says, and why."""
+    """Bytes that are no value of the schema, or a value that has no bytes under it; the text says why."""
 
 
 def read_long(body: bytes, at: int) -> tuple[int, int]:
-    """Return the number at ``at`` and the position behind it."""
+    """Return the number at ``at`` and the position after it."""
     value = body[at]
     if value < _MORE:
         return (value >> 1) ^ -(value & 1), at + 1
@@ -25,7 +29,7 @@ def read_long(body: bytes, at: int) -> tuple[int, int]:
 
 
 def read_int(body: bytes, at: int) -> tuple[int, int]:
-    """Return the number of 32 bits at ``at`` and the position behind it."""
+    """Return the number of 32 bits at ``at`` and the position after it."""
     value = body[at]
     if value < _MORE:
         return (value >> 1) ^ -(value & 1), at + 1
@@ -50,16 +54,16 @@ def _read_varint(body: bytes, at: int) -> tuple[int, int]:
 
 
 def read_boolean(body: bytes, at: int) -> tuple[bool, int]:
-    """Return the boolean at ``at`` and the position behind it."""
+    """Return the boolean at ``at`` and the position after it."""
     value = body[at]
     if value > 1:
-        message = f"{value:#04x} is no boolean"
+        message = f"{value:#04x} is not a boolean"
         raise RefusedError(message)
     return value == 1, at + 1
 
 
 def read_bytes(body: bytes, at: int) -> tuple[bytes, int]:
-    """Return the bytes whose length stands at ``at``, and the position behind them."""
+    """Return the bytes whose length stands at ``at``, and the position after them."""
     length, at = read_long(body, at)
     if length < 0:
         message = "a negative length"
@@ -71,7 +75,7 @@ def read_bytes(body: bytes, at: int) -> tuple[bytes, int]:
 
 
 def read_text(body: bytes, at: int) -> tuple[str, int]:
-    """Return the text whose length stands at ``at``, and the position behind it."""
+    """Return the text whose length stands at ``at``, and the position after it."""
     raw, at = read_bytes(body, at)
     try:
         return raw.decode(), at
@@ -81,11 +85,11 @@ def read_text(body: bytes, at: int) -> tuple[str, int]:
 
 
 def read_block(body: bytes, at: int) -> tuple[int, int]:
-    """Return how many items the block of a list has that begins at ``at``, 0 at the end, and where they begin."""
+    """Return the number of items in the block at ``at`` of an array or map (0 ends it), and the position of the first."""
     count, at = read_long(body, at)
     if count >= 0:
         return count, at
-    size, at = read_long(body, at)
+    size, at = read_long(body, at)  # in bytes; for skipping
     if size < 0:
         message = "a negative length"
         raise RefusedError(message)
@@ -93,6 +97,6 @@ def read_block(body: bytes, at: int) -> tuple[int, int]:
 
 
 def long_bytes(value: int) -> bytes:
-    """Return a number of at most 64 bits as Avro writes it."""
+    """Return a number of at most 64 bits as a zigzag varint."""
     rest = (value << 1) ^ (value >> 63)
     return _ONE_BYTE[rest] if rest < _MORE else varint_bytes(rest)

@@ -1,7 +1,7 @@
-"""How much memory the lists of one body may claim: as much as its bytes, not as its schema, make likely.
+"""Limits on the memory that the arrays and maps of one body may take, so that a megabyte can't become gigabytes.
 
-An item of a list can take no bytes at all, or one byte and hundreds of columns (a null in place of a wide record): a
-megabyte could become many gigabytes. So what is not paid for in bytes is counted, body by body.
+An item of an array may take no bytes, or one byte and hundreds of columns (a null instead of a wide record). The cells
+of such *cheap* items are counted body by body, and limited by the length of the body.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from ktframe.formats.avro.types import AvroType, walk
 from ktframe.formats.batches import CELLS_PER_BYTE, MOST_CELLS
 
 MOST_EMPTY_ITEMS = 10_000
-"""Items without bytes that one body may claim to hold."""
+"""How many items that take no bytes one body may have."""
 
 _MOST_CELLS_AT_ONCE = 2**27
 
 
 class CellBudget:
-    """What the lists of the body that is being read may still claim."""
+    """How many items and cells the body that is being decoded may still have."""
 
     def __init__(self) -> None:
         self._items = self._cells = 0
 
-    def begin(self, body: bytes) -> None:
-        """Start to count for ``body``."""
+    def reset(self, body: bytes) -> None:
+        """Start to count anew, for ``body``."""
         self._items = MOST_EMPTY_ITEMS
         self._cells = _most_cells(len(body))
 
-    def take(self, count: int, smallest: int, width: int, left: int) -> None:
-        """Take off ``count`` items of so many bytes at the least and so many columns; ``left`` is what body is left.
+    def spend(self, count: int, smallest: int, width: int, left: int) -> None:
+        """Count ``count`` items of at least ``smallest`` bytes and ``width`` columns, with ``left`` bytes of the body left.
 
         Raises
         ------
         IndexError
-            When they can't be in the rest of the body.
+            When the rest of the body is too short for them.
         RefusedError
-            When they are too many.
+            When the body has too many.
         """
         if smallest:
             if count * smallest > left:
@@ -59,18 +59,18 @@ class CellBudget:
 
 
 def item_size(avro: AvroType) -> tuple[int, int]:
-    """Return how many bytes an item of a list, or an entry of a map, takes at the least, and how many columns."""
+    """Return the fewest bytes that an item of an array or an entry of a map takes, and its number of columns."""
     inner, key = avro.inner[0], int(avro.kind == "map")
     return inner.smallest + key, inner.width + key
 
 
 def has_cheap_items(avro: AvroType) -> bool:
-    """Tell whether a list inside of ``avro`` has items that are cheaper than their columns."""
+    """Say whether an array or map inside ``avro`` has cheap items."""
     return any(each.kind in {"array", "map"} and _is_cheap(*item_size(each)) for each in walk(avro))
 
 
 class BatchBounds:
-    """The same bounds for whole batches of bodies of one type, none of whose items takes no bytes."""
+    """The same limits for whole batches of bodies of one type, in which every item takes some bytes."""
 
     def __init__(self, root: AvroType) -> None:
         self._root = root
@@ -81,16 +81,16 @@ class BatchBounds:
         )
 
     def may_be_huge(self, size: int) -> bool:
-        """Tell whether bodies of so many bytes may become more than can be made at once."""
+        """Say whether bodies of so many bytes together may become too many cells for one call."""
         return size * self._cells_per_byte > _MOST_CELLS_AT_ONCE
 
-    def are_kept(self, array: Any, bodies: Sequence[bytes]) -> bool:
-        """Tell whether every body keeps to what it may claim; ``array`` has their values as arrow-avro makes them."""
+    def are_within(self, array: Any, bodies: Sequence[bytes]) -> bool:
+        """Say whether every body is within its limit; ``array`` has their values as arrow-avro makes them."""
         cells = _cells_of_cheap_items(array, self._root) if self._cells_per_byte else None
         if cells is None:
             return True
-        most = pa.array([_most_cells(len(body)) for body in bodies], pa.int64())
-        return bool(pc.all(pc.less_equal(cells, most)).as_py())
+        limits = pa.array([_most_cells(len(body)) for body in bodies], pa.int64())
+        return bool(pc.all(pc.less_equal(cells, limits)).as_py())
 
 
 def _most_cells(size: int) -> int:
@@ -98,7 +98,7 @@ def _most_cells(size: int) -> int:
 
 
 def _is_cheap(smallest: int, width: int) -> bool:
-    """Say whether an item of so many bytes is cheaper than its columns: such items are counted."""
+    """Say whether an item takes so few bytes that its cells are counted."""
     return smallest == 0 or width > CELLS_PER_BYTE * smallest
 
 
@@ -107,7 +107,7 @@ def _cells_of_cheap_items(array: Any, avro: AvroType) -> Any | None:
     if avro.kind in {"array", "map"}:
         return _cells_of_items(array, avro)
     if avro.kind == "union":
-        found = [_cells_of_branch(array, index, branch) for index, branch in avro.carried]
+        found = [_cells_of_branch(array, index, branch) for index, branch in avro.value_branches]
     else:
         found = [_cells_of_cheap_items(array.field(at), each.type) for at, each in enumerate(avro.fields)]
     return _sum([cells for cells in found if cells is not None])

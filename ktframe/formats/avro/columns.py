@@ -1,4 +1,4 @@
-"""Avro values to frames: the columns that a schema has, and the frame of decoded values or of Arrow arrays."""
+"""The columns of a schema with their defaults, and frames of decoded values or of Arrow arrays."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ktframe.formats.dtypes import instance
 
 
 def fields_of(schema: AvroSchema) -> tuple[AvroField, ...]:
-    """Return the fields of a schema; one called ``value`` where it is no record."""
+    """Return the fields of a schema; one field ``value`` where it is not a record."""
     is_record = schema.root.kind == "record"
     return schema.root.fields if is_record else (AvroField(VALUE_COLUMN, schema.root),)
 
@@ -32,19 +32,19 @@ def columns_of(schema: AvroSchema) -> tuple[Column, ...]:
     Raises
     ------
     SchemaError
-        When a default is no value of its field, or none that Python can show.
+        When a default is not a value of its field, or can't be held in a column.
     """
     return tuple(_column(each, schema) for each in fields_of(schema))
 
 
 def _column(field: AvroField, schema: AvroSchema) -> Column:
     dtype = dtype_of(field.type)
-    default = NO_DEFAULT if field.default is NO_DEFAULT else _shown(field, dtype, schema)
-    return Column(field.name, dtype, default, field.aliases, _inner(field.type, schema))
+    default = NO_DEFAULT if field.default is NO_DEFAULT else _default_shown(field, dtype, schema)
+    return Column(field.name, dtype, default, field.aliases, _inner_columns(field.type, schema))
 
 
-def _shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> Any:
-    """Return what a column shows for a body that has the default of its field."""
+def _default_shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> Any:
+    """Return what the column shows for a record without the field: its default, encoded and decoded as a body would be."""
     body = bytearray()
     try:
         encoder(field.type, schema)(from_default(field.type, field.default, schema), body)
@@ -52,12 +52,12 @@ def _shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> Any:
         shown = build_frame([value], pl.Schema({VALUE_COLUMN: dtype}), is_record=False)
         return shown[VALUE_COLUMN].cast(_exact_in_python(dtype)).to_list()[0]
     except (RefusedError, *NATIVE_ERRORS) as error:
-        message = f"the default of field {field.name!r} is none of its values: {error}"
+        message = f"the default of field {field.name!r} is not a value of its type: {error}"
         raise SchemaError(message) from None
 
 
 def _exact_in_python(dtype: pl.DataType) -> pl.DataType:
-    """Return ``dtype`` with integers for what Python's datetimes would round; Polars takes them for the same."""
+    """Return ``dtype`` with integers instead of nanosecond datetimes, which Python's datetimes would round."""
     if isinstance(dtype, pl.List):
         return pl.List(_exact_in_python(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
@@ -66,23 +66,23 @@ def _exact_in_python(dtype: pl.DataType) -> pl.DataType:
     return pl.Int64() if is_finer else dtype
 
 
-def _inner(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
+def _inner_columns(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
     if avro.kind == "record":
         return tuple(_column(each, schema) for each in avro.fields)
     if avro.kind == "map":
         entry = (AvroField(KEY, AvroType("string")), AvroField(VALUE, avro.inner[0]))
         return tuple(_column(each, schema) for each in entry)
     if avro.kind == "array":
-        return _inner(avro.inner[0], schema)
-    if len(avro.carried) > 1:
-        branches = [AvroField(avro.labels[index], branch) for index, branch in avro.carried]
+        return _inner_columns(avro.inner[0], schema)
+    if len(avro.value_branches) > 1:
+        branches = [AvroField(avro.labels[index], branch) for index, branch in avro.value_branches]
         return tuple(_column(each, schema) for each in branches)
-    return _inner(avro.carried[0][1], schema) if avro.carried else ()
+    return _inner_columns(avro.value_branches[0][1], schema) if avro.value_branches else ()
 
 
 def build_frame(values: Sequence[Any], schema: pl.Schema, *, is_record: bool) -> pl.DataFrame:
-    """Return the frame of decoded values: records of the columns of ``schema``, or values of its only column."""
-    columns = [[each[name] for each in values] for name in schema] if is_record else [values]
+    """Return the frame of decoded values: records with the columns of ``schema``, or values of its only column."""
+    columns = [[record[name] for record in values] for name in schema] if is_record else [values]
     dtypes = [arrow_of(dtype) for dtype in schema.dtypes()]
     arrays = [pa.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)]
     return frame_of(arrays, schema, len(values))
@@ -96,8 +96,8 @@ def frame_of(arrays: Sequence[Any], schema: pl.Schema, height: int) -> pl.DataFr
     TypeError
         When the arrays are of other types.
     """
-    # A table without columns forgets how many rows it has unless they are cut from one that has some; and
-    # from_arrow() renames a column that is called "".
+    # The column "height" keeps the number of rows where there is no other; positions, because from_arrow renames a column
+    # that is called "".
     positions = [str(at) for at in range(len(arrays))]
     table = pa.table([*arrays, pa.nulls(height)], [*positions, "height"]).select(positions)
     frame = pl.DataFrame(pl.from_arrow(table))

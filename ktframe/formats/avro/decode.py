@@ -1,7 +1,8 @@
-"""The authority on Avro: one body to the value that Arrow makes a column of, or the reason why it is none.
+"""The strict decoder: one body to the Python value from which Arrow builds a column, or the reason why it is invalid.
 
-Strict where other readers are lenient: a number has ten bytes at most, a boolean is 0 or 1, an index is in its range,
-text is UTF-8, and every byte of a body is used. What a body claims costs as much as its length allows: see ``bounds``.
+It decides what a body means; reading whole batches (``batches``) may only be faster. It is strict where libraries are
+lenient: a number has at most ten bytes, a boolean is 0 or 1, an index is in range, text is UTF-8, and no byte is left.
+A small body can't claim much memory: see ``bounds``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from ktframe.formats.avro.types import (
 )
 
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
-"""Reads a value at a position and returns it with the position behind it."""
+"""Reads the value at a position and returns it with the position after it."""
 
 _FLOAT = struct.Struct("<f")
 _DOUBLE = struct.Struct("<d")
@@ -43,7 +44,7 @@ _EXACT = Context(prec=2_000)
 
 
 class Decoder:
-    """Decodes bodies of one schema, one at a time; not to be shared by threads."""
+    """Decodes bodies of one schema, one at a time. Not to be shared by threads."""
 
     def __init__(self, schema: AvroSchema) -> None:
         self._schema = schema
@@ -51,14 +52,14 @@ class Decoder:
         self._read = self._reader(schema.root)
 
     def decode(self, body: bytes) -> Any:
-        """Return the value that ``body`` is.
+        """Return the value of ``body``.
 
         Raises
         ------
         RefusedError
-            When it is none, saying why.
+            When it is not a value of the schema, saying why.
         """
-        self._budget.begin(body)
+        self._budget.reset(body)
         try:
             value, end = self._read(body, 0)
         except (IndexError, struct.error):
@@ -93,7 +94,7 @@ class Decoder:
         return self._reference_reader(avro.name)
 
     def _list_reader(self, read: Reader, smallest: int, width: int) -> Reader:
-        take = self._budget.take
+        take = self._budget.spend
 
         def read_list(body: bytes, at: int) -> tuple[Any, int]:
             items: list[Any] = []
@@ -110,7 +111,7 @@ class Decoder:
 
     def _union_reader(self, avro: AvroType) -> Reader:
         null = avro.null_index
-        readers = {index: self._reader(branch) for index, branch in avro.carried}
+        readers = {index: self._reader(branch) for index, branch in avro.value_branches}
         has_labels = len(readers) > 1
 
         def read_union(body: bytes, at: int) -> tuple[Any, int]:
@@ -132,7 +133,7 @@ class Decoder:
 
 
 def canonical_uuid(text: str) -> str:
-    """Return the usual form of a UUID; RefusedError for other text."""
+    """Return a UUID in lower case with hyphens; RefusedError for any other text."""
     if not _UUID.fullmatch(text):
         message = "not a UUID"
         raise RefusedError(message)
@@ -140,15 +141,15 @@ def canonical_uuid(text: str) -> str:
 
 
 def uuid_text(raw: bytes) -> str:
-    """Return the usual form of a UUID of 16 bytes."""
+    """Return a UUID of 16 bytes as text."""
     text = raw.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def decimal_value(raw: bytes, avro: AvroType) -> Decimal | str:
-    """Return the decimal whose unscaled value ``raw`` is: as exact text if it is too wide for a column."""
+    """Return the decimal with the unscaled value ``raw``, as exact text if it is too wide for a decimal column."""
     unscaled = int.from_bytes(raw, "big", signed=True)
-    # The first condition is the cheap one: turning a megabyte into digits would take long.
+    # The cheap check first: the unscaled value may be a megabyte long.
     if unscaled.bit_length() > 4 * avro.precision or abs(unscaled) >= 10**avro.precision:
         message = f"a decimal of more than {avro.precision} digits"
         raise RefusedError(message)

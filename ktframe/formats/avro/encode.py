@@ -1,4 +1,4 @@
-"""Values, as Arrow makes columns of them, to the bytes of one type; the opposite of ``avro_decode``."""
+"""Encodes one value, as ``values`` makes it of a column, to the bytes of one type. The opposite of ``decode``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ktframe.formats.avro.json_text import from_text
 from ktframe.formats.avro.types import DAY_NS, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType, shortened
 
 Encoder: TypeAlias = Callable[[Any, bytearray], None]
-"""Appends the bytes of a value, or raises RefusedError."""
+"""Appends the bytes of a value to a buffer, or raises RefusedError."""
 
 _EXACT = Context(prec=4_000, traps=[InvalidOperation, Inexact])
 _BITS = {"int": 31, "long": 63}
@@ -24,13 +24,13 @@ _DOUBLE = struct.Struct("<d")
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """Stands in a column for a value that no type of the schema is made of."""
+    """Stands in a column for a value that does not fit the schema."""
 
     reason: str
 
 
 def encoder(avro: AvroType, schema: AvroSchema) -> Encoder:  # noqa: PLR0911 - one for each kind
-    """Return what encodes the values of a type."""
+    """Return the encoder of the values of a type."""
     if avro.logical in {"decimal", "uuid"} or avro.logical in TIME_UNIT_NS:
         return _logical_encoder(avro)
     if avro.kind in {"int", "long"}:
@@ -52,8 +52,8 @@ def encoder(avro: AvroType, schema: AvroSchema) -> Encoder:  # noqa: PLR0911 - o
 
 def _check_kind(value: Any, kind: type, what: str) -> None:
     if not isinstance(value, kind):
-        message = value.reason if isinstance(value, Unfit) else f"null is no {what}" if value is None else ""
-        raise RefusedError(message or f"{type(value).__name__} is no {what}")
+        kind_name = "null" if value is None else type(value).__name__
+        raise RefusedError(value.reason if isinstance(value, Unfit) else f"{kind_name}, but {what} is needed")
 
 
 def _put_null(value: Any, _: bytearray) -> None:
@@ -137,7 +137,7 @@ def _enum_encoder(avro: AvroType) -> Encoder:
     def put(value: Any, out: bytearray) -> None:
         _check_kind(value, str, f"enum {avro.short_name}")
         if value not in indices:
-            message = f"{shortened(value)} is no value of enum {avro.short_name}"
+            message = f"{shortened(value)} is not a value of enum {avro.short_name}"
             raise RefusedError(message)
         out += indices[value]
 
@@ -154,7 +154,7 @@ def _logical_encoder(avro: AvroType) -> Encoder:
     def put(value: Any, out: bytearray) -> None:
         _check_kind(value, int, "time")
         if value % unit_ns or not 0 <= value < DAY_NS:
-            message = f"a time of {value} ns is no whole {avro.logical}"
+            message = f"a time of {value} ns is not a whole {avro.logical} within a day"
             raise RefusedError(message)
         out += long_bytes(value // unit_ns)
 
@@ -178,7 +178,7 @@ def _decimal_encoder(avro: AvroType) -> Encoder:
 
     def put(value: Any, out: bytearray) -> None:
         unscaled = _unscaled(value, avro)
-        # One bit more than the digits take says which sign they have.
+        # One bit more than the number needs, for its sign.
         shortest = (unscaled if unscaled >= 0 else ~unscaled).bit_length() // 8 + 1
         put_bytes(unscaled.to_bytes(avro.size or shortest, "big", signed=True), out)
 
@@ -190,11 +190,11 @@ def _unscaled(value: Any, avro: AvroType) -> int:
         try:
             value = _EXACT.create_decimal(value)
         except InvalidOperation:
-            value = Unfit(f"{shortened(value)} is no decimal")
+            value = Unfit(f"{shortened(value)} is not a decimal")
         except Inexact:
             value = Unfit(f"{shortened(value)} has too many digits")
     _check_kind(value, Decimal, "decimal")
-    # An exponent far off would make digits without end.
+    # First of all, because a huge exponent would make endless digits.
     if not value.is_finite() or (value and value.adjusted() + avro.scale >= avro.precision):
         message = f"{value} has more than {avro.precision} digits with a scale of {avro.scale}"
         raise RefusedError(message)
@@ -238,7 +238,8 @@ def _record_encoder(fields: Sequence[tuple[str, Encoder]]) -> Encoder:
 
 def _union_encoder(avro: AvroType, schema: AvroSchema) -> Encoder:
     branches = {
-        avro.labels[index]: (long_bytes(index), encoder(branch, schema)) for index, branch in avro.carried
+        avro.labels[index]: (long_bytes(index), encoder(branch, schema))
+        for index, branch in avro.value_branches
     }
     null = None if avro.null_index is None else long_bytes(avro.null_index)
     only = next(iter(branches.values())) if len(branches) == 1 else None
@@ -249,7 +250,9 @@ def _union_encoder(avro: AvroType, schema: AvroSchema) -> Encoder:
             out += null
             return
         if len(taken) != 1:
-            message = f"{len(taken) or 'none'} of {', '.join(branches) or 'null'} where one has to be"
+            message = (
+                f"{len(taken) or 'none'} of {', '.join(branches) or 'null'} are set, but exactly one must be"
+            )
             raise RefusedError(message)
         (index, put_branch), inner = taken[0]
         out += index
@@ -264,13 +267,13 @@ def _taken(value: Any, branches: dict[str, tuple[bytes, Encoder]]) -> list[tuple
 
 
 def _reference_encoder(avro: AvroType, schema: AvroSchema) -> Encoder:
-    # Made when the first one is met: its record is not encodable before its references are.
-    made: list[Encoder] = []
+    # Made at the first value: the encoder of the record contains this one.
+    record_encoder: list[Encoder] = []
 
     def put(value: Any, out: bytearray) -> None:
         _check_kind(value, str, f"{avro.short_name} as JSON")
-        if not made:
-            made.append(encoder(schema.records[avro.name], schema))
-        made[0](from_text(avro, value, schema), out)
+        if not record_encoder:
+            record_encoder.append(encoder(schema.records[avro.name], schema))
+        record_encoder[0](from_text(avro, value, schema), out)
 
     return put

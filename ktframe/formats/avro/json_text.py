@@ -1,7 +1,4 @@
-"""JSON as Avro has it to the values that Arrow makes columns of: the defaults of fields, and records as text.
-
-See ``avro_reference`` for the other way.
-"""
+"""Reads JSON in Avro's encoding into the values that ``encode`` takes: defaults of fields, and text of ``recursive``."""
 
 from __future__ import annotations
 
@@ -25,38 +22,38 @@ from ktframe.formats.bodies import NO_DEFAULT
 _BITS = {"int": 31, "long": 63}
 
 _MOST_DEFAULTS = 20_000
-"""Values in a default, those of the defaults inside of it included: they may multiply without end."""
+"""How many values a default may have, with those of the defaults inside it: they may multiply without end."""
 
-_NO_NUMBERS = ("NaN", "Infinity", "-Infinity")
+_FLOATS_AS_TEXT = ("NaN", "Infinity", "-Infinity")
 
 
 def from_default(avro: AvroType, value: Any, schema: AvroSchema) -> Any:
-    """Return the value that a default in a schema is: of a union, a value of the first branch that it fits."""
-    return _Defaults(schema).read(avro, value, 0)
+    """Return the value of a default in a schema; in a union it is of the first branch that it fits."""
+    return _DefaultReader(schema).read(avro, value, 0)
 
 
 def from_text(avro: AvroType, text: str, schema: AvroSchema) -> Any:
-    """Return the record that the text of a reference is.
+    """Return the record that a reference's JSON text stands for.
 
     Raises
     ------
     RefusedError
-        When it is none.
+        When the text is not such a record.
     """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         message = "text that is not JSON"
         raise RefusedError(message) from None
-    return _Reading(schema).read(schema.records[avro.name], value, 1)
+    return _TextReader(schema).read(schema.records[avro.name], value, 1)
 
 
-class _EndlessError(RefusedError):
-    """Nothing that another branch of a union would help against."""
+class _TooLargeError(RefusedError):
+    """The value is too deep or too large, whichever branch of a union it is tried for."""
 
 
-class _Reading:
-    """Reads the text of references."""
+class _TextReader:
+    """Reads the text of references, whose unions name their branches."""
 
     def __init__(self, schema: AvroSchema) -> None:
         self._schema = schema
@@ -64,7 +61,7 @@ class _Reading:
     def read(self, avro: AvroType, value: Any, level: int) -> Any:
         if level > DEEPEST:
             message = f"nested deeper than {DEEPEST} levels"
-            raise _EndlessError(message)
+            raise _TooLargeError(message)
         if avro.kind == "union":
             return self._union(avro, value, level)
         if avro.kind == "record" and isinstance(value, dict):
@@ -98,13 +95,13 @@ class _Reading:
             for each in avro.fields
         }
 
-    def _defaults(self) -> _Defaults:
-        return _Defaults(self._schema)
+    def _defaults(self) -> _DefaultReader:
+        return _DefaultReader(self._schema)
 
     def _union(self, avro: AvroType, value: Any, level: int) -> Any:
         if value is None and avro.null_index is not None:
             return None
-        branches = {avro.labels[index]: branch for index, branch in avro.carried}
+        branches = {avro.labels[index]: branch for index, branch in avro.value_branches}
         if len(branches) == 1:
             return self.read(next(iter(branches.values())), value, level)
         if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= branches.keys():
@@ -113,8 +110,8 @@ class _Reading:
         return {name: self.read(branches[name], each, level) for name, each in value.items()}
 
 
-class _Defaults(_Reading):
-    """Reads the defaults of fields, whose unions don't name their branches."""
+class _DefaultReader(_TextReader):
+    """Reads the defaults of fields, whose unions do not name their branches."""
 
     def __init__(self, schema: AvroSchema) -> None:
         super().__init__(schema)
@@ -124,23 +121,23 @@ class _Defaults(_Reading):
         self._left -= 1
         if self._left < 0:
             message = f"more than {_MOST_DEFAULTS:,} values"
-            raise _EndlessError(message)
+            raise _TooLargeError(message)
         return super().read(avro, value, level)
 
-    def _defaults(self) -> _Defaults:
+    def _defaults(self) -> _DefaultReader:
         return self
 
     def _union(self, avro: AvroType, value: Any, level: int) -> Any:
         if value is None and avro.null_index is not None:
             return None
         label, read = self._first(avro, value, level)
-        return {label: read} if len(avro.carried) > 1 else read
+        return {label: read} if len(avro.value_branches) > 1 else read
 
     def _first(self, avro: AvroType, value: Any, level: int) -> tuple[str, Any]:
-        for index, branch in avro.carried:
+        for index, branch in avro.value_branches:
             try:
                 return avro.labels[index], self.read(branch, value, level)
-            except _EndlessError:
+            except _TooLargeError:
                 raise
             except RefusedError:
                 continue
@@ -152,11 +149,11 @@ class _Defaults(_Reading):
         return _json(self._named(record, value, level))
 
     def _named(self, avro: AvroType, value: Any, level: int) -> Any:
-        """Return a default that was read as the text of a reference has it: with every field and branch named."""
+        """Return a default in the form of a reference's text: with every field, and every branch named."""
         if avro.kind == "union" and not (value is None and avro.null_index is not None):
             label, _ = self._first(avro, value, level)
             named = self._named(avro.inner[avro.labels.index(label)], value, level)
-            return {label: named} if len(avro.carried) > 1 else named
+            return {label: named} if len(avro.value_branches) > 1 else named
         if avro.kind == "record":
             fields = {each.name: (each.type, value.get(each.name, each.default)) for each in avro.fields}
             return {name: self._named(inner, each, level + 1) for name, (inner, each) in fields.items()}
@@ -188,7 +185,7 @@ def _leaf(avro: AvroType, value: Any) -> Any:
     else:
         read = NO_DEFAULT
     if read is NO_DEFAULT:
-        message = f"{shortened(value)} is no {avro.short_name or avro.kind}"
+        message = f"{shortened(value)} is not of type {avro.short_name or avro.kind}"
         raise RefusedError(message)
     return read
 
@@ -196,7 +193,7 @@ def _leaf(avro: AvroType, value: Any) -> Any:
 def _float(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     try:
-        return float(value) if is_number or value in _NO_NUMBERS else NO_DEFAULT
+        return float(value) if is_number or value in _FLOATS_AS_TEXT else NO_DEFAULT
     except OverflowError:
         return NO_DEFAULT
 
@@ -227,7 +224,7 @@ def _text(avro: AvroType, value: str) -> Any:
 
 
 def _encodable(value: str) -> Any:
-    """Return a text that has bytes; NO_DEFAULT for halves of characters, which JSON may spell."""
+    """Return text that has a UTF-8 form; NO_DEFAULT for lone surrogates, which JSON can escape."""
     try:
         value.encode()
     except UnicodeEncodeError:

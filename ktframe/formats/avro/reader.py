@@ -1,4 +1,4 @@
-"""Avro bodies to columns: whole batches natively where that is proven, record by record where it is not."""
+"""Reads Avro bodies into a frame: whole batches natively, and the rest one by one with the strict decoder."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ktframe.formats.batches import read_pieces
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 
 _FEW = 24
-"""So few bodies are read sooner one by one than by setting a native reader up."""
+"""So few bodies are read faster one by one than natively."""
 
-_LIGHT_ROWS, _LIGHT_BYTES = 1_000, 2**20
-"""What is read one by one is made a frame of after so much: Python's objects are large, and pa.array holds the GIL."""
+_ROWS_PER_FRAME, _BYTES_PER_FRAME = 1_000, 2**20
+"""How much is read one by one before a frame is made of it: Python's objects are large, and pa.array holds the GIL."""
 
 
 class AvroReader:
@@ -31,7 +31,7 @@ class AvroReader:
     Parameters
     ----------
     document
-        The writer's schema.
+        The writer schema.
 
     Raises
     ------
@@ -42,14 +42,14 @@ class AvroReader:
 
     Notes
     -----
-    *Refused*: bodies with a byte too few or too many, with text that is not UTF-8, with a time of day, an enum, a
-    union, a UUID or a decimal outside of its type, with more than 10,000 items that take no bytes, with lists of nearly
-    empty items that take more than 20,000 cells and 32 a byte, and what is nested deeper than 64 levels.
+    *Refused* are bodies with a byte too few or too many; with text that is not UTF-8; with a time of day, an enum, a
+    union branch, a UUID or a decimal out of range; nested deeper than 64 levels; with more than 10,000 items that take
+    no bytes; and with nearly empty items in more than 20,000 cells plus 32 a byte.
 
-    *Columns*: enums and UUIDs are text; maps are lists of ``key`` and ``value`` in the order written; a union of
-    several types is a struct with a field for each, null but for the one taken; a record inside of itself is JSON
-    text, nearly as Avro's (see ``reference``); a decimal of more than 38 digits is its text. A decimal of more than
-    1,000 digits and an unknown logical type show what they are stored as.
+    *Columns*: enums and UUIDs are text. Maps are lists of ``key`` and ``value`` in the order written. A union of several
+    types is a struct with a field for each, all null but one. A record that contains itself is JSON text (see
+    ``recursive``). A decimal of more than 38 digits is text. A decimal of more than 1,000 digits, and an unknown logical
+    type, are shown as stored.
     """
 
     def __init__(self, document: SchemaDocument) -> None:
@@ -61,21 +61,21 @@ class AvroReader:
         self._note = f"{reason}: record by record" if reason else None
         native = NativeReader(self._schema.root) if reason is None else None
         self._native = native
-        # A decoder counts items that take few bytes: then every call needs its own.
+        # A decoder that counts cheap items can't be shared by calls in two threads.
         self._decoder = None if has_cheap_items(self._schema.root) else Decoder(self._schema)
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The fields of the schema, or one column ``value`` where it is no record."""
+        """The fields of the schema, or one column ``value`` where it is not a record."""
         return self._columns
 
     @property
     def note(self) -> str | None:
-        """Why bodies are read one by one; None where they are not."""
+        """Why bodies are read one by one; None where they are read in batches."""
         return self._note
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
-        """Read ``bodies`` into ``columns``; at most some ten thousand a call."""
+        """Read ``bodies``, some ten thousand at most, into ``columns``."""
         whole = range(len(bodies))
         if self._native is None or len(bodies) <= _FEW:
             return self._read_one_by_one(bodies, whole)
@@ -103,7 +103,7 @@ class AvroReader:
             return None
 
     def _read_one_by_one(self, bodies: Sequence[bytes], indices: range) -> BodiesRead:
-        """Decode every body at ``indices``: what ``read`` must equal."""
+        """Decode the bodies at ``indices`` with the strict decoder; ``read`` must give the same."""
         decode = (self._decoder or Decoder(self._schema)).decode
         parts: list[pl.DataFrame] = []
         refused: dict[int, str] = {}
@@ -115,18 +115,18 @@ class AvroReader:
             except RefusedError as error:
                 refused[index] = str(error)
             size += len(bodies[index])
-            if size > _LIGHT_BYTES or len(values) == _LIGHT_ROWS:
+            if size > _BYTES_PER_FRAME or len(values) == _ROWS_PER_FRAME:
                 parts.append(self._made(values, refused))
                 values, size = {}, 0
         parts.append(self._made(values, refused))
         return BodiesRead(pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0], refused)
 
     def _made(self, values: dict[int, Any], refused: dict[int, str]) -> pl.DataFrame:
-        """Return the frame of values, given by index."""
+        """Return the frame of values by index; add to ``refused`` those that no frame can hold."""
         frame = self._frame(list(values.values()))
         if frame is not None:
             return frame
-        # None is known of.
+        # No such value is known.
         frames = {index: self._frame([value]) for index, value in values.items()}
         refused |= {
             index: "its values can't be held in a column" for index, frame in frames.items() if frame is None

@@ -1,8 +1,8 @@
-"""Records inside of themselves: as JSON text, since no column can be endlessly deep.
+"""Decodes records that contain themselves to JSON text, because no column can be endlessly deep.
 
-The JSON is Avro's own but for unions: bytes are text whose characters are below 256, logical types are as they are
-stored and not looked into, and a value of a union of several types is an object with the branch's name, as short as in
-columns (Avro has its namespace there). A union of null and one type is plain.
+The text is Avro's JSON encoding except for unions: bytes are text of characters below 256, and logical types are shown
+as stored. A union of several types is an object with one field, named as in columns (Avro would use the full name); a
+union of null and one type is the plain value. ``json_text`` reads this text back.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
 def reference_text(
     avro: AvroType, schema: AvroSchema, body: bytes, at: int, budget: CellBudget
 ) -> tuple[str, int]:
-    """Return the JSON text of the record at ``at`` and the position behind it; lists claim of ``budget``."""
+    """Return the JSON text of the record at ``at`` and the position after it; lists are charged to ``budget``."""
     value, at = _Json(schema, body, budget).read(avro, at, 1)
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")), at
 
 
 class _Json:
-    """Reads values of one body as JSON has them."""
+    """Reads values of one body as JSON values."""
 
     def __init__(self, schema: AvroSchema, body: bytes, budget: CellBudget) -> None:
         self._schema = schema
@@ -99,7 +99,7 @@ class _Json:
             count, at = read_block(self._body, at)
             if count == 0:
                 return (entries if is_map else items), at
-            self._budget.take(count, smallest, width, len(self._body) - at)
+            self._budget.spend(count, smallest, width, len(self._body) - at)
             for _ in range(count):
                 key = ""
                 if is_map:
@@ -121,11 +121,11 @@ class _Json:
             message = f"no branch {index} in a union"
             raise RefusedError(message)
         value, at = self.read(avro.inner[index], at, level)
-        return ({avro.labels[index]: value} if len(avro.carried) > 1 else value), at
+        return ({avro.labels[index]: value} if len(avro.value_branches) > 1 else value), at
 
 
 def _json_number(value: float) -> float | str:
-    """Return a float as JSON has it: the values that it has no number for as text."""
+    """Return a float as a JSON value: NaN and the infinities, which JSON lacks, as text."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

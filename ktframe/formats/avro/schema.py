@@ -1,6 +1,7 @@
-"""Schema text to the tree of ``avro_types``: names resolved and written out, checked to be Avro.
+"""Parses the text of an Avro schema into the tree of ``types``, and checks that it is one.
 
-As the specification asks, a logical type that is unknown or does not fit its type is as if it weren't there.
+Names are resolved and named types written out where they are used. As the specification asks, a logical type that is
+unknown, or does not fit its type, is ignored.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ _LOGICAL = {
 _UUID_BYTES = 16
 
 _MOST_DIGITS = 1_000
-"""More than these in a decimal are as good as none: it is shown as its bytes."""
+"""A decimal with a larger precision is shown as its bytes."""
 
 
 class NotAvroError(Exception):
-    """Why a text is not an Avro schema, and what may help."""
+    """A text is not an Avro schema; the text of the error says why, ``hint`` what may help."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -49,12 +50,12 @@ class NotAvroError(Exception):
 
 
 def parse(document: SchemaDocument) -> AvroSchema:
-    """Return what a document says.
+    """Return the parsed schema of ``document``.
 
     Raises
     ------
     SchemaError
-        When it is not an Avro schema, or one too large for columns.
+        When it is not an Avro schema, or too large for columns.
     """
     if document.kind != "AVRO":
         message = f"a schema of the kind {document.kind!r} is not Avro."
@@ -76,7 +77,7 @@ def parse(document: SchemaDocument) -> AvroSchema:
 
 
 def _json(text: str) -> Any:
-    if _NAME.fullmatch(text.strip()):  # registries keep "string" with or without its quotes
+    if _NAME.fullmatch(text.strip()):  # registries keep a primitive schema with or without its quotes
         return text.strip()
     try:
         return json.loads(text)
@@ -86,19 +87,19 @@ def _json(text: str) -> Any:
 
 
 class _Names:
-    """The definitions of named types, each with the namespace in which it stands."""
+    """The definitions of named types by full name, each with the namespace around it."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, tuple[Mapping[str, Any], str]] = {}
 
     def add_references(self, references: Iterable[tuple[str, SchemaDocument]]) -> None:
-        """Add what the documents define that a document refers to, and those that they refer to."""
+        """Add the types that are defined in referenced documents, at any depth."""
         for _, document in references:
             self.add_references(document.references)
             self.add(_json(document.text), "")
 
     def add(self, schema: Any, namespace: str) -> None:
-        """Add what ``schema`` defines; the same definition may come twice, by two ways."""
+        """Add the types that ``schema`` defines; the same definition may come twice, over two references."""
         if isinstance(schema, list):
             for branch in schema:
                 self.add(branch, namespace)
@@ -120,7 +121,7 @@ class _Names:
 
 
 class _Builder:
-    """Builds types with every named type written out where it is used, and a reference where it is inside itself."""
+    """Builds the tree: a named type is written out where it is used, and becomes a reference inside of itself."""
 
     def __init__(self, definitions: Mapping[str, tuple[Mapping[str, Any], str]]) -> None:
         self._definitions = definitions
@@ -140,7 +141,7 @@ class _Builder:
         if isinstance(schema, str):
             return AvroType(schema) if schema in PRIMITIVES else self._named(schema, namespace, level)
         if not isinstance(schema, dict):
-            message = f"{shortened(schema)} is no type"
+            message = f"{shortened(schema)} is not a type"
             raise NotAvroError(message)
         return self._complex(schema, namespace, level)
 
@@ -176,7 +177,7 @@ class _Builder:
     def _named(self, name: str, namespace: str, level: int) -> AvroType:
         full = name if "." in name or not namespace else f"{namespace}.{name}"
         if full not in self._definitions:
-            full = name  # without a namespace, where there is none of that name in this one: as Avro's own library
+            full = name  # Avro's own library falls back to the name without a namespace too
         if full not in self._definitions:
             message = f"{name!r} is not defined"
             raise NotAvroError(message, "register it with a reference to the schema that defines the name.")
@@ -219,7 +220,7 @@ class _Builder:
 
 
 def full_name(schema: Mapping[str, Any], namespace: str) -> str:
-    """Return the name of a named type with its namespace."""
+    """Return the full name of a named type: with its namespace."""
     name = schema.get("name")
     if not isinstance(name, str):
         message = f"{shortened(schema)} has no name"
@@ -236,13 +237,13 @@ def full_name(schema: Mapping[str, Any], namespace: str) -> str:
 
 
 def namespace_of(name: str) -> str:
-    """Return the namespace in which the fields of a named type stand."""
+    """Return the namespace of a full name."""
     return name.rpartition(".")[0]
 
 
 def _checked(name: Any, what: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        message = f"{shortened(name)}, {what}, is no name"
+        message = f"{shortened(name)}, {what}, is not a valid name"
         raise NotAvroError(message)
     return name
 
@@ -264,7 +265,7 @@ def _symbols(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _labels(branches: Iterable[AvroType]) -> tuple[str, ...]:
-    """Return a field name for each branch: its type's, without the namespace where that is enough."""
+    """Return a field name for each branch: the type's short name, its full name or a number where that is taken."""
     labels: dict[str, None] = {}
     for branch in branches:
         names = (branch.short_name, branch.name) if branch.name else (branch.kind,)

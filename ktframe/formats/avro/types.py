@@ -1,4 +1,4 @@
-"""Avro types as a tree with every name resolved, and what they are as columns of Polars and arrays of Arrow."""
+"""The tree of Avro types that ``schema`` makes of a schema, and the Polars and Arrow types of their columns."""
 
 from __future__ import annotations
 
@@ -14,24 +14,33 @@ from ktframe.formats.bodies import NO_DEFAULT
 from ktframe.formats.dtypes import instance
 
 DEEPEST = 64
-"""Levels of records, arrays and maps, in a schema and in a value."""
+"""How many levels of records, arrays and maps a schema or a value may have."""
 
 LARGEST_PRECISION = 38
 """Digits that a decimal column holds."""
 
 KEY, VALUE = "key", "value"
-"""Fields of the entries of a map, which is a list of them."""
+"""The fields of a map's entries: a map is shown as a list of structs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AvroType:
-    """One type of a schema.
+    """One type of a schema, with all named types written out.
 
-    ``kind`` is Avro's name of the type, or ``reference`` for a record inside of itself, which ``name`` names.
-    ``logical`` is only set where it changes the column. ``inner`` are the items of an array, the values of a map or
-    the branches of a union, whose names as fields of a struct are ``labels``.
-
-    ``smallest`` is how many bytes a value takes at the least; ``width`` how many columns a value is shown in.
+    Attributes
+    ----------
+    kind
+        Avro's name of the type; ``"reference"`` where a record contains itself, with that record's ``name``.
+    logical
+        The logical type, where it changes the column.
+    inner
+        The items of an array, the values of a map, or the branches of a union.
+    labels
+        The names of a union's branches as fields of a struct.
+    smallest
+        The fewest bytes that a value takes.
+    width
+        The number of columns, nested ones included, that a value is shown in.
     """
 
     kind: str
@@ -57,13 +66,13 @@ class AvroType:
         return self.name.rpartition(".")[2]
 
     @property
-    def carried(self) -> tuple[tuple[int, AvroType], ...]:
-        """The branches of a union that hold a value, with their indices."""
+    def value_branches(self) -> tuple[tuple[int, AvroType], ...]:
+        """The branches of a union other than ``null``, with their indices."""
         return tuple((index, branch) for index, branch in enumerate(self.inner) if branch.kind != "null")
 
     @property
     def null_index(self) -> int | None:
-        """The index of a union's branch ``null``."""
+        """The index of a union's branch ``null``, None where it has none."""
         return next((index for index, branch in enumerate(self.inner) if branch.kind == "null"), None)
 
 
@@ -81,13 +90,13 @@ def _width(avro: AvroType) -> int:
     if avro.kind == "record":
         return sum(each.type.width for each in avro.fields)
     if avro.kind == "union":
-        return max(1, sum(branch.width for _, branch in avro.carried))
+        return max(1, sum(branch.width for _, branch in avro.value_branches))
     return 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AvroField:
-    """A field of a record; ``default`` is as the schema has it, in JSON."""
+    """A field of a record; ``default`` is the JSON value in the schema."""
 
     name: str
     type: AvroType
@@ -97,7 +106,7 @@ class AvroField:
 
 @dataclass(frozen=True, slots=True)
 class AvroSchema:
-    """A schema with the records that contain themselves, by name."""
+    """A schema; ``records`` are the records that contain themselves, by full name."""
 
     root: AvroType
     records: Mapping[str, AvroType] = field(default_factory=dict)
@@ -131,14 +140,14 @@ _LOGICAL_DTYPES: dict[str, pl.DataType] = {
 }
 
 TIME_UNIT_NS = {"time-millis": 10**6, "time-micros": 10**3}
-"""Nanoseconds, which are the unit of a time column, in one unit of a time of day."""
+"""How many nanoseconds, the unit of a time column, one unit of a time of day has."""
 
 DAY_NS = 86_400 * 10**9
 UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def dtype_of(avro: AvroType) -> pl.DataType:  # noqa: PLR0911 - one for each kind
-    """Return the type of the column that shows values of ``avro``."""
+    """Return the type of a column of values of ``avro``."""
     if avro.logical == "decimal":
         is_small = avro.precision <= LARGEST_PRECISION
         return pl.Decimal(avro.precision, avro.scale) if is_small else pl.String()
@@ -152,26 +161,26 @@ def dtype_of(avro: AvroType) -> pl.DataType:  # noqa: PLR0911 - one for each kin
         return pl.Struct({each.name: dtype_of(each.type) for each in avro.fields})
     if avro.kind != "union":
         return _DTYPES[avro.kind]
-    branches = avro.carried
+    branches = avro.value_branches
     if len(branches) > 1:
         return pl.Struct({avro.labels[index]: dtype_of(branch) for index, branch in branches})
     return dtype_of(branches[0][1]) if branches else pl.Null()
 
 
 def shortened(value: Any) -> str:
-    """Return a value as a message shows it."""
+    """Return the repr of a value for an error message, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004
 
 
 def parts_of(avro: AvroType) -> Iterator[tuple[str, AvroType]]:
-    """Yield the types that ``avro`` is made of, each with the name of its field or nothing."""
+    """Yield the types directly inside ``avro``, with the name of the field, or with ``""``."""
     yield from ((each.name, each.type) for each in avro.fields)
     yield from (("", each) for each in avro.inner)
 
 
 def walk(avro: AvroType) -> Iterator[AvroType]:
-    """Yield ``avro`` and every type inside."""
+    """Yield ``avro`` and every type inside it."""
     yield avro
     for _, part in parts_of(avro):
         yield from walk(part)
@@ -193,7 +202,7 @@ _ARROW: dict[type[pl.DataType], pa.DataType] = {
 
 @cache
 def arrow_of(dtype: pl.DataType) -> pa.DataType:
-    """Return the Arrow type that a column of ``dtype`` is made from."""
+    """Return the Arrow type of the arrays that a column of ``dtype`` is built from."""
     if isinstance(dtype, pl.List):
         return pa.list_(arrow_of(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):

@@ -1,4 +1,4 @@
-"""Columns of any frame to lists of the values that ``avro_encode`` takes, whole columns at a time."""
+"""Converts whole columns of any frame to the lists of values that ``encode`` takes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _UNITS = {"millis": "ms", "micros": "us", "nanos": "ns"}
 
 
 def values_of(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
-    """Return the values of the Arrow array of column ``name``, an ``Unfit`` for each of another kind.
+    """Return the values of the Arrow array of column ``name``, with an ``Unfit`` for each that does not fit.
 
     Raises
     ------
     SchemaError
-        When a struct has fields that the schema has not, or lacks one that it needs.
+        When a struct has a field that the schema lacks, or lacks one that the schema needs.
     """
     if array.null_count == len(array):
         return [None] * len(array)
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if avro.kind == "union" and len(avro.carried) == 1:
-        return values_of(array, avro.carried[0][1], schema, name)
+    if avro.kind == "union" and len(avro.value_branches) == 1:
+        return values_of(array, avro.value_branches[0][1], schema, name)
     if avro.kind in {"record", "union"} and pa.types.is_struct(array.type):
         return _structs(array, avro, schema, name)
     if avro.kind in {"array", "map"} and _is_list(array.type):
@@ -39,17 +39,17 @@ def values_of(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list
     values = _leaves(array, avro)
     if values is not None:
         return values
-    unfit = Unfit(f"{array.type} is no {avro.logical or avro.kind}")
+    unfit = Unfit(f"{array.type}, but {avro.logical or avro.kind} is needed")
     return [unfit if is_valid else None for is_valid in array.is_valid().to_pylist()]
 
 
 def default_of(field: AvroField, schema: AvroSchema, name: str) -> Any:
-    """Return the value of a field that a frame has no column for.
+    """Return the value to write for a field without a column: its default, or null.
 
     Raises
     ------
     SchemaError
-        When it has to have one.
+        When the field needs a column.
     """
     if field.default is not NO_DEFAULT:
         return from_default(field.type, field.default, schema)
@@ -59,9 +59,9 @@ def default_of(field: AvroField, schema: AvroSchema, name: str) -> Any:
     raise SchemaError(message, "add it to the frame, or write under a schema that has a default for it.")
 
 
-def check_known(given: list[str], known: list[str], where: str) -> None:
-    """Raise SchemaError when a name is given that is not known."""
-    unknown = [repr(name) for name in given if name not in set(known)]
+def check_known(names: list[str], known: list[str], where: str) -> None:
+    """Raise SchemaError when a frame has a name that the schema lacks."""
+    unknown = [repr(name) for name in names if name not in set(known)]
     if unknown:
         message = f"the schema has no {where} {', '.join(unknown)}."
         raise SchemaError(message, f"it has {', '.join(map(repr, known))}.")
@@ -70,17 +70,17 @@ def check_known(given: list[str], known: list[str], where: str) -> None:
 def _structs(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
     is_union = avro.kind == "union"
     fields = (
-        [AvroField(avro.labels[index], branch, None) for index, branch in avro.carried]
+        [AvroField(avro.labels[index], branch, None) for index, branch in avro.value_branches]
         if is_union
         else avro.fields
     )
-    given = [each.name for each in array.type]
-    check_known(given, [each.name for each in fields], f"field in {name!r} called")
+    own = [field.name for field in array.type]
+    check_known(own, [each.name for each in fields], f"field in {name!r} called")
     columns: dict[str, Any] = {}
     for field in fields:
         inner = f"{name}.{field.name}"
-        if field.name in given:
-            child = array.field(given.index(field.name))
+        if field.name in own:
+            child = array.field(own.index(field.name))
             columns[field.name] = values_of(child, field.type, schema, inner)
         elif not is_union:
             columns[field.name] = [default_of(field, schema, inner)] * len(array)
@@ -149,7 +149,7 @@ def _floats(array: Any) -> list[Any] | None:
         if value is None
         else float(value)
         if abs(value) <= LARGEST_EXACT
-        else Unfit(f"{value} is no exact float")
+        else Unfit(f"{value} can't be held exactly by a float")
         for value in array.to_pylist()
     ]
 
@@ -167,12 +167,12 @@ def _moments(array: Any, logical: str) -> list[Any] | None:
     if (array.type.tz is None) != logical.startswith("local"):
         return None
     unit = _UNITS[logical.rpartition("-")[2]]
-    given, wanted = _NS_PER[array.type.unit], _NS_PER[unit]
+    source, target = _NS_PER[array.type.unit], _NS_PER[unit]
     values: list[Any] = array.cast(pa.int64()).to_pylist()
-    if given == wanted:
+    if source == target:
         return values
-    if given > wanted:
-        return [value if value is None else value * (given // wanted) for value in values]
-    every = wanted // given
-    unfit = Unfit(f"it is no whole number of {unit}")
+    if source > target:
+        return [value if value is None else value * (source // target) for value in values]
+    every = target // source
+    unfit = Unfit(f"not a whole number of {unit}")
     return [value if value is None else unfit if value % every else value // every for value in values]

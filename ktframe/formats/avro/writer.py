@@ -1,4 +1,4 @@
-"""Rows to Avro bodies: row by row, and only if every value fits exactly."""
+"""Writes rows as Avro bodies, row by row, and only if every value fits exactly."""
 
 from __future__ import annotations
 
@@ -32,22 +32,21 @@ class AvroWriter:
 
     Notes
     -----
-    What ``AvroReader`` shows is taken back. Beside that, what means the same exactly: other widths of integers
-    up to 64 bits, integers for floats up to 2**53 and for decimals, datetimes of another unit, categories for enums, structs without
-    the fields that have a default. Only a Float64 for a float is rounded, and numbers in the text of a record that is
-    inside of itself.
+    Takes what ``AvroReader`` shows, and what means exactly the same: integers of other widths up to 64 bits, integers up
+    to 2**53 for floats and any for decimals, datetimes of another unit, categories for enums, structs without fields
+    that have a default. Rounded are only a Float64 for a float, and numbers in the text of a record that contains itself.
     """
 
     def __init__(self, document: SchemaDocument) -> None:
         self._schema = parse(document)
-        columns_of(self._schema)  # refuses defaults that are none
+        columns_of(self._schema)  # raises if a default is not a value of its field
         self._fields = fields_of(self._schema)
         self._encoders = [encoder(each.type, self._schema) for each in self._fields]
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the body of each row.
 
-        A column that ``rows`` lack is written as its default, or null where it may be.
+        A missing column is written as the default of its field, or as null where that is allowed.
 
         Raises
         ------
