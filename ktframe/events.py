@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from threading import Lock
-from typing import TypeAlias, TypeVar
-
-from psygnal import Signal
+from typing import Any, TypeAlias, TypeVar
 
 logger = logging.getLogger("ktframe.events")
 
 
 class BindingState(StrEnum):
-    """Where a binding of a topic to its store stands; see ``sync/states.py`` for the legal transitions."""
+    """Where a binding of a topic to its store stands; see ``LEGAL`` for the legal transitions."""
 
     CREATED = "created"
     RESTORING = "restoring"
@@ -119,21 +118,12 @@ E = TypeVar("E", ReadyChanged, LagUpdated, BindingStateChanged, RowsChanged, Tab
 class Events:
     """Subscriptions of one table. Callbacks run on the thread that emits and should be short."""
 
-    ready_changed = Signal(ReadyChanged)
-    lag_updated = Signal(LagUpdated)
-    state_changed = Signal(BindingStateChanged)
-    rows_changed = Signal(RowsChanged)
-    table_rebuilt = Signal(TableRebuilt)
-
     def __init__(self) -> None:
         self._posted: deque[Event] = deque()
         self._delivering = Lock()
-        self._signals = {
-            ReadyChanged: self.ready_changed,
-            LagUpdated: self.lag_updated,
-            BindingStateChanged: self.state_changed,
-            RowsChanged: self.rows_changed,
-            TableRebuilt: self.table_rebuilt,
+        # Only appended to, removed from and copied, each of which is atomic in Python: no lock is needed.
+        self._callbacks: dict[type, list[Callable[[Any], None]]] = {
+            kind: [] for kind in (ReadyChanged, LagUpdated, BindingStateChanged, RowsChanged, TableRebuilt)
         }
 
     def emit(self, event: Event) -> None:
@@ -151,7 +141,10 @@ class Events:
             try:
                 while self._posted:
                     event = self._posted.popleft()
-                    self._signals[type(event)].emit(event)
+                    callbacks = self._callbacks[type(event)]
+                    for callback in callbacks.copy():
+                        if callback in callbacks:  # unless one before it has ended its subscription
+                            callback(event)
             finally:
                 self._delivering.release()
 
@@ -160,6 +153,7 @@ class Events:
 
         An error in a callback is logged and reaches neither the other subscribers nor the table.
         """
+        callbacks = self._callbacks[kind]
 
         def guarded(event: E) -> None:
             try:
@@ -167,9 +161,12 @@ class Events:
             except (Exception, SystemExit):
                 logger.exception("a callback for %s failed", kind.__name__)
 
-        signal = self._signals[kind]
-        signal.connect(guarded)
-        return lambda: signal.disconnect(guarded, missing_ok=True)
+        def unsubscribe() -> None:
+            with suppress(ValueError):  # a second call does nothing
+                callbacks.remove(guarded)
+
+        callbacks.append(guarded)
+        return unsubscribe
 
 
 S = BindingState

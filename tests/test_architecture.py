@@ -42,8 +42,6 @@ NEIGHBOURS = {
 OWNERS = {
     "confluent_kafka": "kafka",
     "rocksdict": "store",
-    "tenacity": "sync",
-    "psygnal": "events",
     "ipywidgets": "widgets",
     "matplotlib": "widgets",
 }

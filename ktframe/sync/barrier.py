@@ -9,7 +9,6 @@ import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Condition
 from typing import TypeAlias, TypeVar
 
 from ktframe.clock import Clock
@@ -28,42 +27,12 @@ _WAKE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """``stall_timeout`` seconds may pass without progress, ``timeout`` in all."""
+class WaitPolicy:
+    """How long to wait: ``stall_timeout`` seconds without progress, ``timeout`` in all."""
 
     stall_timeout: float
     timeout: float | None = None
     on_wait: OnWait | None = None
-
-    def wait(
-        self,
-        is_done: Callable[[], bool],
-        *,
-        moved: Condition,
-        marks: Callable[[], object],
-        readiness: Callable[[], Readiness],
-        clock: Clock,
-    ) -> tuple[Reason, str] | None:
-        """Return None once ``is_done``, else why it is not waited any longer.
-
-        ``moved`` is told of every change, and held while ``is_done`` is asked; ``marks`` differ when there is progress.
-        """
-        began = changed = clock.monotonic()
-        seen: object = None
-        while True:
-            with moved:
-                if is_done():
-                    return None
-                moved.wait(_WAKE_SECONDS)
-            now, found = clock.monotonic(), marks()
-            if found != seen:
-                seen, changed = found, now
-            if now - changed > self.stall_timeout:
-                return Reason.STALLED, f"no progress for {self.stall_timeout:g} s"
-            if self.timeout is not None and now - began > self.timeout:
-                return readiness().reason, f"not done after {self.timeout:g} s"
-            if self.on_wait is not None:
-                self.on_wait(readiness())
 
 
 T = TypeVar("T")
@@ -100,13 +69,13 @@ class Barrier:
         KtframeError
             What made the binding fail, or the cluster unable to answer.
         """
-        patience = Patience(stall_timeout, on_wait=on_wait)
+        policy = WaitPolicy(stall_timeout, on_wait=on_wait)
         while True:
             facts = self._binding.look_again()
             ends = self._committed_ends(range(facts.partitions))
             if self._binding.state is BindingState.BACKING_OFF:
-                self._binding.restarts.hurry()  # the cluster answers
-            if self._wait_for(ends, facts, patience).topic_id == facts.topic_id:
+                self._binding.retry.wake()  # the cluster answers
+            if self._wait_for(ends, facts, policy).topic_id == facts.topic_id:
                 return
 
     def _committed_ends(self, partitions: range) -> dict[int, int]:
@@ -123,20 +92,20 @@ class Barrier:
         self, ends: Mapping[int, int], *, stall_timeout: float, on_wait: OnWait | None = None
     ) -> None:
         """Return once the view holds what lies before ``ends``; raises as ``wait_until_fresh`` does."""
-        self._wait_for(ends, self._binding.look_again(), Patience(stall_timeout, on_wait=on_wait))
+        self._wait_for(ends, self._binding.look_again(), WaitPolicy(stall_timeout, on_wait=on_wait))
 
     def wait_until_loaded(self, *, stall_timeout: float) -> None:
         """Return once the view holds what the store held when it was opened; no cluster is asked."""
-        self._wait(Patience(stall_timeout), lambda: self._binding.is_loaded, tuple)
+        self._wait(WaitPolicy(stall_timeout), lambda: self._binding.is_loaded, tuple)
 
     def wait_until_ready(
         self, *, stall_timeout: float, timeout: float | None = None, on_wait: OnWait | None = None
     ) -> None:
         """Return once everything that was in the topic when reading began is in the view."""
-        patience = Patience(stall_timeout, timeout, on_wait)
-        self._wait(patience, lambda: self._binding.monitor.is_ready, self._binding.monitor.behind)
+        policy = WaitPolicy(stall_timeout, timeout, on_wait)
+        self._wait(policy, lambda: self._binding.monitor.is_ready, self._binding.monitor.behind)
 
-    def _wait_for(self, ends: Mapping[int, int], facts: TopicFacts, patience: Patience) -> TopicFacts:
+    def _wait_for(self, ends: Mapping[int, int], facts: TopicFacts, policy: WaitPolicy) -> TopicFacts:
         """Return the topic of the view once this has passed ``ends`` of ``facts``, or is of another topic."""
         seen = facts
 
@@ -151,33 +120,41 @@ class Barrier:
             seen = self._binding.attached
             return seen.topic_id != facts.topic_id or not behind()
 
-        self._wait(patience, is_done, behind)
+        self._wait(policy, is_done, behind)
         return seen
 
     def _wait(
-        self, patience: Patience, is_done: Callable[[], bool], behind: Callable[[], tuple[int, ...]]
+        self, policy: WaitPolicy, is_done: Callable[[], bool], behind: Callable[[], tuple[int, ...]]
     ) -> None:
-        def is_over() -> bool:
-            if is_done():
-                return True
-            self._raise_if_over(behind())
-            return False
+        """Return once ``is_done``; raise when the binding has ended or the policy's time is over."""
+        began = last_progress = self._clock.monotonic()
+        progress: object = None
+        while True:
+            with self._binding.changed:
+                if is_done():
+                    return
+                self._raise_if_over(behind())
+                self._binding.changed.wait(_WAKE_SECONDS)
+            now, current = self._clock.monotonic(), self._progress()
+            if current != progress:
+                progress, last_progress = current, now
+            if now - last_progress > policy.stall_timeout:
+                detail = f"no progress for {policy.stall_timeout:g} s"
+                raise self._not_ready(behind(), Reason.STALLED, detail)
+            if policy.timeout is not None and now - began > policy.timeout:
+                reason = self._binding.readiness().reason
+                raise self._not_ready(behind(), reason, f"not done after {policy.timeout:g} s")
+            if policy.on_wait is not None:
+                policy.on_wait(self._binding.readiness())
 
-        given_up = patience.wait(
-            is_over,
-            moved=self._binding.moved,
-            marks=lambda: (self._binding.state, self._binding.attached, self._positions()),
-            readiness=self._binding.readiness,
-            clock=self._clock,
-        )
-        if given_up is not None:
-            raise self._not_ready(behind(), *given_up)
+    def _progress(self) -> object:
+        return self._binding.state, self._binding.attached, self._positions()
 
     def _positions(self) -> dict[int, int]:
         return self._binding.required().view.positions()
 
     def _raise_if_over(self, behind: tuple[int, ...]) -> None:
-        failure = self._binding.restarts.failure
+        failure = self._binding.retry.failure
         if self._binding.state is BindingState.FAILED and failure is not None:
             if isinstance(failure, KtframeError):
                 raise copy.copy(failure) from failure
@@ -186,7 +163,7 @@ class Barrier:
             raise self._not_ready(behind, Reason.STOPPED, "it was closed while this call waited")
 
     def _not_ready(self, behind: tuple[int, ...], reason: Reason, detail: str) -> NotReadyError:
-        failure = self._binding.restarts.failure
+        failure = self._binding.retry.failure
         last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
         hint = "to_polars(fresh=False) answers with what is there; status() tells more."
         return NotReadyError(self._binding.name, reason, detail + last, behind, hint)

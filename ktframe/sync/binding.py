@@ -30,7 +30,7 @@ from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.resume import resume
-from ktframe.sync.retry import Restarts
+from ktframe.sync.retry import Retry
 
 logger = logging.getLogger("ktframe.sync")
 _FIRST_BATCH_SECONDS = 1.0
@@ -78,9 +78,9 @@ class TopicBinding:
         """Kafka's ``cleanup.policy`` of the topic; None while it is not known, or may not be."""
         self.heard: dict[int, float] = {}
         """When each partition last brought a record, or reading began; monotonic seconds."""
-        self.moved = Condition()
-        """Notified whenever positions or states move."""
-        self.restarts = Restarts(retry, clock, on_failure=self._back_off)
+        self.changed = Condition()
+        """Notified whenever positions or the state change."""
+        self.retry = Retry(retry, clock, on_failure=self._back_off)
         self._cluster = cluster
         self._open_materializer = open_materializer
         self._open_reader = open_reader
@@ -120,7 +120,7 @@ class TopicBinding:
     def stop(self) -> None:
         """Ask the thread to end; it does within a poll."""
         self._stop.set()
-        self.restarts.hurry()
+        self.retry.wake()
 
     def stopped(self) -> None:
         """Note that the thread has ended for good."""
@@ -134,7 +134,7 @@ class TopicBinding:
         try:
             while not self._stop.is_set():
                 self._reopen.clear()
-                self.restarts.run(self._session)
+                self.retry.run(self._session)
         except BaseException as error:  # noqa: BLE001 - whatever it was (a panic too), readers must learn it
             if not self._stop.is_set():
                 self._fail(error)
@@ -191,27 +191,27 @@ class TopicBinding:
 
     def _apply(self, batch: RecordBatch) -> None:
         materializer = self.required()
-        changed = 0
+        row_count = 0
         if len(batch):
             self.heard |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
             changes = materializer.apply(batch)
-            changed = len(changes)
+            row_count = len(changes)
             times = (self._newest, *changes.stream_times.values())
             self._newest = max((time for time in times if time is not None), default=None)
         else:
             materializer.advance(batch.positions)
         self.monitor.observe(batch.positions, records=len(batch), newest=self._newest)
         self._tell()
-        if changed:
-            self.events.emit(RowsChanged(changed, materializer.view.positions(), self._clock.now()))
+        if row_count:
+            self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
 
     def _tell(self) -> None:
         """Let everybody know what the store holds now."""
         conflicts = sum(position.conflicts for position in self.required().store.positions().values())
         self.monitor.note_conflicts(conflicts, "pass schema={...} with the dtypes you want, or see errors()")
         self._follow_readiness()
-        with self.moved:
-            self.moved.notify_all()
+        with self.changed:
+            self.changed.notify_all()
 
     def _flush_when_due(self) -> None:
         now = self._clock.monotonic()
@@ -230,14 +230,14 @@ class TopicBinding:
         level = _LEVELS.get(state, logging.INFO)
         logger.log(level, "%s: %s -> %s%s", self.name, old, state, f" ({error})" if error else "")
         self.events.emit(BindingStateChanged(old, state, reason, error, self._clock.now()))
-        with self.moved:
-            self.moved.notify_all()
+        with self.changed:
+            self.changed.notify_all()
 
     def _follow_readiness(self) -> None:
         """Let the state say what the monitor found."""
         if self.monitor.is_ready:
             self._enter(BindingState.READY, Reason.READY)
-            self.restarts.note_well()
+            self.retry.clear_failure()
         elif self.state is BindingState.READY:
             self._enter(BindingState.LAGGING, Reason.LAGGING)
 
@@ -247,7 +247,7 @@ class TopicBinding:
         self._enter(BindingState.BACKING_OFF, reason, detail)
 
     def _fail(self, failure: BaseException) -> None:
-        self.restarts.failure = failure
+        self.retry.failure = failure
         reason, detail, _ = explain(failure)
         self.monitor.suspend(reason)
         logger.debug("%s failed", self.name, exc_info=failure)
@@ -278,19 +278,19 @@ class TopicBinding:
 
     def readiness(self) -> Readiness:
         """Return where the table stands; never waits."""
-        failure = self.restarts.failure
+        failure = self.retry.failure
         is_unwell = failure is not None and self.state in (BindingState.FAILED, BindingState.BACKING_OFF)
         return self.monitor.readiness(self.state, explain(failure) if failure and is_unwell else None)
 
     def health(self) -> BindingHealth:
         """Return how the binding fares; never waits."""
-        failure, readiness = self.restarts.failure, self.readiness()
+        failure, readiness = self.retry.failure, self.readiness()
         return BindingHealth(
             state=self.state,
             reason=readiness.reason,
             last_error=None if failure is None else explain(failure)[1],
-            consecutive_failures=0 if failure is None else self.restarts.failures,
-            restarts=max(0, self.restarts.sessions - 1),
+            consecutive_failures=0 if failure is None else self.retry.failures,
+            restarts=max(0, self.retry.sessions - 1),
             rate=readiness.rate,
             last_record_at=as_datetime(self._newest),
         )

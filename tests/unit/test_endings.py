@@ -185,6 +185,18 @@ def test_events_come_in_order_also_when_callbacks_cause_events() -> None:
     assert seen == [True, False]
 
 
+def test_a_subscription_ends_once_for_its_own_callback_only() -> None:
+    """Ending it twice changes nothing; ended by a callback before it, it does not even get that event."""
+    events, seen = Events(), list[str]()
+    events.subscribe(ReadyChanged, lambda _: end_second())
+    ends = [events.subscribe(ReadyChanged, lambda _, name=name: seen.append(name)) for name in ("a", "b")]
+    end_second = ends[0]
+    event = ReadyChanged(is_ready=True, reason=Reason.READY, total_lag=0, at=datetime.now(UTC))
+    for _ in range(2):
+        events.emit(event)
+    assert seen == ["b", "b"]
+
+
 def test_what_can_not_be_deleted_is_known_after_a_re_open(broker: FakeBroker, tmp_path: Path) -> None:
     """Status says after a restart too that rows without a record key were read."""
     broker.produce("u", None, {"id": 1})
