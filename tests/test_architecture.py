@@ -42,6 +42,7 @@ NEIGHBOURS = {
 OWNERS = {
     "confluent_kafka": "kafka",
     "rocksdict": "store",
+    "javaproperties": "config",
     "ipywidgets": "widgets",
     "matplotlib": "widgets",
 }

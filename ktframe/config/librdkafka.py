@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+import javaproperties
+
 from ktframe.config.settings import Settings
 from ktframe.errors import ConfigurationError, did_you_mean, similar_names
 
@@ -174,21 +176,15 @@ def _check_client_setting(name: str, value: object, where: str) -> None:
 
 def read_properties(path: Path) -> dict[str, Any]:
     """Return the settings of a Java-style properties file: comments, continued lines and escapes included."""
-    lines = [line.lstrip() for line in read_text(path).split("\n")]
-    text = "\n".join(line for line in lines if not line.startswith(("#", "!")))
-    text = re.sub(r"(?<!\\)((?:\\\\)*)\\\n", r"\1", text)
-    pairs = re.findall(r"(?m)^((?:\\.|[^\s:=\\])+)[ \t\f]*[:=]?[ \t\f]*(.*)$", text)
-    return with_client_settings(
-        path.name, {"kafka": {_unescaped(name): _unescaped(value) for name, value in pairs}}
-    )
-
-
-def _unescaped(text: str) -> str:
-    short = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
-    pattern = r"\\(?:u([0-9a-fA-F]{4})|(.))"
-    return re.sub(
-        pattern, lambda each: chr(int(each[1], 16)) if each[1] else short.get(each[2], each[2]), text
-    )
+    try:
+        settings = javaproperties.loads(read_text(path))
+    except javaproperties.InvalidUEscapeError:
+        settings = None
+    if settings is None:
+        # Raised out here, unchained: the library's error shows a part of the value.
+        message = f"{path.name}: a \\u is not followed by four hexadecimal digits."
+        raise ConfigurationError(message, "write a backslash in a value as two.")
+    return with_client_settings(path.name, {"kafka": settings})
 
 
 def read_text(path: Path) -> str:

@@ -244,6 +244,18 @@ def test_properties_are_read_as_java_does(work: Path) -> None:
     }
 
 
+def test_a_wrong_escape_in_properties_is_refused_without_its_value(work: Path) -> None:
+    """Java refuses it too; the error does not show what follows, which may be a part of a password."""
+    (work / "client.properties").write_text("bootstrap.servers=a:1\nsasl.password=\\uSECR\n")
+
+    with pytest.raises(
+        ConfigurationError, match=r"client\.properties: a \\u is not followed by four"
+    ) as caught:
+        resolve(work, "client.properties")
+    assert caught.value.__context__ is None
+    assert "SECR" not in str(caught.value)
+
+
 def test_two_files_must_not_name_two_clusters(work: Path) -> None:
     """A properties file and a TOML file with different addresses are refused unless a higher layer decides."""
     (work / "ktframe.toml").write_text('bootstrap = "dev:1"')
