@@ -1,0 +1,289 @@
+"""Known faults of reading topics as they are: mixed types, maps, times and keys of other programs."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pandas as pd
+import polars as pl
+import pytest
+from support.known_faults import known_fault, the_right_answer
+
+from ktframe.errors import KtframeError
+from ktframe.testing import FakeBroker
+
+UNIX_SECONDS = 1_711_848_600  # 2024-03-31 01:30 UTC
+
+
+@known_fault("topics: the rows of a topic depend on how its records were cut into batches")
+def test_a_live_table_has_the_rows_of_one_that_was_loaded() -> None:
+    """The same four records give the same rows, whether the table was open before they came or not."""
+
+    def rows(*, is_live: bool) -> list[dict[str, Any]]:
+        broker = FakeBroker()
+        broker.create_topic("t")
+        with broker.connect() as context:
+            table = context.table("t")
+            for key, value in (("a", "n/a"), ("b", 1), ("c", 2), ("d", 3)):
+                if is_live:
+                    table.to_polars()
+                broker.produce("t", key, {"x": value})
+            return table.to_polars().sort("key").to_dicts()
+
+    with the_right_answer():
+        assert rows(is_live=False) == rows(is_live=True)
+
+
+def debezium_records(count: int) -> list[tuple[str, str]]:
+    """Return keys and values as Debezium writes them with schemas; two columns have defaults of different types."""
+    columns = [
+        {"type": "int32", "optional": False, "default": 0, "field": "id"},
+        {"type": "string", "optional": False, "default": "NEW", "field": "status"},
+    ]
+    enum = {"name": "io.debezium.data.Enum", "version": 1, "default": "false"}
+    source = [
+        {"type": "string", "optional": False, "field": "db"},
+        {"type": "string", "optional": True, **enum, "field": "snapshot"},
+    ]
+    row = {"type": "struct", "fields": columns, "optional": True, "name": "shop.orders.Value"}
+    fields = [
+        {**row, "field": "before"},
+        {**row, "field": "after"},
+        {"type": "struct", "fields": source, "optional": False, "field": "source"},
+        {"type": "string", "optional": False, "field": "op"},
+    ]
+    schema = {"type": "struct", "fields": fields, "optional": False, "name": "shop.orders.Envelope"}
+    key_fields = [{"type": "int32", "optional": False, "field": "id"}]
+    key_schema = {"type": "struct", "fields": key_fields, "optional": False, "name": "shop.orders.Key"}
+
+    def payload(number: int) -> dict[str, Any]:
+        after = {"id": number, "status": "NEW"}
+        return {"before": None, "after": after, "source": {"db": "shop", "snapshot": "false"}, "op": "c"}
+
+    return [
+        (
+            json.dumps({"schema": key_schema, "payload": {"id": number}}),
+            json.dumps({"schema": schema, "payload": payload(number)}),
+        )
+        for number in range(count)
+    ]
+
+
+@known_fault("topics: Debezium's JSON with its schema in each record is refused, whatever is declared")
+def test_debezium_json_with_schemas_is_read() -> None:
+    """In at least one of the ways that a user finds, the table has all rows."""
+    broker = FakeBroker()
+    for key, value in debezium_records(20):
+        broker.produce("shop.orders", key, value)
+    ways: list[dict[str, Any]] = [
+        {},
+        {"key_format": "json"},
+        {"schema": {"schema": pl.String}},
+        {"schema": {"schema": pl.Null}},
+    ]
+    with broker.connect() as context:
+        heights = [context.table("shop.orders", **way).to_polars().height for way in ways]
+    with the_right_answer():
+        assert max(heights) == 20
+
+
+@known_fault("topics: a field whose type differs between records loses rows with every schema=")
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b"12", b'"12"', b'"N/A"'],
+        [b'"web"', b'["web","app"]', b'"web"'],
+        [b'"boom"', b'{"code":5}', b'"boom"'],
+        [b'{"a":1}', b"[]", b'{"a":2}'],
+    ],
+    ids=["number or text", "text or list", "text or object", "object or empty list"],
+)
+def test_a_field_of_mixed_types_can_be_declared(values: list[bytes]) -> None:
+    """Some ``schema=`` holds all that the topic has in that field."""
+    broker = FakeBroker()
+    for number, value in enumerate(values):
+        broker.produce("t", f"k{number}", b'{"v":' + value + b"}")
+    dtypes = [
+        pl.String,
+        pl.Float64,
+        pl.Decimal(12, 2),
+        pl.List(pl.String),
+        pl.Struct({"a": pl.Int64}),
+        pl.Binary,
+        pl.Object,
+    ]
+    heights = []
+    with broker.connect() as context:
+        for schema in [None, *({"v": dtype} for dtype in dtypes)]:
+            try:
+                heights.append(context.table("t", schema=schema).to_polars().height)
+            except KtframeError:
+                heights.append(0)
+    with the_right_answer():
+        assert max(heights) == len(values)
+
+
+@known_fault("topics: a table whose newest records were refused for their types says that it is ready")
+def test_a_row_whose_newest_record_was_refused_is_not_simply_ready() -> None:
+    """Where a producer changes a field's type, the table has the new value or does not say that it is ready."""
+    broker = FakeBroker()
+    for number in range(20_000):
+        broker.produce("t", f"k{number}", b'{"amount":%d}' % number)
+    with broker.connect() as context:
+        table = context.table("t")
+        table.to_polars()
+        for number in range(150):
+            broker.produce("t", f"k{number}", b'{"amount":"%d.50"}' % (number + 1000))
+        row = table.get("k7")
+        assert row is not None
+        with the_right_answer():
+            assert float(row["amount"]) == 1007.5 or "READY" not in str(table.readiness())
+
+
+LARGE_IDS = """
+from ktframe.testing import FakeBroker
+
+broker = FakeBroker()
+for number in range(500):
+    broker.produce("users", str(number), b'{"id":%d}' % (2**64 - 1 - number))
+with broker.connect() as context:
+    table = context.table("users")
+    print(table.to_polars().shape, len(table), table)
+"""
+
+
+@known_fault("topics: a frame is empty because every record was refused, and nothing is seen of it")
+def test_an_empty_frame_of_refused_records_is_noticed() -> None:
+    """Without any set-up of logging, something that is printed, or the table's repr, says that records were refused."""
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE_IDS], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 or "KtframeError" in done.stderr, done.stderr
+    with the_right_answer():
+        assert "refused" in done.stdout + done.stderr
+
+
+@known_fault("topics: integers beyond 64 bits are refused with a reason that does not name the range")
+def test_the_reason_for_a_large_integer_names_its_range() -> None:
+    """The reason is the one that is given where other records are fine."""
+    broker = FakeBroker()
+    broker.produce("users", "a", b'{"id":%d}' % (2**64 - 1))
+    with broker.connect() as context:
+        table = context.table("users")
+        table.to_polars()
+        with the_right_answer():
+            assert "out of the range" in table.errors()["reason"].item()
+
+
+@known_fault("topics: time= reads no unit but whole milliseconds")
+@pytest.mark.parametrize(
+    ("text", "schema"),
+    [
+        (b"%d" % UNIX_SECONDS, None),
+        (b"%d" % (UNIX_SECONDS * 10**6), None),
+        (b"%d" % (UNIX_SECONDS * 10**6), {"at": pl.Datetime("us", "UTC")}),
+        (b"%d.25" % (UNIX_SECONDS * 1000), None),
+        (b"%d" % (UNIX_SECONDS * 1000), {"at": pl.Datetime("ms", "UTC")}),
+        (b"19813", {"at": pl.Date}),
+        (b'"%d"' % (UNIX_SECONDS * 1000), None),
+    ],
+    ids=[
+        "seconds",
+        "microseconds",
+        "declared microseconds",
+        "float milliseconds",
+        "declared milliseconds",
+        "declared days",
+        "milliseconds as text",
+    ],
+)
+def test_an_epoch_time_is_read_in_its_unit(text: bytes, schema: dict[str, Any] | None) -> None:
+    """A window starts on the day that the number means, or the unit can be told."""
+    broker = FakeBroker()
+    broker.produce("t", "k", b'{"at":' + text + b"}", timestamp=UNIX_SECONDS * 1000)
+    with broker.connect() as context:
+        windows = context.table("t", time="at", schema=schema).window("1d")
+        starts = windows.to_polars()["window_start"].to_list()
+    with the_right_answer():
+        assert [str(start) for start in starts] == ["2024-03-31 00:00:00+00:00"]
+
+
+@known_fault("topics: an object that is used as a map becomes a struct of thousands of fields")
+def test_an_object_of_many_keys_is_not_a_struct_of_all() -> None:
+    """Memory grows with the data, not with the number of different keys."""
+    broker = FakeBroker()
+    for number in range(1_500):
+        broker.produce(
+            "t", f"k{number}", b'{"order":%d,"quantity":{"SKU-%05d":%d}}' % (number, number, number)
+        )
+    with broker.connect() as context:
+        frame = context.table("t").to_polars()
+    assert frame.height == 1_500
+    dtype = frame.schema["quantity"]
+    with the_right_answer():
+        assert not isinstance(dtype, pl.Struct) or len(dtype.fields) < 1_000
+
+
+@known_fault("topics: key_format='json' refuses keys that are JSON text or numbers")
+def test_a_json_key_may_be_text() -> None:
+    """Keys as ``json.dumps`` writes them are read as the text or number that they are."""
+    broker = FakeBroker()
+    for key in (b'"ann"', b'"bob"', b"42"):
+        broker.produce("t", key, b'{"x":1}')
+    with broker.connect() as context:
+        frame = context.table("t", key_format="json").to_polars()
+    with the_right_answer():
+        assert {"ann", "bob"} <= set(frame["key"])
+
+
+@known_fault("topics: fields inside an envelope can't be named by key= or time=, and nothing says so")
+@pytest.mark.parametrize("kind", ["key", "time"])
+def test_a_nested_field_can_be_key_or_time(kind: str) -> None:
+    """A dotted name gives the row, or a reason that says that only fields of the top can be named."""
+    broker = FakeBroker()
+    broker.produce("t", "k", b'{"data":{"id":5,"at":1711848600123}}', timestamp=1_711_848_600_000)
+    with broker.connect() as context:
+        table = (
+            context.table("t", key="data.id")
+            if kind == "key"
+            else context.table("t", time="data.at").window("1h")
+        )
+        rows = table.to_polars().height
+        reasons = str(table.errors()["reason"].to_list())
+    with the_right_answer():
+        assert rows == 1 or "nested" in reasons
+
+
+@known_fault("topics: the headers of records can't be seen")
+@pytest.mark.parametrize("kind", ["stream", "inspect"])
+def test_headers_can_be_seen(kind: str) -> None:
+    """A stream with metadata and the samples of a topic have a column of headers."""
+    broker = FakeBroker()
+    broker.produce("t", "a", b'{"x":1}', headers=[("ce_type", b"order.created")])
+    with broker.connect() as context:
+        columns = (
+            context.stream("t").to_polars(metadata=True).columns
+            if kind == "stream"
+            else context.inspect("t").samples.columns
+        )
+    with the_right_answer():
+        assert any("header" in column for column in columns)
+
+
+@known_fault("tables: pandas.DataFrame(table) is a frame of the keys alone")
+def test_pandas_takes_the_rows_of_a_table() -> None:
+    """``pd.DataFrame(table)`` has all columns, or raises and says what to write instead."""
+    broker = FakeBroker()
+    for number in range(3):
+        broker.produce("t", f"k{number}", {"x": number, "y": "z"})
+    with broker.connect() as context:
+        table = context.table("t")
+        assert table.to_polars().shape == (3, 3)
+        try:
+            shape = pd.DataFrame(table).shape
+        except (KtframeError, TypeError) as error:
+            assert "to_pandas" in str(error)  # noqa: PT017 - raising is one of two outcomes
+            shape = (3, 3)
+    with the_right_answer():
+        assert shape == (3, 3)
