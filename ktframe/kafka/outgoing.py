@@ -1,4 +1,4 @@
-"""The shapes of writing: records as they go to a topic, and where the brokers put them."""
+"""What is written, and the answer: records to send to a topic, and where the brokers put them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ktframe.formats.base import Headers
 class OutgoingRecords:
     """Records of one topic as columns, to be written in this order.
 
-    A value of None is a tombstone. ``partitions`` None, or None in it, leaves the choice to the partitioner, which
-    puts a key where Java's clients put it. ``timestamps`` are in milliseconds; None means the time of sending.
+    A value of None is a tombstone. Where ``partitions`` is None or holds None, the partitioner chooses, and puts a key
+    where Java's clients put it. ``timestamps`` are in milliseconds; None means the time of sending.
 
     Raises
     ------
@@ -34,11 +34,9 @@ class OutgoingRecords:
         if len(lengths) != 1:
             message = f"the columns of records to write have different lengths: {sorted(lengths)}."
             raise ConfigurationError(message)
-        # To librdkafka a zero means now, which is not what was said.
+        # librdkafka takes zero for "now", which is not what the caller asked for.
         if self.timestamps is not None and any(at is not None and at <= 0 for at in self.timestamps):
-            message = (
-                "a record to write has a timestamp of 1970 or earlier, which the Kafka client can't send."
-            )
+            message = "a record to write has a timestamp of 0 or less, which the Kafka client can't send."
             raise ConfigurationError(message, "timestamps are milliseconds since 1970, from 1 on.")
 
     def __len__(self) -> int:
@@ -47,10 +45,10 @@ class OutgoingRecords:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Where acknowledged records are, in the order in which they were given.
+    """Where acknowledged records are, in the order in which they were sent.
 
-    ``ends`` is behind the last of them in each partition that got any: who has read up to there has read them. An
-    offset of -1 means that the record is there, but its acknowledgement was lost on the way and did not come again.
+    ``ends`` are the offsets after the last of them, per partition: a reader with these positions has read them all. An
+    offset of -1 means that the record is written, but its acknowledgement was lost on the way.
     """
 
     partitions: Sequence[int] = ()

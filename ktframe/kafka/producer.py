@@ -1,4 +1,7 @@
-"""A producer whose records are written once, by all replicas in sync, and what it says of itself."""
+"""An idempotent producer (each record is written once, by all in-sync replicas), with the last error it reported.
+
+Which records to send, and what became of each, is the business of ``delivery.py`` and ``transaction.py``.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,15 @@ from ktframe.kafka.errors import translate
 
 logger = logging.getLogger("ktframe.kafka.producer")
 
-
-# What is fatal to a producer is raised where it is used.
+# librdkafka logs fatal errors as well; they are raised where the producer is used.
 logger.addFilter(lambda record: not str(record.msg).startswith("FATAL"))
 
 
 SLICE_SECONDS: Final = 0.1
-"""How long one call into the client may wait: Ctrl-C and what its callbacks say are seen in between."""
+"""How long one call into the client may block. Ctrl-C and callbacks are handled between calls."""
 
-_ASK_SECONDS: Final = 0.5
-_PATIENCE_SECONDS: Final = 1.0
+_METADATA_SECONDS: Final = 0.5
+_NEW_TOPIC_SECONDS: Final = 1.0
 _CLOSE_SECONDS: Final = 1.0
 
 
@@ -39,14 +41,14 @@ def writing_config(
     transactional_id: str = "",
     batching: Mapping[str, ConfigValue] | None = None,
 ) -> dict[str, Any]:
-    """Return the settings of an idempotent producer; users may not weaken it.
+    """Return the settings of an idempotent producer; a user can't turn idempotence off.
 
-    ``batching`` wins over what the user set. The time limit of a record is left to whoever sends: zero means none. In
-    a transaction librdkafka takes that of the transaction.
+    ``batching`` wins over the user's own settings.
     """
+    # Whoever sends keeps the time: no limit per record. In a transaction librdkafka applies the transaction's limit.
     limit = {"transactional.id": transactional_id} if transactional_id else {"message.timeout.ms": 0}
     return {
-        "partitioner": "murmur2_random",  # Java's, so that a key has one home whoever writes it
+        "partitioner": "murmur2_random",  # Java's: a key goes to one partition, whichever client writes it
         "transaction.timeout.ms": 60_000,
         **RECONNECT,
         **settings.librdkafka,
@@ -56,51 +58,51 @@ def writing_config(
         "enable.idempotence": True,
         "acks": "all",
         "allow.auto.create.topics": False,
-        "statistics.interval.ms": 0,  # nobody would fetch them while it is idle
+        "statistics.interval.ms": 0,  # nothing would collect them while the producer is idle
         "error_cb": on_error,
         "log_level": 0,
     }
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a producer is made for; ``batching`` are librdkafka's settings of it, as pairs."""
+class ProducerKind:
+    """What a producer is for; ``batching`` are librdkafka settings, as pairs of name and value."""
 
     is_transactional: bool = False
     batching: tuple[tuple[str, ConfigValue], ...] = ()
 
 
-class Courier:
-    """A producer and what it says of itself; used by one thread at a time."""
+class IdempotentProducer:
+    """One librdkafka producer and the last error it reported. Used by one thread at a time."""
 
-    def __init__(self, settings: Settings, kind: Kind, transactional_id: str = "") -> None:
+    def __init__(self, settings: Settings, kind: ProducerKind, transactional_id: str = "") -> None:
         self.kind = kind
         self.transactional_id = transactional_id
         self.is_initialised = False
-        """Whether its transactional.id is registered."""
+        """Whether ``init_transactions`` has succeeded."""
         self.has_delivered = False
-        """Whether any record was ever acknowledged to it."""
-        self.is_spent = False
-        """Whether it may hold on to records or a transaction that failed: nobody may use it again."""
+        """Whether any of its records was ever acknowledged."""
+        self.is_unusable = False
+        """Whether it must not be used again: it may still hold failed records or a failed transaction."""
         self.idle_since = 0.0
         self.bootstrap = settings.bootstrap
         self._mechanism = mechanism_of(settings)
         self._topic = ""
         self._failure: BrokerError | None = None
-        self._trouble: KafkaError | None = None
+        self._last_error: KafkaError | None = None
         self._config = writing_config(
             settings, self._on_error, transactional_id=transactional_id, batching=dict(kind.batching)
         )
-        self.producer = new_client(_new_producer, self._config)
+        self.client = new_client(_new_producer, self._config)
 
     def _on_error(self, error: KafkaError) -> None:
-        self._trouble = error
+        self._last_error = error
         meaning = self.meaning(error)
         if isinstance(meaning, AuthenticationError):
             self._failure = meaning
 
     def meaning(self, error: KafkaError) -> BrokerError:
-        """Return what an error means to whoever writes to the topic of ``begin``."""
+        """Return ktframe's error for an error of librdkafka while writing to the current topic."""
         return translate(
             error,
             bootstrap=self.bootstrap,
@@ -112,57 +114,58 @@ class Courier:
 
     @property
     def transaction_seconds(self) -> float:
-        """After how long the cluster aborts a transaction that is not over."""
+        """Return after how many seconds the cluster aborts an open transaction."""
         return int(self._config["transaction.timeout.ms"]) / 1000
 
     def begin(self, topic: str) -> bool:
-        """Turn to a topic; return whether the producer is fit, after what has happened to it while it was idle."""
+        """Make ``topic`` the current one; return False if a fatal error occurred while the producer was idle."""
         self._topic = topic
         try:
-            self.producer.poll(0)
+            self.client.poll(0)
         except KafkaException:
             return False
-        # Other troubles, such as a connection that was cut, are over or come again.
-        self._failure = self._trouble = None
+        # Other errors, such as a connection that was cut, are either over or will be reported again.
+        self._failure = self._last_error = None
         return True
 
     def serve(self, seconds: float = 0.0) -> None:
-        """Run the callbacks that are due, for up to ``seconds`` if there are none yet.
+        """Run the callbacks that are due; wait up to ``seconds`` for the first.
 
         Raises
         ------
         BrokerError
-            When the producer said what waiting won't heal: a refused login, missing rights, a fatal error.
+            When the producer reported what waiting won't fix: a refused login, missing rights, a fatal error.
         """
-        self._wait(lambda: self.producer.poll(seconds))
+        self._wait(lambda: self.client.poll(seconds))
 
     def flush(self, seconds: float) -> int:
-        """Wait for the producer to be done with all it has; return with how many records it isn't.
+        """Wait up to ``seconds`` until nothing is queued or in flight; return how many records still are.
 
         Raises
         ------
         BrokerError
-            When the producer said what waiting won't heal.
+            When the producer reported what waiting won't fix.
         """
-        return self._wait(lambda: self.producer.flush(seconds))
+        return self._wait(lambda: self.client.flush(seconds))
 
     def _wait(self, call: Callable[[], int]) -> int:
-        # A function of self, not a method of the producer: errors keep what is in here, and would keep that one alive.
-        answer = 0
+        # Called through a lambda over self, so that no frame holds the client itself: the traceback of an error would
+        # keep it alive, and close() relies on dropping its last reference.
+        result = 0
         try:
-            answer = call()
+            result = call()
         except KafkaException as error:
             self._failure = self.meaning(error.args[0])
         except SystemError as error:
-            # Before Python 3.12 the client loses Ctrl-C if it comes while a callback runs, and says only that.
+            # Before Python 3.12 the client loses a Ctrl-C during a callback and raises only this.
             raise KeyboardInterrupt from error
         if self._failure is not None:
             raise self._failure
-        return answer
+        return result
 
-    def lateness(self, reason: str, error: KafkaError | None = None) -> BrokerError:
-        """Return why something is late: ``reason``, with what the producer said last, or else ``error``."""
-        last = self._trouble or error
+    def timeout_error(self, reason: str, error: KafkaError | None = None) -> BrokerError:
+        """Return the error for a deadline that has passed: ``reason``, and the last error reported, or else ``error``."""
+        last = self._last_error or error
         if last is None:
             return BrokerError(self.bootstrap, reason)
         meaning = self.meaning(last)
@@ -170,45 +173,45 @@ class Courier:
         return meaning
 
     def await_topic(self, deadline: float) -> None:
-        """Return once the cluster says that the topic is there; it is not created.
+        """Return once the cluster reports that the topic exists; never create it.
 
         Raises
         ------
         BrokerError
-            When it isn't, may not be seen, or nobody answered in time.
+            When it does not exist, may not be seen, or no broker answered in time.
         """
-        patience = min(deadline, time.monotonic() + _PATIENCE_SECONDS)
+        unknown_until = min(deadline, time.monotonic() + _NEW_TOPIC_SECONDS)
         while (error := self._topic_error(deadline)) is not None:
             self.serve(SLICE_SECONDS / 2)
             meaning = self.meaning(error)
             if isinstance(meaning, UnknownTopicError):
-                # A topic that was made a moment ago is not known to every broker.
-                if time.monotonic() > patience:
+                # Not every broker knows a topic that was created a moment ago.
+                if time.monotonic() > unknown_until:
                     raise meaning
             elif meaning.is_fatal:
                 raise meaning
             elif time.monotonic() > deadline:
-                reason = "no broker said in time that the topic is there"
-                raise self.lateness(reason, error)
+                reason = "no broker confirmed in time that the topic exists"
+                raise self.timeout_error(reason, error)
 
     def _topic_error(self, deadline: float) -> KafkaError | None:
         left = max(SLICE_SECONDS, deadline - time.monotonic())
         error: KafkaError | None
         try:
-            # In slices: a refused login looks like a slow answer here.
-            found: Any = self.producer.list_topics(self._topic, timeout=min(_ASK_SECONDS, left))
-            error = found.topics[self._topic].error
+            # A short timeout, again and again: to this call a refused login looks like a slow answer.
+            metadata: Any = self.client.list_topics(self._topic, timeout=min(_METADATA_SECONDS, left))
+            error = metadata.topics[self._topic].error
         except KafkaException as raised:
             error = raised.args[0]
         return error
 
     def close(self) -> None:
-        """Drop what is still in it and hang up."""
-        self.producer.purge()
+        """Drop the records that are still in it, and disconnect."""
+        self.client.purge()
         with suppress(BrokerError):
             self.flush(_CLOSE_SECONDS)
-        # Its last reference, not its close(): that waits for the rest, and for open transactions, without end.
-        del self.producer
+        # Dropping the last reference destroys it. Its close() would wait for records and open transactions, forever.
+        del self.client
 
 
 def _new_producer(config: dict[str, Any], **_: object) -> Producer:

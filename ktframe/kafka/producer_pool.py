@@ -1,4 +1,4 @@
-"""Producers to lend: made when first needed, each lent to one send at a time and kept for the next."""
+"""A pool of producers: made on demand, lent to one send at a time, kept for the next."""
 
 from __future__ import annotations
 
@@ -11,105 +11,107 @@ from typing import Final
 
 from ktframe.config.settings import Settings
 from ktframe.errors import ContextClosedError
-from ktframe.kafka.producer import Courier, Kind
+from ktframe.kafka.producer import IdempotentProducer, ProducerKind
 
 _MOST_IDLE: Final = 4
 
-# Before brokers hang up on it, and long before they forget its transactional.id (a week).
+# Shorter than brokers keep an idle connection, and much shorter than they remember a transactional.id (a week).
 _IDLE_SECONDS: Final = 300.0
 
 
-class CourierPool:
-    """Lends couriers. Usually there is one of each kind; sends at the same time get one each."""
+class ProducerPool:
+    """Lends producers to any thread. Usually there is one of each kind; concurrent sends get one each."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._change = Condition()
-        self._idle: list[Courier] = []
+        self._changed = Condition()
+        self._idle: list[IdempotentProducer] = []
         self._lent = 0
         self._is_open = True
         self._free_ids: list[str] = []
 
     @contextmanager
-    def lend(self, kind: Kind, topic: str) -> Iterator[Courier]:
-        """Lend a courier of this kind for a topic; one that is spent, or with which something broke, is not kept.
+    def lend(self, kind: ProducerKind, topic: str) -> Iterator[IdempotentProducer]:
+        """Lend a producer of this kind for a topic; it is closed afterwards if it is unusable or the block raised.
 
         Raises
         ------
         ContextClosedError
-            When they were closed.
+            When the pool was closed.
         ConfigurationError
             When the client does not take the settings.
         """
-        courier = self._taken(kind, topic)
+        producer = self._take(kind, topic)
         try:
-            yield courier
+            yield producer
         except BaseException:
-            courier.is_spent = True
+            producer.is_unusable = True
             raise
         finally:
-            self._returned(courier)
+            self._give_back(producer)
 
-    def _taken(self, kind: Kind, topic: str) -> Courier:
-        with self._change:
+    def _take(self, kind: ProducerKind, topic: str) -> IdempotentProducer:
+        with self._changed:
             if not self._is_open:
                 name = f"the writer to Kafka at {self._settings.bootstrap}"
                 raise ContextClosedError(name)
             too_old = time.monotonic() - _IDLE_SECONDS
-            useless = [each for each in self._idle if each.idle_since < too_old]
-            fresh = [each for each in self._idle if each.idle_since >= too_old]
-            found = next((each for each in fresh if each.kind == kind), None)
-            self._idle = [each for each in fresh if each is not found]
+            stale = [producer for producer in self._idle if producer.idle_since < too_old]
+            fresh = [producer for producer in self._idle if producer.idle_since >= too_old]
+            reusable = next((producer for producer in fresh if producer.kind == kind), None)
+            self._idle = [producer for producer in fresh if producer is not reusable]
             self._lent += 1
         try:
-            if found is not None and not found.begin(topic):
-                useless.append(found)
-                found = None
-            for each in useless:
-                self._close(each)
-            return found or self._new(kind, topic)
+            if reusable is not None and not reusable.begin(topic):
+                stale.append(reusable)
+                reusable = None
+            for producer in stale:
+                self._close(producer)
+            return reusable or self._new(kind, topic)
         except BaseException:
-            self._settle()
+            self._count_return()
             raise
 
-    def _new(self, kind: Kind, topic: str) -> Courier:
-        courier = Courier(self._settings, kind, self._id() if kind.is_transactional else "")
-        courier.begin(topic)
-        return courier
+    def _new(self, kind: ProducerKind, topic: str) -> IdempotentProducer:
+        producer = IdempotentProducer(
+            self._settings, kind, self._transactional_id() if kind.is_transactional else ""
+        )
+        producer.begin(topic)
+        return producer
 
-    def _id(self) -> str:
-        """Return a transactional.id; that of a spent courier again, which ends the transaction it may have left."""
-        with self._change:
+    def _transactional_id(self) -> str:
+        """Return a transactional.id, if possible that of a closed producer: this aborts what it may have left open."""
+        with self._changed:
             return self._free_ids.pop() if self._free_ids else f"ktframe-{uuid.uuid4().hex}"
 
-    def _returned(self, courier: Courier) -> None:
-        courier.idle_since = time.monotonic()
-        with self._change:
-            is_kept = self._is_open and not courier.is_spent and len(self._idle) < _MOST_IDLE
+    def _give_back(self, producer: IdempotentProducer) -> None:
+        producer.idle_since = time.monotonic()
+        with self._changed:
+            is_kept = self._is_open and not producer.is_unusable and len(self._idle) < _MOST_IDLE
             if is_kept:
-                self._idle.append(courier)
+                self._idle.append(producer)
         try:
             if not is_kept:
-                self._close(courier)
+                self._close(producer)
         finally:
-            self._settle()
+            self._count_return()
 
-    def _close(self, courier: Courier) -> None:
-        courier.close()
-        if courier.transactional_id:
-            with self._change:
-                self._free_ids.append(courier.transactional_id)
+    def _close(self, producer: IdempotentProducer) -> None:
+        producer.close()
+        if producer.transactional_id:
+            with self._changed:
+                self._free_ids.append(producer.transactional_id)
 
-    def _settle(self) -> None:
-        with self._change:
+    def _count_return(self) -> None:
+        with self._changed:
             self._lent -= 1
-            self._change.notify_all()
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Let the sends under way end, which each does within its timeout, and hang up; a second call does nothing."""
-        with self._change:
+        """Wait for the sends under way, each of which has a timeout, and disconnect; a second call does nothing."""
+        with self._changed:
             self._is_open = False
-            self._change.wait_for(lambda: self._lent == 0)
+            self._changed.wait_for(lambda: self._lent == 0)
             idle, self._idle = self._idle, []
-        for courier in idle:
-            courier.close()
+        for producer in idle:
+            producer.close()

@@ -11,14 +11,14 @@ from ktframe.errors import BrokerError, WriteError
 from ktframe.kafka.cluster import KafkaCluster
 from ktframe.kafka.delivery import Delivery
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
-from ktframe.kafka.producer import Courier, Kind
-from ktframe.kafka.producer_pool import CourierPool
+from ktframe.kafka.producer import IdempotentProducer, ProducerKind
+from ktframe.kafka.producer_pool import ProducerPool
 from ktframe.kafka.transaction import AtomicDelivery
 
 __all__ = ["KafkaWriter", "OutgoingRecords", "RecordWriter", "Sent"]
 
-# The brokers refuse a batch over the topic's max.message.bytes with all that is in it, whichever record it was. So:
-# as the client likes it (a million bytes), then smaller and smaller batches, then one record each, which is slow.
+# A batch over the topic's max.message.bytes is refused as a whole, whichever record is to blame. So batches are tried
+# in the client's default size (a million bytes), then smaller and smaller, at last with one record each, which is slow.
 _BATCHINGS: Final = (
     (),
     (("batch.size", 100_000),),
@@ -36,21 +36,21 @@ class RecordWriter(Protocol):
         """Write records in their order and return where they are, once all are acknowledged."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
 
 
 class KafkaWriter:
     """A ``RecordWriter`` over idempotent producers, which are made when they are first needed.
 
-    What the user set for the client goes for producers too, ``partitioner``, ``linger.ms``, ``compression.type`` and
-    ``transaction.timeout.ms`` included; what would weaken a write is refused where settings are read.
+    The user's client settings apply to producers too, such as ``partitioner``, ``linger.ms``, ``compression.type`` and
+    ``transaction.timeout.ms``. Settings that would weaken a write are refused where settings are read.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pool = CourierPool(settings)
+        self._pool = ProducerPool(settings)
         self._levels: dict[str, int] = {}
-        """Of topics that take only smaller batches, how small, as a place in ``_BATCHINGS``."""
+        """For topics that accept only smaller batches, the index in ``_BATCHINGS`` that worked."""
 
     def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
         """Write records in their order and return where they are, once all are acknowledged.
@@ -58,14 +58,14 @@ class KafkaWriter:
         Parameters
         ----------
         topic
-            A topic that exists; none is created.
+            An existing topic; none is created.
         records
-            What to write. Records of one key stay in order; those of different keys may land in any.
+            What to write. Records of one key stay in order; records of different keys may not.
         timeout
-            Seconds until it is given up; up to a few more go by until it is known what was written.
+            Seconds until it gives up; then it takes up to a few more to find out what was written.
         atomic
             Whether to write in one transaction, which readers of committed records see as a whole or not at all. It
-            must be over within ``transaction.timeout.ms``, a minute unless set.
+            must end within ``transaction.timeout.ms``, a minute unless set.
 
         Returns
         -------
@@ -90,50 +90,50 @@ class KafkaWriter:
         first = self._levels.get(topic, 0)
         for level in range(first, len(_BATCHINGS)):
             before = len(delivery.written())
-            with self._pool.lend(Kind(atomic, _BATCHINGS[level]), topic) as courier:
-                cause = self._carry(delivery, courier, deadline)
-                courier.has_delivered |= len(delivery.written()) > before
+            with self._pool.lend(ProducerKind(atomic, _BATCHINGS[level]), topic) as producer:
+                cause = self._run(delivery, producer, deadline)
+                producer.has_delivered |= len(delivery.written()) > before
             if level > first and len(delivery.written()) > before:
                 self._levels[topic] = level
             is_over = level == len(_BATCHINGS) - 1 or time.monotonic() > deadline
-            if is_over or (cause is not None and not atomic) or not delivery.again():
+            if is_over or (cause is not None and not atomic) or not delivery.retry_in_smaller_batches():
                 break
         if not delivery.is_complete:
-            cause = cause or delivery.cause(courier) or BrokerError(courier.bootstrap, "no acknowledgement")
-            raise _error(delivery, courier, cause) from cause
+            cause = cause or delivery.cause(producer) or BrokerError(producer.bootstrap, "no acknowledgement")
+            raise _error(delivery, producer, cause) from cause
         try:
             return self._sent(delivery)
         except BrokerError as error:
-            raise _error(delivery, courier, error) from error
+            raise _error(delivery, producer, error) from error
 
-    def _carry(self, delivery: Delivery, courier: Courier, deadline: float) -> BrokerError | None:
-        """Make a delivery, and return why it is not complete; what was not acknowledged by then is taken back."""
+    def _run(self, delivery: Delivery, producer: IdempotentProducer, deadline: float) -> BrokerError | None:
+        """Run a delivery and return why it failed, if it did; records not acknowledged by then are dropped."""
         try:
-            courier.await_topic(deadline)
-            delivery.run(courier, deadline)
+            producer.await_topic(deadline)
+            delivery.run(producer, deadline)
         except BrokerError as error:
-            delivery.take_back(courier)
+            delivery.abandon(producer)
             return error
         except KeyboardInterrupt as interrupt:
-            delivery.take_back(courier)
-            raise interrupt from _error(delivery, courier, BrokerError(courier.bootstrap, "interrupted"))
-        # librdkafka remembers refusals, such as of a topic, after they were lifted.
-        courier.is_spent = bool(delivery.errors)
+            delivery.abandon(producer)
+            raise interrupt from _error(delivery, producer, BrokerError(producer.bootstrap, "interrupted"))
+        # librdkafka remembers refusals, such as of a topic, even after they were lifted.
+        producer.is_unusable = bool(delivery.errors)
         return None
 
     def _sent(self, delivery: Delivery) -> Sent:
         ends: dict[int, int] = {}
-        lost: set[int] = set()
+        without_offset: set[int] = set()
         for partition, offset in zip(delivery.partitions, delivery.offsets, strict=True):
             if offset < 0:
-                lost.add(partition)
+                without_offset.add(partition)
             elif offset >= ends.get(partition, 0):
                 ends[partition] = offset + 1
-        ends.update(self._log_ends(delivery.topic, lost))
+        ends.update(self._log_ends(delivery.topic, without_offset))
         return Sent(delivery.partitions, delivery.offsets, ends)
 
     def _log_ends(self, topic: str, partitions: set[int]) -> Mapping[int, int]:
-        """Return where the logs end now: behind records that are there, though it was not told where."""
+        """Return where the logs end now: after records that are written, but whose offset was not reported."""
         if not partitions:
             return {}
         cluster = KafkaCluster(self._settings)
@@ -143,19 +143,19 @@ class KafkaWriter:
             cluster.close()
 
     def close(self) -> None:
-        """Let the sends under way end, which each does within its timeout, and hang up; a second call does nothing."""
+        """Wait for the sends under way, each of which has a timeout, and disconnect; a second call does nothing."""
         self._pool.close()
 
 
-def _error(delivery: Delivery, courier: Courier, cause: BrokerError) -> WriteError:
+def _error(delivery: Delivery, producer: IdempotentProducer, cause: BrokerError) -> WriteError:
     records = delivery.records
     reason = cause.reason if type(cause) is BrokerError else cause.fact
-    written, failed = delivery.written(), delivery.failed(courier, reason)
-    told = failed.keys() | set(written)
-    unknown = [index for index in range(len(records)) if index not in told]
+    written, failed = delivery.written(), delivery.failed(producer, reason)
+    known = failed.keys() | set(written)
+    unknown = [index for index in range(len(records)) if index not in known]
     shown = [index for kind in (sorted(failed), unknown, written) for index in kind[:_SHOWN_KEYS]]
     return WriteError(
-        courier.bootstrap,
+        producer.bootstrap,
         reason,
         cause.is_fatal,
         topic=delivery.topic,

@@ -36,7 +36,7 @@ def test_broker_goes_away(broker: KafkaBroker, topic: Topic, make_writer: MakeWr
 
     with (
         as_soon_as(lambda: sum(broker.end_offsets(name).values()) > 20_000, broker.kill),
-        pytest.raises(WriteError, match="time was over") as caught,
+        pytest.raises(WriteError, match="the timeout passed") as caught,
     ):
         writer.send(name, records, timeout=5)
     took = time.monotonic() - started
@@ -101,9 +101,9 @@ def test_a_transaction_cut_off_by_another(kafka: KafkaTopics, topic: Topic, make
     name = kafka.create_topic(topic())
     writer = make_writer()
     writer.send(name, numbered(1, word="a"), timeout=NEAR_SECONDS, atomic=True)
-    [courier] = writer._pool._idle
+    [producer] = writer._pool._idle
 
-    kafka.transactional_producer(courier.transactional_id)
+    kafka.transactional_producer(producer.transactional_id)
     with pytest.raises(WriteError, match="0 of 1 ") as caught:
         writer.send(name, numbered(1, word="b"), timeout=NEAR_SECONDS, atomic=True)
 

@@ -17,8 +17,8 @@ from ktframe.errors import AuthorizationError, WriteError
 from ktframe.kafka.delivery import Delivery
 from ktframe.kafka.errors import translate
 from ktframe.kafka.outgoing import OutgoingRecords
-from ktframe.kafka.producer import Courier, Kind
-from ktframe.kafka.producer_pool import CourierPool
+from ktframe.kafka.producer import IdempotentProducer, ProducerKind
+from ktframe.kafka.producer_pool import ProducerPool
 from ktframe.kafka.transaction import AtomicDelivery
 
 NEAR_SECONDS = 10.0
@@ -39,12 +39,12 @@ def _large() -> KafkaError:
 
 
 @pytest.fixture
-def courier() -> Iterator[Courier]:
-    """Yield a courier that reaches nobody."""
-    courier = Courier(NOWHERE, Kind())
-    courier.begin("t")
-    yield courier
-    courier.close()
+def producer() -> Iterator[IdempotentProducer]:
+    """Yield a producer that reaches nobody."""
+    producer = IdempotentProducer(NOWHERE, ProducerKind())
+    producer.begin("t")
+    yield producer
+    producer.close()
 
 
 @given(
@@ -61,7 +61,7 @@ def test_order_of_a_key_whatever_is_too_large(keys: list[bytes | None], refused:
             is_refused = index in too_large
             delivery._note(index, _large() if is_refused else None, _message(0, len(log)))
             log += [] if is_refused else [index]
-        if not delivery.again():
+        if not delivery.retry_in_smaller_batches():
             break
 
     assert sorted(log) == delivery.written()
@@ -70,7 +70,7 @@ def test_order_of_a_key_whatever_is_too_large(keys: list[bytes | None], refused:
         assert of_key == sorted(of_key)
 
 
-def test_records_too_large_together_do_not_overtake(courier: Courier) -> None:
+def test_records_too_large_together_do_not_overtake(producer: IdempotentProducer) -> None:
     """Of a refused batch goes again what no later record of the same key has passed; keyless records always do."""
     delivery = Delivery("t", OutgoingRecords([b"a", b"b", None, b"a", b"c"], [b"v"] * 5))
     delivery._is_handed_over = bytearray([1] * 5)
@@ -78,18 +78,18 @@ def test_records_too_large_together_do_not_overtake(courier: Courier) -> None:
         delivery._note(index, _large(), None)
     delivery._note(3, None, _message(0, 7))
 
-    assert delivery.again()
+    assert delivery.retry_in_smaller_batches()
     assert list(delivery._rest) == [1, 2, 4]
     for index in (1, 2, 4):
         delivery._note(index, None, _message(0, index))
-    assert not delivery.again()
-    assert list(delivery.failed(courier, "?")) == [0]
-    assert "a later record of its key" in delivery.failed(courier, "?")[0]
-    assert delivery.cause(courier) is not None
+    assert not delivery.retry_in_smaller_batches()
+    assert list(delivery.failed(producer, "?")) == [0]
+    assert "a later record of its key" in delivery.failed(producer, "?")[0]
+    assert delivery.cause(producer) is not None
     assert "batch_size=" in str(delivery.hint)
 
 
-def test_what_was_sent_and_not_answered_is_not_known(courier: Courier) -> None:
+def test_what_was_sent_and_not_answered_is_not_known(producer: IdempotentProducer) -> None:
     """A record that was dropped after it was handed over may have been written; one that was not handed over wasn't."""
     delivery = Delivery("t", numbered(4))
     delivery._is_handed_over = bytearray([1, 1, 1, 0])
@@ -98,7 +98,7 @@ def test_what_was_sent_and_not_answered_is_not_known(courier: Courier) -> None:
     delivery._note(2, KafkaError(KafkaError.INVALID_RECORD), None)
 
     assert delivery.written() == [0]
-    failed = delivery.failed(courier, "time was over")
+    failed = delivery.failed(producer, "time was over")
     assert failed[3] == "not sent: time was over"
     assert "INVALID_RECORD" in failed[2]
     assert sorted(failed) == [2, 3]
@@ -106,22 +106,22 @@ def test_what_was_sent_and_not_answered_is_not_known(courier: Courier) -> None:
 
 @pytest.mark.parametrize(("has_delivered", "certain"), [(False, [0, 1]), (True, [])])
 def test_a_producer_that_was_never_let_in_sent_nothing(
-    courier: Courier, monkeypatch: pytest.MonkeyPatch, *, has_delivered: bool, certain: list[int]
+    producer: IdempotentProducer, monkeypatch: pytest.MonkeyPatch, *, has_delivered: bool, certain: list[int]
 ) -> None:
     """Without rights from the start nothing was sent; where they were taken away in between, that is not known."""
 
     def refuse(_: float) -> int:
         raise AuthorizationError(NOWHERE.bootstrap, "no", verb="write")
 
-    courier.has_delivered = has_delivered
-    monkeypatch.setattr(courier, "flush", refuse)
+    producer.has_delivered = has_delivered
+    monkeypatch.setattr(producer, "flush", refuse)
     delivery = Delivery("t", numbered(2))
     with pytest.raises(AuthorizationError):
-        delivery.run(courier, time.monotonic() + NEAR_SECONDS)
-    assert sorted(delivery.failed(courier, "no")) == certain
+        delivery.run(producer, time.monotonic() + NEAR_SECONDS)
+    assert sorted(delivery.failed(producer, "no")) == certain
 
 
-def test_ctrl_c_that_the_client_loses(courier: Courier) -> None:
+def test_ctrl_c_that_the_client_loses(producer: IdempotentProducer) -> None:
     """Where the client has only a SystemError for a Ctrl-C in a callback, it is a Ctrl-C again."""
 
     def lose() -> int:
@@ -129,38 +129,38 @@ def test_ctrl_c_that_the_client_loses(courier: Courier) -> None:
         raise SystemError(message)
 
     with pytest.raises(KeyboardInterrupt):
-        courier._wait(lose)
+        producer._wait(lose)
 
 
-def test_a_spent_courier_hands_on_its_name() -> None:
+def test_an_unusable_producer_hands_on_its_transactional_id() -> None:
     """The transactional.id of one that failed is used again, which ends the transaction it may have left open."""
-    pool = CourierPool(NOWHERE)
-    with pool.lend(Kind(is_transactional=True), "t") as first:
-        first.is_spent = True
-    with pool.lend(Kind(is_transactional=True), "t") as second:
+    pool = ProducerPool(NOWHERE)
+    with pool.lend(ProducerKind(is_transactional=True), "t") as first:
+        first.is_unusable = True
+    with pool.lend(ProducerKind(is_transactional=True), "t") as second:
         assert second is not first
         assert second.transactional_id == first.transactional_id
     pool.close()
 
 
-def test_an_old_courier_is_not_lent() -> None:
+def test_an_old_producer_is_not_lent() -> None:
     """One that was idle for long is closed: brokers have hung up on it, or forgotten it."""
-    pool = CourierPool(NOWHERE)
-    with pool.lend(Kind(), "t") as first:
+    pool = ProducerPool(NOWHERE)
+    with pool.lend(ProducerKind(), "t") as first:
         pass
     first.idle_since -= 301
-    with pool.lend(Kind(), "t") as second:
+    with pool.lend(ProducerKind(), "t") as second:
         assert second is not first
     pool.close()
 
 
-def test_an_aborted_transaction_says_what_was_wrong(courier: Courier) -> None:
+def test_an_aborted_transaction_says_what_was_wrong(producer: IdempotentProducer) -> None:
     """The record that was refused has its own reason, the others that of the transaction."""
     delivery = AtomicDelivery("t", numbered(3))
     delivery._note(1, _large(), None)
     delivery._note(2, KafkaError(KafkaError._PURGE_QUEUE), None)
 
-    failed = delivery.failed(courier, "one was refused")
+    failed = delivery.failed(producer, "one was refused")
 
     assert failed[0] == failed[2] == "the transaction was not committed: one was refused"
     assert "MSG_SIZE_TOO_LARGE" in failed[1]

@@ -20,7 +20,7 @@ from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import KafkaCluster
 from ktframe.kafka.delivery import Delivery
 from ktframe.kafka.mock_broker import EmbeddedBroker, SampleRecord
-from ktframe.kafka.producer import Courier, Kind, writing_config
+from ktframe.kafka.producer import IdempotentProducer, ProducerKind, writing_config
 from ktframe.kafka.reader import reading_config
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords, Sent
 
@@ -83,7 +83,7 @@ def test_one_producer_serves_one_send_after_another(writer: KafkaWriter) -> None
         writer.send("t", numbered(2), timeout=NEAR_SECONDS)
         writer.send("t", numbered(2), timeout=NEAR_SECONDS, atomic=True)
 
-    kinds = [courier.kind for courier in writer._pool._idle]
+    kinds = [producer.kind for producer in writer._pool._idle]
     assert sorted(kind.is_transactional for kind in kinds) == [False, True]
 
 
@@ -132,7 +132,7 @@ def test_a_record_that_the_client_finds_too_large(writer: KafkaWriter) -> None:
 def test_a_transaction_has_a_time_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A send that may take longer than its transaction is given up with it, and says what to set."""
     brief = Settings(bootstrap=settings.bootstrap, librdkafka={"transaction.timeout.ms": 1_000})
-    monkeypatch.setattr(Courier, "flush", lambda *_: time.sleep(0.05) or 1)
+    monkeypatch.setattr(IdempotentProducer, "flush", lambda *_: time.sleep(0.05) or 1)
     with (
         closing(KafkaWriter(brief)) as writer,
         pytest.raises(WriteError, match="transaction_timeout_ms=") as caught,
@@ -253,10 +253,10 @@ def test_closing_waits_for_a_send(settings: Settings) -> None:
     """A send that is under way ends before the writer is closed."""
     writer = KafkaWriter(settings)
     with ThreadPoolExecutor(2) as pool:
-        with writer._pool.lend(Kind(), "t") as courier:
+        with writer._pool.lend(ProducerKind(), "t") as producer:
             closing_job = pool.submit(writer.close)
             delivery = Delivery("t", numbered(10))
-            delivery.run(courier, time.monotonic() + NEAR_SECONDS)
+            delivery.run(producer, time.monotonic() + NEAR_SECONDS)
             assert not closing_job.done()
         closing_job.result(NEAR_SECONDS)
     assert delivery.is_complete
