@@ -18,13 +18,13 @@ from matplotlib.axes import Axes
 from ktframe.config.durations import Duration, parse_seconds
 from ktframe.current import CURRENT
 from ktframe.errors import ConfigurationError
-from ktframe.widgets.dashboard import Connection, Overview
+from ktframe.widgets.dashboard import Connection, DashboardPicture
 from ktframe.widgets.figure import Chart
 from ktframe.widgets.lag_chart import LagPicture, draw_lag
-from ktframe.widgets.live_rows import AggregateRows, LiveFrame, RowSource, TopicRows
+from ktframe.widgets.live_rows import AggregateRows, LiveRowsPicture, RowSource, TopicRows
 from ktframe.widgets.panel import Panel
 from ktframe.widgets.protocols import AggregateQuery, Watched, label_of
-from ktframe.widgets.status_panel import ConditionPicture
+from ktframe.widgets.status_panel import StatusPicture
 
 __all__ = ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
 _EVERY_SECONDS = 0.5
@@ -45,7 +45,7 @@ def status(watched: Watched) -> Panel:
 
 def panel_of(watched: Watched) -> Panel:
     """Return the panel of ``status``, which starts nothing."""
-    return Panel(ConditionPicture(watched))
+    return Panel(StatusPicture(watched))
 
 
 def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
@@ -101,7 +101,7 @@ def live_aggregate(query: AggregateQuery, every: Duration, *, rows: int) -> Pane
 
 
 def _live(source: RowSource, every: Duration) -> Panel:
-    picture = LiveFrame(source)
+    picture = LiveRowsPicture(source)
     return Panel(picture, every=parse_seconds("every", every), controls=picture.controls)
 
 
@@ -122,7 +122,7 @@ def dashboard(connection: Connection | None = None) -> Panel:
     """
     if connection is not None:
         _require(connection, Connection, "dashboard", "a Context")
-    return Panel(Overview(connection or CURRENT.required()), every=_EVERY_SECONDS)
+    return Panel(DashboardPicture(connection or CURRENT.required()), every=_EVERY_SECONDS)
 
 
 def _require(given: object, kinds: Any, function: str, wanted: str) -> None:

@@ -1,6 +1,7 @@
-"""Charts that look right on light and dark pages: transparent, in mid grey, in colours that all can tell apart.
+"""The look of all charts: transparent, with grey text, for light and dark pages; colours that colour-blind people can tell apart.
 
-They are ``Figure`` objects without pyplot, which would keep each one for ever.
+Charts are ``Figure`` objects made without pyplot, which would keep each one in memory. What is drawn on them is in
+``lag_chart.py`` and ``window_chart.py``.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ HEIGHT: Final = 260
 _DPI: Final = 100
 _LEGEND_COLUMNS, _LEGEND_ROWS = 7, 4
 
+# How many characters have room side by side, and how many of them the sample of a line takes.
 _LEGEND_CHARACTERS, _LEGEND_GAP = 90, 6
-"""How many characters have room side by side, and what a line's sample takes of that."""
 
-_ONE_AT_A_TIME: Final = Lock()
-"""Matplotlib does not promise that two threads may draw at once, be it on figures of their own."""
+# Matplotlib does not promise that two threads may draw at once, even on figures of their own.
+_DRAWING: Final = Lock()
 
 
 class Chart(Figure):
@@ -57,15 +58,16 @@ class Chart(Figure):
         self.add_subplot()
 
     def again(self) -> Axes:
-        """Return new axes in the place of those that were drawn on: a layout begins where the one before it ended."""
+        """Return new axes in the place of the old ones."""
+        # Clearing the old axes is not enough: their layout would start from where the last one ended.
         self.clear()
         return self.add_subplot()
 
     def png(self) -> bytes:
         """Return the picture, for dense screens."""
         out = BytesIO()
-        with _ONE_AT_A_TIME, warnings.catch_warnings():
-            # Of each character that the font has not; a box stands for it.
+        with _DRAWING, warnings.catch_warnings():
+            # One for each character that the font does not have; it is drawn as a box.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
             self.savefig(out, format="png", dpi=_DPI * PNG_SCALE, transparent=True)
         return out.getvalue()
@@ -96,10 +98,10 @@ def style(ax: Axes, *, title: str, ylabel: str) -> None:
 
 
 def legend(ax: Axes) -> None:
-    """Name the lines, where there is more than one."""
+    """Add a legend where there is more than one line."""
     handles, labels = ax.get_legend_handles_labels()
     if len(handles) > 1:
-        # No wider and no higher than there is room: what is larger takes it from the chart, until nothing is left.
+        # A legend that is wider or higher than there is room for takes the room from the chart.
         fitting = int(_LEGEND_CHARACTERS / (max(map(_width, labels)) + _LEGEND_GAP))
         columns = max(1, min(_LEGEND_COLUMNS, max(fitting, math.ceil(len(labels) / _LEGEND_ROWS))))
         labels = [_cut(label, _LEGEND_CHARACTERS / columns - _LEGEND_GAP) for label in labels]
@@ -118,12 +120,12 @@ def legend(ax: Axes) -> None:
 
 
 def _width(text: str) -> float:
-    """Return about how many small letters a text is wide."""
+    """Return the width of a text, roughly, in small letters."""
     return sum(1.8 if east_asian_width(char) in "WF" else 1.4 if char.isupper() else 1 for char in text)
 
 
 def _cut(text: str, most: float) -> str:
-    """Return a text that is about ``most`` small letters wide."""
+    """Return a text, cut where it is wider than about ``most`` small letters."""
     width = _width(text)
     return text if width <= most else f"{text[: int(len(text) * most / width) - 1]}…"
 

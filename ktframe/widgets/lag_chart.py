@@ -1,4 +1,4 @@
-"""The lag of a table over time: per partition and in total, with when it was ready and what befell it."""
+"""The lag of a table over time, per partition and in total, with shaded ready times and marked incidents."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 
 from ktframe.sync.history import LagHistory, Span
-from ktframe.widgets import markup as page
+from ktframe.widgets import markup
 from ktframe.widgets.figure import INK, PALETTE, WIDTH, Chart, legend, look, style
 from ktframe.widgets.picture import Frame
 from ktframe.widgets.protocols import Watched, label_of, watch
 
-_MOST_LINES: Final = 6
-"""Partitions with a line of their own: those that were furthest behind."""
+_MOST_LINES: Final = 6  # partitions with a line of their own: those that were furthest behind
 
+# As many as the width has room for: a table that falters for hours must not be slow to draw.
 _MOST_MARKS: Final = 25
-
 _MOST_SHADES: Final = 100
-"""As many of a kind as the width has room for: a table that falters for hours must not be slow to draw."""
 
 _SHORTEST: Final = timedelta(seconds=10)
 _READY, _NOT_READY = "#009E73", "#D55E00"
@@ -30,7 +28,7 @@ _MARKS: Final = {"backing_off": "recovering", "failed": "failed", "rebuilt": "re
 
 
 class LagPicture:
-    """Draws the lag of one table through the last ``window``."""
+    """Draws the lag of one table in the last ``window`` of time."""
 
     def __init__(self, watched: Watched, window: timedelta) -> None:
         self._watched = watched
@@ -47,29 +45,29 @@ class LagPicture:
         now = datetime.now(UTC)
         ax = self._chart.again()
         drawn = draw_lag(ax, self._watched.history, label, now - self._window, now)
-        said = summary(drawn)
-        head = page.headline(label, readiness)
-        text = f"lag of {label}: {said}"
-        return Frame(page.page(head, page.note(said)), text, self._chart.png(), WIDTH)
+        caption = summary(drawn)
+        head = markup.headline(label, readiness)
+        text = f"lag of {label}: {caption}"
+        return Frame(markup.page(head, markup.note(caption)), text, self._chart.png(), WIDTH)
 
 
 def draw_lag(
     ax: Axes, history: LagHistory, title: str, since: datetime | None, until: datetime
 ) -> pl.DataFrame:
-    """Draw what was measured, and return it as ``at`` (Datetime("ms", "UTC")) and ``lag`` (Int64) in total."""
-    found = history.frame(since=since)
-    total = found.group_by("at", maintain_order=True).agg(pl.col("lag").sum())
+    """Draw the measured lag, and return its total as ``at`` (Datetime("ms", "UTC")) and ``lag`` (Int64)."""
+    measured = history.frame(since=since)
+    total = measured.group_by("at", maintain_order=True).agg(pl.col("lag").sum())
     ax.step(
         total["at"].to_list(), total["lag"].to_list(), where="post", color=INK, linewidth=1.8, label="total"
     )
     most = (
-        found.group_by("partition")
+        measured.group_by("partition")
         .agg(pl.col("lag").max())
         .sort("lag", "partition", descending=[True, False])
     )
     shown = sorted(most["partition"].head(_MOST_LINES).to_list()) if most.height > 1 else []
     for number, partition in enumerate(shown):
-        line = found.filter(pl.col("partition") == partition)
+        line = measured.filter(pl.col("partition") == partition)
         ax.step(
             line["at"].to_list(),
             line["lag"].to_list(),
@@ -88,7 +86,7 @@ def draw_lag(
 
 
 def _first(history: LagHistory, since: datetime | None, until: datetime) -> datetime:
-    """Return where the chart begins: not long before there is something to see."""
+    """Return where the time axis begins: at ``since``, or later, where measuring began."""
     began = min((span.start for span in history.spans()), default=until)
     return min(max(began, since or began), until - _SHORTEST)
 
@@ -125,21 +123,24 @@ def _shade(ax: Axes, history: LagHistory, first: datetime, until: datetime) -> N
 
 
 def _shades(spans: Iterable[Span], first: datetime, until: datetime) -> list[tuple[datetime, datetime, bool]]:
-    """Return what to shade; a time too short to be seen counts as not ready, together with what it interrupts."""
-    least, found = (until - first) / _MOST_SHADES, list[tuple[datetime, datetime, bool]]()
+    """Return the spans to shade, as start, end and whether the table was ready.
+
+    A ready span too short to be seen is merged with the spans around it that were not ready.
+    """
+    least, shades = (until - first) / _MOST_SHADES, list[tuple[datetime, datetime, bool]]()
     for span in spans:
         start, end = max(span.start, first), min(span.end or until, until)
         if start >= end:
             continue
         is_ready = span.is_ready and end - start >= least
-        if found and not (found[-1][2] or is_ready):
-            start = found.pop()[0]
-        found.append((start, end, is_ready))
-    return found
+        if shades and not (shades[-1][2] or is_ready):
+            start = shades.pop()[0]
+        shades.append((start, end, is_ready))
+    return shades
 
 
 def summary(total: pl.DataFrame) -> str:
-    """Return in words what the chart shows, for those who can't see it."""
+    """Return what the chart shows in words, for people who can't see it."""
     if not total.height:
         return "nothing was measured in this time"
     greatest = total.row(total["lag"].arg_max() or 0, named=True)

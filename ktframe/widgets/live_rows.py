@@ -1,4 +1,4 @@
-"""Rows as they change: the newest first, changed ones highlighted, windows that are still open marked."""
+"""Live rows: the newest first, changed ones highlighted, rows of windows that are still open marked."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import polars as pl
 from ktframe.columns import ROW
 from ktframe.events import Events
 from ktframe.sync.monitor import Readiness
-from ktframe.widgets import markup as page
+from ktframe.widgets import markup
 from ktframe.widgets.picture import Frame
+from ktframe.widgets.polars_text import cell_texts
 from ktframe.widgets.protocols import AggregateQuery, Watched, label_of, recent_rows_of, watch
 
 _KEY: Final = "a shaded row has just changed"
@@ -23,7 +24,7 @@ _OPEN_KEY: Final = f"{_KEY}; a dashed edge marks a window that is still open"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What is to be shown: some of ``total`` rows, by their numbers the changed and the provisional ones."""
+    """The rows to show, out of ``total``; ``changed`` and ``provisional`` are numbers of rows of the frame."""
 
     frame: pl.DataFrame
     total: int
@@ -32,7 +33,7 @@ class Rows:
 
 
 class RowSource(Protocol):
-    """Where rows come from; it remembers what it gave last."""
+    """Where rows come from; it remembers the rows of the last call, to find those that have changed."""
 
     events: Events
     name: str
@@ -55,10 +56,10 @@ class TopicRows:
         self._positions: dict[int, int] | None = None
 
     def rows(self) -> Rows:
-        """Return the rows; changed are those whose record was not there the last time."""
+        """Return the rows; a row has changed when its record was not there at the last call."""
         recent = recent_rows_of(self._watched, self._count)
         before, self._positions = self._positions, recent.positions
-        # A partition that stands before where it stood is read anew: of another topic of that name.
+        # A partition whose position went back is being read again: the topic was deleted and created anew.
         passed = {p: at for p, at in (before or {}).items() if at <= recent.positions.get(p, 0)}
         changed = {
             number
@@ -80,56 +81,59 @@ class AggregateRows:
         self._before: set[tuple[Any, ...]] | None = None
 
     def rows(self) -> Rows:
-        """Return the rows; changed are those that were not there, or not with these values, the last time."""
+        """Return the rows; a row has changed when it was not there with these values at the last call."""
         aggregate = self._query.compute()
         order = [aggregate.frame.columns[0], *aggregate.by]
         marked = aggregate.frame.with_row_index(ROW)
         top = marked.sort(order, descending=[True, *([False] * len(aggregate.by))]).head(self._count)
         is_open = aggregate.is_open.gather(top[ROW])
         shown = top.drop(ROW)
-        texts = page.texts(shown)
+        texts = cell_texts(shown)
         before, self._before = self._before, set(texts)
         changed = {number for number, row in enumerate(texts) if before is not None and row not in before}
         return Rows(shown, aggregate.frame.height, changed, set(is_open.arg_true()))
 
 
-class LiveFrame:
-    """Draws rows until it is paused."""
+class LiveRowsPicture:
+    """Draws the newest rows, unless they are paused."""
 
     def __init__(self, source: RowSource) -> None:
         self._source = source
-        self._pause: ipywidgets.ToggleButton | None = None
-        self._held: Frame | None = None
-        self._is_held = False
+        self._button: ipywidgets.ToggleButton | None = None
+        self._frame_shown: Frame | None = None
+        self._is_paused = False
         self._drawn_at = datetime.now(UTC)
 
     def controls(self) -> tuple[ipywidgets.DOMWidget, ...]:
-        """Return the button that holds the rows; it is made where it is to be shown."""
-        if self._pause is None:
-            self._pause = ipywidgets.ToggleButton(description="Pause", tooltip="Hold the rows as they are")
-        return (self._pause,)
+        """Return the button that pauses the rows."""
+        # Made when it is first shown, because a widget takes memory in the kernel.
+        if self._button is None:
+            self._button = ipywidgets.ToggleButton(description="Pause", tooltip="Hold the rows as they are")
+        return (self._button,)
 
     def watch(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Call ``wake`` when rows change."""
         return watch(self._source.events, wake)
 
     def frame(self) -> Frame:
-        """Return the rows as of now; while paused, as they were, and since when."""
-        was_held, self._is_held = self._is_held, self._pause is not None and bool(self._pause.value)
-        if not self._is_held or self._held is None:
-            self._held = self._drawn()
-        elif not was_held:
-            self._held = self._held.noted(f"paused: rows as of {self._drawn_at:%H:%M:%S} UTC")
-        return self._held
+        """Return the rows as of now; while paused, the rows as of then, with a remark."""
+        was_paused, self._is_paused = self._is_paused, self._button is not None and bool(self._button.value)
+        if not self._is_paused or self._frame_shown is None:
+            self._frame_shown = self._drawn()
+        elif not was_paused:
+            self._frame_shown = self._frame_shown.noted(f"paused: rows as of {self._drawn_at:%H:%M:%S} UTC")
+        return self._frame_shown
 
     def _drawn(self) -> Frame:
         self._drawn_at = datetime.now(UTC)
-        found = self._source.rows()
-        shown = found.frame.height
-        said = f"{self._source.name}: {found.total:,} rows" + (
-            f", the newest {shown:,}" if shown < found.total else ""
+        rows = self._source.rows()
+        shown = rows.frame.height
+        caption = f"{self._source.name}: {rows.total:,} rows" + (
+            f", the newest {shown:,}" if shown < rows.total else ""
         )
-        grid = page.table(found.frame, changed=found.changed, provisional=found.provisional)
-        warning, text = page.incomplete(self._source.name, self._source.readiness())
-        body = page.page(warning, page.note(said), grid, page.note(_OPEN_KEY if found.provisional else _KEY))
-        return Frame(body, f"{text}{said}\n{found.frame}")
+        grid = markup.table(rows.frame, changed=rows.changed, provisional=rows.provisional)
+        warning, text = markup.incomplete(self._source.name, self._source.readiness())
+        body = markup.page(
+            warning, markup.note(caption), grid, markup.note(_OPEN_KEY if rows.provisional else _KEY)
+        )
+        return Frame(body, f"{text}{caption}\n{rows.frame}")

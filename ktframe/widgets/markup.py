@@ -1,7 +1,8 @@
-"""The HTML of panels: everything that comes from Kafka or a user is escaped here, and nowhere else.
+"""The HTML of panels. Everything that comes from Kafka or a user is escaped here, and nowhere else.
 
-Colours are those of the page where it has any, so that light and dark themes fit; a state is never told by its
-colour alone. Badge and chart colours are told apart by colour-blind people (Okabe and Ito, "Color Universal Design").
+Text has the colours of the page, so that it is readable in light and dark themes. A state is shown by a sign and a word
+as well as by its colour. Badge and chart colours can be told apart by colour-blind people (Okabe and Ito, "Color
+Universal Design").
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import polars as pl
 from ktframe.events import BindingState
 from ktframe.sync import progress
 from ktframe.sync.monitor import Readiness
+from ktframe.widgets.polars_text import cell_texts, dtype_texts
 
 _STYLE: Final = """<style>
 .ktf,.ktf-note{font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);color:var(--jp-ui-font-color1,inherit)}
@@ -34,8 +36,14 @@ _STYLE: Final = """<style>
 .ktf-bad{border-left:3px solid #b3261e;padding-left:8px;margin:4px 0}
 </style>"""
 
+# MathJax 3 and 2 skip elements of these classes. Notebooks and their exports would set "$5 to $6" as a formula.
 _NO_MATHS: Final = "mathjax_ignore tex2jax_ignore"
-"""What MathJax leaves alone, 3 and 2: notebooks and their exports would set "$5 to $6" as a formula."""
+
+# One output below a cell, in JupyterLab, Notebook 7, Voila and nbconvert: the only thing that panels know of a page's
+# structure. It can't be avoided: in the place of a widget that is gone these show an error and none of the output's
+# other types, so what stays of a panel is an output of its own, and one of the two has to hide the other. A selector
+# without this class would hide cells where outputs are nested in another way.
+_OUTPUT: Final = ".jp-OutputArea-child"
 
 _BADGES: Final = {
     BindingState.CREATED: ("○", "#5f6368", "not started"),
@@ -48,7 +56,6 @@ _BADGES: Final = {
 }
 
 _HOUR, _DAY = 3600, 86400
-_MOST_CHARACTERS: Final = 200
 
 
 def escape(text: object) -> str:
@@ -61,36 +68,28 @@ def page(*parts: str) -> str:
     return f'{_STYLE}<div class="ktf {_NO_MATHS}">{"".join(parts)}</div>'
 
 
-def kept(html_page: str, name: str) -> str:
-    """Return a page as it stays in a saved notebook: out of sight while the panel of that name is live.
+def saved_html(html_page: str, name: str) -> str:
+    """Return a page as it stays in a saved notebook: below the widget of a panel, which hides it while it is live.
 
-    A front end shows an error in the place of a widget that is gone, and none of the output's other types. So what
-    stays is an output of its own, and it hides the place before it where that shows no panel.
+    It hides the output before it in its turn where that shows no panel: an error in the place of a widget that is gone.
     """
-    # Of this very output: an ipywidgets.Output, which has outputs inside, is not meant.
-    empty = (
-        f".jp-OutputArea-child:not(:has(.ktf)):has(+ .jp-OutputArea-child > .jp-OutputArea-output > .{name})"
-    )
-    return f'<style>{empty}{{display:none}}</style><div class="{name}">{html_page}</div>'
+    # The class is in the output itself, two levels down. Deeper ones are in an ipywidgets.Output, which has outputs of
+    # its own.
+    dead = f"{_OUTPUT}:not(:has(.ktf)):has(+ * > * > .{name})"
+    return f'<style>{dead}{{display:none}}</style><div class="{name}">{html_page}</div>'
 
 
 def hiding(name: str) -> str:
-    """Return what takes the page that is kept under that name out of sight."""
-    output = f".jp-OutputArea-child:has(> .jp-OutputArea-output > .{name})"
-    return f"<style>.{name},{output}{{display:none}}</style>"
+    """Return the style by which a live panel hides the page that is saved under its name."""
+    return f"<style>.{name},{_OUTPUT}:has(> * > .{name}){{display:none}}</style>"
 
 
 def badge(state: BindingState, *, is_ready: bool = True) -> str:
-    """Return the state as a coloured label with a sign of its own; one that is running but not ready is behind."""
+    """Return the state as a coloured label with a sign of its own; READY with rows to go is shown as behind."""
     if state is BindingState.READY and not is_ready:
         state = BindingState.LAGGING
     sign, colour, words = _BADGES[state]
     return f'<span class="ktf-badge" style="background:{colour}">{sign} {words}</span>'
-
-
-def words_of(state: BindingState) -> str:
-    """Return what a badge says of a state."""
-    return _BADGES[state][2]
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
@@ -105,31 +104,30 @@ def note(text: str) -> str:
 
 
 def bad(text: str) -> str:
-    """Return what went wrong, each line of it by itself."""
+    """Return an error, each line of it by itself."""
     return f'<div class="ktf-bad">{"<br>".join(escape(line) for line in text.splitlines())}</div>'
 
 
-def trouble(error: BaseException) -> str:
-    """Return a page that says what keeps a panel from being drawn."""
+def error_page(error: BaseException) -> str:
+    """Return a page that says why a panel can't be drawn."""
     return page(bad(f"{type(error).__name__}: {error}"))
 
 
 def bar(progress: float | None) -> str:
-    """Return a bar that is filled to a share of one; a moving one where the share is not known."""
+    """Return a progress bar for a share from 0 to 1; a moving one where the share is not known."""
     value = "" if progress is None else f' value="{progress:.3f}"'
     return f"<progress{value}></progress>"
 
 
 def table(frame: pl.DataFrame, *, changed: Collection[int] = (), provisional: Collection[int] = ()) -> str:
-    """Return a frame's rows as a table, some of them (by their numbers) marked."""
+    """Return a frame's rows as a table; ``changed`` and ``provisional`` are the numbers of rows to mark."""
     kinds = [" class=n" if dtype.is_numeric() else "" for dtype in frame.dtypes]
-    dtypes = frame._df.dtype_strings()  # noqa: SLF001 - as its own repr shows them
     heads = (
         f"<th{kind}>{escape(name)}<small>{escape(dtype)}</small></th>"
-        for name, dtype, kind in zip(frame.columns, dtypes, kinds, strict=True)
+        for name, dtype, kind in zip(frame.columns, dtype_texts(frame), kinds, strict=True)
     )
     body = []
-    for number, row in enumerate(texts(frame)):
+    for number, row in enumerate(cell_texts(frame)):
         marks = ["changed"] * (number in changed) + ["open"] * (number in provisional)
         cells = (f"<td{kind}>{escape(cell)}</td>" for cell, kind in zip(row, kinds, strict=True))
         body.append(f'<tr class="{" ".join(marks)}">{"".join(cells)}</tr>')
@@ -137,32 +135,16 @@ def table(frame: pl.DataFrame, *, changed: Collection[int] = (), provisional: Co
 
 
 def lines(heads: Sequence[str], rows: Iterable[Iterable[str]], *, numeric: Collection[str] = ()) -> str:
-    """Return rows of cells, which are HTML, as a table; columns of numbers are set to the right."""
+    """Return rows of cells, which are HTML, as a table; the ``numeric`` columns are aligned to the right."""
     kinds = [" class=n" if name in numeric else "" for name in heads]
     head = "".join(f"<th{kind}>{escape(name)}</th>" for name, kind in zip(heads, kinds, strict=True))
     cells = ("".join(f"<td{kind}>{cell}</td>" for cell, kind in zip(row, kinds, strict=True)) for row in rows)
-    body = "".join(f"<tr>{each}</tr>" for each in cells)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def texts(frame: pl.DataFrame) -> list[tuple[str, ...]]:
-    """Return each cell as Polars prints it."""
-    columns = [[_text(series, at) for at in range(frame.height)] for series in frame.iter_columns()]
-    return list(zip(*columns, strict=True)) if columns else []
-
-
-def _text(series: pl.Series, at: int) -> str:
-    if series.dtype == pl.String:
-        value = series[at]
-        shown = "null" if value is None else str(value)
-    else:
-        # Not through Python, which has no datetime beyond the year 9999.
-        shown = series.slice(at, 1)._s.get_fmt(0, _MOST_CHARACTERS)  # noqa: SLF001 - what its own repr uses
-    return shown if len(shown) <= _MOST_CHARACTERS else f"{shown[:_MOST_CHARACTERS]}…"
-
-
 def duration(seconds: float | None) -> str:
-    """Return a time in the unit that reads best."""
+    """Return a duration in seconds, minutes, hours or days, whichever reads best."""
     if seconds is None:
         return "unknown"
     if seconds < _HOUR:
@@ -171,18 +153,18 @@ def duration(seconds: float | None) -> str:
 
 
 def count(number: float | None) -> str:
-    """Return a number with its thousands set apart."""
+    """Return a number with separators between its thousands."""
     return "unknown" if number is None else f"{number:,.0f}"
 
 
 def incomplete(name: str, readiness: Readiness) -> tuple[str, str]:
-    """Return what has to stand above rows that may be incomplete or old, as HTML and as a line; nothing where none are."""
+    """Return a warning to show above rows that may be incomplete or old, as HTML and as text; empty when ready."""
     if readiness.is_ready:
         return "", ""
     return headline(name, readiness), f"{readiness}\n"
 
 
 def headline(name: str, readiness: Readiness) -> str:
-    """Return the badge, the name and why it is not ready."""
+    """Return the badge, the name and the reason why it is not ready."""
     why = "" if readiness.is_ready or not readiness.detail else f" {escape(readiness.detail)}"
     return f"<div>{badge(readiness.state, is_ready=readiness.is_ready)} <b>{escape(name)}</b>{why}</div>"

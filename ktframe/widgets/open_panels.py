@@ -1,4 +1,7 @@
-"""Which panels are on the page: a cell that ran again has replaced its own, and a person at the notebook wakes them all."""
+"""The open panels of this process, by the cell that shows them.
+
+Panels of a cell that has run again are closed, and a person at the notebook wakes all that have slowed down.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ from typing import Final, Protocol
 
 from ktframe import ipython as notebook
 
+# Panels slow down after so long without a cell run or a click. With no browser connected, messages would pile up.
 IDLE_AFTER_SECONDS: Final = 120.0
-"""Without a cell run or a click for so long, nobody seems to watch: panels slow down."""
 
-_MOST_PLACELESS: Final = 12
-"""How many panels may live of which it is not known where they are: callbacks show a new one each time."""
+# How many panels may be open without a known cell. A callback that shows a panel shows a new one at each click.
+_MOST_WITHOUT_CELL: Final = 12
 
 
-class Shown(Protocol):
-    """A panel as it is known here."""
+class OpenPanel(Protocol):
+    """A panel as this module sees it."""
 
     def hurry(self) -> None:
-        """Draw soon: somebody is there."""
+        """Draw soon, because a person is at the notebook."""
 
     def stop(self) -> None:
         """Stop drawing; does not wait."""
@@ -31,33 +34,33 @@ class Shown(Protocol):
 
 
 class Panels:
-    """The panels of this process by the cell that shows them. Any thread may ask."""
+    """The open panels, by the id of their cell. Any thread may call it."""
 
     def __init__(self) -> None:
         self.is_leaving = False
-        """Whether the process is about to end."""
+        """Whether the process is about to end: nothing can be shown any more."""
         self._lock = RLock()
-        self._cells: dict[Shown, str | None] = {}
-        self._old: list[Shown] = []
-        """What the running cell has shown in an earlier run, and not yet in this one."""
+        self._cells: dict[OpenPanel, str | None] = {}
+        self._old: list[OpenPanel] = []
+        """Panels that the running cell showed in an earlier run, and has not shown in this one."""
         self._touched = time.monotonic()
         self._is_watching_cells = False
 
-    def add(self, panel: Shown) -> None:
+    def add(self, panel: OpenPanel) -> None:
         """Note a panel that the running cell shows, perhaps again."""
         with self._lock:
             self._cells[panel] = notebook.cell_id()
-            self._old = [each for each in self._old if each is not panel]
-            placeless = [each for each, at in self._cells.items() if at is None]
+            self._old = [old for old in self._old if old is not panel]
+            without_cell = [open_panel for open_panel, cell in self._cells.items() if cell is None]
             if not self._is_watching_cells:
                 self._is_watching_cells = True
                 notebook.around_cells(self._before_cell, self._after_cell)
                 atexit.register(self._leave)
-        for each in placeless[:-_MOST_PLACELESS]:
-            each.stop()
+        for oldest in without_cell[:-_MOST_WITHOUT_CELL]:
+            oldest.stop()
         self.touch()
 
-    def discard(self, panel: Shown) -> None:
+    def discard(self, panel: OpenPanel) -> None:
         """Forget a panel that has ended."""
         with self._lock:
             self._cells.pop(panel, None)
@@ -67,11 +70,11 @@ class Panels:
 
     @property
     def is_watched(self) -> bool:
-        """Whether somebody did something in the notebook not long ago."""
+        """Whether a person ran a cell or clicked in the last two minutes."""
         return time.monotonic() - self._touched < IDLE_AFTER_SECONDS
 
     def touch(self) -> None:
-        """Note that somebody did something."""
+        """Note that a person ran a cell or clicked."""
         was_watched, self._touched = self.is_watched, time.monotonic()
         if not was_watched:
             with self._lock:
@@ -86,7 +89,7 @@ class Panels:
         _close(panels)
 
     def _leave(self) -> None:
-        # The kernel's sockets go away with it: nothing can be left behind.
+        # The kernel's sockets are gone by now: the last frames can't be saved.
         self.is_leaving = True
         self.close()
 
@@ -101,8 +104,8 @@ class Panels:
         _close(old)
 
 
-def _close(panels: Sequence[Shown]) -> None:
-    """Close panels at the same time: one that is slow keeps no other waiting."""
+def _close(panels: Sequence[OpenPanel]) -> None:
+    """Close panels at the same time, so that a slow one delays no other."""
     for panel in panels:
         panel.stop()
     for panel in panels:

@@ -1,6 +1,7 @@
-"""A picture that lives below a cell: drawn by one thread, sent when it has changed, left behind when it is closed.
+"""The panel: shows a picture below a cell, draws it again on a thread of its own, and saves the last frame.
 
-Widgets have no lock of their own, so the panel's thread alone changes them; buttons only set a flag.
+Widgets have no lock, so only the panel's thread changes them. Buttons and events only set flags for it. What is drawn
+is up to the pictures (``picture.py``).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import polars as pl
 
 from ktframe import ipython as notebook
 from ktframe.errors import ContextClosedError
-from ktframe.widgets.markup import hiding, kept, trouble
+from ktframe.widgets.markup import error_page, hiding, saved_html
 from ktframe.widgets.open_panels import PANELS
 from ktframe.widgets.picture import Frame, Picture
 
@@ -27,13 +28,13 @@ logger = logging.getLogger("ktframe.widgets")
 FASTEST_SECONDS: Final = 0.2
 IDLE_SECONDS: Final = 5.0
 
-_SHARE: Final = 9
-"""Seconds of rest for each second of drawing: a panel takes no more than a tenth of a core."""
+# Seconds of rest for each second of drawing: a panel takes no more than a tenth of a core.
+_REST_FACTOR: Final = 9
 
-_FIRST_KEPT_SECONDS: Final = 1.0
-
-_LAST_KEPT_SECONDS: Final = 60.0
-"""How old what a saved notebook shows may become; at first it is renewed sooner."""
+# How old the saved frame may become. It is renewed soon at first, then less and less often: each renewal changes the
+# notebook's file.
+_FIRST_SAVE_SECONDS: Final = 1.0
+_LAST_SAVE_SECONDS: Final = 60.0
 
 _JOIN_SECONDS: Final = 5.0
 _WIDGET_VIEW: Final = "application/vnd.jupyter.widget-view+json"
@@ -42,10 +43,11 @@ _WIDGET_VIEW: Final = "application/vnd.jupyter.widget-view+json"
 class Panel:
     """Shows a ``Picture`` and keeps it up to date; make one with the functions of ``ktframe.widgets``.
 
-    As the last line of a cell, or by ``display(panel)``, it appears below the cell and starts a thread, which draws at
-    most five times a second while there is news and at most once in five seconds while there is none, or while nobody
-    has run a cell or clicked for two minutes. It ends by ``close()``, with what it shows, when its cell has run again
-    and shows it no more, and with the kernel. The last picture stays, also in a saved notebook.
+    As the last line of a cell, or by ``display(panel)``, it appears below the cell and starts a thread. That draws at
+    most five times a second while something changes, and at most once in five seconds while nothing does or while nobody
+    has run a cell or clicked for two minutes. A panel ends by ``close()``, when the table or connection that it shows is
+    closed, when its cell has run again without showing it, and with the kernel. The last frame stays, also in a saved
+    notebook.
     """
 
     def __init__(
@@ -67,19 +69,19 @@ class Panel:
         self._thread: Thread | None = None
         self._shown: Frame | None = None
         self._shown_at = datetime.now(UTC)
-        self._trouble = ""
-        self._is_kept = True
-        self._kept_at = 0.0
-        self._keep_after = _FIRST_KEPT_SECONDS
+        self._last_error = ""
+        self._is_saved = True
+        self._saved_at = 0.0
+        self._save_after = _FIRST_SAVE_SECONDS
         self._widgets: _Widgets | None = None
 
     def _ipython_display_(self) -> None:
         if not notebook.has_front_end():
-            print(self)  # noqa: T201 - what a terminal shows of it
+            print(self)  # noqa: T201 - a terminal has no other way to show it
             return
         with self._lock:
             if self._shown is None:
-                self._shown, self._shown_at = self._drawn(), datetime.now(UTC)
+                self._shown, self._shown_at = self._drawn_frame(), datetime.now(UTC)
             if self._widgets is None and not self._stop.is_set():
                 style = hiding(self._name)
                 self._widgets = _Widgets(self._shown, self._controls(), style, on_touch=self._touched)
@@ -87,22 +89,23 @@ class Panel:
             self._start()
 
     def _start(self) -> None:
-        """Start the thread, where there is none and there is to be one."""
+        """Start the thread, unless there is one or the panel has ended."""
         picture = self._picture
         if self._thread is not None or picture is None:
-            self._enlist()
+            self._register()
             return
-        # Not on the panel's thread: whoever closes it in a callback keeps it from subscribing and waits for it.
+        # Not on the panel's thread: subscribing waits for callbacks, and a callback that closes the panel waits for the
+        # thread.
         unwatch = picture.watch(self._news.set)
         with self._starting:
-            if self._enlist():
+            if self._register():
                 self._thread = Thread(target=self._run, args=(unwatch,), name=self._name, daemon=True)
                 self._thread.start()
                 return
         unwatch()
 
-    def _enlist(self) -> bool:
-        """Let the cell that runs be the one that shows it; return whether it lives."""
+    def _register(self) -> bool:
+        """Note that the running cell shows this panel, and return whether the panel has not ended."""
         with self._ending:
             if not self._stop.is_set():
                 PANELS.add(self)
@@ -110,25 +113,25 @@ class Panel:
 
     def __repr__(self) -> str:
         frame = self._shown
-        return (self._drawn() if frame is None else frame).text
+        return (self._drawn_frame() if frame is None else frame).text
 
     @property
     def is_closed(self) -> bool:
-        """Whether it has ended."""
+        """Whether the panel has ended."""
         return self._stop.is_set()
 
     def hurry(self) -> None:
-        """Draw soon: somebody is there."""
+        """Draw soon, because a person is at the notebook."""
         self._pace.set()
         self._news.set()
 
     def stop(self) -> None:
-        """Stop drawing and leave the last picture, soon; does not wait."""
+        """Make the panel stop drawing and save its last frame; does not wait for that."""
         self._stop.set()
         self.hurry()
 
     def close(self) -> None:
-        """Stop drawing and leave the last picture; a second call does nothing."""
+        """Stop drawing and save the last frame; a second call does nothing."""
         self.stop()
         with self._starting:
             thread = self._thread
@@ -142,47 +145,47 @@ class Panel:
             while not self._stop.is_set():
                 began, at = time.monotonic(), datetime.now(UTC)
                 self._news.clear()
-                frame = self._drawn()
+                frame = self._drawn_frame()
                 if frame.is_last:
                     break
                 self._send(frame, at)
                 self._rest(time.monotonic() - began)
         finally:
             self._end()
-            unwatch()  # waits for callbacks, one of which may be waiting for us
+            unwatch()  # waits for callbacks, and one of them may wait for this thread to end
 
     def _rest(self, cost: float) -> None:
-        """Wait for the next frame: for news, but neither too short nor too long."""
-        least = max(self._every, _SHARE * cost)
+        """Wait until news arrives, within the least and the greatest time between two frames."""
+        least = max(self._every, _REST_FACTOR * cost)
         self._pace.clear()
         if not self._stop.is_set():
             self._pace.wait(least if PANELS.is_watched else max(least, IDLE_SECONDS))
-            # Sooner where what is saved is not what is seen: it is renewed by the next frame after a while.
-            most = IDLE_SECONDS if self._is_kept else min(IDLE_SECONDS, self._keep_after)
+            # Sooner while the saved frame is not the shown one: the next frame after a while renews it.
+            most = IDLE_SECONDS if self._is_saved else min(IDLE_SECONDS, self._save_after)
             self._news.wait(max(0.0, most - least))
 
-    def _drawn(self) -> Frame:
+    def _drawn_frame(self) -> Frame:
         with suppress(Exception, pl.exceptions.PanicException):
-            return self._attempt()
-        # What is shown may have been closed meanwhile: then the next attempt says so, and what was seen stays.
+            return self._frame()
+        # The table may just have been closed: then the second attempt says so, and the frame that was seen stays.
         self._stop.wait(FASTEST_SECONDS)
         try:
-            return self._attempt()
+            return self._frame()
         except (Exception, pl.exceptions.PanicException) as error:
-            said = f"{type(error).__name__}: {error}"
-            if said != self._trouble:
-                self._trouble = said
+            text = f"{type(error).__name__}: {error}"
+            if text != self._last_error:
+                self._last_error = text
                 logger.exception("a panel can't be drawn")
-            return Frame(trouble(error), said)
+            return Frame(error_page(error), text)
 
-    def _attempt(self) -> Frame:
+    def _frame(self) -> Frame:
         picture = self._picture
         if picture is None:
             return self._shown or Frame("", "closed")
         try:
             return picture.frame()
         except ContextClosedError as error:
-            return Frame(trouble(error), str(error), is_last=True)
+            return Frame(error_page(error), str(error), is_last=True)
 
     def _touched(self) -> None:
         PANELS.touch()
@@ -193,50 +196,51 @@ class Panel:
             return
         if self._widgets.put(frame):
             self.frames += 1
-            self._shown, self._shown_at, self._is_kept = frame, at, False
-        if not self._is_kept and time.monotonic() - self._kept_at > self._keep_after:
-            self._keep_after = min(2 * self._keep_after, _LAST_KEPT_SECONDS)
-            self._keep()
+            self._shown, self._shown_at, self._is_saved = frame, at, False
+        if not self._is_saved and time.monotonic() - self._saved_at > self._save_after:
+            self._save_after = min(2 * self._save_after, _LAST_SAVE_SECONDS)
+            self._save()
 
-    # --- what stays -----------------------------------------------------------------------------------------------
+    # --- the saved frame ------------------------------------------------------------------------------------------
 
     def _display(self) -> None:
-        self._kept_at = time.monotonic()
+        self._saved_at = time.monotonic()
         if self._widgets is not None:
             notebook.show(self._widgets.bundle(), self._live_name)
-        notebook.show(self._kept(), self._name)
+        notebook.show(self._saved_bundle(), self._name)
 
-    def _keep(self) -> None:
-        """Renew what shows where there is no widget, such as in the notebook once it is saved."""
-        self._kept_at, self._is_kept = time.monotonic(), True
-        notebook.replace(self._kept(), self._name)
+    def _save(self) -> None:
+        """Renew the output that shows where no widget can: in a saved notebook, on GitHub, in an exported page."""
+        self._saved_at, self._is_saved = time.monotonic(), True
+        notebook.replace(self._saved_bundle(), self._name)
 
-    def _kept(self) -> dict[str, Any]:
+    def _saved_bundle(self) -> dict[str, Any]:
         if self._shown is None:
             return {}
         remark = f"as of {self._shown_at:%Y-%m-%d %H:%M:%S} UTC"
         if self._stop.is_set():
             remark += "; no longer live"
         bundle = self._shown.noted(remark).bundle()
-        return {**bundle, "text/html": kept(bundle["text/html"], self._name)}
+        return {**bundle, "text/html": saved_html(bundle["text/html"], self._name)}
 
     def _end(self) -> None:
         with self._ending:
             self._stop.set()
             PANELS.discard(self)
         widgets, self._widgets = self._widgets, None
-        self._picture = None  # IPython's Out keeps panels: what they draw with is large
+        self._picture = None  # IPython's Out keeps panels alive, and pictures are large
         try:
             if not PANELS.is_leaving:
-                self._leave(widgets)
-        except Exception:  # the kernel may be going
-            logger.debug("a panel could not leave its last picture", exc_info=True)
+                self._close_widgets(widgets)
+        except Exception:  # the kernel may be about to end
+            logger.debug("the last frame of a panel could not be saved", exc_info=True)
         finally:
             self._gone.set()
 
-    def _leave(self, widgets: _Widgets | None) -> None:
+    def _close_widgets(self, widgets: _Widgets | None) -> None:
+        """Save the last frame, then take the widgets away."""
         try:
-            self._keep()
+            self._save()
             if widgets is not None:
                 notebook.replace({"text/html": ""}, self._live_name)
         finally:
@@ -266,7 +270,7 @@ class _Widgets:
             control.observe(lambda _: on_touch(), "value")
 
     def put(self, frame: Frame) -> bool:
-        """Show a frame; return whether anything is another."""
+        """Show a frame, and return whether it differs from the one before."""
         is_new = (self._page.value, self._png) != (frame.html, frame.png)
         if self._page.value != frame.html:
             self._page.value = frame.html
@@ -278,11 +282,11 @@ class _Widgets:
         return is_new
 
     def bundle(self) -> dict[str, Any]:
-        """Return what a front end finds the widgets by."""
+        """Return the output by which a front end finds the widgets."""
         return {_WIDGET_VIEW: {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}}
 
     def close(self) -> None:
-        """Take the widgets away, from the page and from the kernel's memory."""
+        """Remove the widgets from the page and from the kernel's memory."""
         for widget in (*self._controls, self._page, self._image, self._style, self._box):
             for part in (widget.layout, getattr(widget, "style", None)):  # models of their own
                 if isinstance(part, ipywidgets.Widget):

@@ -1,7 +1,7 @@
-"""What panels need of tables, streams, windows and aggregates. Nothing here knows these, or imports a widget.
+"""The protocols through which panels read tables, streams, windows and aggregates, without importing them.
 
-The members of ``Watched`` that start with an underscore are for panels alone: they are in nobody's Tab list, and the
-functions here are the only ones that call them.
+The members of ``Watched`` that start with an underscore exist for panels only, so that they are not in a user's Tab
+list. Only the functions in this module call them.
 """
 
 from __future__ import annotations

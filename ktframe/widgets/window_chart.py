@@ -1,4 +1,4 @@
-"""A value over window start: one line for each group, windows that may still change drawn lighter."""
+"""Charts of an aggregate: a value over window start, a line per group, windows that may still change drawn lighter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.dates import date2num
 
 from ktframe.columns import OPEN
 from ktframe.errors import ConfigurationError
-from ktframe.widgets import markup as page
+from ktframe.widgets import markup
 from ktframe.widgets.figure import INK, WIDTH, Chart, legend, look, style
 from ktframe.widgets.panel import Panel
 from ktframe.widgets.picture import Frame
@@ -24,7 +24,13 @@ _MOST_LINES: Final = 24
 def window_chart(
     query: AggregateQuery, now: Aggregate, *, live: bool, ax: Axes | None
 ) -> Chart | Axes | Panel:
-    """Draw the one value of an aggregate, which is ``now`` what ``query`` computes; see ``WindowedTopic.chart``."""
+    """Return a chart of the one value of ``now``, the result of ``query``; with ``live`` a panel that computes it again.
+
+    Raises
+    ------
+    ConfigurationError
+        When there is not one numeric value, or both ``ax`` and ``live`` are given.
+    """
     value = _value_of(now)
     if live:
         if ax is not None:
@@ -40,7 +46,7 @@ def window_chart(
 
 
 class WindowPicture:
-    """Draws an aggregate again and again."""
+    """Draws an aggregate as of now."""
 
     def __init__(self, query: AggregateQuery, value: str) -> None:
         self._query = query
@@ -60,9 +66,9 @@ class WindowPicture:
         summary = f"{windows:,} {'window' if windows == 1 else 'windows'}, {int(aggregate.is_open.sum()):,} rows of {aggregate.frame.height:,} may still change"
         if not self._query.closes:
             summary += "; without grace, late records change the others too"
-        warning, text = page.incomplete(self._query.name, self._query.readiness())
+        warning, text = markup.incomplete(self._query.name, self._query.readiness())
         return Frame(
-            page.page(warning, page.note(summary)),
+            markup.page(warning, markup.note(summary)),
             f"{text}{self._value} of {self._query.name}: {summary}",
             self._chart.png(),
             WIDTH,
@@ -70,9 +76,10 @@ class WindowPicture:
 
 
 def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None:
-    """Draw a column of an aggregate; each window stands from its start to its end."""
+    """Draw a column of an aggregate, a point at the start of each window."""
     start = aggregate.frame.columns[0]
-    # Floats: matplotlib's own way with Decimal knows no None. Neither does it, nor Python, know other years.
+    # Floats, because matplotlib fails on a column of Decimal that has nulls. Years, because neither matplotlib nor
+    # Python has other ones.
     frame = aggregate.frame.with_columns(aggregate.is_open.alias(OPEN), pl.col(value).cast(pl.Float64))
     frame = frame.filter(pl.col(start).dt.year().is_between(1, 9999))
     beyond = aggregate.frame.height - frame.height
@@ -83,11 +90,11 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
         points = rows.sort(start)
         times, values, is_open = points[start].to_list(), points[value].to_list(), points[OPEN].to_list()
         label = ", ".join(map(str, group)) or value
-        if label.startswith("_"):  # matplotlib leaves such a line out of the legend
+        if label.startswith("_"):  # matplotlib would leave the line out of the legend
             label = f" {label}"
         ax.plot(
             times,
-            _where(values, is_open, keep=False),
+            _values_of(values, is_open, open_ones=False),
             marker="o",
             markersize=3,
             linewidth=1.6,
@@ -96,7 +103,7 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
         )
         ax.plot(
             times,
-            _where(values, is_open, keep=True),
+            _values_of(values, is_open, open_ones=True),
             marker="o",
             markersize=4,
             markerfacecolor="none",
@@ -107,7 +114,7 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
     left_out = len(lines) - _MOST_LINES
     more = f" (and {left_out:,} more groups)" if left_out > 0 else ""
     more += f" (without {beyond:,} rows beyond the year 9999)" if beyond else ""
-    if frame[start].n_unique() == 1:  # else the axis spans years
+    if frame[start].n_unique() == 1:  # without limits the axis of a single point spans years
         first, end = frame.row(0)[:2]
         margin = (end - first) / 10
         ax.set_xlim(date2num(first - margin), date2num(max(end, first + margin)))
@@ -119,14 +126,18 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
     legend(ax)
 
 
-def _where(values: Sequence[float | None], is_open: Sequence[bool], *, keep: bool) -> list[float]:
-    """Return the values of closed windows, or of open ones with the closed one before, to which their line leads.
+def _values_of(values: Sequence[float | None], is_open: Sequence[bool], *, open_ones: bool) -> list[float]:
+    """Return the values of the open windows, or of the closed ones; NaN, a gap in the line, for the others.
 
-    The others are NaN: a gap in the line.
+    Open ones begin with the closed window before them, so that the two lines meet.
     """
-    following = [*is_open[1:], False][: len(is_open)]
-    taken = [opened or (keep and after) for opened, after in zip(is_open, following, strict=True)]
-    return [math.nan if taken[at] != keep or value is None else value for at, value in enumerate(values)]
+    is_next_open = [*is_open[1:], False][: len(is_open)]
+    pairs = zip(is_open, is_next_open, strict=True)
+    wanted = [(opened or next_opened) if open_ones else not opened for opened, next_opened in pairs]
+    return [
+        value if is_wanted and value is not None else math.nan
+        for value, is_wanted in zip(values, wanted, strict=True)
+    ]
 
 
 def _value_of(aggregate: Aggregate) -> str:

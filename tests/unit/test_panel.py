@@ -160,7 +160,7 @@ def test_only_what_has_changed_is_sent(page: Page, picture: Drawing, monkeypatch
         getattr(found._widgets, name).observe(lambda change: sent.append(change["name"]))
 
     def draw() -> None:
-        found._send(found._drawn(), found._shown_at)
+        found._send(found._drawn_frame(), found._shown_at)
 
     draw()
     draw()
@@ -201,10 +201,10 @@ def test_what_a_saved_notebook_shows_catches_up(
     found = Panel(picture)
     found._ipython_display_()
     picture.text = "ready"
-    found._send(found._drawn(), found._shown_at)
+    found._send(found._drawn_frame(), found._shown_at)
     assert "one" in page.kept(found)["text/plain"]
-    found._kept_at -= 60
-    found._send(found._drawn(), found._shown_at)
+    found._saved_at -= 60
+    found._send(found._drawn_frame(), found._shown_at)
     assert "ready" in page.kept(found)["text/plain"]
     found._end()
 

@@ -18,14 +18,14 @@ import ktframe
 from ktframe import widgets
 from ktframe.context.context import Context
 from ktframe.errors import AuthenticationError, BrokerError, ConfigurationError, NotConnectedError
-from ktframe.events import BindingState, Events, PartitionLag, Reason
+from ktframe.events import BindingState, BindingStateChanged, Events, PartitionLag, Reason
 from ktframe.sync.health import BindingHealth
 from ktframe.sync.history import LagHistory
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.status import Preview, TableStatus
 from ktframe.testing import FakeBroker
-from ktframe.widgets.dashboard import Overview
-from ktframe.widgets.status_panel import ConditionPicture
+from ktframe.widgets.dashboard import DashboardPicture
+from ktframe.widgets.status_panel import StatusPicture
 
 EVIL = """<script>alert("1")</script>&'"""
 READINESS = Readiness(
@@ -111,7 +111,7 @@ def condition(**changes: Any) -> TableStatus:
 
 def read(status: TableStatus, head: pl.DataFrame = ROWS) -> Reader:
     """Return the panel of a table as a person sees it."""
-    return Reader(ConditionPicture(Watched(status, head)).frame().html)
+    return Reader(StatusPicture(Watched(status, head)).frame().html)
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def test_an_error_that_is_over_is_no_news() -> None:
 def test_a_closed_table_is_the_last_frame() -> None:
     """No other state is."""
     last = {
-        state: ConditionPicture(Watched(condition(is_ready=False, state=state))).frame().is_last
+        state: StatusPicture(Watched(condition(is_ready=False, state=state))).frame().is_last
         for state in BindingState
     }
     assert [state for state, is_last in last.items() if is_last] == [BindingState.STOPPED]
@@ -212,7 +212,7 @@ def test_nothing_of_kafka_becomes_html(place: str) -> None:
     if place == "notices":
         changes[place] = (EVIL,)
     watched = Watched(condition(**changes), head)
-    frames = [ConditionPicture(watched).frame(), overview_of(watched).frame()]
+    frames = [StatusPicture(watched).frame(), overview_of(watched).frame()]
     for frame in frames:
         assert "<script" not in frame.html
         assert {tag for tag, _ in Reader(frame.html).tags} <= {
@@ -245,9 +245,9 @@ class Connection:
         return self.everything
 
 
-def overview_of(*everything: Watched) -> Overview:
+def overview_of(*everything: Watched) -> DashboardPicture:
     """Return the dashboard of a connection."""
-    return Overview(Connection(list(everything)))
+    return DashboardPicture(Connection(list(everything)))
 
 
 def test_the_dashboard_has_a_line_for_each() -> None:
@@ -266,7 +266,7 @@ def test_the_dashboard_has_a_line_for_each() -> None:
 def test_the_dashboard_follows_what_is_asked_for_later_and_forgets_what_is_gone() -> None:
     """A table that is opened again and again is followed once."""
     connection, woken = Connection([]), []
-    overview = Overview(connection)
+    overview = DashboardPicture(connection)
     end = overview.watch(lambda: woken.append(1))
     assert "nothing is followed yet" in overview.frame().text
     events = []
@@ -276,10 +276,10 @@ def test_the_dashboard_follows_what_is_asked_for_later_and_forgets_what_is_gone(
         connection.everything = [watched]
         overview.frame()
     assert len(overview._ends) == 1
-    subscribed = [len(each._signals[kind]) for each in events for kind in list(each._signals)[2:3]]
+    subscribed = [len(each._callbacks[BindingStateChanged]) for each in events]
     assert subscribed == [1] * 19 + [2]  # the history's own, and the dashboard's
     end()
-    assert len(events[-1].state_changed) == 1
+    assert len(events[-1]._callbacks[BindingStateChanged]) == 1
 
 
 # --- of tables --------------------------------------------------------------------------------------------------------
@@ -321,7 +321,7 @@ def test_a_panel_of_a_hostile_topic_is_text(kt: Context) -> None:
     """A key, a field's name and a value from Kafka."""
     table = kt.table("orders")
     table.wait_until_ready(progress=False)
-    frame = ConditionPicture(table).frame()
+    frame = StatusPicture(table).frame()
     assert "<script" not in frame.html
     assert frame.html.count(html.escape(EVIL)) == 3
 
@@ -331,7 +331,7 @@ def test_a_table_says_why_it_does_not_come(kt: Context, broker: FakeBroker) -> N
     table = kt.table("orders")
     table.wait_until_ready(progress=False)
     broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
-    picture = ConditionPicture(table)
+    picture = StatusPicture(table)
     wait_until(lambda: "recovering" in picture.frame().html, "the panel to tell")
     assert "the plug was pulled" in picture.frame().html
     broker.come_back()
