@@ -112,7 +112,7 @@ def test_types_may_be_far_inside_of_each_other() -> None:
         return f"M0 m = 1; {inner} message M{count} {{ int32 x = 1; }}"
 
     assert _reader(chain(100)).read([b"\x0a\x02\x0a\0"]).frame.height == 1
-    with pytest.raises(SchemaError, match=r"shop\.Order has too many messages inside of each other"):
+    with pytest.raises(SchemaError, match=r"shop\.Order has too many levels of messages"):
         _reader(chain(3_000))
 
 
@@ -136,7 +136,7 @@ def test_bodies_are_counted_as_google_reads_them(monkeypatch: pytest.MonkeyPatch
     text = "Wide w = 1; repeated Wide v = 2; repeated Order o = 3; In i = 4; repeated string s = 5;"
     text += f"message In {{ repeated In i = 3; Wide w = 10; }} {WIDE}"
     reader = _reader(text)
-    kind = reader._records._schema.message
+    kind = reader._messages._schema.message
     bounds = Bounds(kind.DESCRIPTOR)
     monkeypatch.setattr("ktframe.formats.protobuf.bounds.CELLS_PER_BYTE", 0)
     chance = random.Random(1)  # noqa: S311 - not cryptography

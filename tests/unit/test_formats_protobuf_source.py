@@ -188,7 +188,7 @@ def _wide(levels: int) -> str:
     ("text", "indexes", "reason"),
     [
         ("", (0,), "there is no message 0 in the schema: it has 0"),
-        ("message M {}", (), "no message index"),
+        ("message M {}", (), "the list of message indexes is empty"),
         ("message M {}", (1,), "there is no message 1 in the schema: it has 1"),
         ("message M { message N {} }", (0, 1), "there is no message 1 in M: it has 1"),
         ("message M {}", (-1,), "there is no message -1"),
@@ -197,13 +197,13 @@ def _wide(levels: int) -> str:
         ("message M { int32 a = 1;", (0,), "line 1: the end where"),
         ("message M { int32 a = 99999999999; }", (0,), "where an integer of 32 bits should be"),
         ("message M { Missing a = 1; }", (0,), "couldn't resolve name 'Missing'"),
-        ('import "x.proto"; message M { x.X a = 1; }', (0,), "nothing is known of 'x.proto'"),
+        ('import "x.proto"; message M { x.X a = 1; }', (0,), "not found: 'x.proto'"),
         ("message M { int32 a = 1; int32 b = 1; }", (0,), "the Protobuf schema can't be used"),
         ("message M { int32 HasField = 1; }", (0,), "'HasField', which hides a method"),
         ('syntax = "proto4"; message M {}', (0,), "syntax 'proto4' is not known"),
         (_wide(6), (0,), "M0 has more than 10,000 fields"),
         ("message M {" * 200, (0,), "deeper than 100 levels"),
-        ("message § {}", (0,), "line 1: '§' makes no sense here"),
+        ("message § {}", (0,), "line 1: '§' is not expected here"),
     ],
 )
 def test_what_is_no_usable_schema_says_why(text: str, indexes: tuple[int, ...], reason: str) -> None:

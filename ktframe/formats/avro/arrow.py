@@ -44,7 +44,7 @@ def _converter(avro: AvroType, dtype: Any) -> Converter:  # noqa: PLR0911 - one 
     if avro.kind == "union":
         return _union(avro, dtype)
     if avro.kind == "record":
-        return _record([converter(each.type) for each in avro.fields], dtype)
+        return _record([converter(field.type) for field in avro.fields], dtype)
     if avro.kind == "array":
         return _list(converter(avro.inner[0]), dtype)
     if avro.kind == "map":
@@ -129,9 +129,9 @@ def _uuid_of_bytes(array: Any, _: Any) -> Any:
 
 
 def _check_range(array: Any, last: int) -> None:
-    found = pc.min_max(array).as_py()
-    if found["min"] is not None and not 0 <= found["min"] <= found["max"] <= last:
-        message = f"{found} where 0 to {last} are allowed"
+    extent = pc.min_max(array).as_py()
+    if extent["min"] is not None and not 0 <= extent["min"] <= extent["max"] <= last:
+        message = f"{extent} where 0 to {last} are allowed"
         raise DoubtError(message)
 
 

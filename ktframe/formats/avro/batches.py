@@ -96,27 +96,27 @@ class NativeReader:
 
 def obstacle(root: AvroType) -> str | None:
     """Return why bodies of a type can't be read in batches, with the field; None where they can."""
-    found = _obstacle(root, "", is_repeated=False, is_optional=False)
-    if found is None and any(map(gt, _depths(_same_encoding(root, count())), _DEEPEST)):
+    reason = _obstacle(root, "", is_repeated=False, is_optional=False)
+    if reason is None and any(map(gt, _depths(_same_encoding(root, count())), _DEEPEST)):
         return "types too deep inside of each other"
-    return found
+    return reason
 
 
 def _obstacle(avro: AvroType, name: str, *, is_repeated: bool, is_optional: bool) -> str | None:
-    what = _own_obstacle(avro)
+    own = _own_obstacle(avro)
     largest = _LARGEST_REPEATED_BYTES if is_repeated else _LARGEST_OPTIONAL_BYTES
     if is_optional and avro.kind == "fixed" and avro.size > largest:
         # A null takes one byte in a body, but all bytes of the fixed in an Arrow array.
-        what = f"a long fixed in a union{', in a list' if is_repeated else ''}"
-    if what is not None:
-        return f"{what} in field {name!r}" if name else what
+        own = f"a long fixed in a union{', in a list' if is_repeated else ''}"
+    if own is not None:
+        return f"{own} in field {name!r}" if name else own
     is_repeated = is_repeated or avro.kind in {"array", "map"}
     is_optional = is_optional or avro.kind == "union"
     for part, inner in parts_of(avro):
         whole = f"{name}.{part}" if name and part else name or part
-        found = _obstacle(inner, whole, is_repeated=is_repeated, is_optional=is_optional)
-        if found is not None:
-            return found
+        reason = _obstacle(inner, whole, is_repeated=is_repeated, is_optional=is_optional)
+        if reason is not None:
+            return reason
     return None
 
 
@@ -139,8 +139,8 @@ def _own_obstacle(avro: AvroType) -> str | None:  # noqa: PLR0911 - one for each
 
 
 def _has_always_null(avro: AvroType) -> bool:
-    inside = [each.type for each in avro.fields] if avro.kind == "record" else avro.inner[:1]
-    return avro.kind in {"record", "map"} and any(each.kind == "null" for each in inside)
+    types = [field.type for field in avro.fields] if avro.kind == "record" else avro.inner[:1]
+    return avro.kind in {"record", "map"} and any(inner.kind == "null" for inner in types)
 
 
 def _same_encoding(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0911 - one for each kind
@@ -169,7 +169,7 @@ def _same_encoding(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0
             "items": _record(["string", _same_encoding(avro.inner[0], numbers)], numbers),
         }
     if avro.kind == "record":
-        return _record([_same_encoding(each.type, numbers) for each in avro.fields], numbers)
+        return _record([_same_encoding(field.type, numbers) for field in avro.fields], numbers)
     if avro.kind == "union":
         return _union(avro, numbers)
     return "int" if avro.kind == "enum" else avro.kind
@@ -178,8 +178,8 @@ def _same_encoding(avro: AvroType, numbers: Iterator[int]) -> Any:  # noqa: PLR0
 def _union(avro: AvroType, numbers: Iterator[int]) -> list[Any]:
     # Each branch in a record, which adds no byte: two branches may have become the same type.
     branches = [
-        each.kind if each.kind == "null" else _record([_same_encoding(each, numbers)], numbers)
-        for each in avro.inner
+        branch.kind if branch.kind == "null" else _record([_same_encoding(branch, numbers)], numbers)
+        for branch in avro.inner
     ]
     # Two more types where there is only null, because arrow-avro treats a union of null and one type specially.
     more = range(1 if avro.value_branches else 2)
@@ -193,7 +193,7 @@ def _named(avro: AvroType, numbers: Iterator[int]) -> dict[str, Any]:
 
 
 def _record(types: Sequence[Any], numbers: Iterator[int]) -> dict[str, Any]:
-    fields = [{"name": f"f{at}", "type": each} for at, each in enumerate(types)]
+    fields = [{"name": f"f{at}", "type": inner} for at, inner in enumerate(types)]
     return {"type": "record", "name": f"T{next(numbers)}", "fields": fields}
 
 
@@ -204,7 +204,7 @@ def _depths(schema: Any) -> tuple[int, int]:
     if isinstance(schema, list):
         parts, levels, arrays = schema, 1, 1
     elif "fields" in schema:
-        parts, levels, arrays = [each["type"] for each in schema["fields"]], 3, 1
+        parts, levels, arrays = [field["type"] for field in schema["fields"]], 3, 1
     else:
         parts, levels, arrays = [schema["items"]] if "items" in schema else [], 1, int("items" in schema)
     depths = [_depths(part) for part in parts]

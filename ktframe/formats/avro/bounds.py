@@ -66,7 +66,7 @@ def item_size(avro: AvroType) -> tuple[int, int]:
 
 def has_cheap_items(avro: AvroType) -> bool:
     """Say whether an array or map inside ``avro`` has cheap items."""
-    return any(each.kind in {"array", "map"} and _is_cheap(*item_size(each)) for each in walk(avro))
+    return any(inner.kind in {"array", "map"} and _is_cheap(*item_size(inner)) for inner in walk(avro))
 
 
 class BatchBounds:
@@ -74,7 +74,7 @@ class BatchBounds:
 
     def __init__(self, root: AvroType) -> None:
         self._root = root
-        sizes = [item_size(each) for each in walk(root) if each.kind in {"array", "map"}]
+        sizes = [item_size(inner) for inner in walk(root) if inner.kind in {"array", "map"}]
         self._cells_per_byte = max(
             (-(-width // smallest) for smallest, width in sizes if smallest and _is_cheap(smallest, width)),
             default=0,
@@ -107,10 +107,10 @@ def _cells_of_cheap_items(array: Any, avro: AvroType) -> Any | None:
     if avro.kind in {"array", "map"}:
         return _cells_of_items(array, avro)
     if avro.kind == "union":
-        found = [_cells_of_branch(array, index, branch) for index, branch in avro.value_branches]
+        parts = [_cells_of_branch(array, index, branch) for index, branch in avro.value_branches]
     else:
-        found = [_cells_of_cheap_items(array.field(at), each.type) for at, each in enumerate(avro.fields)]
-    return _sum([cells for cells in found if cells is not None])
+        parts = [_cells_of_cheap_items(array.field(at), field.type) for at, field in enumerate(avro.fields)]
+    return _sum([cells for cells in parts if cells is not None])
 
 
 def _cells_of_branch(array: Any, index: int, avro: AvroType) -> Any | None:

@@ -34,7 +34,7 @@ def columns_of(schema: AvroSchema) -> tuple[Column, ...]:
     SchemaError
         When a default is not a value of its field, or can't be held in a column.
     """
-    return tuple(_column(each, schema) for each in fields_of(schema))
+    return tuple(_column(field, schema) for field in fields_of(schema))
 
 
 def _column(field: AvroField, schema: AvroSchema) -> Column:
@@ -61,22 +61,22 @@ def _exact_in_python(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.List):
         return pl.List(_exact_in_python(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({each.name: _exact_in_python(instance(each.dtype)) for each in dtype.fields})
+        return pl.Struct({field.name: _exact_in_python(instance(field.dtype)) for field in dtype.fields})
     is_finer = isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns"
     return pl.Int64() if is_finer else dtype
 
 
 def _inner_columns(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
     if avro.kind == "record":
-        return tuple(_column(each, schema) for each in avro.fields)
+        return tuple(_column(field, schema) for field in avro.fields)
     if avro.kind == "map":
         entry = (AvroField(KEY, AvroType("string")), AvroField(VALUE, avro.inner[0]))
-        return tuple(_column(each, schema) for each in entry)
+        return tuple(_column(field, schema) for field in entry)
     if avro.kind == "array":
         return _inner_columns(avro.inner[0], schema)
     if len(avro.value_branches) > 1:
         branches = [AvroField(avro.labels[index], branch) for index, branch in avro.value_branches]
-        return tuple(_column(each, schema) for each in branches)
+        return tuple(_column(field, schema) for field in branches)
     return _inner_columns(avro.value_branches[0][1], schema) if avro.value_branches else ()
 
 

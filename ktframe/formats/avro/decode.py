@@ -83,7 +83,7 @@ class Decoder:
         if avro.kind == "enum":
             return _enum_reader(avro)
         if avro.kind == "record":
-            return _record_reader([(each.name, self._reader(each.type)) for each in avro.fields])
+            return _record_reader([(field.name, self._reader(field.type)) for field in avro.fields])
         if avro.kind == "array":
             return self._list_reader(self._reader(avro.inner[0]), *item_size(avro))
         if avro.kind == "map":

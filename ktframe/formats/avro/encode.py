@@ -38,7 +38,7 @@ def encoder(avro: AvroType, schema: AvroSchema) -> Encoder:  # noqa: PLR0911 - o
     if avro.kind in {"array", "map"}:
         return _list_encoder(avro, schema)
     if avro.kind == "record":
-        return _record_encoder([(each.name, encoder(each.type, schema)) for each in avro.fields])
+        return _record_encoder([(field.name, encoder(field.type, schema)) for field in avro.fields])
     if avro.kind == "union":
         return _union_encoder(avro, schema)
     if avro.kind == "enum":

@@ -67,12 +67,12 @@ class _TextReader:
         if avro.kind == "record" and isinstance(value, dict):
             return self._record(avro, value, level)
         if avro.kind == "array" and isinstance(value, list):
-            return [self.read(avro.inner[0], each, level + 1) for each in value]
+            return [self.read(avro.inner[0], item, level + 1) for item in value]
         if avro.kind == "map" and isinstance(value, dict):
             inner = avro.inner[0]
             return [
-                {KEY: _leaf(AvroType("string"), key), VALUE: self.read(inner, each, level + 1)}
-                for key, each in value.items()
+                {KEY: _leaf(AvroType("string"), key), VALUE: self.read(inner, item, level + 1)}
+                for key, item in value.items()
             ]
         if avro.kind == "reference":
             return self._reference(self._schema.records[avro.name], value, level)
@@ -83,16 +83,18 @@ class _TextReader:
         return _json(value)
 
     def _record(self, avro: AvroType, value: dict[str, Any], level: int) -> dict[str, Any]:
-        unknown = value.keys() - {each.name for each in avro.fields}
-        missing = [each.name for each in avro.fields if each.default is NO_DEFAULT and each.name not in value]
+        unknown = value.keys() - {field.name for field in avro.fields}
+        missing = [
+            field.name for field in avro.fields if field.default is NO_DEFAULT and field.name not in value
+        ]
         if unknown or missing:
             message = f"a {avro.short_name} {'with' if unknown else 'without'} {min(unknown or missing)!r}"
             raise RefusedError(message)
         return {
-            each.name: self.read(each.type, value[each.name], level + 1)
-            if each.name in value
-            else self._defaults().read(each.type, each.default, level + 1)
-            for each in avro.fields
+            field.name: self.read(field.type, value[field.name], level + 1)
+            if field.name in value
+            else self._defaults().read(field.type, field.default, level + 1)
+            for field in avro.fields
         }
 
     def _defaults(self) -> _DefaultReader:
@@ -107,7 +109,7 @@ class _TextReader:
         if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= branches.keys():
             message = f"not one of {', '.join(branches) or 'null'} with its name"
             raise RefusedError(message)
-        return {name: self.read(branches[name], each, level) for name, each in value.items()}
+        return {name: self.read(branches[name], item, level) for name, item in value.items()}
 
 
 class _DefaultReader(_TextReader):
@@ -155,14 +157,14 @@ class _DefaultReader(_TextReader):
             named = self._named(avro.inner[avro.labels.index(label)], value, level)
             return {label: named} if len(avro.value_branches) > 1 else named
         if avro.kind == "record":
-            fields = {each.name: (each.type, value.get(each.name, each.default)) for each in avro.fields}
-            return {name: self._named(inner, each, level + 1) for name, (inner, each) in fields.items()}
+            fields = {field.name: (field.type, value.get(field.name, field.default)) for field in avro.fields}
+            return {name: self._named(inner, item, level + 1) for name, (inner, item) in fields.items()}
         if avro.kind == "reference":
             return self._named(self._schema.records[avro.name], value, level)
         if avro.kind == "array":
-            return [self._named(avro.inner[0], each, level + 1) for each in value]
+            return [self._named(avro.inner[0], item, level + 1) for item in value]
         if avro.kind == "map":
-            return {key: self._named(avro.inner[0], each, level + 1) for key, each in value.items()}
+            return {key: self._named(avro.inner[0], item, level + 1) for key, item in value.items()}
         return value
 
 

@@ -55,7 +55,7 @@ class AvroReader:
     def __init__(self, document: SchemaDocument) -> None:
         self._schema = parse(document)
         self._columns = columns_of(self._schema)
-        self._dtypes = pl.Schema({each.name: each.dtype for each in self._columns})
+        self._dtypes = pl.Schema({column.name: column.dtype for column in self._columns})
         self._is_record = self._schema.root.kind == "record"
         reason = obstacle(self._schema.root)
         self._note = f"{reason}: record by record" if reason else None

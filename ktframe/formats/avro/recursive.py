@@ -60,8 +60,8 @@ class _Json:
             return self._read_list(avro, at, level)
         if kind == "record":
             record = {}
-            for each in avro.fields:
-                record[each.name], at = self.read(each.type, at, level + 1)
+            for field in avro.fields:
+                record[field.name], at = self.read(field.type, at, level + 1)
             return record, at
         if kind == "reference":
             return self.read(self._schema.records[avro.name], at, level)

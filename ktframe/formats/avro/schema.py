@@ -113,9 +113,9 @@ class _Names:
             if self.definitions.setdefault(name, (schema, namespace)) != (schema, namespace):
                 message = f"{name!r} is defined twice"
                 raise NotAvroError(message)
-            for each in _list(schema, "fields") if kind in {"record", "error"} else ():
-                if isinstance(each, dict):
-                    self.add(each.get("type"), namespace_of(name))
+            for field in _list(schema, "fields") if kind in {"record", "error"} else ():
+                if isinstance(field, dict):
+                    self.add(field.get("type"), namespace_of(name))
         else:
             self.add(schema.get("items", schema.get("values")), namespace)
 
@@ -197,9 +197,9 @@ class _Builder:
                 raise NotAvroError(message)
             return AvroType("fixed", name=name, size=size, **_logical("fixed", size, schema))
         self._open.add(name)
-        fields = tuple(self._field(each, name, level) for each in _list(schema, "fields"))
+        fields = tuple(self._field(field, name, level) for field in _list(schema, "fields"))
         self._open.discard(name)
-        names = [each.name for each in fields]
+        names = [field.name for field in fields]
         if len(set(names)) < len(names):
             message = f"{name!r} has two fields of one name"
             raise NotAvroError(message)
@@ -257,7 +257,7 @@ def _list(schema: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _symbols(name: str, schema: Mapping[str, Any]) -> tuple[str, ...]:
-    symbols = tuple(_checked(each, f"a symbol of {name!r}") for each in _list(schema, "symbols"))
+    symbols = tuple(_checked(symbol, f"a symbol of {name!r}") for symbol in _list(schema, "symbols"))
     if len(set(symbols)) < len(symbols):
         message = f"{name!r} has a symbol twice"
         raise NotAvroError(message)
@@ -270,7 +270,7 @@ def _labels(branches: Iterable[AvroType]) -> tuple[str, ...]:
     for branch in branches:
         names = (branch.short_name, branch.name) if branch.name else (branch.kind,)
         candidates = chain(names, (f"{names[0]}_{number}" for number in count(2)))
-        labels[next(each for each in candidates if each not in labels)] = None
+        labels[next(label for label in candidates if label not in labels)] = None
     return tuple(labels)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from functools import cache
 from typing import Any
 
@@ -53,8 +54,8 @@ class AvroType:
     fields: tuple[AvroField, ...] = ()
     inner: tuple[AvroType, ...] = ()
     labels: tuple[str, ...] = ()
-    smallest: int = field(init=False)
-    width: int = field(init=False)
+    smallest: int = dataclass_field(init=False)
+    width: int = dataclass_field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "smallest", _smallest(self))
@@ -82,13 +83,13 @@ def _smallest(avro: AvroType) -> int:
     if avro.kind == "fixed":
         return avro.size
     if avro.kind == "record":
-        return sum(each.type.smallest for each in avro.fields)
+        return sum(field.type.smallest for field in avro.fields)
     return {"float": 4, "double": 8}.get(avro.kind, 1)
 
 
 def _width(avro: AvroType) -> int:
     if avro.kind == "record":
-        return sum(each.type.width for each in avro.fields)
+        return sum(field.type.width for field in avro.fields)
     if avro.kind == "union":
         return max(1, sum(branch.width for _, branch in avro.value_branches))
     return 1
@@ -109,7 +110,7 @@ class AvroSchema:
     """A schema; ``records`` are the records that contain themselves, by full name."""
 
     root: AvroType
-    records: Mapping[str, AvroType] = field(default_factory=dict)
+    records: Mapping[str, AvroType] = dataclass_field(default_factory=dict)
 
 
 _DTYPES: dict[str, pl.DataType] = {
@@ -158,7 +159,7 @@ def dtype_of(avro: AvroType) -> pl.DataType:  # noqa: PLR0911 - one for each kin
     if avro.kind == "map":
         return pl.List(pl.Struct({KEY: pl.String(), VALUE: dtype_of(avro.inner[0])}))
     if avro.kind == "record":
-        return pl.Struct({each.name: dtype_of(each.type) for each in avro.fields})
+        return pl.Struct({field.name: dtype_of(field.type) for field in avro.fields})
     if avro.kind != "union":
         return _DTYPES[avro.kind]
     branches = avro.value_branches
@@ -175,8 +176,8 @@ def shortened(value: Any) -> str:
 
 def parts_of(avro: AvroType) -> Iterator[tuple[str, AvroType]]:
     """Yield the types directly inside ``avro``, with the name of the field, or with ``""``."""
-    yield from ((each.name, each.type) for each in avro.fields)
-    yield from (("", each) for each in avro.inner)
+    yield from ((field.name, field.type) for field in avro.fields)
+    yield from (("", part) for part in avro.inner)
 
 
 def walk(avro: AvroType) -> Iterator[AvroType]:
@@ -206,7 +207,7 @@ def arrow_of(dtype: pl.DataType) -> pa.DataType:
     if isinstance(dtype, pl.List):
         return pa.list_(arrow_of(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pa.struct([(each.name, arrow_of(instance(each.dtype))) for each in dtype.fields])
+        return pa.struct([(field.name, arrow_of(instance(field.dtype))) for field in dtype.fields])
     if isinstance(dtype, pl.Datetime):
         return pa.timestamp(dtype.time_unit, dtype.time_zone)
     if isinstance(dtype, pl.Decimal):

@@ -75,7 +75,7 @@ def _structs(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[
         else avro.fields
     )
     own = [field.name for field in array.type]
-    check_known(own, [each.name for each in fields], f"field in {name!r} called")
+    check_known(own, [field.name for field in fields], f"field in {name!r} called")
     columns: dict[str, Any] = {}
     for field in fields:
         inner = f"{name}.{field.name}"

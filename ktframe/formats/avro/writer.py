@@ -41,7 +41,7 @@ class AvroWriter:
         self._schema = parse(document)
         columns_of(self._schema)  # raises if a default is not a value of its field
         self._fields = fields_of(self._schema)
-        self._encoders = [encoder(each.type, self._schema) for each in self._fields]
+        self._encoders = [encoder(field.type, self._schema) for field in self._fields]
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the body of each row.
@@ -53,10 +53,10 @@ class AvroWriter:
         SchemaError
             When a row does not fit the schema, naming the column and the row; nothing is written then.
         """
-        check_known(rows.columns, [each.name for each in self._fields], "column")
+        check_known(rows.columns, [field.name for field in self._fields], "column")
         columns = [
-            (each.name, put, self._values(rows, each))
-            for each, put in zip(self._fields, self._encoders, strict=True)
+            (field.name, put, self._values(rows, field))
+            for field, put in zip(self._fields, self._encoders, strict=True)
         ]
         return [_body(columns, row) for row in range(rows.height)]
 

@@ -1,12 +1,12 @@
-"""Whole batches at once: Google's library judges and puts in order, ptars makes columns of what is in order.
+"""Reads whole batches of messages: Google's library normalizes the bytes, then ptars makes columns of them.
 
-ptars alone shows what is not so: both fields of a oneof where the last one counts, a map's key twice, a Timestamp of the
-year 9999 as one of 2262, unknown values of closed enums, messages that Google's library refuses. So a batch of bodies,
-framed as one list, is parsed and written again by Google's library, in which each of these ends one way or the other,
-before ptars sees it. And ptars is shown a schema of its own, of numbers, text, bytes, lists and structs alone; what is
-more than that is made of them here, in Arrow.
+ptars alone makes mistakes: it shows both fields of a oneof, a map's key twice, a Timestamp of the year 9999 as one of
+2262, and unknown values of closed enums, and it takes messages that Google's library refuses. So the bodies are joined to
+one message with a list of them, which Google's library parses and serializes again before ptars reads it. And ptars gets
+a schema of its own (``ptars_schema``) with nothing but numbers, text, bytes, lists and structs; everything else is made
+of these here, in Arrow.
 
-Whatever is not certain makes None, never an error: what is right is decided record by record in ``protobuf_records``.
+Where anything is in doubt the result is None, never an error: ``messages`` decides what is right.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_FRAMES: Final = 100_000
 
 
 class BatchReader:
-    """Reads many bodies of one message into a frame, or does not."""
+    """Reads batches of bodies of one type of message, or says that it can't."""
 
     def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
         self._schema = schema
@@ -39,25 +39,25 @@ class BatchReader:
         self._has_required = has_required(schema.message.DESCRIPTOR)
         self._frames: dict[int, bytes] = {}
         self.obstacle = obstacle(fields)
-        """Why no batch can be read, None where they can."""
+        """Why batches can't be read, None where they can."""
         self._handler = None if self.obstacle else handler(fields)
 
     def read(self, bodies: Sequence[bytes]) -> pl.DataFrame | None:
-        """Return the rows of ``bodies`` if every one of them certainly is a message with values to show."""
+        """Return the rows of ``bodies``, None if any of them is in doubt."""
         if self._handler is None:
             return None
         try:
-            batch = self._schema.batch.FromString(self._framed(bodies))
+            batch = self._schema.batch.FromString(self._joined(bodies))
             batch.DiscardUnknownFields()
             if self._has_required and not batch.IsInitialized():
                 return None
-            # Not SerializeToString: see ``missing_fields``.
+            # Not SerializeToString, which may crash: see ``missing_fields``.
             ordered = batch.SerializePartialToString()
             rows = self._handler.list_to_record_batch([ordered]).column(0).values
             if len(rows) != len(bodies):
                 return None
             columns = [
-                self._column(each, rows.field(column_name(at))) for at, each in enumerate(self._fields)
+                self._column(field, rows.field(column_name(at))) for at, field in enumerate(self._fields)
             ]
             return frame_of(pa.table(columns, [field.name for field in self._fields]), self._fields)
         except BaseException as error:
@@ -65,7 +65,7 @@ class BatchReader:
                 raise
             return None
 
-    def _framed(self, bodies: Sequence[bytes]) -> bytes:
+    def _joined(self, bodies: Sequence[bytes]) -> bytes:
         frames = self._frames
         parts: list[bytes] = []
         for body in bodies:
@@ -89,10 +89,14 @@ class BatchReader:
 
     def _items(self, field: Field, array: Any) -> Any:
         if field.kind is Kind.STRUCT:
-            inner = [self._column(each, array.field(column_name(at))) for at, each in enumerate(field.fields)]
+            arrays = [
+                self._column(inner, array.field(column_name(at))) for at, inner in enumerate(field.fields)
+            ]
             mask = array.is_null()
-            fields = [pa.field(each.name, made.type) for each, made in zip(field.fields, inner, strict=True)]
-            return pa.StructArray.from_arrays(inner, fields=fields, mask=mask) if fields else array
+            fields = [
+                pa.field(inner.name, values.type) for inner, values in zip(field.fields, arrays, strict=True)
+            ]
+            return pa.StructArray.from_arrays(arrays, fields=fields, mask=mask) if fields else array
         if field.kind is Kind.JSON:
             message = google("message_factory").GetMessageClass(field.descriptor.message_type)
             texts = [
@@ -100,11 +104,11 @@ class BatchReader:
                 for body in array.to_pylist()
             ]
             return pa.array(texts, pa.string())
-        return _PARTS[field.kind](field, array)
+        return _CONVERTERS[field.kind](field, array)
 
 
 def _by_key(array: Any) -> Any:
-    """Return the entries of maps, those of each map in the order of their keys."""
+    """Return the entries of maps, sorted by key within each map."""
     entries = array.values
     keys = entries.field(0)
     keys = keys.cast(pa.uint8()) if keys.type == pa.bool_() else keys
@@ -114,7 +118,7 @@ def _by_key(array: Any) -> Any:
 
 def _scalar(field: Field, array: Any) -> Any:
     if field.encoding == STRING:
-        array.validate(full=True)  # proto2 does not ask for UTF-8
+        array.validate(full=True)  # proto2 does not check for UTF-8
     return array
 
 
@@ -150,12 +154,12 @@ def _field_mask(field: Field, array: Any) -> Any:
     del field
     paths = array.field(0)
     paths.values.validate(full=True)
-    # Anew: there is no kernel for lists whose items can't be null, as ptars declares them.
+    # A new list array, because binary_join does not take lists whose items can't be null, such as ptars makes.
     joined = pc.binary_join(pa.ListArray.from_arrays(paths.offsets, paths.values), ",")
     return pc.if_else(array.is_valid(), joined, pa.scalar(None, joined.type))
 
 
-_PARTS: Final[Mapping[Kind, Any]] = {
+_CONVERTERS: Final[Mapping[Kind, Any]] = {
     Kind.SCALAR: _scalar,
     Kind.ENUM: _enum,
     Kind.WRAPPER: _wrapper,
@@ -167,5 +171,5 @@ _PARTS: Final[Mapping[Kind, Any]] = {
 
 def _check(mask: Any) -> None:
     if not pc.all(mask, min_count=0).as_py():
-        message = "a record must be looked at"
+        message = "a value out of range"
         raise ValueError(message)

@@ -1,14 +1,15 @@
-"""How much memory the messages inside of one body may claim: as much as its bytes, not as its schema, make likely.
+"""Limits on the memory that the messages inside one body may take, so that a megabyte can't become gigabytes.
 
-A message inside of another may take two bytes and have hundreds of fields, each of which takes memory in Google's library
-and a cell in a column: a megabyte could become many gigabytes. So what is not paid for in bytes is counted, body by body,
-before anything is parsed.
+A message inside another may take two bytes and have hundreds of fields, each of which takes memory in Google's library
+and a cell in a column. The cells of such *nearly empty* messages are counted body by body, before anything is parsed, and
+limited by the length of the body.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any, Final
 
 from ktframe.formats.batches import CELLS_PER_BYTE, MOST_CELLS
@@ -19,7 +20,7 @@ _LONGEST: Final = 10
 
 
 class TooManyFieldsError(Exception):
-    """The messages inside of a body have more fields than its bytes allow."""
+    """The messages inside a body have more fields than its length allows."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -29,29 +30,29 @@ class TooManyFieldsError(Exception):
 
 @dataclass(slots=True)
 class _Message:
-    """A type of message: by number, its fields that are messages, with the cells that are counted of each."""
+    """A type of message: by number, its fields that are messages, with the cells to count for each."""
 
-    inner: dict[int, tuple[int, _Message]] = field(default_factory=dict)
+    inner: dict[int, tuple[int, _Message]] = dataclass_field(default_factory=dict)
 
 
 class Bounds:
-    """Judges the bodies of one message."""
+    """Finds bodies of one type of message that are over the limit."""
 
     def __init__(self, descriptor: Any) -> None:
         self._widths: dict[str, int] = {}
         self._cells: dict[bytes, int] = {}
-        """By a byte with which the tag of a field may begin, the cells of its messages; of those alone that are many."""
+        """Cells of a message by the first byte of its field's tag, for fields whose messages have many cells."""
         self._root = self._message(descriptor)
 
     def weights(self, bodies: Sequence[bytes]) -> list[int]:
-        """Return of each body its bytes, or the cells that it takes at the most where they are more."""
+        """Return the length of each body, or the most cells it may take where they are more."""
         if not self._cells:
             return list(map(len, bodies))
         cells = self._cells.items()
-        return [max(len(body), sum(body.count(byte) * each for byte, each in cells)) for body in bodies]
+        return [max(len(body), sum(body.count(byte) * count for byte, count in cells)) for body in bodies]
 
     def broken(self, bodies: Sequence[bytes], weights: Sequence[int]) -> dict[int, str]:
-        """Return which bodies claim too much, and why, by index."""
+        """Return which bodies are over the limit, and why, by index."""
         reasons: dict[int, str] = {}
         for index, (body, weight) in enumerate(zip(bodies, weights, strict=True)):
             if weight > MOST_CELLS and weight > MOST_CELLS + CELLS_PER_BYTE * len(body):
@@ -60,7 +61,7 @@ class Bounds:
                 except TooManyFieldsError as error:
                     reasons[index] = str(error)
                 except IndexError:
-                    continue  # it is no message, as Google's library will say
+                    continue  # not a message; Google's library says why
         return reasons
 
     def _message(self, descriptor: Any) -> _Message:
@@ -68,46 +69,46 @@ class Bounds:
         left = [descriptor]
         while left:
             around = left.pop()
-            for each in around.fields:
-                inner = each.message_type
+            for field in around.fields:
+                inner = field.message_type
                 if inner is None:
                     continue
                 if inner.full_name not in messages:
                     messages[inner.full_name] = _Message()
                     left.append(inner)
-                cells = self._width(inner, 0) if each.is_repeated else len(inner.fields)
-                is_counted = self._note(each, cells)
-                messages[around.full_name].inner[each.number] = cells * is_counted, messages[inner.full_name]
+                cells = self._width(inner, 0) if field.is_repeated else len(inner.fields)
+                is_counted = self._note(field, cells)
+                messages[around.full_name].inner[field.number] = cells * is_counted, messages[inner.full_name]
         return messages[descriptor.full_name]
 
     def _width(self, descriptor: Any, level: int) -> int:
-        """Return how many cells a message takes in columns; what is text, and lists, count as one."""
+        """Return how many cells a message takes in columns; a list, and what becomes JSON text, counts as one."""
         name = descriptor.full_name
         if name not in self._widths:
-            self._widths[name] = 1  # inside of itself
+            self._widths[name] = 1  # for a message that contains itself
             if level < DEEPEST:
                 self._widths[name] = sum(
                     1
-                    if each.message_type is None or each.is_repeated
-                    else self._width(each.message_type, level + 1)
-                    for each in descriptor.fields
+                    if field.message_type is None or field.is_repeated
+                    else self._width(field.message_type, level + 1)
+                    for field in descriptor.fields
                 )
         return self._widths[name]
 
-    def _note(self, described: Any, cells: int) -> bool:
-        """Note with which bytes a field begins whose messages have many cells; return whether they have."""
-        tag = described.number << 3 | (_GROUP if described.type == GROUP else _BYTES)
+    def _note(self, descriptor: Any, cells: int) -> bool:
+        """Note the first bytes of a field whose messages have many cells; return whether they have."""
+        tag = descriptor.number << 3 | (_GROUP if descriptor.type == GROUP else _BYTES)
         smallest = 1 + -(-tag.bit_length() // 7)
         if cells <= CELLS_PER_BYTE * smallest:
             return False
-        # A number may be longer than it needs: then its first byte, too, has the bit that says that more follow.
+        # A varint may be longer than needed: then the first byte has the continuation bit although the tag fits in it.
         for first in {tag & 0x7F | 0x80, tag if tag <= 0x7F else tag & 0x7F | 0x80}:  # noqa: PLR2004 - seven bits a byte
             self._cells[bytes((first,))] = max(cells, self._cells.get(bytes((first,)), 0))
         return True
 
 
 def _count(body: bytes, root: _Message) -> None:
-    """Go through the messages inside of a body, and raise TooManyFieldsError as soon as they are too many."""
+    """Go through the messages inside a body; raise TooManyFieldsError at the limit, IndexError where the body is broken."""
     left = MOST_CELLS + CELLS_PER_BYTE * len(body)
     message, end, at = root, len(body), 0
     around: list[tuple[_Message, int]] = []
@@ -138,7 +139,7 @@ def _count(body: bytes, root: _Message) -> None:
 
 
 def _varint(body: bytes, at: int) -> tuple[int, int]:
-    """Return the number at ``at`` and the position behind it; IndexError where there is none."""
+    """Return the varint at ``at`` and the position after it; IndexError where there is none."""
     value = 0
     for place in range(_LONGEST):
         byte = body[at + place]

@@ -1,4 +1,4 @@
-"""Where Google's and ptars' libraries come from: imported when a reader or writer is made, not before.
+"""Imports Google's library and ptars when a reader or writer is made, not before, and works around a crash of Google's.
 
 Both are optional (``pip install 'ktframe[protobuf]'``) and have no types that mypy could use.
 """
@@ -43,7 +43,7 @@ def ptars() -> Any:
 
 
 def standard_file(name: str) -> Any | None:
-    """Return the descriptor of a file that Google ships compiled (``google/type/date.proto``), None of any other."""
+    """Return the descriptor of a file that Google ships compiled, such as ``google/type/date.proto``; None for others."""
     parts = name.removesuffix(".proto").split("/")
     if parts[0] != "google" or not name.endswith(".proto") or not all(part.isidentifier() for part in parts):
         return None
@@ -52,23 +52,21 @@ def standard_file(name: str) -> Any | None:
 
         return _submodule(package, ".".join(parts[1:]) + "_pb2").DESCRIPTOR
     except (ImportError, AttributeError, google("runtime_version").VersionError):
-        return None  # compiled for a later version of the library, in the last case
+        return None  # VersionError: compiled for a later version of the library
 
 
 def missing_fields(message: Any, path: str = "") -> list[str]:
-    """Return the required fields that are not set in ``message``, nested ones with their path.
-
-    In place of ``FindInitializationErrors``, which ``SerializeToString`` calls too: upb 7.36 may crash in it.
-    """
-    found = [
+    """Return the required fields that are not set in ``message``, nested ones with their path."""
+    # Not FindInitializationErrors, which SerializeToString calls too: upb 7.36 may crash in it.
+    missing = [
         f"{path}{field.name}"
         for field in message.DESCRIPTOR.fields
         if field.is_required and not message.HasField(field.name)
     ]
     for field, value in message.ListFields():
         if field.message_type is not None:
-            found += _missing_inside(field, value, f"{path}{field.name}")
-    return found
+            missing += _missing_inside(field, value, f"{path}{field.name}")
+    return missing
 
 
 def _missing_inside(field: Any, value: Any, path: str) -> list[str]:
@@ -83,7 +81,7 @@ def _missing_inside(field: Any, value: Any, path: str) -> list[str]:
 
 
 def _submodule(package: ModuleType, name: str) -> Any:
-    from importlib import import_module  # noqa: PLC0415 - beside the imports that it does
+    from importlib import import_module  # noqa: PLC0415 - only where it is needed
 
     return import_module(f"{package.__name__}.{name}")
 

@@ -1,6 +1,6 @@
-"""The authority: message by message with Google's library, what is accepted, what is refused and why.
+"""Reads message by message with Google's library.
 
-Slower than a whole batch and always right; ``protobuf_arrow`` may only be quicker, never different.
+It decides which bodies are refused and why, and what values they have; ``batches`` may only be faster.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ktframe.formats.protobuf.schemas import CompiledSchema
 from ktframe.formats.protobuf.types import STRING, Field, Kind
 
 Show: TypeAlias = Callable[[Any], Any]
-"""Turns one value, as Google's library has it, into what Arrow makes the column of."""
+"""Converts a value of Google's library to the value from which Arrow builds the column."""
 
 NANOS: Final = 1_000_000_000
 _INT64 = range(-(2**63), 2**63)
@@ -26,11 +26,11 @@ _ROWS_PER_CALL = 1_000  # pa.array holds the GIL
 
 
 class RefusedError(Exception):
-    """A body can't be read, or a value not be shown, for the reason that is the text."""
+    """A body can't be read, or a value can't be held in a column; the text says why."""
 
 
-class RecordReader:
-    """Reads bodies of one message one after the other."""
+class MessageReader:
+    """Reads bodies of one type of message one by one."""
 
     def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
         self._schema = schema
@@ -46,12 +46,12 @@ class RecordReader:
                 rows.append(self._show(self._parsed(body)))
             except RefusedError as error:
                 refused[index] = str(error)
-            except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # none that is known of
+            except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # no such case is known
                 refused[index] = f"not a message of type {self._schema.name}: {error}"
         return _frame(rows, self._fields), refused
 
     def malformed(self, bodies: Sequence[bytes]) -> dict[int, str]:
-        """Return which bodies are no messages, and why, by index; that values can be shown is not looked at."""
+        """Return which bodies can't be parsed, and why, by index; values are not looked at."""
         reasons: dict[int, str] = {}
         for index, body in enumerate(bodies):
             try:
@@ -82,12 +82,12 @@ _REASONS: Final = {
 
 
 def json_text(message: Any, pool: Any) -> str:
-    """Return a message as JSON text, with the names of the schema.
+    """Return a message as JSON text, with the field names of the schema.
 
     Raises
     ------
     RefusedError
-        When JSON has no such value.
+        When JSON can't hold a value of the message.
     """
     json_format = google("json_format")
     try:
@@ -100,13 +100,13 @@ def json_text(message: Any, pool: Any) -> str:
             descriptor_pool=pool,
         )
     except (json_format.Error, ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
-        reason = f"{message.DESCRIPTOR.full_name} that has no JSON: {error}"
+        reason = f"{message.DESCRIPTOR.full_name} that can't be shown as JSON: {error}"
         raise RefusedError(reason) from None
     return str(text)
 
 
 def arrow_type(dtype: pl.DataType) -> pa.DataType:
-    """Return the Arrow type of a column's type."""
+    """Return the Arrow type of the arrays that a column of ``dtype`` is built from."""
     if isinstance(dtype, pl.List):
         return pa.list_(arrow_type(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
@@ -149,7 +149,7 @@ def _frame(rows: Sequence[dict[str, Any]], fields: tuple[Field, ...]) -> pl.Data
             ]
             table = pa.table(columns, [field.name for field in fields])
         else:
-            # A table without columns forgets how many rows it has unless they are cut from one that has some.
+            # A table keeps its number of rows only if it once had a column.
             table = pa.table({"": pa.nulls(len(some))}).select([])
         frames.append(frame_of(table, fields))
     return pl.concat(frames, rechunk=True)
@@ -176,7 +176,7 @@ def _field(field: Field, pool: Any) -> Show:
 
 
 def _entries(entries: Mapping[Any, Any], show_key: Show, show_value: Show) -> list[dict[str, Any]]:
-    """Return a map's entries in the order of their keys: it has none, and two equal maps should look equal."""
+    """Return a map's entries sorted by key: maps have no order, and equal maps should look equal."""
     keys = sorted((show_key(key), key) for key in entries)
     return [{"key": shown, "value": show_value(entries[key])} for shown, key in keys]
 
@@ -220,7 +220,7 @@ def _text(value: Any, field: Field) -> str:
 def _timestamp(field: Field) -> Show:
     def show(message: Any) -> int:
         if not 0 <= message.nanos < NANOS:
-            _refuse(field, message, "are no Timestamp")
+            _refuse(field, message, "are not a Timestamp")
         return _nanoseconds(field, message)
 
     return show
@@ -230,7 +230,7 @@ def _duration(field: Field) -> Show:
     def show(message: Any) -> int:
         seconds, nanos = message.seconds, message.nanos
         if not -NANOS < nanos < NANOS or seconds > 0 > nanos or seconds < 0 < nanos:
-            _refuse(field, message, "are no Duration")
+            _refuse(field, message, "are not a Duration")
         return _nanoseconds(field, message)
 
     return show
@@ -239,7 +239,7 @@ def _duration(field: Field) -> Show:
 def _nanoseconds(field: Field, message: Any) -> int:
     total: int = message.seconds * NANOS + message.nanos
     if total not in _INT64:
-        _refuse(field, message, "are beyond what 64 bits of nanoseconds hold")
+        _refuse(field, message, "are more nanoseconds than 64 bits hold")
     return total
 
 

@@ -1,9 +1,11 @@
-"""From ``.proto`` source text to Protobuf's own description of a file (``FileDescriptorProto``).
+"""Parses ``.proto`` source text into Protobuf's own description of a file (``FileDescriptorProto``).
 
-What registries return without ``?format=serialized``, and some with it. All of proto2, proto3 and the editions is read
-as far as it says how messages are encoded; other options, extensions and services are skipped. Names of types are left
-as they stand: a descriptor pool resolves them and refuses what is wrong. Beyond what protoc takes, ``option map_entry``
-is read, which registries write where a schema came to them serialized.
+Needed because registries answer with source: Apicurio 3.0 and Redpanda before 25.2 also when they are asked for
+``?format=serialized``. protoc can't read that source, because it refuses a missing import of options.
+
+Reads all of proto2, proto3 and the editions that decides how messages are encoded. Other options, extensions and services
+are skipped. Names of types are left as they are written: the descriptor pool resolves them, and refuses what is wrong.
+Unlike protoc, this parser takes ``option map_entry``, which registries write in schemas that they got serialized.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ def parsed_source(source: str) -> Any:
     Raises
     ------
     SourceError
-        When it is none.
+        When the text is not a ``.proto`` file.
     """
     return _Parser(source).file()
 
 
 class _Parser(Cursor):
-    """Reads one file from its first token to its last."""
+    """A recursive descent parser of one file."""
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -77,7 +79,7 @@ class _Parser(Cursor):
             raise SourceError(message)
 
     def _import(self, file: Any) -> None:
-        if self.took("option"):  # of options alone, which are skipped
+        if self.took("option"):  # edition 2024: an import of options alone
             self.skip_statement()
             return
         if self.took("public"):
@@ -88,7 +90,7 @@ class _Parser(Cursor):
         self.expect(";")
 
     def _definition(self, owner: Any, messages: Any, enums: Any) -> bool:
-        """Read what may stand both in a file and in a message; say whether it was that."""
+        """Read a definition that a file and a message may have; return False where a message has something else."""
         if self.took(";"):
             return True
         if self.next in {"export", "local"} and self.ahead(1) in {"message", "enum"}:
@@ -113,7 +115,7 @@ class _Parser(Cursor):
         return True
 
     def _extend(self, messages: Any) -> None:
-        """Read extensions and drop them, but for the messages that groups among them define."""
+        """Read extensions and keep only the messages that groups among them define."""
         self.take()
         self.path()
         self.expect("{")
@@ -206,7 +208,7 @@ class _Parser(Cursor):
         return entry
 
     def _synthetic_oneofs(self, message: Any) -> None:
-        """Give each ``optional`` of proto3 a oneof of its own, as protoc does: that is how it has presence."""
+        """Give each ``optional`` field of proto3 a oneof of its own, as protoc does: that gives it presence."""
         taken = {field.name for field in message.field} | {oneof.name for oneof in message.oneof_decl}
         for field in message.field:
             if field.proto3_optional:
@@ -256,7 +258,7 @@ class _Parser(Cursor):
         return "".join(parts)
 
     def _constant(self) -> Any:
-        """Read the value of an option: text as bytes, numbers and words as str, ``{}`` as a dict, else None."""
+        """Read the value of an option: text as bytes, numbers and words as str, ``{...}`` as a dict, a list as None."""
         if self.kind == "string":
             return self.text()
         if self.next == "{":
@@ -270,13 +272,13 @@ class _Parser(Cursor):
 
     def _aggregate(self) -> dict[str, Any]:
         words = [text for text in self.skip_brackets()[1:-1] if text not in {",", ";"}]
-        # As much of it as features need: names with words behind them.
+        # Only pairs of a name and a word: features need no more.
         return {words[at]: words[at + 2] for at in range(0, len(words) - 2, 3) if words[at + 1] == ":"}
 
     def _set_option(self, options: Any, name: str, value: Any) -> None:
         if name == "features" and isinstance(value, dict):
-            for inner, each in value.items():
-                self._set_option(options, f"features.{inner}", each)
+            for inner, feature_value in value.items():
+                self._set_option(options, f"features.{inner}", feature_value)
         elif name.startswith("features."):
             feature = self._descriptors.FeatureSet.DESCRIPTOR.fields_by_name.get(
                 name.removeprefix("features.")
@@ -302,7 +304,7 @@ class _Parser(Cursor):
             sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text)
             return sign + (str(_number(digits)) if field.type in _FLOATS else str(integer(digits)))
         except ValueError:
-            return text  # an enum's value; or wrong, as the pool will say
+            return text  # the name of an enum's value, or an error that the pool finds
 
 
 def _number(text: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple, NoReturn
 
 END: Final = ""
-"""The text of the token behind the last one."""
+"""The text of the token after the last one."""
 
 _TOKEN = re.compile(
     r"""
@@ -30,11 +30,11 @@ _SHORT = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v":
 
 
 class SourceError(Exception):
-    """A text is no ``.proto`` file; the message says where."""
+    """A text is not a ``.proto`` file; the message says where."""
 
 
 class Token(NamedTuple):
-    """A word, number, string or symbol, and the line it stands in."""
+    """A word, number, string or symbol, and its line."""
 
     kind: str
     text: str
@@ -42,24 +42,24 @@ class Token(NamedTuple):
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """Yield the tokens of ``source`` and, at the end, one of kind ``"end"``.
+    """Yield the tokens of ``source``, and one of kind ``"end"`` after them.
 
     Raises
     ------
     SourceError
-        At a character that begins none.
+        At a character that begins no token.
     """
     at, line = 0, 1
     source = source.removeprefix("\ufeff")
     while at < len(source):
-        found = _TOKEN.match(source, at)
-        if found is None:
-            message = f"line {line}: {source[at]!r} makes no sense here"
+        match = _TOKEN.match(source, at)
+        if match is None:
+            message = f"line {line}: {source[at]!r} is not expected here"
             raise SourceError(message)
-        if found.lastgroup != "space":
-            yield Token(str(found.lastgroup), found.group(), line)
-        line += found.group().count("\n")
-        at = found.end()
+        if match.lastgroup != "space":
+            yield Token(str(match.lastgroup), match.group(), line)
+        line += match.group().count("\n")
+        at = match.end()
     yield Token("end", END, line)
 
 
@@ -67,14 +67,14 @@ def unquoted(literal: str) -> bytes:
     """Return the bytes that a string literal stands for."""
     parts: list[bytes] = []
     at = 1
-    for found in _ESCAPE.finditer(literal, 1, len(literal) - 1):
-        parts += [literal[at : found.start()].encode(), _escaped(found)]
-        at = found.end()
+    for match in _ESCAPE.finditer(literal, 1, len(literal) - 1):
+        parts += [literal[at : match.start()].encode(), _escaped(match)]
+        at = match.end()
     return b"".join([*parts, literal[at:-1].encode()])
 
 
-def _escaped(found: re.Match[str]) -> bytes:
-    hexadecimal, octal, short, long, letter = found.groups()
+def _escaped(match: re.Match[str]) -> bytes:
+    hexadecimal, octal, short, long, letter = match.groups()
     if hexadecimal:
         return bytes([int(hexadecimal, 16)])
     if octal:
@@ -86,14 +86,14 @@ def _escaped(found: re.Match[str]) -> bytes:
 
 
 def integer(text: str) -> int:
-    """Return the integer that is written as ``text``, with the prefixes of C; raises ValueError as ``int`` does."""
+    """Return the integer in ``text``, with C's prefixes for octal and hexadecimal; raises ValueError as ``int`` does."""
     if text[:2] in {"0x", "0X"}:
         return int(text, 16)
     return int(text, 8 if text.startswith("0") and text != "0" else 10)
 
 
 class Cursor:
-    """A place in the tokens of one file; what it reads it moves behind, or raises SourceError."""
+    """A position in the tokens of one file. Its methods read tokens and move on, or raise SourceError."""
 
     def __init__(self, source: str) -> None:
         self._tokens = list(tokens(source))
@@ -101,31 +101,31 @@ class Cursor:
 
     @property
     def next(self) -> str:
-        """The text of the token at this place."""
+        """The text of the next token."""
         return self._tokens[self._at].text
 
     @property
     def kind(self) -> str:
-        """The kind of the token at this place."""
+        """The kind of the next token."""
         return self._tokens[self._at].kind
 
     def ahead(self, count: int) -> str:
-        """Return the text of the token so many places further."""
+        """Return the text of the token ``count`` after the next one."""
         return self._tokens[min(self._at + count, len(self._tokens) - 1)].text
 
     def kind_ahead(self, count: int) -> str:
-        """Return the kind of the token so many places further."""
+        """Return the kind of the token ``count`` after the next one."""
         return self._tokens[min(self._at + count, len(self._tokens) - 1)].kind
 
     def take(self) -> Token:
-        """Read one token, whatever it is."""
+        """Read one token of any kind."""
         if self.kind == "end":
             self.fail("more")
         self._at += 1
         return self._tokens[self._at - 1]
 
     def took(self, *texts: str) -> bool:
-        """Read one of these words or symbols, if one stands here; say whether it did."""
+        """Read the next token if it is one of these words or symbols; return whether it was."""
         is_here = self.kind in {"word", "symbol"} and self.next in texts
         self._at += is_here
         return is_here
@@ -136,10 +136,10 @@ class Cursor:
             self.fail(repr(text))
 
     def fail(self, wanted: str) -> NoReturn:
-        """Say what should stand here."""
+        """Raise SourceError: the next token is not what is ``wanted``."""
         token = self._tokens[self._at]
-        found = "the end" if token.kind == "end" else repr(token.text)
-        message = f"line {token.line}: {found} where {wanted} should be"
+        what = "the end" if token.kind == "end" else repr(token.text)
+        message = f"line {token.line}: {what} where {wanted} should be"
         raise SourceError(message)
 
     def of_kind(self, kind: str) -> str:
@@ -149,14 +149,14 @@ class Cursor:
         return self.take().text
 
     def text(self) -> bytes:
-        """Read a string, which may stand there in parts."""
+        """Read a string, which may be written as several literals."""
         parts = [unquoted(self.of_kind("string"))]
         while self.kind == "string":
             parts.append(unquoted(self.take().text))
         return b"".join(parts)
 
     def path(self) -> str:
-        """Read a name with points in it."""
+        """Read a name with dots in it."""
         parts = ["." if self.took(".") else "", self.of_kind("word")]
         while self.took("."):
             parts += [".", self.of_kind("word")]
@@ -175,7 +175,7 @@ class Cursor:
         return value
 
     def skip_statement(self) -> None:
-        """Skip everything up to a semicolon, or a block."""
+        """Skip everything up to and with a semicolon or a block."""
         while not self.took(";"):
             is_block = self.next == "{"
             self.skip_brackets()
@@ -183,7 +183,7 @@ class Cursor:
                 return
 
     def skip_brackets(self) -> list[str]:
-        """Skip one token, or everything in the brackets that it opens; return what was skipped."""
+        """Skip one token, or the brackets that it opens with all they hold; return the texts that were skipped."""
         skipped: list[str] = []
         expected: list[str] = []
         while expected or not skipped:

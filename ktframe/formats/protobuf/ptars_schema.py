@@ -1,7 +1,7 @@
-"""The schema that ptars is shown in place of a message's own: the same bytes as numbers, text, lists and structs.
+"""The schema with which ptars reads a message: the same encoding, in types that ptars does not treat specially.
 
-Nothing is in it that ptars treats specially: an enum is a number, a Timestamp two of them, a map a list of entries, and
-what becomes JSON text is bytes. Names are made up, numbers are the message's own.
+An enum is a number, a Timestamp a struct of two, a map a list of entries, and what becomes JSON text is bytes. The field
+numbers are the message's own, the names are not.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ def obstacle(fields: tuple[Field, ...]) -> str | None:
     group = next((field.name for field in _every(fields) if field.descriptor.type == GROUP), None)
     if group is not None:
         return f"group in field {group!r}: record by record"
-    # ptars makes a table as long as the largest number of a field, for each message and each batch.
+    # For each message and batch ptars makes a table as long as the largest field number.
     if _largest_numbers(fields) > _LARGEST_NUMBERS:
         return "large field numbers: record by record"
     return None
 
 
 def handler(fields: tuple[Field, ...]) -> Any:
-    """Return ptars' reader of a message whose only field, number 1, is a list of messages of ``fields``."""
+    """Return ptars' reader of a message with one field, number 1: a list of messages with ``fields``."""
     file = google("descriptor_pb2").FileDescriptorProto(name=_FILE, syntax="proto3")
     rows = file.message_type.add(name=_BATCH).field.add(name="rows", number=1, label=_REPEATED)
     _add_message(file, rows, fields)
@@ -45,7 +45,7 @@ def handler(fields: tuple[Field, ...]) -> Any:
 
 
 def column_name(index: int) -> str:
-    """Return what the field at ``index`` of a message is called in what ptars makes."""
+    """Return the name, in ptars' arrays, of the field at ``index`` of a message."""
     return f"field{index}"
 
 
@@ -61,35 +61,35 @@ def _largest_numbers(fields: tuple[Field, ...]) -> int:
 
 
 def _add_message(file: Any, owner: Any, fields: tuple[Field, ...]) -> None:
-    """Make ``owner`` a field whose values are messages of ``fields``."""
+    """Set the type of the field ``owner`` to a new message with ``fields``."""
     message = _new_message(file, owner)
     for index, field in enumerate(fields):
         label = _REPEATED if field.is_repeated else _OPTIONAL
-        made = message.field.add(name=column_name(index), number=field.number, label=label)
-        _set_type(file, made, field)
-        if field.has_presence and not field.is_repeated and made.type != _MESSAGE:
-            made.proto3_optional = True
-            made.oneof_index = len(message.oneof_decl)
-            message.oneof_decl.add(name=f"_{made.name}")
+        target = message.field.add(name=column_name(index), number=field.number, label=label)
+        _set_type(file, target, field)
+        if field.has_presence and not field.is_repeated and target.type != _MESSAGE:
+            target.proto3_optional = True
+            target.oneof_index = len(message.oneof_decl)
+            message.oneof_decl.add(name=f"_{target.name}")
 
 
-def _set_type(file: Any, made: Any, field: Field) -> None:
+def _set_type(file: Any, target: Any, field: Field) -> None:
     if field.kind is Kind.STRUCT:
-        _add_message(file, made, field.fields)
+        _add_message(file, target, field.fields)
     elif field.kind is Kind.JSON:
-        made.type = _BYTES  # a message and bytes look alike
+        target.type = _BYTES  # messages and bytes are encoded alike
     elif field.kind is Kind.ENUM:
-        made.type = _INT32
+        target.type = _INT32
     elif field.kind is Kind.SCALAR:
-        made.type = field.encoding
+        target.type = field.encoding
     else:
-        message = _new_message(file, made)
+        message = _new_message(file, target)
         for number, (kind, label) in enumerate(_parts(field), 1):
             message.field.add(name=f"part{number}", number=number, type=kind, label=label)
 
 
 def _parts(field: Field) -> list[tuple[int, int]]:
-    """Return the types and labels of the fields that a standard message has."""
+    """Return the types and labels of the fields of a well-known type."""
     if field.kind is Kind.WRAPPER:
         return [(field.encoding, _OPTIONAL)]
     if field.kind is Kind.FIELD_MASK:

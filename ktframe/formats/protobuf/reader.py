@@ -1,4 +1,4 @@
-"""Protobuf messages as rows: whole batches by column, and message by message where that can't be or one is bad."""
+"""Reads Protobuf messages into a frame: whole batches by column, and message by message where a batch is in doubt."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import polars as pl
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 from ktframe.formats.protobuf.batches import BatchReader
 from ktframe.formats.protobuf.bounds import Bounds
-from ktframe.formats.protobuf.messages import RecordReader
+from ktframe.formats.protobuf.messages import MessageReader
 from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import fields_of, notes_of
 
 _MOST_ROWS: Final = 10_000
-_MOST_BYTES: Final = 1 << 24  # or cells
+_MOST_BYTES: Final = 1 << 24  # or cells, if a message has more cells than bytes
 _PIECES: Final = 16
-_FEW: Final = 1_000  # which one by one take no longer than in pieces
+_FEW: Final = 1_000  # one by one they take no longer than in pieces
 
 
 class ProtobufReader:
@@ -26,9 +26,9 @@ class ProtobufReader:
     Parameters
     ----------
     document
-        The schema, as source or as the registry serializes it, with what it imports.
+        The schema, as source or serialized, with the files that it imports.
     indexes
-        Which message of it: its place in the file, then in the message around it, and so on.
+        Which message of the schema: its place in the file, then in the message around it, and so on.
 
     Raises
     ------
@@ -39,8 +39,7 @@ class ProtobufReader:
 
     Notes
     -----
-    A body is refused where the messages inside of it take few bytes and have many fields: more than 20,000 and 32 a
-    byte (see ``bounds``).
+    A body is refused whose nearly empty messages have more than 20,000 fields plus 32 a byte (see ``bounds``).
     """
 
     def __init__(self, document: SchemaDocument, indexes: tuple[int, ...]) -> None:
@@ -49,7 +48,7 @@ class ProtobufReader:
         self._columns = tuple(field.column for field in self._fields)
         self._bounds = Bounds(schema.message.DESCRIPTOR)
         self._batches = BatchReader(schema, self._fields)
-        self._records = RecordReader(schema, self._fields)
+        self._messages = MessageReader(schema, self._fields)
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -58,12 +57,12 @@ class ProtobufReader:
 
     @property
     def note(self) -> str | None:
-        """What is read value by value or record by record, None where nothing is."""
+        """Why messages, or some values in them, are read one by one; None where none are."""
         obstacle = self._batches.obstacle
         return obstacle or "; ".join(notes_of(self._fields)) or None
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
-        """Read ``bodies``; each alone, so that a bad one takes no other with it."""
+        """Read ``bodies``; a bad one does not affect the others."""
         frames: list[pl.DataFrame] = []
         weights = self._bounds.weights(bodies)
         refused = self._bounds.broken(bodies, weights)
@@ -78,7 +77,7 @@ class ProtobufReader:
                 frames.append(frame)
                 continue
             if self._batches.obstacle is None:
-                # Those that are no messages at all are found quickly, and are most of the bad ones.
+                # Most bad bodies can't even be parsed, and those are found quickly.
                 kept, lines = self._sifted(piece, lines, refused)
                 self._read(kept, lines, frames, refused)
             else:
@@ -88,7 +87,7 @@ class ProtobufReader:
     def _sifted(
         self, bodies: Sequence[bytes], lines: Sequence[int], refused: dict[int, str]
     ) -> tuple[Sequence[bytes], Sequence[int]]:
-        reasons = self._records.malformed(bodies)
+        reasons = self._messages.malformed(bodies)
         refused.update((lines[index], reason) for index, reason in reasons.items())
         kept = [index for index in range(len(bodies)) if index not in reasons]
         return [bodies[index] for index in kept], [lines[index] for index in kept]
@@ -104,7 +103,7 @@ class ProtobufReader:
         if frame is not None:
             frames.append(frame)
         elif self._batches.obstacle is not None or len(bodies) <= _FEW:
-            frame, reasons = self._records.read(bodies)
+            frame, reasons = self._messages.read(bodies)
             frames.append(frame)
             refused.update((lines[index], reason) for index, reason in reasons.items())
         else:
@@ -114,7 +113,7 @@ class ProtobufReader:
 
 
 def _pieces(weights: Sequence[int]) -> Iterator[range]:
-    """Yield the places of bodies of such weights in pieces; one without any where there are none."""
+    """Yield the indices of bodies with such weights in pieces; one empty piece where there are no bodies."""
     for start in range(0, max(len(weights), 1), _MOST_ROWS):
         piece = range(start, min(start + _MOST_ROWS, len(weights)))
         if sum(weights[piece.start : piece.stop]) <= _MOST_BYTES:

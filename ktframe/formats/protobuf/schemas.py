@@ -1,6 +1,7 @@
-"""From a schema as a registry keeps it to Protobuf's descriptors: either form of text, with its references.
+"""Turns a Protobuf schema of a registry, in either form of text and with its references, into message classes.
 
-Each schema has a pool of its own: two versions of one file, or two topics' ``order.proto``, never meet.
+Each schema has a descriptor pool of its own, so that two versions of one file, or the ``order.proto`` of two topics, do
+not clash.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ _MAIN: Final = "ktframe/main.proto"
 _BATCH: Final = "ktframe/batch.proto"
 _BATCH_MESSAGE: Final = "ktframe.internal.Batch"
 _ROWS: Final = 1
-_OWN_TYPES = ("google/protobuf/",)  # a registry's copies of these would be the same
+_BUILT_IN = ("google/protobuf/",)  # in Google's library; a registry's copies are the same
 _MESSAGE, _REPEATED = 11, 3
 
-# What Confluent's registry knows without being told. Only types count here: its options are skipped as all are.
+# Files that Confluent's registry ships. Their types alone: options are skipped in all files.
 _CONFLUENT: Final = {
     "confluent/meta.proto": """
         syntax = "proto3";
@@ -51,7 +52,7 @@ _CONFLUENT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CompiledSchema:
-    """One message of a schema, as a class of Google's library, and the batch of them as another."""
+    """One message of a schema as a class of Google's library, and a list of them as another."""
 
     name: str
     message: Any
@@ -61,31 +62,31 @@ class CompiledSchema:
 
 
 def compiled(document: SchemaDocument, indexes: tuple[int, ...]) -> CompiledSchema:
-    """Return the message that ``indexes`` name in ``document``: its place in the file, then in the message around.
+    """Return the message of ``document`` with these message indexes: its place in the file, then in the message around it.
 
     Raises
     ------
     SchemaError
-        When the text is no Protobuf schema, an import is missing, or there is no such message.
+        When the text is not a Protobuf schema, an import is missing, or there is no such message.
     ConfigurationError
-        When the library is not installed.
+        When Google's library is not installed.
     """
     pool = google("descriptor_pool").DescriptorPool()
     _Files(pool, document).add()
-    descriptor = _found(pool.FindFileByName(_MAIN), indexes)
+    descriptor = _message_at(pool.FindFileByName(_MAIN), indexes)
     pool.Add(_batch_file(descriptor))
     message_class = google("message_factory").GetMessageClass
     try:
         message = message_class(descriptor)
         batch = message_class(pool.FindMessageTypeByName(_BATCH_MESSAGE))
     except RecursionError:
-        reason = f"{descriptor.full_name} has too many messages inside of each other."
+        reason = f"{descriptor.full_name} has too many levels of messages."
         raise SchemaError(reason) from None
     return CompiledSchema(descriptor.full_name, message, batch, pool)
 
 
 class _Files:
-    """Adds a schema's file to a pool, after everything that it imports."""
+    """Adds a schema's file to a descriptor pool, after the files that it imports."""
 
     def __init__(self, pool: Any, document: SchemaDocument) -> None:
         self._pool = pool
@@ -106,18 +107,15 @@ class _Files:
         try:
             self._pool.Add(file)
         except TypeError as error:
-            named = "" if file.name == _MAIN else f" {file.name!r}"
-            missing = (
-                f" (nothing is known of {', '.join(map(repr, sorted(self._missing)))})"
-                if self._missing
-                else ""
-            )
-            message = f"the Protobuf schema{named} can't be used: {_why(error)}{missing}."
+            where = "" if file.name == _MAIN else f" {file.name!r}"
+            missing = ", ".join(map(repr, sorted(self._missing)))
+            unknown = f" (not found: {missing})" if missing else ""
+            message = f"the Protobuf schema{where} can't be used: {_why(error)}{unknown}."
             raise SchemaError(message) from None
 
     def _import(self, name: str) -> None:
         standard = standard_file(name)
-        if name in self._references and not (standard and name.startswith(_OWN_TYPES)):
+        if name in self._references and not (standard and name.startswith(_BUILT_IN)):
             self._add(_file(name, self._references[name].text))
         elif standard is not None:
             file = google("descriptor_pb2").FileDescriptorProto()
@@ -129,7 +127,7 @@ class _Files:
             self._missing.add(name)
 
     def _drop_missing(self, file: Any) -> None:
-        # An import of options alone is not needed; without it the pool says which type is, if one is.
+        # An import may be missing if it only has options. If a type is missing too, the pool says which.
         kept = [name for name in file.dependency if name not in self._missing]
         if len(kept) < len(file.dependency):
             public = [kept.index(name) for name in _public(file) if name in kept]
@@ -141,7 +139,7 @@ class _Files:
 
 
 def _references(document: SchemaDocument) -> Iterator[tuple[str, SchemaDocument]]:
-    # Those of the outermost schema come last, and count where a name is used twice.
+    # The outermost schema's references come last, because they win where two files have one name.
     for _, reference in document.references:
         yield from _references(reference)
     yield from document.references
@@ -152,19 +150,19 @@ def _public(file: Any) -> list[str]:
 
 
 def _file(name: str, text: str) -> Any:
-    """Return the ``FileDescriptorProto`` of a text in either form, under the name by which it is imported."""
+    """Return the ``FileDescriptorProto`` of a text in either form, with the name by which other files import it."""
     try:
         file = _deserialized(text) or parsed_source(text)
     except SourceError as error:
-        named = "the schema" if name == _MAIN else repr(name)
-        message = f"{named} is not Protobuf: {error}."
+        which = "the schema" if name == _MAIN else repr(name)
+        message = f"{which} is not Protobuf: {error}."
         raise SchemaError(message) from None
     file.name = name
     return file
 
 
 def _deserialized(text: str) -> Any | None:
-    """Return the file that ``?format=serialized`` describes, None where the text is something else: its source."""
+    """Return the file of a text in the form of ``?format=serialized``, None where the text is ``.proto`` source."""
     if "{" in text or ";" in text or not text.strip():
         return None
     file = google("descriptor_pb2").FileDescriptorProto()
@@ -175,21 +173,21 @@ def _deserialized(text: str) -> Any | None:
     return file
 
 
-def _found(file: Any, indexes: tuple[int, ...]) -> Any:
-    found, siblings = None, list(file.message_types_by_name.values())
+def _message_at(file: Any, indexes: tuple[int, ...]) -> Any:
+    descriptor, siblings = None, list(file.message_types_by_name.values())
     for index in indexes:
         if not 0 <= index < len(siblings):
-            where = "the schema" if found is None else found.full_name
+            where = "the schema" if descriptor is None else descriptor.full_name
             message = (
                 f"there is no message {index} in {where}: it has {len(siblings)} (message indexes {indexes})."
             )
             raise SchemaError(message)
-        found = siblings[index]
-        siblings = list(found.nested_types)
-    if found is None:
-        message = "no message index names a message of the schema."
+        descriptor = siblings[index]
+        siblings = list(descriptor.nested_types)
+    if descriptor is None:
+        message = "the list of message indexes is empty."
         raise SchemaError(message)
-    return found
+    return descriptor
 
 
 def _batch_file(descriptor: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What columns a message has: every field of its descriptor, with what its values are and how they are shown.
+"""The columns of a message: every field of its descriptor, with the Polars type that it becomes.
 
 ==============================  =========================================================================
 Protobuf                        Polars
@@ -8,11 +8,11 @@ string, bytes                   String, Binary
 enum                            String: the name, or the number as text where the schema has no name
 message, group                  Struct, null where absent
 repeated, map                   List, List of Struct with ``key`` and ``value``; empty where absent
-Timestamp, Duration             Datetime("ns", "UTC"), Duration("ns"): what has no such value is refused
-StringValue and the like        the value, null where absent
+Timestamp, Duration             Datetime("ns", "UTC"), Duration("ns"); out of range, the body is refused
+StringValue and other wrappers  the value, null where absent
 FieldMask                       String: the paths with commas between
 Struct, Value, ListValue        String: JSON text
-a message inside of itself      String: JSON text
+a message that contains itself  String: JSON text
 ==============================  =========================================================================
 """
 
@@ -33,10 +33,10 @@ STRING, BYTES = 9, 12
 GROUP, _MESSAGE, _ENUM = 10, 11, 14
 
 MOST_FIELDS: Final = 10_000
-"""How many fields a message may have, those of the messages inside it counted as often as they are there."""
+"""How many fields a message may have, with those of the messages inside it, each time they occur."""
 
 DEEPEST: Final = 32
-"""Below so many messages inside of each other, JSON text stands for them."""
+"""Messages nested deeper than this are shown as JSON text."""
 
 _SCALARS: Final[dict[int, pl.DataType]] = {
     1: pl.Float64(), 2: pl.Float32(), 3: pl.Int64(), 4: pl.UInt64(), 5: pl.Int32(), 6: pl.UInt64(), 7: pl.UInt32(),
@@ -46,7 +46,7 @@ _SCALARS: Final[dict[int, pl.DataType]] = {
 
 
 class Kind(Enum):
-    """How the values of a field are shown."""
+    """How the values of a field become values of a column."""
 
     SCALAR = auto()
     ENUM = auto()
@@ -70,7 +70,7 @@ _METHODS: Final = frozenset(
     }
 )
 
-# By file, not by name alone: only those of Google's files are sure to look as they should.
+# By file and not by name: only Google's own files are sure to have these types as they are known.
 _STANDARD: Final = {
     "google/protobuf/duration.proto": Kind.DURATION,
     "google/protobuf/field_mask.proto": Kind.FIELD_MASK,
@@ -88,16 +88,16 @@ class Field:
     number: int
     kind: Kind
     item: pl.DataType
-    """The type of its values; of those in the list where it is repeated."""
+    """The type of a value; of one item where the field is repeated."""
     descriptor: Any
     is_repeated: bool = False
     is_map: bool = False
     has_presence: bool = False
     default: Any = None
-    """What is shown where it is not set; None for null. For maps and repeated fields that is an empty list."""
+    """What the column shows where the field is not set: None for null. (Maps and repeated fields show an empty list.)"""
     fields: tuple[Field, ...] = ()
     names: Mapping[int, str] = dataclass_field(default_factory=dict)
-    """The values of an enum; where two share a number, the one that the schema names first."""
+    """The names of an enum by number; the first in the schema where two share a number."""
 
     @property
     def dtype(self) -> pl.DataType:
@@ -106,7 +106,7 @@ class Field:
 
     @property
     def encoding(self) -> int:
-        """Protobuf's number of the type that its values (those in the wrapper, where it is one) are encoded as."""
+        """Protobuf's number of the type of its values; of the value inside, where it is a wrapper."""
         described = self.descriptor
         number = (
             described.message_type.fields_by_name["value"].type
@@ -134,7 +134,7 @@ def fields_of(descriptor: Any) -> tuple[Field, ...]:
 
 
 class _Fields:
-    """Walks through a message and those inside it."""
+    """Collects the fields of a message and of the messages inside it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -149,7 +149,7 @@ class _Fields:
         if self._count > MOST_FIELDS:
             message = f"{self._name} has more than {MOST_FIELDS:,} fields, those of the messages inside it included."
             raise SchemaError(message)
-        return tuple(self._field(each, (*around, descriptor.full_name)) for each in descriptor.fields)
+        return tuple(self._field(field, (*around, descriptor.full_name)) for field in descriptor.fields)
 
     def _field(self, descriptor: Any, around: tuple[str, ...]) -> Field:
         kind = _kind(descriptor, around)
@@ -197,7 +197,7 @@ def _default(descriptor: Any) -> Any:
     if descriptor.is_repeated or descriptor.message_type is not None:
         return None
     if descriptor.has_presence and (descriptor.containing_oneof or not descriptor.has_default_value):
-        return None  # of a oneof at most one field may look as if it were set
+        return None  # with defaults, several fields of a oneof would look set
     if descriptor.type == _ENUM:
         return _names(descriptor.enum_type)[descriptor.default_value]
     return descriptor.default_value
@@ -208,7 +208,7 @@ def _names(enum: Any) -> dict[int, str]:
 
 
 def notes_of(fields: tuple[Field, ...], path: str = "") -> list[str]:
-    """Return which fields are read value by value, or keep the whole message from being read by column."""
+    """Return which fields are read value by value."""
     notes = []
     for field in fields:
         if field.kind is Kind.JSON:
@@ -220,7 +220,7 @@ def notes_of(fields: tuple[Field, ...], path: str = "") -> list[str]:
 
 
 def has_required(descriptor: Any) -> bool:
-    """Say whether a message, or one that it may hold at any depth, has a field that must be set."""
+    """Say whether a message, or one inside it at any depth, has a required field."""
     seen = {descriptor.full_name}
     left = [descriptor]
     while left:

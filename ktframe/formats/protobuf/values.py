@@ -1,4 +1,4 @@
-"""From a column's values to those of a Protobuf field: what fits exactly is taken, all else is refused."""
+"""Converts values of a column to values of a Protobuf field, if they fit exactly; otherwise UnfitError."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _LONGEST_SECONDS = 315_576_000_000
 
 
 class UnfitError(Exception):
-    """A value does not fit; the text says why, without its column and row."""
+    """A value does not fit its field; the text says why, without column and row."""
 
 
 def physical(dtype: pl.DataType) -> pl.DataType:
-    """Return the type to cast a column to, so that Python's values of it are exact: times as integers."""
+    """Return the type to cast a column to before its values become Python's: times as integers, which are exact."""
     if isinstance(dtype, pl.List):
         return pl.List(physical(instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
@@ -46,12 +46,12 @@ def physical(dtype: pl.DataType) -> pl.DataType:
 
 
 def seconds_and_nanos(field: Field, dtype: pl.DataType) -> Callable[[int], tuple[int, int]]:
-    """Return what splits the integers of a column of times into seconds and nanoseconds.
+    """Return a function that splits the integers of a column of times into seconds and nanoseconds.
 
     Raises
     ------
     UnfitError
-        When the column has no such times.
+        When the column has no times of this kind.
     """
     if field.kind is Kind.TIMESTAMP:
         if not isinstance(dtype, pl.Datetime) or dtype.time_zone is None:
@@ -70,17 +70,17 @@ def _splitting(unit: str, first: int, last: int, name: str) -> Callable[[int], t
     def split(value: int) -> tuple[int, int]:
         seconds, rest = divmod(value, per_second)
         if not first <= seconds <= last:
-            message = f"{seconds} seconds are beyond what a {name} may hold"
+            message = f"{seconds} seconds are out of the range of a {name}"
             raise UnfitError(message)
         if name == "Duration" and seconds < 0 and rest:
-            seconds, rest = seconds + 1, rest - per_second  # both parts of a Duration have one sign
+            seconds, rest = seconds + 1, rest - per_second  # both parts of a Duration have the same sign
         return seconds, rest * (NANOS // per_second)
 
     return split
 
 
 def scalar(encoding: int) -> Convert:
-    """Return what turns Python's values into those of a field of this type."""
+    """Return the converter to values of a field with this type."""
     if encoding in _RANGES:
         return _integers(_RANGES[encoding])
     if encoding in _FLOATS:
@@ -94,7 +94,7 @@ def _integers(allowed: range) -> Convert:
         if type(value) is not int:
             _refuse(value, "an integer")
         if value not in allowed:
-            message = f"{value} is not within {allowed[0]} and {allowed[-1]}"
+            message = f"{value} is not between {allowed[0]} and {allowed[-1]}"
             raise UnfitError(message)
         return int(value)
 
@@ -127,7 +127,7 @@ def _float32(value: Any) -> float:
 
 
 def enum_number(field: Field) -> Convert:
-    """Return what turns the names of an enum, and numbers as text where they have none, into numbers."""
+    """Return the converter from the names of an enum, or numbers as text where it has no name, to numbers."""
     enum = field.descriptor.enum_type
     numbers = {value.name: value.number for value in enum.values}
 
@@ -141,7 +141,7 @@ def enum_number(field: Field) -> Convert:
         except ValueError:
             number = None
         if number is None or str(number) != value or number not in _INT32 or enum.is_closed:
-            message = f"{value!r} is no value of {enum.full_name}"
+            message = f"{value!r} is not a value of {enum.full_name}"
             raise UnfitError(message)
         return number
 

@@ -1,4 +1,4 @@
-"""Rows of a frame as Protobuf messages, by the names of the columns."""
+"""Writes rows as Protobuf messages, a field for each column of that name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ktframe.formats.protobuf.values import UnfitError, enum_number, physical, s
 
 
 class ProtobufWriter:
-    """Writes messages of one type; takes and raises what ``ProtobufReader`` does."""
+    """Writes messages of one type; parameters and errors as of ``ProtobufReader``."""
 
     def __init__(self, document: SchemaDocument, indexes: tuple[int, ...]) -> None:
         schema = compiled(document, indexes)
         self._rows = RowWriter(schema, fields_of(schema.message.DESCRIPTOR))
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
-        """Return the body of each row, by the names of its columns; null is a field that is not set.
+        """Return the body of each row; a field is not set where its column has null.
 
         Raises
         ------
@@ -37,7 +37,7 @@ class ProtobufWriter:
 _ROWS_PER_CALL = 1_000
 
 Put: TypeAlias = Callable[[Any, Any], None]
-"""Puts a value that is not null into a message: into a field of it, or the whole of it."""
+"""Puts a value that is not null into a message: into one field, or as the whole message."""
 
 
 class RowWriter:
@@ -64,7 +64,7 @@ class RowWriter:
 
     def _put(self, name: str, dtype: pl.DataType) -> Put:
         if name not in self._fields:
-            message = f"column {name!r} is no field of {self._schema.name}."
+            message = f"{self._schema.name} has no field for column {name!r}."
             raise SchemaError(message)
         try:
             return _field(self._fields[name], dtype, self._schema.pool)
@@ -88,7 +88,7 @@ class RowWriter:
             return bytes(message.SerializePartialToString(deterministic=True))
         except UnfitError as error:
             _refuse(name, number, str(error))
-        except (ValueError, TypeError) as error:  # what Google's library finds beyond what was looked for
+        except (ValueError, TypeError) as error:  # an error that only Google's library finds
             _refuse(name, number, str(error))
 
 
@@ -99,25 +99,25 @@ def _refuse(column: str, row: int, reason: str) -> NoReturn:
 
 
 def _oneofs(fields: tuple[Field, ...]) -> list[list[str]]:
-    """Return the names of the fields of which a message can have one only."""
-    found: dict[str, list[str]] = {}
+    """Return the names of the fields that share a oneof, for each oneof with several."""
+    oneofs: dict[str, list[str]] = {}
     for field in fields:
         oneof = field.descriptor.containing_oneof
         if oneof is not None:
-            found.setdefault(oneof.full_name, []).append(field.name)
-    return [names for names in found.values() if len(names) > 1]
+            oneofs.setdefault(oneof.full_name, []).append(field.name)
+    return [names for names in oneofs.values() if len(names) > 1]
 
 
 def _check_oneofs(row: Mapping[str, Any], oneofs: list[list[str]]) -> None:
     for names in oneofs:
         present = [name for name in names if row[name] is not None]
         if len(present) > 1:
-            message = f"{' and '.join(map(repr, present))} are set, of which a message has one at most"
+            message = f"{' and '.join(map(repr, present))} are set, but a oneof has one field at most"
             raise UnfitError(message)
 
 
 def _field(field: Field, dtype: pl.DataType, pool: Any) -> Put:
-    """Return what puts a value of a column of ``dtype`` into a message under the name of ``field``."""
+    """Return the function that puts a value of a column of ``dtype`` into ``field`` of a message."""
     name = field.name
     if dtype == pl.Null:
         return lambda _message, _value: None
@@ -149,13 +149,15 @@ def _repeated(field: Field, dtype: pl.DataType, pool: Any) -> Put:
     name = field.name
     if field.descriptor.message_type is None:
         convert = enum_number(field) if field.kind is Kind.ENUM else scalar(field.encoding)
-        return lambda message, value: getattr(message, name).extend([convert(_there(item)) for item in value])
+        return lambda message, value: getattr(message, name).extend(
+            [convert(_not_null(item)) for item in value]
+        )
     put = _message(field, dtype, pool)
 
     def put_messages(message: Any, value: Any) -> None:
         items = getattr(message, name)
         for item in value:
-            put(items.add(), _there(item))
+            put(items.add(), _not_null(item))
 
     return put_messages
 
@@ -163,7 +165,7 @@ def _repeated(field: Field, dtype: pl.DataType, pool: Any) -> Put:
 def _map(field: Field, dtype: pl.DataType, pool: Any) -> Put:
     name = field.name
     key_field, value_field = field.fields
-    # Null is the type of what is in maps that are all empty.
+    # A column of maps that are all empty has entries of type Null.
     dtypes = {} if dtype == pl.Null else _inner_dtypes(field, dtype)
     key = scalar(key_field.encoding)
     is_message = value_field.descriptor.message_type is not None
@@ -176,28 +178,28 @@ def _map(field: Field, dtype: pl.DataType, pool: Any) -> Put:
 
     def put_entries(message: Any, value: Any) -> None:
         entries = getattr(message, name)
-        for entry in map(_there, value):
-            made = key(_there(entry.get("key")))
-            if made in entries:
-                reason = f"the key {made!r} twice in one map"
+        for entry in map(_not_null, value):
+            entry_key = key(_not_null(entry.get("key")))
+            if entry_key in entries:
+                reason = f"the key {entry_key!r} twice in one map"
                 raise UnfitError(reason)
             if is_message:
-                put(entries[made], _there(entry.get("value")))
+                put(entries[entry_key], _not_null(entry.get("value")))
             else:
-                entries[made] = convert(_there(entry.get("value")))
+                entries[entry_key] = convert(_not_null(entry.get("value")))
 
     return put_entries
 
 
-def _there(value: Any) -> Any:
+def _not_null(value: Any) -> Any:
     if value is None:
-        message = "null inside of a list or map, which Protobuf has not"
+        message = "null in a list or map, which Protobuf can't hold"
         raise UnfitError(message)
     return value
 
 
 def _message(field: Field, dtype: pl.DataType, pool: Any) -> Put:
-    """Return what fills a message of the type of ``field`` with a value."""
+    """Return the function that fills a message of the type of ``field`` with a value."""
     if dtype == pl.Null:
         return lambda _message, _value: None
     if field.kind in {Kind.TIMESTAMP, Kind.DURATION}:
@@ -223,14 +225,14 @@ def _times(field: Field, dtype: pl.DataType) -> Put:
 
 
 def _struct(field: Field, dtype: pl.DataType, pool: Any) -> Put:
-    fields = {each.name: each for each in field.fields}
+    fields = {inner.name: inner for inner in field.fields}
     puts = {name: _field(fields[name], inner, pool) for name, inner in _inner_dtypes(field, dtype).items()}
     oneofs = _oneofs(tuple(fields[name] for name in puts))
 
     def put(message: Any, value: Any) -> None:
-        for name, each in value.items():
-            if each is not None:
-                puts[name](message, each)
+        for name, inner_value in value.items():
+            if inner_value is not None:
+                puts[name](message, inner_value)
         _check_oneofs(value, oneofs)
 
     return put
@@ -240,10 +242,10 @@ def _inner_dtypes(field: Field, dtype: pl.DataType) -> dict[str, pl.DataType]:
     if not isinstance(dtype, pl.Struct):
         message = f"{dtype}, but a Struct is needed"
         raise UnfitError(message)
-    known = {each.name for each in field.fields}
+    known = {inner.name for inner in field.fields}
     for inner in dtype.fields:
         if inner.name not in known:
-            message = f"{inner.name!r} is no field of {field.descriptor.message_type.full_name}"
+            message = f"{field.descriptor.message_type.full_name} has no field {inner.name!r}"
             raise UnfitError(message)
     return {inner.name: instance(inner.dtype) for inner in dtype.fields}
 
@@ -253,5 +255,5 @@ def _put_json(message: Any, text: str, pool: Any) -> None:
     try:
         json_format.Parse(text, message, descriptor_pool=pool)
     except (json_format.ParseError, RecursionError) as error:
-        reason = f"no JSON of a {message.DESCRIPTOR.full_name}: {error}"
+        reason = f"not the JSON text of a {message.DESCRIPTOR.full_name}: {error}"
         raise UnfitError(reason) from None
