@@ -41,14 +41,12 @@ class StoreOptions:
     """How a local store is kept. Only ``retention`` decides which rows exist.
 
     ``retention`` is how long the windows of a table are kept after they end, in stream time (a table itself keeps its
-    keys until a tombstone; a stream has an argument of that name). ``cache`` keeps the decoded rows in memory;
-    ``cache=False`` (on disk, scanned lazily) is a name for what is to come, and refused so far. The block cache is shared by all stores of a Context; a write buffer above
-    8 MiB stalls the interpreter for longer. ``bloom_bits`` 0 means no filter. Times are seconds and may be given as
-    any ``Duration``.
+    keys until a tombstone; a stream has an argument of that name). The block cache is shared by all stores of a
+    Context; a write buffer above 8 MiB stalls the interpreter for longer. ``bloom_bits`` 0 means no filter. Times are
+    seconds and may be given as any ``Duration``.
     """
 
     backend: Backend = "rocksdb"
-    cache: bool = True
     block_cache_bytes: int = 64 << 20
     write_buffer_bytes: int = 8 << 20
     compression: Compression = "lz4"
@@ -59,7 +57,6 @@ class StoreOptions:
     def __post_init__(self) -> None:
         _check_choice(self, "backend", get_args(Backend))
         _check_choice(self, "compression", get_args(Compression))
-        _check_choice(self, "cache", (True, False))
         _check_counts(self, 1, "block_cache_bytes", "write_buffer_bytes")
         _check_counts(self, 0, "bloom_bits")
         _set_seconds(self, "flush_interval", *(() if self.retention is None else ("retention",)))

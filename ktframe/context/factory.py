@@ -8,7 +8,6 @@ from ktframe.clock import SystemClock
 from ktframe.config.settings import RuntimeSettings, Settings, StoreOptions
 from ktframe.context.clients import Clients
 from ktframe.context.store_spec import StoreSpec
-from ktframe.errors import ConfigurationError
 from ktframe.events import Events
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
@@ -48,9 +47,6 @@ class BindingFactory:
         SchemaError
             When the schema does not fit the format.
         """
-        if not spec.options.cache:
-            message = "store option cache=False does nothing yet."
-            raise ConfigurationError(message, "leave it out.")
         # Made once now, without schemas, so that what can't be decoded is refused before anything starts.
         needs_headers = spec.topic.decoder(spec.identity).needs_headers
         topic, clock, cluster = spec.topic.topic, SystemClock(), self._clients.cluster

@@ -17,7 +17,6 @@ from typing import TypeAlias, cast
 from rocksdict import (
     BlockBasedOptions,
     Cache,
-    Checkpoint,
     DBCompressionType,
     Options,
     Rdict,
@@ -126,12 +125,6 @@ class Engine:
         """Make everything written so far survive a crash."""
         with self._in_use() as db:
             db.flush()
-
-    def checkpoint(self, path: Path) -> None:
-        """Write a consistent copy to ``path``, which must not exist."""
-        self.flush()  # first, because a checkpoint flushes with the interpreter's lock held
-        with self._in_use() as db:
-            Checkpoint(db).create_checkpoint(str(path))
 
     def check_open(self) -> None:
         """Raise StoreError once ``close`` was called."""

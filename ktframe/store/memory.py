@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 
 import polars as pl
 
-from ktframe.errors import ConfigurationError
 from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
 from ktframe.store.errors import closed_error
 from ktframe.store.protocol import CHUNK_ROWS, REFUSED_KEPT, Horizon, advanced, dropped
@@ -142,11 +140,6 @@ class MemoryStore:
         """Do nothing: there is no crash to survive."""
         with self._held():
             return
-
-    def checkpoint(self, path: Path) -> None:
-        """Refuse: there is nothing on disk to copy."""
-        message = f"a memory store can't be copied to {path}"
-        raise ConfigurationError(message, 'use backend="rocksdb"')
 
     def close(self) -> None:
         """Drop everything; a second call does nothing."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -102,9 +101,6 @@ class StateStore(Protocol):
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""
-
-    def checkpoint(self, path: Path) -> None:
-        """Write a consistent copy of the store to ``path``, which must not exist."""
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""

@@ -6,7 +6,6 @@ import struct
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 
 import polars as pl
@@ -248,10 +247,6 @@ class RocksDBStore:
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""
         self._engine.flush()
-
-    def checkpoint(self, path: Path) -> None:
-        """Write a consistent copy of the store to ``path``, which must not exist."""
-        self._engine.checkpoint(path)
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""

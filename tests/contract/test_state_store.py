@@ -16,13 +16,11 @@ from support.stores import ORDERS, lines_of
 
 from ktframe.columns import KEY
 from ktframe.config.settings import StoreOptions
-from ktframe.errors import ConfigurationError, StoreError
+from ktframe.errors import StoreError
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import Position, RefusedRecord
-from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import CHUNK_ROWS, StateStore
-from ktframe.store.rocksdb import RocksDBStore
 
 A, B, C = (encode_part(letter) for letter in "abc")
 SCHEMA = pl.Schema({"a": pl.Int64()})
@@ -267,31 +265,6 @@ def test_a_closed_store_says_so(store: StateStore) -> None:
     for call in calls:
         with pytest.raises(StoreError, match=r"store .*: it is closed\."):
             call()
-
-
-def test_a_checkpoint_is_a_store_of_its_own(tmp_path: Path) -> None:
-    """A copy holds what was applied before it, the metadata included, and nothing that came after."""
-    options = StoreOptions()
-    manager = StoreManager(tmp_path / "state", options)
-    store = manager.get_or_open(ORDERS, options)
-    store.clear(topic_id="id")
-    store.apply(changes_of([(0, A, b"1")], schema=SCHEMA), {0: 1})
-    (tmp_path / "copy").mkdir()
-    store.checkpoint(tmp_path / "copy" / "rocksdb")
-    store.apply(changes_of([(0, B, b"2")]), {0: 2})
-    manager.close_all()
-    copy = RocksDBStore(Engine(tmp_path / "copy", options, SharedMemory(options)))
-    assert lines_of(copy.items()) == [(0, A, b"1")]
-    assert (copy.positions(), copy.schema(), copy.topic_id) == ({0: Position(1)}, SCHEMA, "id")
-    copy.close()
-
-
-def test_a_memory_store_can_not_be_copied(tmp_path: Path) -> None:
-    """``checkpoint`` of a memory store names the backend that can."""
-    options = StoreOptions(backend="memory")
-    store = StoreManager(tmp_path, options).get_or_open(ORDERS, options)
-    with pytest.raises(ConfigurationError, match='use backend="rocksdb"'):
-        store.checkpoint(tmp_path / "copy")
 
 
 def test_documents_are_kept_in_order(store: StateStore) -> None:

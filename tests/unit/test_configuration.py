@@ -26,7 +26,7 @@ client.id = "notebook"
 "fetch.wait.max.ms" = 50
 
 [store]
-cache = false
+bloom_bits = 3
 
 [retry]
 attempts = 7
@@ -120,12 +120,12 @@ def test_each_layer_overrides_the_one_below(work: Path) -> None:
         environ=variables,
         monitor_interval=3,
         client_id="argument",
-        store={"cache": False},
+        store={"block_cache_bytes": 9},
     )
 
     assert settings.bootstrap == "h:1"
     assert (settings.stall_timeout, settings.request_timeout, settings.monitor_interval) == (1.0, 2.0, 3.0)
-    assert settings.store == StoreOptions(bloom_bits=2, compression="zstd", cache=False)
+    assert settings.store == StoreOptions(bloom_bits=2, compression="zstd", block_cache_bytes=9)
     assert settings.librdkafka == {
         "ssl.ca.pem": "p",
         "debug": "toml",
@@ -142,7 +142,7 @@ def test_a_toml_file_gives_everything(work: Path) -> None:
     assert (settings.bootstrap, settings.profile, settings.writable) == ("dev:9092", "dev", False)
     assert settings.librdkafka == {"client.id": "notebook", "fetch.wait.max.ms": 50}
     assert settings.state_dir == work / "stores"
-    assert settings.store == StoreOptions(cache=False)
+    assert settings.store == StoreOptions(bloom_bits=3)
     assert settings.retry == RetryPolicy(attempts=7)
     assert settings.tables == {
         "orders": TableDeclaration(
@@ -173,7 +173,7 @@ def test_a_profile_overrides_the_top_level(
     assert (settings.bootstrap, settings.profile, settings.writable) == ("prod:9093", "prod", True)
     assert settings.librdkafka["client.id"] == "notebook"
     assert settings.librdkafka["sasl.username"] == "ada"
-    assert settings.store == StoreOptions(cache=False, compression="zstd")
+    assert settings.store == StoreOptions(bloom_bits=3, compression="zstd")
     assert settings.tables["orders"].topic == "shop.orders"
     assert settings.tables["orders"].windows == (5, "1h")
 
@@ -278,7 +278,7 @@ def test_variables_set_every_scalar(work: Path) -> None:
             "KTFRAME_WRITABLE": "1",
             "KTFRAME_STALL_TIMEOUT": "1.5",
             "KTFRAME_LOG_LEVEL": "debug",
-            "KTFRAME_STORE_CACHE": "no",
+            "KTFRAME_STORE_BLOCK_CACHE_BYTES": "9",
             "KTFRAME_STORE_RETENTION": "7d",
             "KTFRAME_RETRY_ATTEMPTS": "3",
             "KTFRAME_RETRY_MAX_DELAY": "",
@@ -296,9 +296,18 @@ def test_variables_set_every_scalar(work: Path) -> None:
         writable=True,
         stall_timeout=1.5,
         log_level="DEBUG",
-        store=StoreOptions(cache=False, retention=604_800),
+        store=StoreOptions(block_cache_bytes=9, retention=604_800),
         retry=RetryPolicy(attempts=3),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("yes", True), ("ON", True), ("no", False), ("0", False), ("off", False)]
+)
+def test_variables_say_yes_or_no_in_words_or_digits(work: Path, text: str, *, expected: bool) -> None:
+    """The usual words for true and false are understood, in any case."""
+    settings = resolve(work, environ={"KTFRAME_BOOTSTRAP": "h:1", "KTFRAME_WRITABLE": text})
+    assert settings.writable is expected
 
 
 def test_arguments_may_be_spelt_in_many_ways(work: Path) -> None:
@@ -314,7 +323,7 @@ def test_arguments_may_be_spelt_in_many_ways(work: Path) -> None:
         sasl_mechanism="OAUTHBEARER",
         oauth_cb=oauth_cb,
         store=StoreOptions(bloom_bits=0),
-        store_cache=False,
+        store_block_cache_bytes=9,
         retry_attempts=2,
         tables={"orders": {"time": "at"}, "clicks": TableDeclaration("clicks", topic="web")},
         state_dir=work / "stores",
@@ -324,7 +333,7 @@ def test_arguments_may_be_spelt_in_many_ways(work: Path) -> None:
     assert settings == Settings(
         "h:1",
         librdkafka={"sasl.username": "ada", "sasl.mechanism": "OAUTHBEARER", "oauth_cb": oauth_cb},
-        store=StoreOptions(bloom_bits=0, cache=False),
+        store=StoreOptions(bloom_bits=0, block_cache_bytes=9),
         retry=RetryPolicy(attempts=2),
         tables={
             "orders": TableDeclaration("orders", time="at"),
@@ -342,12 +351,16 @@ def test_arguments_may_be_spelt_in_many_ways(work: Path) -> None:
         ({"sals_username": "x"}, "did you mean 'sasl_username'"),
         ({"retry_attemts": 3}, "did you mean 'retry_attempts'"),
         ({"colour": "red"}, "no setting 'colour' in the arguments(.|\n)*there are bootstrap, config"),
-        ({"store": {"cach": True}}, r"no setting 'cach' in \[store\](.|\n)*did you mean 'cache'"),
+        ({"store": {"bakend": "memory"}}, r"no setting 'bakend' in \[store\](.|\n)*did you mean 'backend'"),
+        (
+            {"store": {"cache": False}},
+            r"no setting 'cache' in \[store\](.|\n)*there are backend, block_cache_bytes",
+        ),
         ({"retry": 5}, r"retry\] must be a table of names and values, not a int"),
         ({"tables": {"orders": {"windos": [5]}}}, r"\[tables.orders\](.|\n)*did you mean 'windows'"),
         (
-            {"tables": {"orders": {"store": {"cach": 1}}}},
-            r"\[tables.orders.store\](.|\n)*did you mean 'cache'",
+            {"tables": {"orders": {"store": {"bakend": 1}}}},
+            r"\[tables.orders.store\](.|\n)*did you mean 'backend'",
         ),
         ({"tables": {"orders": {"key": 5}}}, r"a value in \[tables.orders\] is of the wrong kind"),
         ({"config": {"bootstrap": "h:1"}}, "'bootstrap' in the arguments is a setting of ktframe"),

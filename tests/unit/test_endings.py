@@ -206,18 +206,12 @@ def test_what_can_not_be_deleted_is_known_after_a_re_open(broker: FakeBroker, tm
             assert (len(table), table.status().sees_deletes) == (1, False)
 
 
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"store": StoreOptions(backend="memory", cache=False)}, "cache=False does nothing yet"),
-    ],
-)
-def test_what_is_not_built_yet_is_refused_not_ignored(
-    broker: FakeBroker, settings: dict[str, Any], match: str
-) -> None:
-    """A setting that would do nothing is an error that says so."""
-    with pytest.raises(ktframe.ConfigurationError, match=match):
-        broker.connect(**settings).table("t")
+def test_an_unknown_store_option_is_refused_with_a_hint(broker: FakeBroker) -> None:
+    """A name that means nothing is an error, not ignored; the hint names those that there are."""
+    with pytest.raises(
+        ktframe.ConfigurationError, match=r"no setting 'cache'(.|\n)*Hint: there are backend, "
+    ):
+        ktframe.connect(broker.bootstrap, store={"cache": False})  # type: ignore[typeddict-item]
 
 
 def test_a_table_may_have_its_own_flush_interval(broker: FakeBroker) -> None:

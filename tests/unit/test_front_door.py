@@ -47,7 +47,7 @@ def test_connect_spells_out_every_setting() -> None:
     settings = {each.name for each in fields(Settings)} - {"bootstrap"}
     flat = {f"store_{each.name}" for each in fields(StoreOptions)}
     flat |= {f"retry_{each.name}" for each in fields(RetryPolicy)}
-    missing = {*settings, *flat, "config"} - {"store_cache"} - set(ConnectOptions.__annotations__)
+    missing = {*settings, *flat, "config"} - set(ConnectOptions.__annotations__)
     assert missing == set()
 
 

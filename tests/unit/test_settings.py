@@ -71,7 +71,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.writable is False
     assert (settings.monitor_interval, settings.stall_timeout, settings.request_timeout) == (5.0, 30.0, 5.0)
     assert settings.store == StoreOptions(
-        backend="rocksdb", cache=True, write_buffer_bytes=8_388_608, compression="lz4", bloom_bits=10
+        backend="rocksdb", write_buffer_bytes=8_388_608, compression="lz4", bloom_bits=10
     )
     assert (settings.store.flush_interval, settings.store.retention) == (5.0, None)
     assert settings.retry == RetryPolicy(attempts=5, initial_delay=0.5, max_delay=30.0, healthy_after=60.0)
@@ -99,7 +99,6 @@ def test_times_may_be_given_in_any_spelling() -> None:
     [
         (lambda: StoreOptions(backend="leveldb"), r"backend can't be 'leveldb'(.|\n)*rocksdb, memory"),
         (lambda: StoreOptions(compression="rar"), r"compression can't be 'rar'"),
-        (lambda: StoreOptions(cache=1), r"cache can't be 1\.(.|\n)*True, False"),
         (lambda: StoreOptions(block_cache_bytes=0), r"block_cache_bytes can't be 0(.|\n)*at least 1"),
         (lambda: StoreOptions(bloom_bits=True), r"bloom_bits can't be True"),
         (lambda: StoreOptions(flush_interval=0), r"flush_interval must be longer than zero, not 0"),
@@ -163,12 +162,14 @@ def test_settings_cannot_be_changed_from_outside() -> None:
 
 def test_a_table_overrides_single_store_options() -> None:
     """A declaration names its topic and leaves the store options it doesn't name to the defaults."""
-    table: Any = TableDeclaration("orders", key=["region", "id"], windows=[5, "1h"], store={"cache": False})  # type: ignore[arg-type]
+    table: Any = TableDeclaration(
+        "orders", key=["region", "id"], windows=[5, "1h"], store={"compression": "zstd"}
+    )  # type: ignore[arg-type]
 
     assert (table.topic, table.key, table.windows) == ("orders", ("region", "id"), (5, "1h"))
     one: Any = TableDeclaration("orders", windows="5m")  # type: ignore[arg-type]
     assert one.windows == ("5m",)
-    assert table.store_options(StoreOptions(bloom_bits=0)) == StoreOptions(bloom_bits=0, cache=False)
+    assert table.store_options(StoreOptions(bloom_bits=0)) == StoreOptions(bloom_bits=0, compression="zstd")
 
 
 def test_equal_settings_are_equal_secrets_included() -> None:
