@@ -9,7 +9,7 @@ import polars as pl
 
 from ktframe.columns import HAS_ROW, NEW_ROW, OLD_ROW
 from ktframe.errors import ConfigurationError
-from ktframe.tables.presentation import claim
+from ktframe.tables.presentation import unique_name
 
 _TEXT = (pl.String, pl.Enum, pl.Categorical)
 _FINEST_FIRST = ("ns", "us", "ms")
@@ -124,7 +124,7 @@ def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.Da
     same = kept.filter(~_differing(old.drop(on), new.drop(on), kept)).select(NEW_ROW)
     changed = matched.join(same, on=NEW_ROW, how="anti").sort(NEW_ROW, OLD_ROW, nulls_last=True)
     taken = set(on)
-    change, before, after = (claim(name, taken) for name in ("change", "old", "new"))
+    change, before, after = (unique_name(name, taken) for name in ("change", "old", "new"))
     return changed.select(
         _kind_of_change().alias(change),
         *on,

@@ -1,4 +1,4 @@
-"""How rows of the view look to the user: names, order and types of the columns."""
+"""Rows as users see them: names, order and dtypes of the columns, and the keys of rows as users give and get them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,18 @@ Metadata: TypeAlias = bool | str | Sequence[str]
 """Which columns about the record to add: all, none, or those named."""
 
 _DEFAULT_KEY_NAME = "key"
-_WIDEST = 1 << 127
+_WIDEST = 1 << 127  # of Int128
 
 
-class _Shown(NamedTuple):
+class _OwnColumn(NamedTuple):
+    """A column of the view that is not a field of the value, with the name and dtype that users see."""
+
     column: str
     name: str
     dtype: pl.DataType | None = None
 
     def expression(self, name: str) -> pl.Expr:
+        """Return the column under ``name``, which differs from its own where a field has that."""
         column = pl.col(self.column)
         if self.dtype is None:
             return column.alias(name)
@@ -37,22 +40,31 @@ class _Shown(NamedTuple):
         return shown.alias(name)
 
 
-_WINDOW = (_Shown(WINDOW, "window_start", SHOWN_TIME), _Shown(WINDOW_END, "window_end", SHOWN_TIME))
+_WINDOW = (_OwnColumn(WINDOW, "window_start", SHOWN_TIME), _OwnColumn(WINDOW_END, "window_end", SHOWN_TIME))
 
 _RECORD = (
-    _Shown(PARTITION, "partition", pl.Int32()),
-    _Shown(OFFSET, "offset", pl.Int64()),
-    _Shown(TIMESTAMP, "timestamp", SHOWN_TIME),
+    _OwnColumn(PARTITION, "partition", pl.Int32()),
+    _OwnColumn(OFFSET, "offset", pl.Int64()),
+    _OwnColumn(TIMESTAMP, "timestamp", SHOWN_TIME),
 )
 
-_EVENT = (*_RECORD, _Shown(KEY, "key"), _Shown(TOMBSTONE, "is_tombstone", pl.Boolean()))
+_EVENT = (*_RECORD, _OwnColumn(KEY, "key"), _OwnColumn(TOMBSTONE, "is_tombstone", pl.Boolean()))
+
+
+class _KeyPart(NamedTuple):
+    """A part of a key: its column, its dtype, and its name for error messages."""
+
+    column: pl.Expr
+    dtype: pl.DataType
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Presentation:
-    """Names the columns of one table; ``key`` are the columns that make its key, ``key_name`` None hides the record key.
+    """Turns rows of the view into frames; ``key`` are the view's columns that make the key of a row.
 
-    The rows of a stream (``is_stream``) show their key among the metadata. ``is_windowed`` puts the window first.
+    The record key is shown as ``key_name`` (None: hidden); of a stream (``is_stream``) it is among the metadata. Rows in
+    windows (``is_windowed``) begin with these.
     """
 
     key: tuple[str, ...]
@@ -60,30 +72,29 @@ class Presentation:
     is_windowed: bool = False
     is_stream: bool = False
 
-    def names(self, fields: pl.Schema, *, metadata: Metadata = False) -> dict[str, _Shown | None]:
-        """Return the columns of a frame in order, each with what it shows (None: the field of its name).
+    def names(self, fields: pl.Schema, *, metadata: Metadata = False) -> dict[str, _OwnColumn | None]:
+        """Return the names of a frame's columns in order, each with the column that it shows (None: the field).
 
-        A field keeps its name. Ours that is called like a column before it starts with ``record_``, as often as it
-        takes.
+        A field keeps its name. A column of ours whose name is taken gets the prefix ``record_``, see ``unique_name``.
         """
         taken = set(fields)
-        shown: dict[str, _Shown | None] = {}
+        shown: dict[str, _OwnColumn | None] = {}
         if self.is_windowed:
-            shown |= {claim(each.name, taken): each for each in _WINDOW}
+            shown |= {unique_name(column.name, taken): column for column in _WINDOW}
         if self._shows_key():
-            shown[claim(str(self.key_name), taken)] = _Shown(KEY, str(self.key_name))
+            shown[unique_name(str(self.key_name), taken)] = _OwnColumn(KEY, str(self.key_name))
         shown |= dict.fromkeys(fields)
         wanted = self._metadata(metadata)
-        return shown | {claim(each.name, taken): each for each in wanted}
+        return shown | {unique_name(column.name, taken): column for column in wanted}
 
-    def _metadata(self, metadata: Metadata) -> list[_Shown]:
-        known = {each.name: each for each in (_EVENT if self.is_stream else _RECORD)}
+    def _metadata(self, metadata: Metadata) -> list[_OwnColumn]:
+        known = {column.name: column for column in (_EVENT if self.is_stream else _RECORD)}
         if isinstance(metadata, bool):
             return list(known.values()) if metadata else []
         wanted = [metadata] if isinstance(metadata, str) else list(metadata)
         unknown = [name for name in wanted if name not in known]
         if unknown:
-            message = f"metadata={metadata!r}: there is no {unknown[0]!r} about a record."
+            message = f"metadata={metadata!r}: a record has no {unknown[0]!r}."
             raise ConfigurationError(message, f"choose from {', '.join(known)}, or True for all.")
         return [known[name] for name in wanted]
 
@@ -91,25 +102,25 @@ class Presentation:
         return KEY in self.key and self.key_name is not None and not self.is_stream
 
     def columns(self, fields: pl.Schema, *, metadata: Metadata = False) -> list[pl.Expr]:
-        """Return what to select from the view."""
+        """Return the expressions that select a frame's columns from rows of the view."""
         names = self.names(fields, metadata=metadata).items()
-        return [pl.col(name) if each is None else each.expression(name) for name, each in names]
+        return [pl.col(name) if own is None else own.expression(name) for name, own in names]
 
     def expressions(self, fields: pl.Schema) -> dict[str, pl.Expr]:
-        """Return all columns that there are, by the name under which an expression can ask for them."""
+        """Return all columns that an expression of a user can name, by these names."""
         return dict(zip(self.names(fields, metadata=True), self.columns(fields, metadata=True), strict=True))
 
     def window_names(self, fields: pl.Schema) -> set[str]:
-        """Return the names under which a frame shows its window."""
+        """Return the names of the columns that show a window's start and end."""
         names = self.names(fields).items()
-        return {name for name, each in names if each is not None and each.column in (WINDOW, WINDOW_END)}
+        return {name for name, own in names if own is not None and own.column in (WINDOW, WINDOW_END)}
 
-    def aggregates(self, found: pl.DataFrame) -> pl.DataFrame:
-        """Return aggregates per ``WINDOW`` and ``WINDOW_END`` with these named as users see them."""
-        others = [name for name in found.columns if is_field(name)]
+    def aggregates(self, values: pl.DataFrame) -> pl.DataFrame:
+        """Return ``values`` per ``WINDOW`` and ``WINDOW_END`` with these two named as users see them."""
+        others = [name for name in values.columns if is_field(name)]
         taken = set(others)
-        windows = [each.expression(claim(each.name, taken)) for each in _WINDOW]
-        return found.select(*windows, *others)
+        windows = [column.expression(unique_name(column.name, taken)) for column in _WINDOW]
+        return values.select(*windows, *others)
 
     def frame(
         self, rows: pl.DataFrame, fields: pl.Schema, *, metadata: Metadata = False, strict: bool = True
@@ -119,7 +130,7 @@ class Presentation:
         Raises
         ------
         ConfigurationError
-            When the key_name that the user chose is also a field; without ``strict`` it steps aside as ours do.
+            When the user's key_name is also a field. Without ``strict`` it gets the prefix ``record_`` instead.
         """
         if strict and self._shows_key() and self.key_name != _DEFAULT_KEY_NAME and self.key_name in fields:
             message = f"key_name={self.key_name!r} is also a field of the value."
@@ -127,13 +138,13 @@ class Presentation:
         return rows.select(self.columns(fields, metadata=metadata))
 
     def with_windows(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return ``rows``, of which there are none, with the columns that a window has."""
+        """Return an empty frame of the view with the columns of a window, where there are windows."""
         if not self.is_windowed:
             return rows
         return rows.with_columns(pl.lit(None, dtype=pl.Int64).alias(name) for name in (WINDOW, WINDOW_END))
 
     def key_columns(self, fields: pl.Schema) -> list[str]:
-        """Return the names under which a frame shows what tells its rows apart.
+        """Return the names of the columns that identify a frame's rows: window and key.
 
         Raises
         ------
@@ -141,29 +152,29 @@ class Presentation:
             When the frame hides the record key.
         """
         if KEY in self.key and self.key_name is None:
-            message = "key_name=None hides what tells the rows apart."
+            message = "key_name=None hides the key, which identifies the rows."
             raise ConfigurationError(message, "ask for the table with another key_name.")
         wanted = {WINDOW, WINDOW_END, KEY}
-        ours = [
-            name for name, each in self.names(fields).items() if each is not None and each.column in wanted
-        ]
-        return [*ours, *(name for name in self.key if is_field(name))]
+        own = [name for name, own in self.names(fields).items() if own is not None and own.column in wanted]
+        return [*own, *(name for name in self.key if is_field(name))]
 
     def keys(self, rows: pl.DataFrame) -> list[Any]:
         """Return the key of each row: a value, or a tuple where the key is composite."""
-        columns = rows.select(expression for expression, _, _ in self._parts(rows.schema))
+        columns = rows.select(part.column for part in self._parts(rows.schema))
         return columns.to_series().to_list() if columns.width == 1 else columns.rows()
 
-    def _parts(self, schema: pl.Schema) -> list[tuple[pl.Expr, pl.DataType, str]]:
-        """Return the parts of the key, their types, and their names for people: those of a record key's fields."""
-        parts: list[tuple[pl.Expr, pl.DataType, str]] = []
+    def _parts(self, schema: pl.Schema) -> list[_KeyPart]:
+        """Return the parts of the key: its columns, or the fields of a record key that is a struct."""
+        parts: list[_KeyPart] = []
         for name in self.key:
             dtype = schema[name]
             if isinstance(dtype, pl.Struct):
                 inner = struct_schema(dtype).items()
-                parts += [(pl.col(name).struct.field(field), kind, repr(field)) for field, kind in inner]
+                parts += [
+                    _KeyPart(pl.col(name).struct.field(field), kind, repr(field)) for field, kind in inner
+                ]
             else:
-                parts.append((pl.col(name), dtype, "the record key" if name == KEY else repr(name)))
+                parts.append(_KeyPart(pl.col(name), dtype, "the record key" if name == KEY else repr(name)))
         return parts
 
     def within(self, rows: pl.DataFrame, start: object, end: object) -> pl.DataFrame:
@@ -186,14 +197,13 @@ class Presentation:
         return rows.filter(condition).sort(self.key, nulls_last=False)
 
     def of_key(self, rows: pl.DataFrame, key: object) -> pl.DataFrame:
-        """Return the rows whose key is ``key``, as ``get`` takes it: none where the column can't hold it."""
-        parts = key if isinstance(key, tuple) else (key,)
-        columns = self._parts(rows.schema)
-        if len(parts) != len(columns):
+        """Return the rows whose key is ``key``, as ``get`` takes it; none where the key can't have that value."""
+        values = key if isinstance(key, tuple) else (key,)
+        parts = self._parts(rows.schema)
+        if len(values) != len(parts):
             return rows.clear()
         try:
-            pairs = zip(columns, parts, strict=True)
-            equal = [_compared(column, dtype, part)[1] for (column, dtype, _), part in pairs]
+            equal = [_compared(part, value)[1] for part, value in zip(parts, values, strict=True)]
         except (TypeError, ValueError):
             return rows.clear()
         return rows.filter(equal)
@@ -204,51 +214,52 @@ def fields_of(rows: pl.DataFrame) -> pl.Schema:
     return pl.Schema({name: dtype for name, dtype in rows.schema.items() if is_field(name)})
 
 
-def claim(name: str, taken: set[str]) -> str:
-    """Return ``name``, with ``record_`` before it as often as it takes to be new, and note it as taken."""
+def unique_name(name: str, taken: set[str]) -> str:
+    """Return ``name``, with as many prefixes ``record_`` as make it new, and add it to ``taken``."""
     while name in taken:
         name = f"record_{name}"
     taken.add(name)
     return name
 
 
-def _below(bound: object, key: Sequence[tuple[pl.Expr, pl.DataType, str]]) -> pl.Expr:
+def _below(bound: object, key: Sequence[_KeyPart]) -> pl.Expr:
     """Return the condition (never null) for keys before ``bound``."""
-    parts = bound if isinstance(bound, tuple) else (bound,)
+    values = bound if isinstance(bound, tuple) else (bound,)
     below = pl.lit(value=False)
     try:
-        pairs = list(zip(key[: len(parts)], parts, strict=True))
-        for (column, dtype, _), part in reversed(pairs):
-            less, equal = _compared(column, dtype, part)
+        pairs = list(zip(key[: len(values)], values, strict=True))
+        for part, value in reversed(pairs):
+            less, equal = _compared(part, value)
             below = less | (equal & below)
     except (TypeError, ValueError) as error:
-        shape = ", ".join(f"{name} ({dtype})" for _, dtype, name in key)
+        shape = ", ".join(f"{part.name} ({part.dtype})" for part in key)
         message = f"{bound!r} can't be compared with a key, which is {shape}."
         hint = "give a value of that type; for a composite key a tuple of its parts, or of the first of them."
         raise ConfigurationError(message, hint) from error
     return below
 
 
-def _compared(column: pl.Expr, dtype: pl.DataType, part: object) -> tuple[pl.Expr, pl.Expr]:
-    """Return the conditions for values before ``part`` and for values that are ``part``."""
+def _compared(part: _KeyPart, value: object) -> tuple[pl.Expr, pl.Expr]:
+    """Return two conditions for a part of a key: that it comes before ``value``, and that it equals it."""
+    column, dtype = part.column, part.dtype
     never = pl.lit(value=False)
-    if part is None:
+    if value is None:
         return never, column.is_null()
     if dtype == pl.Null:
         return pl.lit(value=True), never
-    physical = physical_part(part, dtype)
+    physical = physical_part(value, dtype)
     if isinstance(dtype, pl.Enum):
         physical = dtype.categories.to_list().index(physical)
     if isinstance(physical, int | Fraction) and not isinstance(physical, bool):
         ceiling = min(max(math.ceil(physical), -_WIDEST), _WIDEST - 1)
-        column, value = column.to_physical(), pl.lit(ceiling, dtype=pl.Int128)
+        column, bound = column.to_physical(), pl.lit(ceiling, dtype=pl.Int128)
     elif isinstance(physical, str):
-        physical.encode()  # or Polars would be the one to find half a surrogate pair
-        column, value = column.cast(pl.String), pl.lit(physical)
+        physical.encode()  # raises for half a surrogate pair, before Polars gets it
+        column, bound = column.cast(pl.String), pl.lit(physical)
     else:
-        value = pl.lit(physical)
-    less = column.is_null() | (column < value)
-    return less, never if isinstance(physical, Fraction) else (column == value).fill_null(value=False)
+        bound = pl.lit(physical)
+    less = column.is_null() | (column < bound)
+    return less, never if isinstance(physical, Fraction) else (column == bound).fill_null(value=False)
 
 
 def refused_frame(records: Sequence[RefusedRecord]) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""What windowed tables and windowed streams have in common: a selection of windows, and how far these have closed."""
+"""What windowed tables and windowed streams share: the range of windows that is shown, the watermark, and aggregates."""
 
 from __future__ import annotations
 
@@ -28,61 +28,62 @@ if TYPE_CHECKING:  # slow to import
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Windows with ``start <= window start < end`` (ms since 1970; None: open); ``only_final``: those that have closed."""
+class WindowRange:
+    """Windows with ``start <= window start < end`` (ms since 1970; None: open), or only those of them that are final."""
 
     start: int | None = None
     end: int | None = None
-    only_final: bool = False
+    is_final_only: bool = False
 
     def __str__(self) -> str:
-        said = ["final"] if self.only_final else []
-        said += [] if self.start is None else [f"from {as_datetime(self.start):%Y-%m-%d %H:%M:%S}"]
-        said += [] if self.end is None else [f"before {as_datetime(self.end):%Y-%m-%d %H:%M:%S}"]
-        return "".join(f", {each}" for each in said)
+        parts = ["final"] if self.is_final_only else []
+        parts += [] if self.start is None else [f"from {as_datetime(self.start):%Y-%m-%d %H:%M:%S}"]
+        parts += [] if self.end is None else [f"before {as_datetime(self.end):%Y-%m-%d %H:%M:%S}"]
+        return "".join(f", {part}" for part in parts)
 
-    def between(self, start: Moment | None, end: Moment | None, *, tz: str, now_ms: int) -> Selection:
-        """Return the part of these windows whose start lies in a range; None leaves a side as it is."""
+    def between(self, start: Moment | None, end: Moment | None, *, tz: str, now_ms: int) -> WindowRange:
+        """Return the windows of this range that start between two moments; None leaves a side as it is."""
         first = None if start is None else parse_moment("start", start, tz=tz, now_ms=now_ms)
-        behind = None if end is None else parse_moment("end", end, tz=tz, now_ms=now_ms)
-        firsts = [at for at in (self.start, first) if at is not None]
-        ends = [at for at in (self.end, behind) if at is not None]
-        return replace(self, start=max(firsts, default=None), end=min(ends, default=None))
+        last = None if end is None else parse_moment("end", end, tz=tz, now_ms=now_ms)
+        starts = [at for at in (self.start, first) if at is not None]
+        ends = [at for at in (self.end, last) if at is not None]
+        return replace(self, start=max(starts, default=None), end=min(ends, default=None))
 
-    def after(self, start: int) -> Selection:
-        """Return the part of these windows that starts at ``start`` or later."""
+    def from_start(self, start: int) -> WindowRange:
+        """Return the windows of this range that start at ``start`` or later."""
         return replace(self, start=start if self.start is None else max(start, self.start))
 
-    def closed(self, name: str, grace_ms: int | None) -> Selection:
-        """Return the part of these windows, called ``name``, that has closed.
+    def only_final(self, name: str, grace_ms: int | None) -> WindowRange:
+        """Return the final windows of this range; ``name`` is what an error calls them.
 
         Raises
         ------
         ConfigurationError
-            When there is no grace: windows never close.
+            When there is no grace: these windows never close.
         """
         if grace_ms is None:
             message = f"windows ({name}) without grace never close."
             raise ConfigurationError(message, 'ask for them with grace="1m".')
-        return replace(self, only_final=True)
+        return replace(self, is_final_only=True)
 
     @property
     def condition(self) -> pl.Expr | None:
-        """What holds for the rows, which have ``WINDOW``, that lie in the range; None: anything does."""
+        """The condition for rows, which have ``WINDOW``, to lie in the range; None: all do."""
         conditions = [] if self.start is None else [pl.col(WINDOW) >= self.start]
         conditions += [] if self.end is None else [pl.col(WINDOW) < self.end]
         return pl.all_horizontal(conditions) if conditions else None
 
-    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows that lie in the range."""
+    def filter(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows whose window starts in the range; whether it is final is not looked at."""
         condition = self.condition
         return rows if condition is None else rows.filter(condition)
 
 
 def watermark(reader: BindingReader, idle_after: float) -> int | None:
-    """Return the least stream time (ms) of the partitions that count; None while one has none.
+    """Return the lowest stream time (ms) of all active partitions; None while one of them has none.
 
-    An idle partition (see ``BindingReader.idle_partitions``) does not count; if all are idle, the furthest one does.
+    An idle partition (see ``BindingReader.idle_partitions``) is not active; if all are idle, the highest stream time
+    counts.
     """
     times = reader.started().stream_times
     idle = reader.idle_partitions(idle_after)
@@ -93,16 +94,16 @@ def watermark(reader: BindingReader, idle_after: float) -> int | None:
 
 
 class WindowedTopic(MaterializedTopic):
-    """Rows in windows, of which some may be asked for. A narrowed one reads from the same store."""
+    """Rows in windows, or in some of them: ``between`` and ``last`` give another object that reads the same store."""
 
-    _selection = Selection()
+    _range = WindowRange()
     _spec: AnyWindowSpec
 
     def _name(self, quote: Callable[[str], str] = repr) -> str:
-        """Return the topic, its windows, their grace and the selection, as a repr shows them."""
+        """Return the topic, its windows, their grace and the range, as a repr shows them."""
         grace_ms = self._spec.grace_ms
         grace = "" if grace_ms is None else f", grace {quote(format_duration(grace_ms))}"
-        return f"{quote(self.topic)}, {quote(self._spec.name)}{grace}{self._selection}"
+        return f"{quote(self.topic)}, {quote(self._spec.name)}{grace}{self._range}"
 
     def between(self, start: Moment | None = None, end: Moment | None = None) -> Self:
         """Return the windows with ``start <= window_start < end``; None leaves a side open.
@@ -111,11 +112,11 @@ class WindowedTopic(MaterializedTopic):
         ``"-2h"`` before this call.
         """
         tz, now_ms = self._spec.tz, self._reader.now_ms()
-        return self._selecting(self._selection.between(start, end, tz=tz, now_ms=now_ms))
+        return self._with_range(self._range.between(start, end, tz=tz, now_ms=now_ms))
 
-    def _selecting(self, selection: Selection) -> Self:
+    def _with_range(self, window_range: WindowRange) -> Self:
         narrowed = copy.copy(self)
-        narrowed._selection = selection  # noqa: SLF001 - another of this class
+        narrowed._range = window_range  # noqa: SLF001 - of the same class
         return narrowed
 
     # --- aggregates -----------------------------------------------------------------------------------------------
@@ -226,7 +227,10 @@ class WindowedTopic(MaterializedTopic):
         fill: bool,
         fresh: bool,
     ) -> tuple[AggregateQuery, Aggregate]:
-        """Return an aggregate to be computed again, and what it is now: what it can't be made of is refused at once."""
+        """Return an aggregate to be computed again, and its result now.
+
+        It is computed at once so that a wrong argument raises in the user's call, and not later in a panel.
+        """
         compute = self._aggregation(expressions(exprs, named), by, fill=fill)
         query = AggregateQuery(
             name=self._label,
@@ -241,7 +245,7 @@ class WindowedTopic(MaterializedTopic):
     def _aggregation(
         self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool
     ) -> Callable[[Materializer], Aggregate]:
-        """Return what computes an aggregate."""
+        """Return a function that computes the aggregate from the rows of a materializer."""
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The events of a stream in windows; made anew from the stream's rows at every read."""
+"""Windowed streams: the events of a stream with the windows they are in, computed from its rows at each read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of, refused_frame
+from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame, unique_name
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
@@ -52,7 +52,7 @@ class WindowedKStream(WindowedTopic):
     def last(self, length: Minutes) -> Self:
         """Return the windows that start in the last ``length`` (``"1h"``, or minutes), counted back from this call."""
         start = self._reader.now_ms() - parse_minutes("last", length)
-        return self._selecting(self._selection.after(start))
+        return self._with_range(self._range.from_start(start))
 
     def final(self) -> Self:
         """Return the windows that have closed: no event can change them any more; see ``WindowedKTable.final``.
@@ -62,7 +62,7 @@ class WindowedKStream(WindowedTopic):
         ConfigurationError
             When the windows have no grace: they never close.
         """
-        return self._selecting(self._selection.closed(self._spec.name, self._spec.windows.grace_ms))
+        return self._with_range(self._range.only_final(self._spec.name, self._spec.windows.grace_ms))
 
     def to_polars(
         self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
@@ -74,12 +74,12 @@ class WindowedKStream(WindowedTopic):
         """
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            known = self._watermark()  # before the rows: what is final by it, is in them
-            placed = self._placed(materializer, known, judged=is_final)
-            shown = self._present(placed, metadata=metadata)
+            watermark = self._watermark()  # before the rows, so that they hold all that is final by it
+            lines = self._assigned(materializer, watermark, with_finality=is_final)
+            shown = self._present(lines, metadata=metadata)
             if not is_final:
                 return shown
-            return shown.hstack([placed[FINAL].alias(claim(_IS_FINAL, set(shown.columns)))])
+            return shown.hstack([lines[FINAL].alias(unique_name(_IS_FINAL, set(shown.columns)))])
 
         return self._reader.read(take, fresh=fresh)
 
@@ -88,7 +88,7 @@ class WindowedKStream(WindowedTopic):
 
         def take(materializer: Materializer) -> pl.DataFrame:
             events, by = self._events(materializer)
-            windows, _ = self._cut(materializer)
+            windows, _ = self._retained(materializer)
             return self._present(windows.late(events, by), metadata=metadata)
 
         return self._reader.read(take, fresh=fresh)
@@ -99,23 +99,25 @@ class WindowedKStream(WindowedTopic):
         def take(materializer: Materializer) -> pl.DataFrame:
             timeless = self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
             identities = materializer.decoder.identity.encode(timeless).to_list()
-            found = materializer.store.get_many(identities)
-            records = [_late_record(partition, stored) for pairs in found for partition, stored in pairs]
+            rows = materializer.store.get_many(identities)
+            records = [
+                _without_timestamp(partition, stored) for places in rows for partition, stored in places
+            ]
             return refused_frame([*materializer.store.refused(), *records])
 
         return self._reader.read(take, fresh=fresh)
 
     def __repr__(self) -> str:
-        # Without a count of rows: it would take making the windows.
+        # Without a count of rows: that would compute the windows.
         return f"{self._kind}({self._name()}, {self._reader.binding.state})"
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
-        return self._placed(materializer, self._watermark())
+        return self._assigned(materializer, self._watermark())
 
     def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
-        return self._placed(materializer, self._watermark(), judged=True)
+        return self._assigned(materializer, self._watermark(), with_finality=True)
 
     def _aggregation(
         self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool
@@ -135,69 +137,75 @@ class WindowedKStream(WindowedTopic):
             group = groups(by if spec.by is None else spec.by, list(columns))
             require_named(exprs, group, list(columns))
             usual = self._presentation.names(fields_of(rows))
-            windows, cut = self._cut(materializer)
+            windows, cut = self._retained(materializer)
             values = aggregate_events(rows, windows, Columns(columns, usual), exprs, group)
-            values = self._selected(self._judged(self._left(values, cut), group, watermark))
+            values = self._in_range(self._with_finality(self._whole(values, cut), group, watermark))
             if fill and isinstance(spec.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
                 values = filled(values.drop(FINAL, OPEN), spec.windows.windows, exprs, group, empty)
-                values = self._judged(values, group, watermark)
+                values = self._with_finality(values, group, watermark)
             shown = self._presentation.aggregates(values.drop(FINAL, OPEN))
             return Aggregate(shown, values[OPEN], tuple(group))
 
         return compute
 
-    def _placed(self, materializer: Materializer, known: int | None, *, judged: bool = False) -> pl.DataFrame:
-        """Return the events in the windows that are asked for; ``judged``: with ``FINAL`` and ``OPEN``."""
+    def _assigned(
+        self, materializer: Materializer, watermark: int | None, *, with_finality: bool = False
+    ) -> pl.DataFrame:
+        """Return the events with the windows of the range that they are in; see ``_with_finality``."""
         events, by = self._events(materializer)
-        windows, cut = self._cut(materializer)
-        placed = self._left(windows.assign(events, by), cut)
-        is_judged = judged or self._selection.only_final
-        return self._selected(self._judged(placed, by, known) if is_judged else placed)
+        windows, cut = self._retained(materializer)
+        lines = self._whole(windows.assign(events, by), cut)
+        if with_finality or self._range.is_final_only:
+            lines = self._with_finality(lines, by, watermark)
+        return self._in_range(lines)
 
-    def _cut(self, materializer: Materializer) -> tuple[EventWindows, int | None]:
-        """Return the windows as far as retention has left their events, and the time up to which some are gone."""
-        positions = materializer.store.positions()  # behind the rows: a later cut hides more, never a part
+    def _retained(self, materializer: Materializer) -> tuple[EventWindows, int | None]:
+        """Return the windows over the events that retention has left, and the time up to which it dropped some."""
+        # Positions after the rows: if retention has gone on meanwhile, more windows are hidden, and never parts of them.
+        positions = materializer.store.positions()
         cuts = {p: position.cut for p, position in positions.items() if position.cut is not None}
         windows = self._spec.windows
         return (windows.after(cuts), max(cuts.values())) if cuts else (windows, None)
 
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
+        """Return the events with columns for the groups of the windows, and the names of these."""
         rows = self._rows(materializer)
         columns = self._columns(fields_of(rows))
         by = {own_name(f"by {name}"): columns[name] for name in groups(self._spec.by, list(columns))}
-        return rows.with_columns(each.alias(name) for name, each in by.items()), list(by)
+        return rows.with_columns(column.alias(name) for name, column in by.items()), list(by)
 
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:
-        """Return what expressions can name: all but the window itself, which is being made."""
+        """Return the columns that expressions can name: all but those of the window, which is not known yet."""
         own = self._presentation.window_names(fields)
         columns = self._presentation.expressions(fields).items()
-        return {name: each for name, each in columns if name not in own}
+        return {name: column for name, column in columns if name not in own}
 
-    def _left(self, placed: pl.DataFrame, cut: int | None) -> pl.DataFrame:
-        """Leave out the windows of which retention has taken a part, as of a table."""
-        return placed if cut is None else placed.filter(pl.col(WINDOW) >= self._spec.windows.whole_from(cut))
+    def _whole(self, lines: pl.DataFrame, cut: int | None) -> pl.DataFrame:
+        """Return the lines without the windows of which retention has dropped a part."""
+        return lines if cut is None else lines.filter(pl.col(WINDOW) >= self._spec.windows.whole_from(cut))
 
-    def _judged(self, placed: pl.DataFrame, by: Sequence[str], known: int | None) -> pl.DataFrame:
+    def _with_finality(self, lines: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.DataFrame:
         """Add ``FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
 
-        Without grace no window closes; it may change as long as stream time is not past it. All windows are judged
-        together, before some are selected: a session that is not shown can still join one that is.
+        Without grace no window closes; it may change as long as the watermark is not past it.
         """
+        # All windows, and not those of the range only: a session outside of it can still join one inside.
         windows, window = self._spec.windows, [WINDOW, WINDOW_END, *by]
-        each = placed.select(window).unique()
-        final = windows.finals(each, by, known)
-        past = final if windows.grace_ms is not None else windows.closing().finals(each, by, known)
-        judged = each.hstack([final.alias(FINAL), (~past).alias(OPEN)])
-        return placed.join(judged, on=window, how="left", nulls_equal=True, maintain_order="left")
+        distinct = lines.select(window).unique()
+        final = windows.finals(distinct, by, watermark)
+        past = final if windows.grace_ms is not None else windows.closing().finals(distinct, by, watermark)
+        finality = distinct.hstack([final.alias(FINAL), (~past).alias(OPEN)])
+        return lines.join(finality, on=window, how="left", nulls_equal=True, maintain_order="left")
 
-    def _selected(self, placed: pl.DataFrame) -> pl.DataFrame:
-        if self._selection.only_final:
-            placed = placed.filter(FINAL)
-        return self._selection.of(placed)
+    def _in_range(self, lines: pl.DataFrame) -> pl.DataFrame:
+        if self._range.is_final_only:
+            lines = lines.filter(FINAL)
+        return self._range.filter(lines)
 
 
-def _late_record(partition: int, stored: bytes) -> RefusedRecord:
+def _without_timestamp(partition: int, stored: bytes) -> RefusedRecord:
+    """Return a stored event without a timestamp as a refused record."""
     columns, (value,) = unpack_rows([stored])
     return RefusedRecord(
         partition=partition,

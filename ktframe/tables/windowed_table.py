@@ -1,4 +1,7 @@
-"""A table, once per window: the latest row per key per window."""
+"""Windowed tables: the latest row per key per window.
+
+Windows that can be made of the stored ones are rolled up from these at each read; see ``fold``.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.presentation import Metadata, Presentation, claim, fields_of
+from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
 from ktframe.tables.window_spec import WindowSpec
-from ktframe.tables.windowed import Selection, WindowedTopic
+from ktframe.tables.windowed import WindowedTopic, WindowRange
 from ktframe.windows.aggregation import Columns, aggregate_rows, filled, groups, require_named
 from ktframe.windows.events import TimeWindows
 from ktframe.windows.fixed import Minutes, Windows, parse_minutes, with_ends
@@ -58,7 +61,7 @@ class WindowedKTable(WindowedTopic):
         """Return the windows that reach into the last ``length`` (``"1h"``, or minutes), counted back from this call."""
         length_ms = parse_minutes("last", length)
         first = self._spec.windows.starts_of(self._reader.now_ms() - length_ms)[0]
-        return self._selecting(self._selection.after(first))
+        return self._with_range(self._range.from_start(first))
 
     def final(self) -> Self:
         """Return the windows that have closed: no record can change them any more.
@@ -69,9 +72,9 @@ class WindowedKTable(WindowedTopic):
         Raises
         ------
         ConfigurationError
-            When the windows have no grace: they never close.
+            When the windows have no grace: these never close.
         """
-        return self._selecting(self._selection.closed(self._spec.windows.name, self._spec.grace_ms))
+        return self._with_range(self._range.only_final(self._spec.windows.name, self._spec.grace_ms))
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
@@ -85,12 +88,14 @@ class WindowedKTable(WindowedTopic):
         """
 
         def take(materializer: Materializer) -> pl.DataFrame:
-            known = self._watermark()  # before the rows: what is final by it, is in them
+            watermark = self._watermark()  # before the rows, so that they hold all that is final by it
             lines = self._lines(materializer)
             shown = self._present(lines, metadata=metadata)
             if not is_final:
                 return shown
-            return shown.hstack([self._finals(lines, known).alias(claim(_IS_FINAL, set(shown.columns)))])
+            return shown.hstack(
+                [self._finals(lines, watermark).alias(unique_name(_IS_FINAL, set(shown.columns)))]
+            )
 
         return self._reader.read(take, fresh=fresh)
 
@@ -103,7 +108,7 @@ class WindowedKTable(WindowedTopic):
         self, start: Moment | None = None, end: Moment | None = None, key: Any = None, *, fresh: bool = True
     ) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
         """Yield ``((window_start, key), row)`` with ``start <= window_start < end``, in order of windows, then keys."""
-        rows = self._reader.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - likewise
+        rows = self._reader.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - of the same class
         if key is not None:
             rows = self._presentation.of_key(rows, key)
         rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
@@ -148,8 +153,8 @@ class WindowedKTable(WindowedTopic):
     # --- inside ---------------------------------------------------------------------------------------------------
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
-        if self._is_stored and self._selection == Selection():
-            # The whole view: what it is made of stays merged for the next read.
+        if self._is_stored and self._range == WindowRange():
+            # All rows: a snapshot leaves the view merged for the next read, a part does not.
             rows = self._whole(materializer.view.snapshot().rows, materializer)
             return with_ends(rows, self._spec.windows)
         return self._rows(materializer)
@@ -177,46 +182,46 @@ class WindowedKTable(WindowedTopic):
         return compute
 
     def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return the rows of the windows that are asked for, or some columns; no other window's rows are touched."""
-        known = self._watermark()  # before the rows, as in to_polars()
-        stored = replace(self._selection, end=self._furthest())
+        """Return the rows of the windows in the range, or some of their columns, without touching other windows' rows."""
+        watermark = self._watermark()  # before the rows, as in to_polars()
+        stored = replace(self._range, end=self._stored_end())
         if self._is_stored:
             names = (
                 None if columns is None else [WINDOW, *(c for c in columns if c not in (WINDOW, WINDOW_END))]
             )
             rows = materializer.view.part(names, stored.condition)
         else:
-            lines, markers = (stored.of(part).drop(HASH) for part in materializer.view.lines())
+            lines, markers = (stored.filter(part).drop(HASH) for part in materializer.view.lines())
             rows = roll_up(lines, markers, self._spec.windows, (WINDOW, *self._presentation.key))
-        # Behind the rows: a horizon that has moved meanwhile hides a window more, never a part of one.
-        rows = self._selection.of(self._whole(rows, materializer))
-        if columns is None or WINDOW_END in columns or self._selection.only_final:
+        # The horizon after the rows: if it has moved meanwhile, one window more is hidden, and never a part of one.
+        rows = self._range.filter(self._whole(rows, materializer))
+        if columns is None or WINDOW_END in columns or self._range.is_final_only:
             rows = with_ends(rows, self._spec.windows)
-        return rows.filter(self._finals(rows, known)) if self._selection.only_final else rows
+        return rows.filter(self._finals(rows, watermark)) if self._range.is_final_only else rows
 
     @property
     def _is_stored(self) -> bool:
         return self._spec.windows == self._stored
 
-    def _furthest(self) -> int | None:
-        """Return the end of the stored windows that can be in those that are asked for."""
-        end, windows = self._selection.end, self._spec.windows
+    def _stored_end(self) -> int | None:
+        """Return the end of the range of stored windows from which the windows in the range are made."""
+        end, windows = self._range.end, self._spec.windows
         return end if end is None or self._is_stored else windows.end_of(windows.starts_of(end - 1)[-1])
 
     def _whole(self, rows: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
-        """Leave out the windows that retention has taken a part of."""
+        """Return the rows without the windows of which retention has dropped a part."""
         positions = materializer.store.positions().values()
         horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
         return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
 
     def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
-        known = self._watermark()  # before the rows, as in to_polars()
+        watermark = self._watermark()  # before the rows, as in to_polars()
         lines = self._lines(materializer)
-        return lines.with_columns(self._are_open(lines, known).alias(OPEN))
+        return lines.with_columns(self._are_open(lines, watermark).alias(OPEN))
 
-    def _are_open(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
-        """Say of each line whether its window may still change; without grace: whether stream time is before its end."""
-        return ~TimeWindows(self._spec.windows, self._spec.grace_ms or 0).finals(lines, (), known)
+    def _are_open(self, lines: pl.DataFrame, watermark: int | None) -> pl.Series:
+        """Say of each line whether its window may still change; without grace: whether the watermark is before its end."""
+        return ~TimeWindows(self._spec.windows, self._spec.grace_ms or 0).finals(lines, (), watermark)
 
-    def _finals(self, lines: pl.DataFrame, known: int | None) -> pl.Series:
-        return TimeWindows(self._spec.windows, self._spec.grace_ms).finals(lines, (), known)
+    def _finals(self, lines: pl.DataFrame, watermark: int | None) -> pl.Series:
+        return TimeWindows(self._spec.windows, self._spec.grace_ms).finals(lines, (), watermark)

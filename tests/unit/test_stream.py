@@ -57,7 +57,7 @@ def test_every_event_is_a_row(broker: FakeBroker, kt: Context) -> None:
     assert frame["offset"].to_list() == list(range(8))
     assert frame.row(7) == (None, None, 0, 7, None, None, True)
     assert stream.to_polars(metadata=["key", "offset"]).columns == ["user", "age", "key", "offset"]
-    with pytest.raises(ktframe.ConfigurationError, match="there is no 'topic' about a record"):
+    with pytest.raises(ktframe.ConfigurationError, match="a record has no 'topic'"):
         stream.to_polars(metadata="topic")
 
 

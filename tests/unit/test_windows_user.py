@@ -403,7 +403,7 @@ def test_a_hidden_key_hides_in_windows_too(kt: Context) -> None:
     window = kt.table("orders", key_name=None).window(5)
     assert window.to_polars().columns == ["window_start", "window_end", "region", "amount", "order_id"]
     assert window.get("a").height == 2
-    with pytest.raises(ConfigurationError, match="key_name=None hides what tells the rows apart"):
+    with pytest.raises(ConfigurationError, match="key_name=None hides the key"):
         window.diff(since=window.to_polars())
 
 
