@@ -16,14 +16,14 @@ from ktframe.errors import NotReadyError, SchemaError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import BatchContext, RecordBatch
 from ktframe.fold.row_codec import record_key_of
-from ktframe.formats.base import VALUE_COLUMN, Headers, Refusal
+from ktframe.formats.base import VALUE_COLUMN, Headers, Refusal, SeenSchemas
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import KEY_HEADER, without_header_ref
 from ktframe.kafka.outgoing import OutgoingRecords
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.presentation import Presentation
-from ktframe.tables.topic_writer import TopicWriter, as_frame, as_rows
+from ktframe.tables.topic_writer import Last, TopicWriter, as_frame, as_rows
 
 _CREATE_TIME: Final = 1
 
@@ -151,10 +151,10 @@ class TableWriter:
             self._reader.binding.topic,
             "value",
             self._value_format,
-            last=decoder.value_format.last_written(),
+            last=_newest(decoder.value_schemas),
             is_plain=len(fields) > 0,
         )
-        if not fields and decoder.value_format.last_written() is None:
+        if not fields and _newest(decoder.value_schemas) is None:
             _check_readable(found)
         content = rows if key_name is None else rows.drop(key_name)
         _check_columns(content, fields)
@@ -162,7 +162,7 @@ class TableWriter:
         value_header = values_spelt.header
         headers = _headers(key_header, value_header)
         read, after = _read_back(decoder, schema, keys, values, headers)
-        if decoder.value_format.last_written() is None:
+        if _newest(decoder.value_schemas) is None:
             _check_types(content, fields, after)  # a schema in the registry says itself what may be written
         _check_equal(content, read)
         identities = decoder.identity.encode(read).to_list()
@@ -195,7 +195,7 @@ class TableWriter:
                 f"there is no column {name!r} in what is to be written: there are {', '.join(rows.columns)}."
             )
             raise SchemaError(message, "it holds the key of each row.")
-        last = decoder.key_format.last_written()
+        last = _newest(decoder.key_schemas)
         is_known = KEY in schema
         spelling = self._topic.spelling(
             self._reader.binding.topic, "key", self._key_format, last=last, is_plain=is_known
@@ -256,11 +256,15 @@ class TableWriter:
             )
 
 
+def _newest(schemas: SeenSchemas | None) -> Last:
+    return None if schemas is None else schemas.newest_schema()
+
+
 def _as_it_came(decoder: TopicDecoder, key: bytes) -> tuple[bytes, _Header]:
     """Return a stored record key as its record had it: what a header said of its schema is in that header again."""
     if not decoder.decodes_keys:
         return key, None
-    last = decoder.key_format.last_written()
+    last = _newest(decoder.key_schemas)
     payload, said = without_header_ref(key, b"" if last is None else last[1])
     return payload, None if said is None else (KEY_HEADER, said)
 
