@@ -1,14 +1,10 @@
-"""Arrow's part: whole batches of JSON text to a frame in one call, and parsed rows to the same frame.
-
-Both answer None rather than raise, and the batch reader refuses whatever it is not sure of: what is right is decided
-record by record in ``json_records``.
-"""
+"""The Arrow type of each Polars type, and frames of Arrow arrays or of rows of Python values, for every format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import polars as pl
@@ -25,9 +21,9 @@ _LARGEST_BLOCK_BYTES = 2**30
 _UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 NATIVE_ERRORS = (Exception, pl.exceptions.PanicException)
-"""What Arrow and Polars may raise; a panic is no Exception."""
+"""What Arrow and Polars may raise; a panic in Rust is not an Exception."""
 
-_SAME: dict[type[pl.DataType], pa.DataType] = {
+_ARROW: dict[type[pl.DataType], pa.DataType] = {
     pl.Null: pa.null(),
     pl.Boolean: pa.bool_(),
     pl.Int8: pa.int8(),
@@ -41,6 +37,7 @@ _SAME: dict[type[pl.DataType], pa.DataType] = {
     pl.Float32: pa.float32(),
     pl.Float64: pa.float64(),
     pl.String: pa.string(),
+    pl.Binary: pa.binary(),
     pl.Enum: pa.string(),
     pl.Categorical: pa.string(),
     pl.Date: pa.date32(),
@@ -48,13 +45,49 @@ _SAME: dict[type[pl.DataType], pa.DataType] = {
 }
 
 _PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
-    **_SAME,
+    **_ARROW,
     # Arrow's JSON reader takes a missing offset for UTC and a date for a number of days; its casts do neither.
     pl.Date: pa.string(),
     pl.Datetime: pa.string(),
     # Parsed as float32 an overflow would be an infinity.
     pl.Float32: pa.float64(),
 }
+
+
+@cache
+def arrow_type(dtype: pl.DataType) -> pa.DataType:
+    """Return the Arrow type of the arrays that a column of ``dtype`` is built from."""
+    if isinstance(dtype, pl.List):
+        return pa.list_(arrow_type(as_instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pa.struct([(field.name, arrow_type(as_instance(field.dtype))) for field in dtype.fields])
+    if isinstance(dtype, pl.Datetime):
+        return pa.timestamp(dtype.time_unit, dtype.time_zone)
+    if isinstance(dtype, pl.Duration):
+        return pa.duration(dtype.time_unit)
+    if isinstance(dtype, pl.Decimal):
+        return pa.decimal128(dtype.precision or 38, dtype.scale)
+    return _ARROW[type(dtype)]
+
+
+def frame_of(arrays: Sequence[Any], schema: pl.Schema, height: int) -> pl.DataFrame:
+    """Return the frame of Arrow arrays, one for each column of ``schema``.
+
+    Raises
+    ------
+    TypeError
+        When the arrays are of other types.
+    """
+    # The column "height" keeps the number of rows where there is no other; positions, because from_arrow renames a column
+    # that is called "".
+    positions = [str(at) for at in range(len(arrays))]
+    table = pa.table([*arrays, pa.nulls(height)], [*positions, "height"]).select(positions)
+    frame = pl.DataFrame(pl.from_arrow(table))
+    frame.columns = list(schema)
+    if frame.schema != schema:
+        message = f"Arrow made {frame.schema} of {schema}"
+        raise TypeError(message)
+    return frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +143,13 @@ def _frame(table: pa.Table, plan: _Plan) -> pl.DataFrame:
 @lru_cache(maxsize=64)
 def _plan(columns: tuple[tuple[str, pl.DataType], ...]) -> _Plan:
     schema = pl.Schema(columns)
-    target = pa.schema([(name, _arrow(dtype)) for name, dtype in columns])
+    target = pa.schema([(name, arrow_type(dtype)) for name, dtype in columns])
     kinds = {name: leaf_types(dtype) for name, dtype in columns}
     every = frozenset[type[pl.DataType]]().union(*kinds.values())
     parsed = None
     # Arrow has no cast from text to a time of day, and lets decimals overflow (1e36 with two digits after the point).
     if not every & {pl.Decimal, pl.Time}:
-        parsed = pa.schema([(name, _arrow(dtype, is_parsed=True)) for name, dtype in columns])
+        parsed = pa.schema([(name, _parsed_type(dtype)) for name, dtype in columns])
     options = parsed and pj.ParseOptions(explicit_schema=parsed, unexpected_field_behavior="error")
     checked = [
         index
@@ -128,15 +161,10 @@ def _plan(columns: tuple[tuple[str, pl.DataType], ...]) -> _Plan:
     )
 
 
-def _arrow(dtype: pl.DataType, *, is_parsed: bool = False) -> pa.DataType:
-    """Return the Arrow type of ``dtype``, or the one that Arrow's JSON reader is to make, for a cast to follow."""
+def _parsed_type(dtype: pl.DataType) -> pa.DataType:
+    """Return the type as which Arrow's JSON reader parses a column of ``dtype``, before a cast."""
     if isinstance(dtype, pl.List):
-        return pa.list_(_arrow(as_instance(dtype.inner), is_parsed=is_parsed))
+        return pa.list_(_parsed_type(as_instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        fields = [(field.name, as_instance(field.dtype)) for field in dtype.fields]
-        return pa.struct([(name, _arrow(inner, is_parsed=is_parsed)) for name, inner in fields])
-    if isinstance(dtype, pl.Datetime) and not is_parsed:
-        return pa.timestamp(dtype.time_unit, dtype.time_zone)
-    if isinstance(dtype, pl.Decimal):
-        return pa.decimal128(dtype.precision or 38, dtype.scale)
-    return (_PARSED_AS if is_parsed else _SAME)[type(dtype)]
+        return pa.struct([(field.name, _parsed_type(as_instance(field.dtype))) for field in dtype.fields])
+    return _PARSED_AS.get(type(dtype)) or arrow_type(dtype)

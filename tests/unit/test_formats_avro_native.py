@@ -13,9 +13,9 @@ import pytest
 from support.avro_bodies import MANY, field, number, read, reader, record
 
 from ktframe.errors import ConfigurationError
+from ktframe.formats.arrow import frame_of
 from ktframe.formats.avro import reader as avro_reader
 from ktframe.formats.avro.arrow import DoubtError, converter
-from ktframe.formats.avro.columns import frame_of
 from ktframe.formats.avro.types import AvroType
 
 ROW = record(field("a", "int"), field("b", ["null", "string"]))

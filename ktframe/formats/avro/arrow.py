@@ -14,7 +14,8 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ktframe.formats.avro.types import DAY_NS, TIME_UNIT_NS, AvroType, arrow_of, dtype_of
+from ktframe.formats.arrow import arrow_type
+from ktframe.formats.avro.types import DAY_NS, TIME_UNIT_NS, AvroType, dtype_of
 
 Converter: TypeAlias = Callable[[Any, Any], Any]
 _EXACT = Context(prec=100)
@@ -27,7 +28,7 @@ class DoubtError(Exception):
 
 def converter(avro: AvroType) -> Converter:
     """Return the converter of the arrays of a type."""
-    dtype = arrow_of(dtype_of(avro))
+    dtype = arrow_type(dtype_of(avro))
     convert = _converter(avro, dtype)
 
     def checked(array: Any, valid: Any) -> Any:

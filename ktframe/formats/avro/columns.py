@@ -1,4 +1,4 @@
-"""The columns of a schema with their defaults, and frames of decoded values or of Arrow arrays."""
+"""The columns of a schema with their defaults, and the frame of decoded values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.errors import SchemaError
-from ktframe.formats.arrow import NATIVE_ERRORS
+from ktframe.formats.arrow import NATIVE_ERRORS, arrow_type, frame_of
 from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.encode import encoder
 from ktframe.formats.avro.json_text import from_default
-from ktframe.formats.avro.types import KEY, VALUE, AvroField, AvroSchema, AvroType, arrow_of, dtype_of
+from ktframe.formats.avro.types import KEY, VALUE, AvroField, AvroSchema, AvroType, dtype_of
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import NO_DEFAULT, Column
 from ktframe.formats.dtypes import instance
@@ -83,26 +83,6 @@ def _inner_columns(avro: AvroType, schema: AvroSchema) -> tuple[Column, ...]:
 def build_frame(values: Sequence[Any], schema: pl.Schema, *, is_record: bool) -> pl.DataFrame:
     """Return the frame of decoded values: records with the columns of ``schema``, or values of its only column."""
     columns = [[record[name] for record in values] for name in schema] if is_record else [values]
-    dtypes = [arrow_of(dtype) for dtype in schema.dtypes()]
+    dtypes = [arrow_type(dtype) for dtype in schema.dtypes()]
     arrays = [pa.array(column, dtype) for column, dtype in zip(columns, dtypes, strict=True)]
     return frame_of(arrays, schema, len(values))
-
-
-def frame_of(arrays: Sequence[Any], schema: pl.Schema, height: int) -> pl.DataFrame:
-    """Return the frame of Arrow arrays, one for each column of ``schema``.
-
-    Raises
-    ------
-    TypeError
-        When the arrays are of other types.
-    """
-    # The column "height" keeps the number of rows where there is no other; positions, because from_arrow renames a column
-    # that is called "".
-    positions = [str(at) for at in range(len(arrays))]
-    table = pa.table([*arrays, pa.nulls(height)], [*positions, "height"]).select(positions)
-    frame = pl.DataFrame(pl.from_arrow(table))
-    frame.columns = list(schema)
-    if frame.schema != schema:
-        message = f"Arrow made {frame.schema} of {schema}"
-        raise TypeError(message)
-    return frame

@@ -8,11 +8,11 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.arrow import NATIVE_ERRORS
+from ktframe.formats.arrow import NATIVE_ERRORS, frame_of
 from ktframe.formats.avro.batches import NativeReader, obstacle
 from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.bounds import has_cheap_items
-from ktframe.formats.avro.columns import build_frame, columns_of, frame_of
+from ktframe.formats.avro.columns import build_frame, columns_of
 from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.schema import parse
 from ktframe.formats.batches import read_pieces

@@ -1,18 +1,15 @@
-"""The tree of Avro types that ``schema`` makes of a schema, and the Polars and Arrow types of their columns."""
+"""The tree of Avro types that ``schema`` makes of a schema, and the Polars types of their columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from functools import cache
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from ktframe.formats.bodies import NO_DEFAULT
-from ktframe.formats.dtypes import instance
 
 DEEPEST = 64
 """How many levels of records, arrays and maps a schema or a value may have."""
@@ -185,31 +182,3 @@ def walk(avro: AvroType) -> Iterator[AvroType]:
     yield avro
     for _, part in parts_of(avro):
         yield from walk(part)
-
-
-_ARROW: dict[type[pl.DataType], pa.DataType] = {
-    pl.Null: pa.null(),
-    pl.Boolean: pa.bool_(),
-    pl.Int32: pa.int32(),
-    pl.Int64: pa.int64(),
-    pl.Float32: pa.float32(),
-    pl.Float64: pa.float64(),
-    pl.String: pa.string(),
-    pl.Binary: pa.binary(),
-    pl.Date: pa.date32(),
-    pl.Time: pa.time64("ns"),
-}
-
-
-@cache
-def arrow_of(dtype: pl.DataType) -> pa.DataType:
-    """Return the Arrow type of the arrays that a column of ``dtype`` is built from."""
-    if isinstance(dtype, pl.List):
-        return pa.list_(arrow_of(instance(dtype.inner)))
-    if isinstance(dtype, pl.Struct):
-        return pa.struct([(field.name, arrow_of(instance(field.dtype))) for field in dtype.fields])
-    if isinstance(dtype, pl.Datetime):
-        return pa.timestamp(dtype.time_unit, dtype.time_zone)
-    if isinstance(dtype, pl.Decimal):
-        return pa.decimal128(dtype.precision or LARGEST_PRECISION, dtype.scale)
-    return _ARROW[type(dtype)]

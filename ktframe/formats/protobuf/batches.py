@@ -18,15 +18,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ktframe.formats.arrow import arrow_type, frame_of
 from ktframe.formats.protobuf.imports import google
-from ktframe.formats.protobuf.messages import arrow_type, frame_of, json_text
+from ktframe.formats.protobuf.messages import json_text, schema_of
 from ktframe.formats.protobuf.ptars_schema import column_name, handler, obstacle
 from ktframe.formats.protobuf.schemas import CompiledSchema
-from ktframe.formats.protobuf.types import STRING, Field, Kind, has_required
+from ktframe.formats.protobuf.types import NANOS, STRING, Field, Kind, has_required
 from ktframe.formats.wire import varint_bytes
 
 _ROWS_TAG = b"\x0a"  # field 1, with a length
-_NANOS = 1_000_000_000
 _MOST_FRAMES: Final = 100_000
 
 
@@ -36,6 +36,7 @@ class BatchReader:
     def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
         self._schema = schema
         self._fields = fields
+        self._dtypes = schema_of(fields)
         self._has_required = has_required(schema.message.DESCRIPTOR)
         self._frames: dict[int, bytes] = {}
         self.obstacle = obstacle(fields)
@@ -59,7 +60,7 @@ class BatchReader:
             columns = [
                 self._column(field, rows.field(column_name(at))) for at, field in enumerate(self._fields)
             ]
-            return frame_of(pa.table(columns, [field.name for field in self._fields]), self._fields)
+            return frame_of(columns, self._dtypes, len(bodies))
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
@@ -134,19 +135,19 @@ def _wrapper(field: Field, array: Any) -> Any:
 
 def _timestamp(field: Field, array: Any) -> Any:
     seconds, nanos = array.flatten()
-    _check(pc.and_(pc.greater_equal(nanos, 0), pc.less(nanos, _NANOS)))
+    _check(pc.and_(pc.greater_equal(nanos, 0), pc.less(nanos, NANOS)))
     return _nanoseconds(seconds, nanos).cast(arrow_type(field.item))
 
 
 def _duration(field: Field, array: Any) -> Any:
     seconds, nanos = array.flatten()
-    _check(pc.and_(pc.greater(nanos, -_NANOS), pc.less(nanos, _NANOS)))
+    _check(pc.and_(pc.greater(nanos, -NANOS), pc.less(nanos, NANOS)))
     _check(pc.not_equal(pc.multiply(pc.sign(seconds), pc.sign(nanos)), -1))
     return _nanoseconds(seconds, nanos).cast(arrow_type(field.item))
 
 
 def _nanoseconds(seconds: Any, nanos: Any) -> Any:
-    scaled = pc.multiply_checked(seconds, pa.scalar(_NANOS, pa.int64()))
+    scaled = pc.multiply_checked(seconds, pa.scalar(NANOS, pa.int64()))
     return pc.add_checked(scaled, nanos.cast(pa.int64()))
 
 

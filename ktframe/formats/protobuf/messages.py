@@ -12,15 +12,14 @@ from typing import Any, Final, NoReturn, TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from ktframe.formats.dtypes import instance
+from ktframe.formats.arrow import arrow_type, frame_of
 from ktframe.formats.protobuf.imports import google, missing_fields
 from ktframe.formats.protobuf.schemas import CompiledSchema
-from ktframe.formats.protobuf.types import STRING, Field, Kind
+from ktframe.formats.protobuf.types import NANOS, STRING, Field, Kind
 
 Show: TypeAlias = Callable[[Any], Any]
 """Converts a value of Google's library to the value from which Arrow builds the column."""
 
-NANOS: Final = 1_000_000_000
 _INT64 = range(-(2**63), 2**63)
 _ROWS_PER_CALL = 1_000  # pa.array holds the GIL
 
@@ -34,7 +33,7 @@ class MessageReader:
 
     def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
         self._schema = schema
-        self._fields = fields
+        self._dtypes = schema_of(fields)
         self._show = _message(fields, schema.pool)
 
     def read(self, bodies: Sequence[bytes]) -> tuple[pl.DataFrame, dict[int, str]]:
@@ -48,7 +47,7 @@ class MessageReader:
                 refused[index] = str(error)
             except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # no such case is known
                 refused[index] = f"not a message of type {self._schema.name}: {error}"
-        return _frame(rows, self._fields), refused
+        return _frame(rows, self._dtypes), refused
 
     def malformed(self, bodies: Sequence[bytes]) -> dict[int, str]:
         """Return which bodies can't be parsed, and why, by index; values are not looked at."""
@@ -105,53 +104,17 @@ def json_text(message: Any, pool: Any) -> str:
     return str(text)
 
 
-def arrow_type(dtype: pl.DataType) -> pa.DataType:
-    """Return the Arrow type of the arrays that a column of ``dtype`` is built from."""
-    if isinstance(dtype, pl.List):
-        return pa.list_(arrow_type(instance(dtype.inner)))
-    if isinstance(dtype, pl.Struct):
-        return pa.struct([(field.name, arrow_type(instance(field.dtype))) for field in dtype.fields])
-    return _ARROW[dtype]
+def schema_of(fields: tuple[Field, ...]) -> pl.Schema:
+    """Return the columns of ``fields``."""
+    return pl.Schema({field.name: field.dtype for field in fields})
 
 
-_ARROW: Final[Mapping[pl.DataType, pa.DataType]] = {
-    pl.Boolean(): pa.bool_(),
-    pl.Int32(): pa.int32(),
-    pl.Int64(): pa.int64(),
-    pl.UInt32(): pa.uint32(),
-    pl.UInt64(): pa.uint64(),
-    pl.Float32(): pa.float32(),
-    pl.Float64(): pa.float64(),
-    pl.String(): pa.string(),
-    pl.Binary(): pa.binary(),
-    pl.Datetime("ns", "UTC"): pa.timestamp("ns", "UTC"),
-    pl.Duration("ns"): pa.duration("ns"),
-}
-
-
-def frame_of(table: pa.Table, fields: tuple[Field, ...]) -> pl.DataFrame:
-    """Return the frame of a table that has a column for each of ``fields``."""
-    frame = pl.DataFrame(pl.from_arrow(table))
-    schema = pl.Schema({field.name: field.dtype for field in fields})
-    if frame.schema != schema:
-        message = f"Arrow made {frame.schema} of {schema}"
-        raise TypeError(message)
-    return frame
-
-
-def _frame(rows: Sequence[dict[str, Any]], fields: tuple[Field, ...]) -> pl.DataFrame:
+def _frame(rows: Sequence[dict[str, Any]], schema: pl.Schema) -> pl.DataFrame:
     frames = []
     for start in range(0, max(len(rows), 1), _ROWS_PER_CALL):
         some = rows[start : start + _ROWS_PER_CALL]
-        if fields:
-            columns = [
-                pa.array([row[field.name] for row in some], arrow_type(field.dtype)) for field in fields
-            ]
-            table = pa.table(columns, [field.name for field in fields])
-        else:
-            # A table keeps its number of rows only if it once had a column.
-            table = pa.table({"": pa.nulls(len(some))}).select([])
-        frames.append(frame_of(table, fields))
+        arrays = [pa.array([row[name] for row in some], arrow_type(dtype)) for name, dtype in schema.items()]
+        frames.append(frame_of(arrays, schema, len(some)))
     return pl.concat(frames, rechunk=True)
 
 

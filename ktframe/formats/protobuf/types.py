@@ -29,6 +29,8 @@ import polars as pl
 from ktframe.errors import SchemaError
 from ktframe.formats.bodies import NO_DEFAULT, Column
 
+NANOS: Final = 10**9
+
 STRING, BYTES = 9, 12
 GROUP, _MESSAGE, _ENUM = 10, 11, 14
 

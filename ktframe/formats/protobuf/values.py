@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from ktframe.formats.dtypes import instance
-from ktframe.formats.protobuf.types import BYTES, STRING, Field, Kind
+from ktframe.formats.protobuf.types import BYTES, NANOS, STRING, Field, Kind
 
 Convert: TypeAlias = Callable[[Any], Any]
 _FLOAT, _BOOL = 2, 8
@@ -23,7 +23,6 @@ _RANGES: Final = {
 }  # fmt: skip
 
 _UNITS: Final = {"ms": 10**3, "us": 10**6, "ns": 10**9}
-NANOS: Final = 10**9
 
 # What the specification of Timestamp and Duration allows.
 _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799

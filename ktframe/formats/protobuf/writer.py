@@ -11,17 +11,22 @@ from ktframe.errors import SchemaError
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.dtypes import instance
 from ktframe.formats.protobuf.imports import google, missing_fields
-from ktframe.formats.protobuf.schemas import CompiledSchema, compiled
+from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import STRING, Field, Kind, fields_of
 from ktframe.formats.protobuf.values import UnfitError, enum_number, physical, scalar, seconds_and_nanos
 
+_ROWS_PER_CALL = 1_000
+
+Put: TypeAlias = Callable[[Any, Any], None]
+"""Puts a value that is not null into a message: into one field, or as the whole message."""
+
 
 class ProtobufWriter:
-    """Writes messages of one type; parameters and errors as of ``ProtobufReader``."""
+    """Writes rows as messages of one type; parameters and errors as of ``ProtobufReader``."""
 
     def __init__(self, document: SchemaDocument, indexes: tuple[int, ...]) -> None:
-        schema = compiled(document, indexes)
-        self._rows = RowWriter(schema, fields_of(schema.message.DESCRIPTOR))
+        self._schema = compiled(document, indexes)
+        self._fields = {field.name: field for field in fields_of(self._schema.message.DESCRIPTOR)}
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the body of each row; a field is not set where its column has null.
@@ -31,24 +36,6 @@ class ProtobufWriter:
         SchemaError
             When a row does not fit the schema, naming the column and the row; nothing is written then.
         """
-        return self._rows.write(rows)
-
-
-_ROWS_PER_CALL = 1_000
-
-Put: TypeAlias = Callable[[Any, Any], None]
-"""Puts a value that is not null into a message: into one field, or as the whole message."""
-
-
-class RowWriter:
-    """Writes rows as messages of one type."""
-
-    def __init__(self, schema: CompiledSchema, fields: tuple[Field, ...]) -> None:
-        self._schema = schema
-        self._fields = {field.name: field for field in fields}
-
-    def write(self, rows: pl.DataFrame) -> list[bytes]:
-        """Return the body of each row; see ``ProtobufWriter.write``."""
         puts = {name: self._put(name, instance(dtype)) for name, dtype in rows.schema.items()}
         oneofs = _oneofs(tuple(self._fields[name] for name in puts))
         bodies: list[bytes] = []
