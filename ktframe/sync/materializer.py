@@ -102,7 +102,7 @@ class Materializer:
         inexact = self.view.inexact(changes.schema)
         if inexact:
             # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
-            changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
+            changes = self.decoder.keeping_integers(*inexact).decode(batch, self.schema, context)
         changes = self.decoder.identity.resolve(changes, self.store)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema

@@ -1,4 +1,4 @@
-"""What tables, windowed tables and streams have in common: a topic that is materialized here, read as a frame."""
+"""What tables, streams and their windows share: reading rows as frames, readiness, status, events, and closing."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ HEAD_ROWS = 8
 
 
 class MaterializedTopic(ABC):
-    """A topic as rows. Every read is complete as of the call, unless it is told ``fresh=False``.
+    """A topic as rows. Every read is complete as of the call, unless it is called with ``fresh=False``.
 
-    A read waits as long as progress is made, and raises ``NotReadyError`` when none is.
+    A read waits as long as progress is made, and raises ``NotReadyError`` when none is. Any thread may call it.
     """
 
     _kind: ClassVar[str]
@@ -46,7 +46,7 @@ class MaterializedTopic(ABC):
         self._presentation = presentation
         self._close = close
         self._origin = self
-        """Itself, or what it was narrowed from."""
+        """The object that the context knows: this one, or the one that this is a copy of."""
 
     @abstractmethod
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
@@ -66,8 +66,8 @@ class MaterializedTopic(ABC):
         Parameters
         ----------
         fresh
-            Wait until everything that is in the topic now is in the frame; False answers at once with what the local
-            store has.
+            Wait until everything that is in the topic now is in the frame. False returns at once what the local store
+            has.
         metadata
             Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC"); null where the
             record has none), or those of them that are named. Python has no datetime beyond the year 9999:
@@ -76,9 +76,9 @@ class MaterializedTopic(ABC):
         Raises
         ------
         NotReadyError
-            When the rows can't be complete, naming the partitions and the reason.
+            When the rows can't be complete, with the partitions and the reason.
         BrokerError
-            When the cluster does not answer, the topic is unknown, or the login refused.
+            When the cluster does not answer, the topic is unknown, or the login is refused.
         """
         return self._present(self._reader.read(self._lines, fresh=fresh), metadata=metadata)
 
@@ -103,11 +103,13 @@ class MaterializedTopic(ABC):
         Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
         ``value`` (Binary, as the producer sent them), ``reason`` (String).
         """
-        return refused_frame(self._reader.read(lambda found: found.store.refused(), fresh=fresh))
+        return refused_frame(
+            self._reader.read(lambda materializer: materializer.store.refused(), fresh=fresh)
+        )
 
     @property
     def schema(self) -> pl.Schema:
-        """Columns and dtypes of ``to_polars()`` as known now; does not wait."""
+        """The columns and dtypes of ``to_polars()`` as known now; does not wait."""
         return self._schema_of(self._reader.started())
 
     def _schema_of(self, materializer: Materializer) -> pl.Schema:
@@ -115,12 +117,12 @@ class MaterializedTopic(ABC):
         return self._present(self._presentation.with_windows(empty), strict=False).schema
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Hand a fresh frame to anything that speaks Arrow's PyCapsule protocol: DuckDB, pyarrow, pandas."""
+        """Return a fresh frame to a library with Arrow's PyCapsule protocol: DuckDB, pyarrow, pandas."""
         return self.to_polars().__arrow_c_stream__(requested_schema)
 
     def __arrow_c_schema__(self) -> object:
-        """Hand over the columns without the rows."""
-        # Fresh, like the rows: DuckDB asks for the columns first and refuses rows that have others.
+        """Return the columns without the rows."""
+        # Fresh, like the rows: DuckDB asks for the columns first, and refuses rows with other ones.
         return self.to_polars().clear().to_arrow().schema.__arrow_c_schema__()
 
     # --- condition ------------------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ class MaterializedTopic(ABC):
         Raises
         ------
         NotReadyError
-            With the reason: the time is over, or no progress was made for the stall timeout.
+            When the timeout has passed, or no progress was made for the stall timeout.
         """
         return self._reader.wait_until_ready(timeout, progress=progress)
 
@@ -167,28 +169,29 @@ class MaterializedTopic(ABC):
         )
 
     def status(self) -> TableStatus:
-        """Return the condition at a glance; does not wait."""
+        """Return state, lag, counts and the last error in one value; does not wait."""
         materializer = self._reader.started()
         return status_of(self._reader.binding, materializer, rows=self._lines(materializer).height)
 
     @property
     def history(self) -> LagHistory:
-        """How far behind it was and what happened to it, since it was started."""
+        """The lag that was measured, and incidents such as failures and rebuilds, since reading began."""
         return self._reader.history
 
     def plot_lag(self, ax: Axes | None = None) -> Chart | Axes:
         """Draw how many records were still to be read, per partition and in total, since reading began.
 
-        Returns ``ax``, or a ``matplotlib`` ``Figure`` that a notebook shows. ``ktframe.widgets.lag_chart`` is live.
+        Returns ``ax``, or a ``matplotlib`` ``Figure`` that a notebook shows. See ``ktframe.widgets.lag_chart`` for a live
+        one.
         """
         from ktframe.widgets import plot_lag  # noqa: PLC0415 - matplotlib is slow to import
 
         return plot_lag(self, ax)
 
     def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
-        """Call ``callback`` after every batch that changed rows; return what ends that.
+        """Call ``callback`` after every batch that changed rows; return a function that ends the subscription.
 
-        It runs on the thread that follows the topic: keep it short, and don't wait for these rows in it.
+        It runs on the thread that follows the topic: keep it short, and don't wait for rows in it.
         """
         self._reader.started()
         return self.events.subscribe(RowsChanged, callback)
@@ -204,9 +207,9 @@ class MaterializedTopic(ABC):
             return f"{head})"
         lag = binding.readiness().total_lag
         behind = "" if not lag else f", {lag:,} offsets behind"
-        told = (decided(materializer), *notices(binding, materializer))
-        said = "".join(f"; {notice}" for notice in told if notice)
-        return f"{head}, {self._lines(materializer).height:,} rows{behind}{said})"
+        texts = (decided(materializer), *notices(binding, materializer))
+        remarks = "".join(f"; {text}" for text in texts if text)
+        return f"{head}, {self._lines(materializer).height:,} rows{behind}{remarks})"
 
     def _repr_html_(self) -> str:
         head, materializer = "", self._reader.present()
@@ -217,7 +220,7 @@ class MaterializedTopic(ABC):
         return f"<code>{html.escape(repr(self))}</code>{head}"
 
     def _ipython_display_(self) -> None:
-        from ktframe.widgets import panel_of  # noqa: PLC0415 - widgets are imported where there is a notebook
+        from ktframe.widgets import panel_of  # noqa: PLC0415 - a script without a notebook needs no widgets
 
         panel_of(self)._ipython_display_()
 

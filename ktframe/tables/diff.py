@@ -1,4 +1,4 @@
-"""What changed from one frame to another: which rows were inserted, updated and deleted. Pure Polars, no row in Python."""
+"""The difference of two frames: inserted, updated and deleted rows. Columns are compared whole, by Polars alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FINEST_FIRST = ("ns", "us", "ms")
 
 
 def common_dtype(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """Return the narrowest dtype for values of both, None where they are of different kinds."""
+    """Return the narrowest dtype that holds the values of both, None where they are of different kinds."""
     if other in (one, pl.Null):
         return one
     if one == pl.Null:
@@ -57,7 +57,7 @@ def _common_nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def widened(values: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
-    """Return ``values`` of ``dtype`` as ``target``, which ``common_dtype`` made of it and another."""
+    """Return ``values`` of ``dtype`` as ``target``, a ``common_dtype`` of it and another dtype."""
     if dtype == target:
         return values
     if isinstance(dtype, pl.List) and isinstance(target, pl.List):
@@ -66,9 +66,9 @@ def widened(values: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr
         return values.arr.eval(widened(pl.element(), _inner(dtype), _inner(target)))
     if not (isinstance(dtype, pl.Struct) and isinstance(target, pl.Struct)):
         return values.cast(target)
-    # Not cast: it takes the fields of a struct in their order, or refuses.
+    # Not by cast, which takes the fields of a struct by their order, or refuses them.
     had = _fields(dtype)
-    # Not a literal null: Polars 2.1 panics where one that is an array of times is spread over a struct.
+    # Not pl.lit(None): Polars 2.1 panics when such a null, cast to an array of times, becomes a field of a struct.
     absent = pl.when(values.is_null()).then(None).otherwise(None)
     fields = [
         widened(values.struct.field(name), had[name], wanted).alias(name)
@@ -80,7 +80,9 @@ def widened(values: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr
 
 
 def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
-    return pl.Series(dtype=dtype.inner).dtype  # always an instance: Polars takes a class for one
+    return pl.Series(
+        dtype=dtype.inner
+    ).dtype  # an instance, also where the inner dtype is a class such as pl.Int64
 
 
 def _fields(dtype: pl.Struct) -> dict[str, pl.DataType]:
@@ -92,11 +94,11 @@ CHANGE: Final = pl.Enum(["inserted", "updated", "deleted"])
 
 
 def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
-    """Return the rows of ``new`` that are not in ``old``, those that are others there, and those that are gone.
+    """Return the rows that were inserted, updated and deleted from ``old`` to ``new``.
 
     Nulls equal each other, in keys too, and so do NaNs; lists, structs and arrays are compared by what is in them. A
     column that only one frame has is null in the other. Where a column's dtype is wider in one frame (Float64 for
-    Int64, a struct with more fields), both are compared in the wider one; a value never equals one of another kind.
+    Int64, a struct with more fields), both are compared in the wider dtype; values of different kinds are never equal.
 
     Parameters
     ----------
@@ -110,8 +112,8 @@ def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.Da
     polars.DataFrame
         ``change`` (``Enum``: inserted, updated, deleted), the ``on`` columns, ``old`` (``Struct`` of the other
         columns of ``old``, null where inserted) and ``new`` (``Struct`` of those of ``new``, null where deleted).
-        Rows that are equal are not in it. First those of ``new`` in its order, then the deleted ones in the order of
-        ``old``. Where an ``on`` column has one of our names, ours starts with ``record_``.
+        Equal rows are left out. The rows of ``new`` come first, in its order, then the deleted ones in the order of
+        ``old``. Where an ``on`` column is called like one of ours, ours gets the prefix ``record_``.
 
     Raises
     ------
@@ -120,8 +122,8 @@ def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.Da
     """
     on = [on] if isinstance(on, str) else list(dict.fromkeys(on))
     matched = _matched(old, new, on)
-    kept = matched.filter(_has(OLD_ROW) & _has(NEW_ROW))
-    same = kept.filter(~_differing(old.drop(on), new.drop(on), kept)).select(NEW_ROW)
+    pairs = matched.filter(_has(OLD_ROW) & _has(NEW_ROW))
+    same = pairs.filter(~_differing(old.drop(on), new.drop(on), pairs)).select(NEW_ROW)
     changed = matched.join(same, on=NEW_ROW, how="anti").sort(NEW_ROW, OLD_ROW, nulls_last=True)
     taken = set(on)
     change, before, after = (unique_name(name, taken) for name in ("change", "old", "new"))
@@ -134,7 +136,7 @@ def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.Da
 
 
 def _matched(old: pl.DataFrame, new: pl.DataFrame, on: list[str]) -> pl.DataFrame:
-    """Return every key once, with the number of its row in each frame."""
+    """Return each key once, with the numbers of its rows in both frames (null: it has none)."""
     _require_keys(old, "old", on)
     _require_keys(new, "new", on)
     dtypes = {name: _key_dtype(name, old.schema[name], new.schema[name]) for name in on}
@@ -157,7 +159,7 @@ def _require_keys(frame: pl.DataFrame, which: str, on: list[str]) -> None:
         raise ConfigurationError(message, f"its columns are {', '.join(map(repr, frame.columns))}.")
     copies = frame.height - frame.select(pl.struct(on).n_unique()).item()
     if copies:
-        message = f"{', '.join(map(repr, on))} identifies no row: {copies:,} rows of the {which} frame repeat a key."
+        message = f"{', '.join(map(repr, on))} does not identify rows: {copies:,} rows of the {which} frame repeat a key."
         raise ConfigurationError(
             message, "both frames must be a to_polars() of the same table, compared on its key."
         )
@@ -193,7 +195,7 @@ def _columns_differ(old: pl.Series, new: pl.Series) -> pl.Series:
     if dtype is None:
         return old.is_not_null() | new.is_not_null()
     pair = pl.DataFrame([old.alias("old"), new.alias("new")])
-    before, after = (widened(pl.col(each.name), each.dtype, dtype) for each in pair)
+    before, after = (widened(pl.col(column.name), column.dtype, dtype) for column in pair)
     return pair.select(before.ne_missing(after)).to_series()
 
 
@@ -204,8 +206,10 @@ def _kind_of_change() -> pl.Expr:
 
 def _side(fields: pl.DataFrame, numbers: pl.Series) -> pl.Series:
     """Return rows as structs, null where the number is null."""
-    rows = pl.DataFrame([numbers.is_not_null().alias(HAS_ROW), *(each.gather(numbers) for each in fields)])
-    # A struct without fields can't be made of columns.
+    rows = pl.DataFrame(
+        [numbers.is_not_null().alias(HAS_ROW), *(column.gather(numbers) for column in fields)]
+    )
+    # pl.struct() needs at least one column.
     whole = pl.struct(fields.columns) if fields.width else pl.lit({}, dtype=pl.Struct([]))
     return rows.select(pl.when(pl.col(HAS_ROW)).then(whole)).to_series()
 

@@ -1,4 +1,4 @@
-"""A topic as a stream: every event is a row."""
+"""Streams: every record of a topic is a row, an event. Their windows are in ``windowed_stream.py``."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ class KStream(MaterializedTopic):
     def since(self, moment: Moment) -> Self:
         """Return the events at or after ``moment``: a datetime, ISO 8601 text (UTC without an offset) or ``"-2h"``.
 
-        It cuts the window, or session, that the moment lies in.
+        A window or session that the moment lies in loses its earlier events.
         """
         narrowed = copy.copy(self)
         since = parse_moment("since", moment, now_ms=self._reader.now_ms())
-        narrowed._since = since  # noqa: SLF001 - another of this class
+        narrowed._since = since  # noqa: SLF001 - of the same class
         return narrowed
 
     def last(self, length: Minutes) -> Self:
         """Return the events of the last ``length`` (``"1h"``, or minutes), counted back from this call.
 
-        It cuts the window, or session, that the moment lies in; ``stream.window(...).last("1h")`` gives whole ones.
+        A window or session that begins before that loses its earlier events; ``stream.window(...).last("1h")`` has whole
+        ones.
         """
         length_ms = parse_minutes("last", length)
         return self.since(timedelta(milliseconds=-length_ms))

@@ -1,4 +1,4 @@
-"""A topic as a table: the latest row per key."""
+"""Tables: the latest row per key of a topic. Their windows are in ``windowed_table.py``, writing in ``table_writer.py``."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class KTable(MaterializedTopic):
     """The latest row per key of a topic. Make one with ``ktframe.table``.
 
     Every read is complete as of the call: it waits until all that was in the topic is in the table, unless it is
-    told ``fresh=False``. It waits as long as progress is made, and raises ``NotReadyError`` when none is. Frames have
-    the record key (``key``), where it is the table's key, and the value's fields in schema order.
+    called with ``fresh=False``. It waits as long as progress is made, and raises ``NotReadyError`` when none is. Frames
+    have the record key (``key``), where it is the table's key, and the value's fields in schema order.
     """
 
     _kind: ClassVar[str] = "KTable"
@@ -56,15 +56,15 @@ class KTable(MaterializedTopic):
         return default if row is None else row
 
     def get_many(self, keys: Sequence[Key], *, fresh: bool = True) -> list[dict[str, Any] | None]:
-        """Return the row of each of ``keys`` as a dict, None where there is none, with one wait for all."""
+        """Return the row of each of ``keys`` as a dict, None for a key without a row, waiting only once."""
 
         def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
             decoder, schema = materializer.decoder, materializer.schema
             encoded = [decoder.encode_key(key, schema) for key in keys]
             wanted = sorted({identity for identity in encoded if identity is not None})
-            found, rows = materializer.newest(wanted)
-            shown = dict(zip(found, self._present(rows).iter_rows(named=True), strict=True))
-            return [None if identity is None else shown.get(identity) for identity in encoded]
+            identities, rows = materializer.newest(wanted)
+            by_identity = dict(zip(identities, self._present(rows).iter_rows(named=True), strict=True))
+            return [None if identity is None else by_identity.get(identity) for identity in encoded]
 
         return self._reader.read(look_up, fresh=fresh)
 
@@ -86,12 +86,10 @@ class KTable(MaterializedTopic):
         return self._presentation.keys(rows)
 
     def _ipython_key_completions_(self) -> list[Any]:
-        materializer = self._reader.present()  # a tab neither starts nor waits
-        return (
-            []
-            if materializer is None
-            else self._presentation.keys(self._lines(materializer).head(_CHUNK_ROWS))
-        )
+        materializer = self._reader.present()  # Tab starts no reading, and does not wait
+        if materializer is None:
+            return []
+        return self._presentation.keys(self._lines(materializer).head(_CHUNK_ROWS))
 
     def items(
         self, start: Key = None, end: Key = None, *, fresh: bool = True
@@ -120,27 +118,28 @@ class KTable(MaterializedTopic):
     ) -> pl.DataFrame:
         """Write rows to the topic and return once the brokers have acknowledged them and this table has them.
 
-        Rows are looked at before anything is sent: one that does not fit has nothing written. A row replaces the one
-        of its key as a whole, as a record does. Each goes to the partitions where its key lives, a new key to the one
-        where Java's clients put it. They are written in the format of the topic's records: under the schema that is
+        All rows are checked before anything is sent: if one does not fit, nothing is written. A row replaces the whole
+        row of its key, as a record does. It goes to the partitions that have rows of its key; a new key goes to the one
+        that Java's clients choose. Rows are written in the format of the topic's records: with the schema that is
         registered last for its values (subject ``<topic>-value``), else as JSON.
 
         Parameters
         ----------
         rows
-            A frame (Polars, or what speaks Arrow's PyCapsule protocol) with the columns that ``to_polars()`` has.
+            A frame (of Polars, or of a library with Arrow's PyCapsule protocol) with the columns of ``to_polars()``, or
+            a list of dicts.
         record_key
-            Where fields of the value are the key: the column whose value becomes the record key of a new row. It can
-            be left out where the key is one field, which then is it. Rows that are there keep theirs.
+            For tables whose key is made of fields of the value: the column whose value becomes the record key of a new
+            row. By default the key field, if there is only one. Existing rows keep their record key.
         atomic
-            Write all or none: in one transaction. Needs WRITE on transactional ids that start with ``ktframe-``.
+            Write all rows or none, in one transaction. Needs WRITE on transactional ids that start with ``ktframe-``.
         dry_run
-            Send nothing, and return what would be sent.
+            Send nothing, and return the records that would be sent.
 
         Returns
         -------
         polars.DataFrame
-            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64). Of a dry run the
+            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64). After a dry run the
             offset is null, and so is the partition of a new key.
 
         Raises
@@ -148,19 +147,19 @@ class KTable(MaterializedTopic):
         NotWritableError
             When the connection only reads.
         SchemaError
-            When a row does not fit, naming column and row; nothing was written.
+            When a row does not fit, with column and row; nothing was written.
         WriteError
-            When not all were acknowledged: it knows which were.
+            When not all records were acknowledged, with those that were.
         NotReadyError
-            When all were written, but the table could not read them.
+            When all records were written, but the table could not read them.
         """
         return self._writer().upsert(rows, record_key=record_key, atomic=atomic, dry_run=dry_run)
 
     def delete(self, keys: Key, *, atomic: bool = False, dry_run: bool = False) -> pl.DataFrame:
-        """Delete the row of a key, or of each of several (a list, a set, a column), by a tombstone; return as ``upsert``.
+        """Delete the row of a key, or of several keys (a list, a set, a column), by tombstones; return as ``upsert``.
 
-        A key without a row has nothing written. Where fields of the value are the key, the tombstone carries the
-        record key of the row's record: it is refused when that would delete rows which were not named.
+        For a key without a row nothing is written. Where fields of the value are the key, the tombstone has the record
+        key of the row's record; if that would delete rows of other keys too, a SchemaError is raised.
         """
         is_one = isinstance(keys, str | bytes | tuple | Mapping) or not isinstance(keys, Iterable)
         return self._writer().delete([keys] if is_one else list(keys), atomic=atomic, dry_run=dry_run)
@@ -190,11 +189,11 @@ class KTable(MaterializedTopic):
         max_future_skew: Minutes | None = "1d",
         idle_after: Minutes = "1m",
     ) -> WindowedKTable:
-        """Return the latest row per key per window; at once, nothing is read yet.
+        """Return the latest row per key per window. It returns at once; reading starts with the first question.
 
         Windows start at multiples of their size since 1970 (UTC), as in Kafka; the start is inclusive, the end
-        exclusive. A tombstone removes its key from its own window, and from no earlier one. Asking again gives the
-        same object. Windows that are made of those of an open store are derived from it and read nothing.
+        exclusive. A tombstone removes its key from its own window, and from no earlier one. The same arguments give the
+        same object. Windows that can be made of smaller ones in an open store are rolled up from these, and read nothing.
 
         Parameters
         ----------
@@ -217,7 +216,7 @@ class KTable(MaterializedTopic):
         Raises
         ------
         ConfigurationError
-            When these make no windows.
+            When no windows can be made of these arguments.
         """
         spec = WindowSpec.parse(
             size,

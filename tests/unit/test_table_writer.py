@@ -111,14 +111,14 @@ def test_deleted_keys_are_gone(kt: Context) -> None:
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"key": "o-1", "region": "EU", "amount": 1.5}, "column 'amount': 1.5 is no Int64"),
-        ({"key": "o-1", "region": 5, "amount": 1}, "column 'region': 5 is no String"),
+        ({"key": "o-1", "region": "EU", "amount": 1.5}, "column 'amount': 1.5 is not Int64"),
+        ({"key": "o-1", "region": 5, "amount": 1}, "column 'region': 5 is not String"),
         ({"key": "o-1", "region": "EU", "amuont": 1}, "no field 'amuont': there are region, amount"),
         ({"region": "EU", "amount": 1}, "no column 'key'"),
-        ({"key": 5, "region": "EU", "amount": 1}, "column 'key': 5 is no String"),
-        ({"key": "o-1", "region": "EU", "amount": True}, "column 'amount': True is no Int64"),
+        ({"key": 5, "region": "EU", "amount": 1}, "column 'key': 5 is not String"),
+        ({"key": "o-1", "region": "EU", "amount": True}, "column 'amount': True is not Int64"),
         ({"key": None, "region": "EU", "amount": 1}, "'value', row 0: None can't be written as String"),
-        ({"key": "o-1", "region": b"x", "amount": 1}, "column 'region': b'x' is no String"),
+        ({"key": "o-1", "region": b"x", "amount": 1}, "column 'region': b'x' is not String"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -134,7 +134,7 @@ def test_what_does_not_fit_is_refused(
 def test_one_row_that_does_not_fit_has_the_whole_frame_refused(kt: Context, broker: FakeBroker) -> None:
     """The error names the row, and no other one was sent."""
     rows = pl.DataFrame({"key": ["a", "b", "c"], "region": ["x", "y", "z"], "amount": [1.0, 2.0, 2.5]})
-    with pytest.raises(ktframe.SchemaError, match=r"'amount', row 2: 2\.5 is no Int64"):
+    with pytest.raises(ktframe.SchemaError, match=r"'amount', row 2: 2\.5 is not Int64"):
         kt.table(TOPIC).upsert(rows)
     assert sum(broker.end_offsets(TOPIC, range(3)).values()) == 2
 
