@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from ktframe.columns import LINE, TIMESTAMP
+from ktframe.columns import LINE, TIMESTAMP, TOMBSTONE
+from ktframe.fold.refused import Step
+from ktframe.formats.base import Refusal
 
 _ZONED = (
     "%+",
@@ -43,6 +46,21 @@ def as_shown_times(ms: pl.Expr) -> pl.Expr:
     A value outside the years 1 to 9999 is in the column, but Python has no datetime for it: ``to_list()`` raises.
     """
     return pl.when(ms.is_between(_FIRST_SHOWN_MS, _LAST_SHOWN_MS)).then(ms).cast(SHOWN_TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class EventTime:
+    """When records happened: at the time in ``field``, or where that is None at the record's own timestamp."""
+
+    field: str | None
+
+    def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return ``rows``, which have ``TIMESTAMP`` and ``TOMBSTONE``, with the event time in ``TIMESTAMP``."""
+        if self.field is None:
+            return rows
+        times = event_times(rows, self.field)
+        # A tombstone has no field to take its time from: it happened when the record says.
+        return rows.with_columns(pl.when(TOMBSTONE).then(TIMESTAMP).otherwise(times).alias(TIMESTAMP))
 
 
 def event_times(rows: pl.DataFrame, field: str) -> pl.Series:
@@ -84,25 +102,25 @@ def _parse_iso(column: pl.Series) -> pl.Series:
     return times
 
 
-def refuse_timeless(rows: pl.DataFrame, field: str | None) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Return the rows that have an event time which can be shown, and (line, reason) of the others."""
+def refuse_timeless(rows: pl.DataFrame, field: str | None) -> Step:
+    """Return the rows that have an event time which can be shown."""
     source = "the record has no timestamp" if field is None else f"no usable time in {field!r}"
     is_usable = pl.col(TIMESTAMP).is_between(_FIRST_SHOWN_MS, _LAST_SHOWN_MS).fill_null(value=False)
     return _refuse(
-        rows, ~is_usable, lambda at: source if at is None else f"its time, {at} ms, is in no calendar"
+        rows,
+        ~is_usable,
+        lambda at: source if at is None else f"timestamp {at} ms is outside the years -262143 to 262142",
     )
 
 
-def refuse_skewed(
-    rows: pl.DataFrame, now: int, max_skew_ms: int | None
-) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    """Return the rows that are not too far in the future, and (line, reason) of the others."""
+def refuse_skewed(rows: pl.DataFrame, now_ms: int, max_skew_ms: int | None) -> Step:
+    """Return the rows that are not too far in the future."""
     if max_skew_ms is None:
-        return rows, []
-    is_skewed = (pl.col(TIMESTAMP) > now + max_skew_ms).fill_null(value=False)
+        return Step(rows)
+    is_skewed = (pl.col(TIMESTAMP) > now_ms + max_skew_ms).fill_null(value=False)
 
     def reason(at: int | None) -> str:
-        ahead = ((at or 0) - now) / _DAY_MS
+        ahead = ((at or 0) - now_ms) / _DAY_MS
         return (
             f"its time is {ahead:,.1f} days in the future; max_future_skew allows {max_skew_ms / _DAY_MS:g}"
         )
@@ -110,12 +128,8 @@ def refuse_skewed(
     return _refuse(rows, is_skewed, reason)
 
 
-def _refuse(
-    rows: pl.DataFrame, condition: pl.Expr, reason: Callable[[int | None], str]
-) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
-    refused = rows.filter(condition)
+def _refuse(rows: pl.DataFrame, condition: pl.Expr, reason: Callable[[int | None], str]) -> Step:
+    refused = rows.filter(condition).select(LINE, TIMESTAMP)
     if not refused.height:
-        return rows, []
-    return rows.filter(~condition), [
-        (line, reason(at)) for line, at in refused.select(LINE, TIMESTAMP).iter_rows()
-    ]
+        return Step(rows)
+    return Step(rows.filter(~condition), [Refusal(line, reason(at)) for line, at in refused.iter_rows()])

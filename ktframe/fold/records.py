@@ -59,7 +59,7 @@ class BatchContext:
 
     stream_times: Mapping[int, int] = field(default_factory=dict)
     horizons: Mapping[int, int] = field(default_factory=dict)
-    now: int = 0
+    now_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

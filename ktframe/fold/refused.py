@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import polars as pl
 
 from ktframe.columns import LINE, WINDOW
 from ktframe.fold.records import KeyTombstone, RecordBatch, RefusedRecord
 from ktframe.formats.base import Refusal
+
+
+class Step(NamedTuple):
+    """What a step of decoding returns: the rows that go on to the next one, and why the other records don't."""
+
+    rows: pl.DataFrame
+    refused: Sequence[Refusal] = ()
 
 
 def refused_record(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> RefusedRecord:

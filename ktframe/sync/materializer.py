@@ -15,6 +15,7 @@ from ktframe.clock import Clock
 from ktframe.columns import OFFSET, PARTITION, REMOVED, TIMESTAMP, is_field
 from ktframe.errors import StoreCorruptError
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
 from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
@@ -103,7 +104,7 @@ class Materializer:
         if inexact:
             # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
             changes = self.decoder.keeping_integers(*inexact).decode(batch, self.schema, context)
-        changes = self.decoder.identity.resolve(changes, self.store)
+        changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
@@ -131,7 +132,7 @@ class Materializer:
         return BatchContext(
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
-            now=int(self._clock.now().timestamp() * 1000),
+            now_ms=int(self._clock.now().timestamp() * 1000),
         )
 
     def _retain(self) -> None:

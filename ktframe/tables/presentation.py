@@ -14,7 +14,7 @@ from ktframe.columns import KEY, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
-from ktframe.fold.record_key import struct_schema
+from ktframe.fold.key_column import struct_schema
 from ktframe.fold.records import RefusedRecord
 
 Metadata: TypeAlias = bool | str | Sequence[str]

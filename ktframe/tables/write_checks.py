@@ -14,7 +14,7 @@ from ktframe.errors import SchemaError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import BatchContext, RecordBatch
 from ktframe.fold.row_codec import record_key_of
-from ktframe.formats.base import Headers, Refusal
+from ktframe.formats.base import Headers
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.sync.materializer import Materializer
 
@@ -82,7 +82,7 @@ def read_back(
     )
     rows, refused, after = decoder.read(batch, schema)
     assigned = decoder.identity.assign(rows, BatchContext())
-    refused = [*refused, *(Refusal(line, reason) for line, reason in assigned.refused)]
+    refused = [*refused, *assigned.refused]
     if refused:
         first = min(refused, key=lambda refusal: refusal.index)
         message = f"row {first.index} would be refused: {first.reason}."

@@ -17,6 +17,7 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import hash_identities
 from ktframe.fold.identity_codec import decode_parts, encode_parts
+from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.record_key import RecordKey
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.fold.row_codec import record_key_of, unpack_rows
@@ -64,7 +65,8 @@ class Table:
             values=[record.value for record in records],
             positions=dict(self.offsets),
         )
-        changes = self.decoder.identity.resolve(self.decoder.decode(batch, self.schema), self.store)
+        changes = self.decoder.decode(batch, self.schema)
+        changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         self.view.apply(changes.frame, self.decoder.frame_schema(self.schema), batch.positions)
@@ -242,8 +244,8 @@ def test_the_record_key_is_the_identity() -> None:
 
 def test_a_missing_identity_is_explained() -> None:
     """The reason names the key fields, or says what a null record key means."""
-    assert RecordKey().null_key_reason() == (
+    assert RecordKey().null_key_reason == (
         "the record key is null: no row could ever be updated or deleted by it"
     )
-    assert FieldKey(("id",)).null_key_reason() == "no key: 'id' is missing or null"
-    assert FieldKey(("a", "b")).null_key_reason() == "no key: 'a', 'b' are all missing or null"
+    assert FieldKey(("id",)).null_key_reason == "no key: 'id' is missing or null"
+    assert FieldKey(("a", "b")).null_key_reason == "no key: 'a', 'b' are all missing or null"

@@ -1,0 +1,63 @@
+"""Values as columns: those of a batch with the lines they belong to, and those of stored rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from ktframe.columns import LINE, TOMBSTONE
+from ktframe.fold.records import RecordBatch
+from ktframe.fold.refused import Step
+from ktframe.formats import Format
+
+
+@dataclass(frozen=True, slots=True)
+class ValueColumns:
+    """The values of a topic in ``format``: a column per field."""
+
+    format: Format
+
+    def read(self, batch: RecordBatch, lines: pl.DataFrame, fields: pl.Schema) -> tuple[Step, pl.Schema]:
+        """Add the fields to the lines whose value could be decoded and to tombstones; return all fields known by now."""
+        valued = lines.filter(~pl.col(TOMBSTONE))[LINE].to_list()
+        decoded = self.format.decode(
+            [value for line in valued if (value := batch.values[line]) is not None], fields
+        )
+        refused = [replace(refusal, index=valued[refusal.index]) for refusal in decoded.refused]
+        accepted = pl.Series(LINE, [valued[i] for i in decoded.accepted], dtype=pl.UInt32)
+        rows = at_lines(lines, accepted).hstack(decoded.frame.get_columns())
+        if len(valued) < lines.height:
+            tombstones = lines.filter(pl.col(TOMBSTONE))
+            rows = pl.concat([rows, tombstones], how="diagonal_relaxed").sort(LINE)
+        return Step(rows, refused), decoded.schema
+
+    def load(self, payloads: Sequence[bytes], is_tombstone: pl.Series, fields: pl.Schema) -> pl.DataFrame:
+        """Return the fields of stored values, nulls for tombstones.
+
+        Raises
+        ------
+        ValueError
+            When a value can't be decoded any more, which only a damaged store can cause.
+        """
+        values = [p for p, is_null in zip(payloads, is_tombstone, strict=True) if not is_null]
+        decoded = self.format.decode(values, fields)
+        if decoded.refused:
+            raise ValueError(decoded.refused[0].reason)
+        return spread(decoded.frame, ~is_tombstone)
+
+
+def at_lines(frame: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:
+    """Return the rows of ``frame`` (ascending in ``LINE``) whose line is in ``lines``."""
+    return frame if len(lines) == frame.height else frame.filter(pl.col(LINE).is_in(lines.implode()))
+
+
+def spread(frame: pl.DataFrame, is_there: pl.Series) -> pl.DataFrame:
+    """Return the rows of ``frame`` where ``is_there`` says so, and nulls elsewhere."""
+    if frame.height == len(is_there):
+        return frame
+    if not frame.height:
+        return frame.clear(len(is_there))
+    lines = pl.select(pl.when(is_there).then(is_there.cum_sum() - 1)).to_series()
+    return frame[lines]
