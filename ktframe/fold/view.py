@@ -20,6 +20,7 @@ import polars as pl
 
 from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.fold.compact import latest_rows
+from ktframe.formats.dtypes import common_dtype, widened
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
@@ -318,8 +319,31 @@ def _is_above(column: str, horizons: Mapping[int, int]) -> pl.Expr:
 
 
 def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Put frames under each other; columns and struct fields that one lacks are null there, integers widen."""
-    return pl.concat(frames, how="diagonal_relaxed", rechunk=False)
+    """Put frames under each other; columns and struct fields that one lacks are null there, types widen."""
+    try:
+        return pl.concat(frames, how="vertical", rechunk=False)
+    except pl.exceptions.PolarsError:  # their columns differ, which is seldom
+        pass
+    schema: dict[str, pl.DataType] = {}
+    for frame in frames:
+        for name, dtype in frame.schema.items():
+            both = common_dtype(schema.get(name, pl.Null()), dtype)
+            if both is None:
+                message = f"column {name!r} is {schema[name]} and {dtype}"
+                raise TypeError(message)
+            schema[name] = both
+    return pl.concat([_as_schema(frame, schema) for frame in frames], how="vertical", rechunk=False)
+
+
+def _as_schema(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return ``frame`` with the columns of ``schema``: widened, or null where it has none."""
+    columns = [
+        widened(pl.col(name), frame.schema[name], dtype).alias(name)
+        if name in frame.columns
+        else pl.lit(None, dtype=dtype).alias(name)
+        for name, dtype in schema.items()
+    ]
+    return frame.with_columns(columns).select(*schema)
 
 
 def _repeated(hashes: pl.Series) -> pl.Series:

@@ -14,12 +14,7 @@ from typing import Any
 import polars as pl
 
 from ktframe.formats.bodies import NO_DEFAULT, Column
-from ktframe.formats.dtypes import LARGEST_EXACT, instance
-
-_SIGNED = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
-_UNSIGNED = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64())
-_UNITS = ("ms", "us", "ns")
-_MOST_DIGITS = 38
+from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, short_name
 
 
 class ConflictError(Exception):
@@ -29,7 +24,7 @@ class ConflictError(Exception):
 def columns_of(schema: Mapping[str, pl.DataType], catalog: Iterable[Column] = ()) -> tuple[Column, ...]:
     """Return fields that are known by their types as columns, with what ``catalog`` tells of their names beside."""
     told = {column.name: column for column in catalog}
-    return tuple(_column(name, instance(dtype), told.get(name)) for name, dtype in schema.items())
+    return tuple(_column(name, as_instance(dtype), told.get(name)) for name, dtype in schema.items())
 
 
 def _column(name: str, dtype: pl.DataType, told: Column | None) -> Column:
@@ -76,9 +71,11 @@ def _widened(known: Column, further: Column) -> Column:
     except ConflictError as conflict:
         message = f"{further.name}.{conflict}"
         raise ConflictError(message) from None
-    dtype = _common(known.dtype, further.dtype, inner)
+    # Aliases match the fields of structs too, which ``common_dtype`` does not know.
+    struct = pl.Struct({column.name: column.dtype for column in inner})
+    dtype = common_dtype(known.dtype, further.dtype, struct=struct)
     if dtype is None:
-        message = f"{further.name}: {_short(further.dtype)} in a column of {_short(known.dtype)}"
+        message = f"{further.name}: {short_name(further.dtype)} in a column of {short_name(known.dtype)}"
         raise ConflictError(message)
     return Column(
         further.name,
@@ -87,47 +84,6 @@ def _widened(known: Column, further: Column) -> Column:
         tuple(dict.fromkeys((*known.aliases, *further.aliases))),
         inner,
     )
-
-
-def _short(dtype: pl.DataType) -> str:
-    return type(dtype).__name__ if isinstance(dtype, pl.List | pl.Struct) else str(dtype)
-
-
-def _common(one: pl.DataType, other: pl.DataType, inner: tuple[Column, ...]) -> pl.DataType | None:
-    """Return the type that holds the values of both exactly, None where there is none; ``inner`` are struct fields."""
-    if pl.Null in (one, other):
-        return one if other == pl.Null else other
-    if isinstance(one, pl.List) and isinstance(other, pl.List):
-        item = _common(instance(one.inner), instance(other.inner), inner)
-        return None if item is None else pl.List(item)
-    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
-        return pl.Struct({column.name: column.dtype for column in inner})
-    return one if one == other else _common_number(one, other) or _common_time(one, other)
-
-
-def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime) and one.time_zone == other.time_zone:
-        return pl.Datetime(max(one.time_unit, other.time_unit, key=_UNITS.index), one.time_zone)
-    return None
-
-
-def _common_number(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    if not (one.is_numeric() and other.is_numeric()):
-        return None
-    if isinstance(one, pl.Decimal) and isinstance(other, pl.Decimal):
-        scale = max(one.scale, other.scale)
-        digits = max(one.precision - one.scale, other.precision - other.scale) + scale
-        return pl.Decimal(digits, scale) if digits <= _MOST_DIGITS else None
-    if isinstance(one, pl.Decimal) or isinstance(other, pl.Decimal):
-        return None
-    if one.is_float() or other.is_float():
-        return pl.Float64()
-    for family in (_SIGNED, _UNSIGNED):
-        if one in family and other in family:
-            return max(one, other, key=family.index)
-    signed, unsigned = (one, other) if one in _SIGNED else (other, one)
-    width = max(_SIGNED.index(signed), _UNSIGNED.index(unsigned) + 1)
-    return _SIGNED[width]
 
 
 def counterpart(column: Column, found: Mapping[str, Column]) -> Column | None:
@@ -173,7 +129,7 @@ def _fitted(values: pl.Expr, have: Column, want: Column, old: pl.DataType, new: 
     if old == new and not changes_old_rows(have.inner, want.inner):
         return values
     if isinstance(old, pl.List) and isinstance(new, pl.List):
-        item = _fitted(pl.element(), have, want, instance(old.inner), instance(new.inner))
+        item = _fitted(pl.element(), have, want, as_instance(old.inner), as_instance(new.inner))
         return values.list.eval(item)
     if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
         fields = {column.name: column for column in have.inner}
@@ -194,12 +150,12 @@ def _field(values: pl.Expr, have: Mapping[str, Column], want: Column) -> pl.Expr
 def rounding(values: pl.Expr, old: pl.DataType, new: pl.DataType) -> pl.Expr | None:
     """Return where an integer among ``values`` has more digits than the float it becomes; None where none can."""
     if isinstance(old, pl.List) and isinstance(new, pl.List):
-        item = rounding(pl.element(), instance(old.inner), instance(new.inner))
+        item = rounding(pl.element(), as_instance(old.inner), as_instance(new.inner))
         return None if item is None else values.list.eval(item).list.any()
     if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
-        wanted = {field.name: instance(field.dtype) for field in new.fields}
+        wanted = {field.name: as_instance(field.dtype) for field in new.fields}
         parts = [
-            rounding(values.struct.field(field.name), instance(field.dtype), wanted[field.name])
+            rounding(values.struct.field(field.name), as_instance(field.dtype), wanted[field.name])
             for field in old.fields
             if field.name in wanted
         ]

@@ -9,85 +9,8 @@ import polars as pl
 
 from ktframe.columns import HAS_ROW, NEW_ROW, OLD_ROW
 from ktframe.errors import ConfigurationError
+from ktframe.formats.dtypes import as_instance, common_dtype, struct_fields, widened
 from ktframe.tables.presentation import unique_name
-
-_TEXT = (pl.String, pl.Enum, pl.Categorical)
-_FINEST_FIRST = ("ns", "us", "ms")
-
-
-def common_dtype(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """Return the narrowest dtype that holds the values of both, None where they are of different kinds."""
-    if other in (one, pl.Null):
-        return one
-    if one == pl.Null:
-        return other
-    if one.is_numeric() and other.is_numeric():
-        empty = [pl.Series("", [], dtype=dtype).to_frame() for dtype in (one, other)]
-        return pl.concat(empty, how="vertical_relaxed").to_series().dtype
-    if isinstance(one, _TEXT) and isinstance(other, _TEXT):
-        return pl.String()
-    return _common_time(one, other) or _common_nested(one, other)
-
-
-def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    if isinstance(one, pl.Datetime) and isinstance(other, pl.Datetime) and one.time_zone == other.time_zone:
-        unit = min(one.time_unit, other.time_unit, key=_FINEST_FIRST.index)
-        return pl.Datetime(unit, one.time_zone)
-    if isinstance(one, pl.Duration) and isinstance(other, pl.Duration):
-        return pl.Duration(min(one.time_unit, other.time_unit, key=_FINEST_FIRST.index))
-    return None
-
-
-def _common_nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    if isinstance(one, pl.List) and isinstance(other, pl.List):
-        inner = common_dtype(_inner(one), _inner(other))
-        return None if inner is None else pl.List(inner)
-    if isinstance(one, pl.Array) and isinstance(other, pl.Array) and one.size == other.size:
-        inner = common_dtype(_inner(one), _inner(other))
-        return None if inner is None else pl.Array(inner, one.size)
-    if not (isinstance(one, pl.Struct) and isinstance(other, pl.Struct)):
-        return None
-    left, right = _fields(one), _fields(other)
-    fields = {
-        name: common_dtype(left.get(name, pl.Null()), right.get(name, pl.Null()))
-        for name in {**left, **right}
-    }
-    known = {name: dtype for name, dtype in fields.items() if dtype is not None}
-    return pl.Struct(known) if len(known) == len(fields) else None
-
-
-def widened(values: pl.Expr, dtype: pl.DataType, target: pl.DataType) -> pl.Expr:
-    """Return ``values`` of ``dtype`` as ``target``, a ``common_dtype`` of it and another dtype."""
-    if dtype == target:
-        return values
-    if isinstance(dtype, pl.List) and isinstance(target, pl.List):
-        return values.list.eval(widened(pl.element(), _inner(dtype), _inner(target)))
-    if isinstance(dtype, pl.Array) and isinstance(target, pl.Array):
-        return values.arr.eval(widened(pl.element(), _inner(dtype), _inner(target)))
-    if not (isinstance(dtype, pl.Struct) and isinstance(target, pl.Struct)):
-        return values.cast(target)
-    # Not by cast, which takes the fields of a struct by their order, or refuses them.
-    had = _fields(dtype)
-    # Not pl.lit(None): Polars 2.1 panics when such a null, cast to an array of times, becomes a field of a struct.
-    absent = pl.when(values.is_null()).then(None).otherwise(None)
-    fields = [
-        widened(values.struct.field(name), had[name], wanted).alias(name)
-        if name in had
-        else absent.cast(wanted).alias(name)
-        for name, wanted in _fields(target).items()
-    ]
-    return pl.when(values.is_not_null()).then(pl.struct(fields))
-
-
-def _inner(dtype: pl.List | pl.Array) -> pl.DataType:
-    return pl.Series(
-        dtype=dtype.inner
-    ).dtype  # an instance, also where the inner dtype is a class such as pl.Int64
-
-
-def _fields(dtype: pl.Struct) -> dict[str, pl.DataType]:
-    return {field.name: pl.Series(dtype=field.dtype).dtype for field in dtype.fields}
-
 
 CHANGE: Final = pl.Enum(["inserted", "updated", "deleted"])
 """The dtype of the column ``change``."""
@@ -166,12 +89,30 @@ def _require_keys(frame: pl.DataFrame, which: str, on: list[str]) -> None:
 
 
 def _key_dtype(name: str, old: pl.DataType, new: pl.DataType) -> pl.DataType:
-    dtype = common_dtype(old, new)
+    dtype = _comparable(old, new)
     if dtype is None:
         message = f"column {name!r} is {old} in the old frame and {new} in the new one."
         raise ConfigurationError(
             message, "both frames must be a to_polars() of the same table, compared on its key."
         )
+    return dtype
+
+
+def _comparable(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+    """Return the type in which values of both are compared, None where they are of different kinds."""
+    return one if one == other else common_dtype(_as_text(one), _as_text(other))
+
+
+def _as_text(dtype: pl.DataType) -> pl.DataType:
+    """Return ``dtype`` with String for the types that have categories: these are one way to hold text."""
+    if isinstance(dtype, pl.Enum | pl.Categorical):
+        return pl.String()
+    if isinstance(dtype, pl.List):
+        return pl.List(_as_text(as_instance(dtype.inner)))
+    if isinstance(dtype, pl.Array):
+        return pl.Array(_as_text(as_instance(dtype.inner)), dtype.size)
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({name: _as_text(inner) for name, inner in struct_fields(dtype).items()})
     return dtype
 
 
@@ -191,7 +132,7 @@ def _column(frame: pl.DataFrame, name: str, numbers: pl.Series) -> pl.Series:
 
 
 def _columns_differ(old: pl.Series, new: pl.Series) -> pl.Series:
-    dtype = common_dtype(old.dtype, new.dtype)
+    dtype = _comparable(old.dtype, new.dtype)
     if dtype is None:
         return old.is_not_null() | new.is_not_null()
     pair = pl.DataFrame([old.alias("old"), new.alias("new")])

@@ -17,7 +17,7 @@ from ktframe.formats.avro.json_text import from_default
 from ktframe.formats.avro.types import KEY, VALUE, AvroField, AvroSchema, AvroType, dtype_of
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import NO_DEFAULT, Column
-from ktframe.formats.dtypes import instance
+from ktframe.formats.dtypes import as_instance
 
 
 def fields_of(schema: AvroSchema) -> tuple[AvroField, ...]:
@@ -59,9 +59,9 @@ def _default_shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> 
 def _exact_in_python(dtype: pl.DataType) -> pl.DataType:
     """Return ``dtype`` with integers instead of nanosecond datetimes, which Python's datetimes would round."""
     if isinstance(dtype, pl.List):
-        return pl.List(_exact_in_python(instance(dtype.inner)))
+        return pl.List(_exact_in_python(as_instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: _exact_in_python(instance(field.dtype)) for field in dtype.fields})
+        return pl.Struct({field.name: _exact_in_python(as_instance(field.dtype)) for field in dtype.fields})
     is_finer = isinstance(dtype, pl.Datetime) and dtype.time_unit == "ns"
     return pl.Int64() if is_finer else dtype
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from ktframe.errors import SchemaError
-from ktframe.formats.dtypes import LARGEST_EXACT, as_instance
+from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, short_name, struct_fields
 from ktframe.formats.json.times import days_of, nanoseconds_of, units_of
 
 Reader: TypeAlias = Callable[[Any], Any]
@@ -70,11 +70,9 @@ def reader_of(dtype: pl.DataType, path: str) -> Reader:
 
 def _conflict(path: str, dtype: pl.DataType, value: Any) -> RefusedError:
     found = _FOUND.get(type(value), "Struct")
-    return RefusedError(f"field {path!r}: wanted {_short(dtype)}, found {found}; schema= can fix its type")
-
-
-def _short(dtype: pl.DataType) -> str:
-    return type(dtype).__name__ if isinstance(dtype, pl.List | pl.Struct | pl.Enum) else str(dtype)
+    return RefusedError(
+        f"field {path!r}: wanted {short_name(dtype)}, found {found}; schema= can fix its type"
+    )
 
 
 def _kind_reader(dtype: pl.DataType, path: str) -> Reader:
@@ -185,7 +183,7 @@ def _list_reader(dtype: pl.List, path: str) -> Reader:
 
 
 def _struct_reader(dtype: pl.Struct, path: str) -> Reader:
-    return _fields_reader({field.name: as_instance(field.dtype) for field in dtype.fields}, path)
+    return _fields_reader(struct_fields(dtype), path)
 
 
 def _fields_reader(fields: Mapping[str, pl.DataType], path: str) -> Reader:

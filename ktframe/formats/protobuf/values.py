@@ -8,7 +8,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from ktframe.formats.dtypes import instance
+from ktframe.formats.dtypes import as_instance
 from ktframe.formats.protobuf.types import BYTES, NANOS, STRING, Field, Kind
 
 Convert: TypeAlias = Callable[[Any], Any]
@@ -36,9 +36,9 @@ class UnfitError(Exception):
 def physical(dtype: pl.DataType) -> pl.DataType:
     """Return the type to cast a column to before its values become Python's: times as integers, which are exact."""
     if isinstance(dtype, pl.List):
-        return pl.List(physical(instance(dtype.inner)))
+        return pl.List(physical(as_instance(dtype.inner)))
     if isinstance(dtype, pl.Struct):
-        return pl.Struct({field.name: physical(instance(field.dtype)) for field in dtype.fields})
+        return pl.Struct({field.name: physical(as_instance(field.dtype)) for field in dtype.fields})
     if isinstance(dtype, pl.Datetime | pl.Duration):
         return pl.Int64()
     return pl.String() if isinstance(dtype, pl.Enum | pl.Categorical) else dtype

@@ -9,7 +9,7 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.bodies import SchemaDocument
-from ktframe.formats.dtypes import instance
+from ktframe.formats.dtypes import as_instance
 from ktframe.formats.protobuf.imports import google, missing_fields
 from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import STRING, Field, Kind, fields_of
@@ -36,7 +36,7 @@ class ProtobufWriter:
         SchemaError
             When a row does not fit the schema, naming the column and the row; nothing is written then.
         """
-        puts = {name: self._put(name, instance(dtype)) for name, dtype in rows.schema.items()}
+        puts = {name: self._put(name, as_instance(dtype)) for name, dtype in rows.schema.items()}
         oneofs = _oneofs(tuple(self._fields[name] for name in puts))
         bodies: list[bytes] = []
         for start in range(0, rows.height, _ROWS_PER_CALL):
@@ -129,7 +129,7 @@ def _list_of(field: Field, dtype: pl.DataType) -> pl.DataType:
     if not isinstance(dtype, pl.List):
         message = f"{dtype}, but a List is needed" + (" for a map" if field.is_map else "")
         raise UnfitError(message)
-    return instance(dtype.inner)
+    return as_instance(dtype.inner)
 
 
 def _repeated(field: Field, dtype: pl.DataType, pool: Any) -> Put:
@@ -234,7 +234,7 @@ def _inner_dtypes(field: Field, dtype: pl.DataType) -> dict[str, pl.DataType]:
         if inner.name not in known:
             message = f"{field.descriptor.message_type.full_name} has no field {inner.name!r}"
             raise UnfitError(message)
-    return {inner.name: instance(inner.dtype) for inner in dtype.fields}
+    return {inner.name: as_instance(inner.dtype) for inner in dtype.fields}
 
 
 def _put_json(message: Any, text: str, pool: Any) -> None:
