@@ -1,4 +1,4 @@
-"""What a look at a topic found, as frames and as a few lines of text."""
+"""The result of ``ktframe.inspect()``: frames, a few lines of text about them, and the call that loads the topic."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import polars as pl
 from ktframe.explore.sample import AVRO
 from ktframe.formats import VALUE_COLUMN
 
+# Formats that a table detects by itself, so that the suggested call does not name them. A schema decides between Avro
+# and Protobuf.
 _DEFAULT_VALUES, _DEFAULT_KEYS = ("json", AVRO), ("string",)
-"""What a table finds out by itself; whether it is Avro or Protobuf, the schema says."""
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
@@ -23,28 +24,28 @@ _NAMED_COLUMNS = 8
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Inspection:
-    """A topic as it was looked at: what is in it, what it costs to load, and the call that loads it.
+    """A topic as it was at one moment: its contents, how long it takes to load, and the call that loads it.
 
-    All numbers but the offsets come of the newest records; a format is a guess.
+    All numbers but the offsets are estimates from the newest records; a format is a guess.
     """
 
     topic: str
     taken_at: datetime
-    """When this was found out."""
+    """When the topic was inspected."""
     summary: pl.DataFrame
     """One row: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64, an upper bound: offsets of compacted
     records and transaction markers count), ``bytes`` (Int64, uncompressed), ``cleanup_policy`` (String),
     ``first_timestamp`` and ``last_timestamp`` (``Datetime("ms", "UTC")``), ``key_format`` and ``value_format``
-    (String), ``tombstones`` and ``null_keys`` (Float64, shares from 0 to 1), ``load_seconds`` (Float64). Null: not
-    known, or there is none."""
+    (String), ``tombstones`` and ``null_keys`` (Float64, shares from 0 to 1), ``load_seconds`` (Float64). A value is null
+    where it is not known, or there is none."""
     samples: pl.DataFrame
     """The newest records, newest first: ``partition`` (Int32), ``offset`` (Int64), ``timestamp``
     (``Datetime("ms", "UTC")``), ``key`` and ``value`` (String: text or a number; hex where they are neither),
     ``size_bytes`` (Int64, key and value)."""
     columns: pl.DataFrame
-    """What a table would have beside its key, as far as the sample shows: ``column`` and ``dtype`` (String), ``nulls``
-    (Float64, a share from 0 to 1). Empty where the format is not one that ktframe reads, and where values name a schema
-    that can't be looked up."""
+    """The columns that a table would have besides its key, as far as the sample shows: ``column`` and ``dtype`` (String),
+    ``nulls`` (Float64, a share from 0 to 1). Empty where ktframe does not read the format, and where the schema of the
+    values can't be looked up."""
     partitions: pl.DataFrame
     """``partition`` (Int32), ``start``, ``end`` (exclusive) and ``records`` (Int64), per partition."""
     schema_ids: tuple[int, ...] = ()
@@ -52,7 +53,7 @@ class Inspection:
 
     @property
     def suggestion(self) -> str:
-        """The call that loads the topic, by what the sample looks like."""
+        """The call that loads the topic, with the arguments that its sample asks for."""
         facts = self._facts()
         arguments = [_quoted(self.topic)]
         if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
@@ -65,7 +66,7 @@ class Inspection:
         return f"ktframe.table({', '.join(arguments)})"
 
     def _facts(self) -> dict[str, Any]:
-        # The times as text: Python has no datetime for some that Kafka has.
+        # Times as numbers: Python has no datetime beyond the year 9999.
         return self.summary.with_columns(pl.col("first_timestamp", "last_timestamp").dt.epoch("ms")).row(
             0, named=True
         )

@@ -1,4 +1,4 @@
-"""What a sample of raw records says about its topic: formats, columns, shares, the rate of decoding."""
+"""What can be told from a sample of raw records: guessed formats, columns, shares of tombstones, the rate of decoding."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.plain import IntFormat, LongFormat
 from ktframe.formats.schemas import TopicSchemas, without_registry
 
+# Bytes behind a Confluent schema id are most often Avro; Protobuf looks the same from outside.
 AVRO: Final = "avro"
-"""What bytes behind a Confluent schema id are most often; Protobuf looks the same from outside."""
 
-_MOST = 0.8
-_FRAME_BYTES = 5
+_ENOUGH = 0.8  # the share of payloads that decide a guess: some may be broken
+_FRAME_BYTES = 5  # the magic byte and the schema id of Confluent's wire format
 _NOT_IN_TEXT = frozenset(chr(code) for code in (*range(32), 127)) - {"\t", "\n", "\r"}
 
 
 def guess_format(payloads: Sequence[bytes]) -> str | None:
-    """Return the format that most of ``payloads`` seem to have, None when there are none.
+    """Return the format that at least four in five of ``payloads`` seem to have; None when there are no payloads.
 
-    ``"json"``, ``"string"``, ``"int"``, ``"long"``, ``"avro"`` or ``"bytes"``. Some may be broken: four in five decide.
+    One of ``"json"``, ``"string"``, ``"int"``, ``"long"``, ``"avro"`` and, if none of these, ``"bytes"``.
     """
     if not payloads:
         return None
-    # Four bytes that are letters are text before they are a number, and most numbers are no text.
+    # In this order: four letters are text rather than a number, and the bytes of most numbers are not text.
     guesses: tuple[tuple[str, Callable[[bytes], bool]], ...] = (
         ("json", _is_json),
         ("string", is_text),
@@ -44,13 +44,13 @@ def guess_format(payloads: Sequence[bytes]) -> str | None:
         (AVRO, lambda payload: schema_id(payload) is not None),
     )
     for name, fits in guesses:
-        if sum(map(fits, payloads)) >= _MOST * len(payloads):
+        if sum(map(fits, payloads)) >= _ENOUGH * len(payloads):
             return name
     return "bytes"
 
 
 def schema_id(payload: bytes) -> int | None:
-    """Return the Confluent schema id that ``payload`` seems to begin with: a zero, then four bytes that aren't all zero."""
+    """Return the schema id that ``payload`` seems to begin with: a zero byte, then four bytes that are not all zero."""
     if len(payload) <= _FRAME_BYTES or payload[0] != 0:
         return None
     return int.from_bytes(payload[1:_FRAME_BYTES], "big") or None
@@ -58,8 +58,8 @@ def schema_id(payload: bytes) -> int | None:
 
 def schema_ids(payloads: Sequence[bytes]) -> tuple[int, ...]:
     """Return the schema ids of ``payloads``, the commonest first."""
-    found = Counter(number for number in map(schema_id, payloads) if number is not None)
-    return tuple(number for number, _ in found.most_common())
+    counts = Counter(number for number in map(schema_id, payloads) if number is not None)
+    return tuple(number for number, _ in counts.most_common())
 
 
 def is_text(payload: bytes) -> bool:
@@ -71,7 +71,7 @@ def is_text(payload: bytes) -> bool:
 
 
 def as_text(payload: bytes | None, name: str | None) -> str | None:
-    """Return ``payload`` for reading: a number of the format ``name``, text, hex where it is neither."""
+    """Return ``payload`` as text: a number where the format ``name`` has numbers, else text, else hex."""
     if payload is None:
         return None
     width = {IntFormat.name: IntFormat.width_bytes, LongFormat.name: LongFormat.width_bytes}.get(str(name))
@@ -122,8 +122,8 @@ def timestamps(batch: RecordBatch) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Sampled:
-    """The oldest record of each partition, many of the newest, and in how many seconds these were read."""
+class TopicSample:
+    """The oldest record of each partition, many of the newest, and the seconds that reading the newest took."""
 
     oldest: RecordBatch
     newest: RecordBatch
@@ -141,29 +141,29 @@ class Sampled:
 
     @cached_property
     def key_format(self) -> str | None:
-        """What the keys seem to be."""
+        """The guessed format of the keys."""
         return guess_format(self._keys)
 
     @cached_property
     def value_format(self) -> str | None:
-        """What the values seem to be."""
+        """The guessed format of the values."""
         return guess_format(self._values)
 
     def schema_ids(self) -> tuple[int, ...]:
-        """Return the Confluent schema ids of the values, where they seem to have such."""
+        """Return the Confluent schema ids of the values, where they seem to have any."""
         return schema_ids(self._values) if self.value_format in (AVRO, "bytes") else ()
 
     def summary(self, facts: Mapping[str, Any]) -> pl.DataFrame:
-        """Return ``facts`` and what the sample adds to them, as one row; see ``Inspection.summary``."""
+        """Return ``facts`` and the numbers that come from the sample as one row; see ``Inspection.summary``."""
         count = len(self.newest)
-        guessed = {
+        sampled = {
             "key_format": self.key_format,
             "value_format": self.value_format,
             "tombstones": (count - len(self._values)) / count if count else None,
             "null_keys": (count - len(self._keys)) / count if count else None,
             "load_seconds": self._load_seconds(facts["records"]),
         }
-        row = {**facts, **guessed}
+        row = {**facts, **sampled}
         frame = pl.DataFrame([[row[name] for name in _SUMMARY]], schema=_SUMMARY, orient="row")
         return frame.with_columns(as_shown_times(pl.col(name)).alias(name) for name in _TIMES)
 
@@ -180,29 +180,29 @@ class Sampled:
     def _decode_timed(
         self, name: str | None, format_of: Any, payloads: Sequence[bytes]
     ) -> tuple[Decoded | None, float]:
-        """Return the payloads decoded, and the seconds that takes once the schema is known."""
+        """Return the payloads decoded, and the seconds that decoding takes once the schema is known."""
         if name is None:
             return None, 0.0
-        # Avro and Protobuf look alike from outside: the schema says which it is.
+        # Avro and Protobuf look the same from outside: "auto" looks at the schema.
         form: Format = (
             format_of("auto", schemas=TopicSchemas(self.fetch)) if name == AVRO else format_of(name)
         )
         try:
-            learnt = form.decode(payloads, form.initial_schema)
+            decoded = form.decode(payloads, form.initial_schema)
         except (RegistryError, ConfigurationError):
             return None, 0.0
         started = time.perf_counter()
-        form.decode(payloads, learnt.schema)
-        return learnt, time.perf_counter() - started
+        form.decode(payloads, decoded.schema)
+        return decoded, time.perf_counter() - started
 
     def columns(self) -> pl.DataFrame:
-        """Return what the format made of the values; see ``Inspection.columns``."""
+        """Return the columns that the format decodes from the values; see ``Inspection.columns``."""
         decoded, _ = self._decoded
         if decoded is None:
             return pl.DataFrame(schema=_COLUMNS)
         rows = max(decoded.frame.height, 1)
-        lines = [(each.name, str(each.dtype), each.null_count() / rows) for each in decoded.frame]
-        return pl.DataFrame(lines, schema=_COLUMNS, orient="row")
+        facts = [(column.name, str(column.dtype), column.null_count() / rows) for column in decoded.frame]
+        return pl.DataFrame(facts, schema=_COLUMNS, orient="row")
 
     def samples(self, count: int) -> pl.DataFrame:
         """Return the newest ``count`` records; see ``Inspection.samples``."""

@@ -1,9 +1,13 @@
-"""Looks at a cluster and at a topic before anything is loaded. Bounded in time and in records; nothing is kept."""
+"""What ``ktframe.topics()`` and ``ktframe.inspect()`` read: sizes of topics, and samples of their records.
+
+Every look is bounded in time and in records, and stores nothing.
+"""
 
 from __future__ import annotations
 
 import heapq
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -15,13 +19,13 @@ import polars as pl
 from ktframe.clock import SystemClock
 from ktframe.errors import BrokerError, ConfigurationError
 from ktframe.explore.inspection import Inspection
-from ktframe.explore.sample import Sampled, sizes, timestamps
+from ktframe.explore.sample import TopicSample, sizes, timestamps
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import without_registry
 from ktframe.kafka.cluster import Cluster
-from ktframe.kafka.sampler import OpenSampler, Sample, Sampler, Stretch, Wanted
+from ktframe.kafka.sampler import OffsetRange, OpenSampler, Sample, Sampler, Wanted
 
 logger = logging.getLogger("ktframe")
 
@@ -53,10 +57,10 @@ _MOST_SAMPLES = 10_000
 def topics_frame(
     cluster: Cluster, open_sampler: OpenSampler, seconds: float = _TOPICS_SECONDS
 ) -> pl.DataFrame:
-    """Return one row per topic, sorted by name, internal ones left out.
+    """Return one row per topic, sorted by name, without internal topics.
 
-    Asks each question once for all topics, then reads up to 25 of the newest records of up to eight partitions of each
-    topic, for ``seconds`` at most.
+    It asks the cluster about all topics at once, then reads up to 25 of the newest records of up to eight partitions of
+    each topic, for ``seconds`` at most.
 
     Returns
     -------
@@ -64,13 +68,13 @@ def topics_frame(
         ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64), ``bytes`` (Int64), ``cleanup_policy``
         (String), ``last_timestamp`` (``Datetime("ms", "UTC")``). ``records`` is end minus start over all partitions,
         an upper bound: offsets of compacted records and of transaction markers count. ``bytes`` is that many times the
-        mean size of key and value in the sample. Null where it may not be asked, could not be read in time, or there
-        is none.
+        mean size of key and value in the sample. A value is null where rights are missing, nothing could be read in
+        time, or there is none.
 
     Raises
     ------
     BrokerError
-        When the cluster does not say which topics there are.
+        When the cluster does not return its topics.
     """
     topics = {name: count for name, count in sorted(cluster.topics().items()) if not name.startswith("__")}
     extents = cluster.extents(topics)
@@ -99,14 +103,16 @@ def topics_frame(
 def _newest_of_each(
     extents: Mapping[str, Extent], open_sampler: OpenSampler, seconds: float
 ) -> dict[str, RecordBatch]:
-    filled = {name: held for name, extent in extents.items() if (held := _held(extent))}
-    if not filled:
+    by_topic = {name: extent for name, whole in extents.items() if (extent := _non_empty(whole))}
+    if not by_topic:
         return {}
-    most = min(_TOPIC_PARTITIONS, max(1, _MOST_PARTITIONS // len(filled)))
+    most = min(_TOPIC_PARTITIONS, max(1, _MOST_PARTITIONS // len(by_topic)))
     wanted = {}
-    for name, held in filled.items():
-        largest = heapq.nlargest(most, held, key=lambda partition: len(held[partition]))
-        wanted[name] = _tails({partition: held[partition] for partition in largest}, _TOPIC_RECORDS)
+    for name, extent in by_topic.items():
+        largest = heapq.nlargest(most, extent, key=lambda partition: len(extent[partition]))
+        wanted[name] = _newest_offsets(
+            {partition: extent[partition] for partition in largest}, _TOPIC_RECORDS
+        )
     try:
         with closing(open_sampler()) as sampler:
             return {name: sample.batch for name, sample in sampler.read(wanted, seconds).items()}
@@ -122,9 +128,9 @@ def inspect_topic(
     sample: int = 100,
     fetch_schema: Callable[[bytes], SchemaDocument] = without_registry,
 ) -> Inspection:
-    """Look at one topic: its size, the formats and columns of its newest records, what loading it may take.
+    """Return the size of a topic, the formats and columns of its newest records, and how long loading it may take.
 
-    Reads the oldest record of each partition and a few thousand of the newest, for less than five seconds.
+    It reads the oldest record of each partition and a few thousand of the newest, for less than five seconds.
     ``load_seconds`` is how long all records would take at the rate at which these were read and decoded.
 
     Raises
@@ -134,12 +140,12 @@ def inspect_topic(
     UnknownTopicError
         When there is no such topic.
     AuthorizationError
-        When it may not be seen or read.
+        When the rights to describe or read it are missing.
     BrokerError
-        When the cluster does not answer, or refuses to be read for another reason.
+        When the cluster does not answer, or refuses a read for another reason.
     """
     if not 1 <= sample <= _MOST_SAMPLES:
-        message = f"sample={sample}: between 1 and {_MOST_SAMPLES:,} records can be kept."
+        message = f"sample={sample}: it must be between 1 and {_MOST_SAMPLES:,} records."
         raise ConfigurationError(message, "to have all rows, ask for ktframe.table(...).")
     count = cluster.topic(topic).partitions
     starts = cluster.start_offsets(topic, range(count))
@@ -148,62 +154,65 @@ def inspect_topic(
         partition: range(starts[partition], max(starts[partition], ends[partition]))
         for partition in range(count)
     }
-    sampled = replace(_sampled(open_sampler, topic, extent, sample), fetch=fetch_schema)
+    records = replace(_read_sample(open_sampler, topic, extent, sample), fetch=fetch_schema)
     last = cluster.last_timestamps({topic: count})[topic]
     facts = {
         "topic": topic,
         "partitions": count,
         "records": _records(extent),
-        "bytes": _bytes(_records(extent), sampled.newest),
+        "bytes": _bytes(_records(extent), records.newest),
         "cleanup_policy": cluster.cleanup_policy(topic),
-        "first_timestamp": _oldest(sampled.oldest),
-        "last_timestamp": _newest(sampled.newest) if last is None else last,
+        "first_timestamp": _oldest(records.oldest),
+        "last_timestamp": _newest(records.newest) if last is None else last,
     }
     return Inspection(
         topic=topic,
         taken_at=SystemClock().now(),
-        summary=sampled.summary(facts),
-        samples=sampled.samples(sample),
-        columns=sampled.columns(),
+        summary=records.summary(facts),
+        samples=records.samples(sample),
+        columns=records.columns(),
         partitions=_partitions_frame(extent),
-        schema_ids=sampled.schema_ids(),
+        schema_ids=records.schema_ids(),
     )
 
 
-def _sampled(open_sampler: OpenSampler, topic: str, extent: Extent, sample: int) -> Sampled:
-    """Read the oldest and the newest records; the time is that of the newest, when all connections are there."""
-    held = _held(extent)
-    if not held:
-        return Sampled(RecordBatch(), RecordBatch(), 0.0)
-    heads = {partition: Stretch(offsets.start, 1) for partition, offsets in held.items()}
-    each = -(-max(sample, _RATE_RECORDS) // len(held))
+def _read_sample(open_sampler: OpenSampler, topic: str, whole: Extent, sample: int) -> TopicSample:
+    """Read the oldest and the newest records of a topic."""
+    extent = _non_empty(whole)
+    if not extent:
+        return TopicSample(RecordBatch(), RecordBatch(), 0.0)
+    first = {partition: OffsetRange(offsets.start, 1) for partition, offsets in extent.items()}
+    count = math.ceil(max(sample, _RATE_RECORDS) / len(extent))
     with closing(open_sampler()) as sampler:
-        oldest = _read(sampler, {topic: heads}, _OLDEST_SECONDS)
+        oldest = _read(sampler, {topic: first}, _OLDEST_SECONDS)
+        # Only the newest are timed: the consumer connects while it reads the oldest.
         started = time.perf_counter()
-        newest = _read(sampler, {topic: _tails(held, each)}, _NEWEST_SECONDS)
+        newest = _read(sampler, {topic: _newest_offsets(extent, count)}, _NEWEST_SECONDS)
         if not newest.batch:
-            # The ends may be compacted away, or aborted: what there is lies before them.
+            # The last offsets may have been compacted away or aborted: then the records are before them.
             started = time.perf_counter()
-            all_of_it = {partition: Stretch(offsets.start, each) for partition, offsets in held.items()}
-            newest = _read(sampler, {topic: all_of_it}, _NEWEST_SECONDS)
+            from_start = {
+                partition: OffsetRange(offsets.start, count) for partition, offsets in extent.items()
+            }
+            newest = _read(sampler, {topic: from_start}, _NEWEST_SECONDS)
         seconds = time.perf_counter() - started
     if newest.failure is not None and not newest.batch:
         raise newest.failure
-    return Sampled(oldest.batch, newest.batch, seconds)
+    return TopicSample(oldest.batch, newest.batch, seconds)
 
 
 def _read(sampler: Sampler, wanted: Wanted, seconds: float) -> Sample:
     return next(iter(sampler.read(wanted, seconds).values()))
 
 
-def _held(extent: Extent) -> dict[int, range]:
+def _non_empty(extent: Extent) -> dict[int, range]:
     return {partition: offsets for partition, offsets in extent.items() if offsets}
 
 
-def _tails(held: Extent, count: int) -> dict[int, Stretch]:
+def _newest_offsets(extent: Extent, count: int) -> dict[int, OffsetRange]:
     return {
-        partition: Stretch(max(offsets.start, offsets.stop - count), min(count, len(offsets)))
-        for partition, offsets in held.items()
+        partition: OffsetRange(max(offsets.start, offsets.stop - count), min(count, len(offsets)))
+        for partition, offsets in extent.items()
     }
 
 
@@ -212,7 +221,7 @@ def _records(extent: Extent) -> int:
 
 
 def _bytes(records: int | None, batch: RecordBatch) -> int | None:
-    """Return the size of ``records`` records like those of ``batch``."""
+    """Return the size of ``records`` records that are as large on average as those of ``batch``."""
     if not records or not batch:
         return 0 if records == 0 else None
     return round(records * sum(sizes(batch)) / len(batch))
@@ -227,5 +236,8 @@ def _newest(batch: RecordBatch) -> int | None:
 
 
 def _partitions_frame(extent: Extent) -> pl.DataFrame:
-    rows = [(partition, held.start, held.stop, len(held)) for partition, held in sorted(extent.items())]
+    rows = [
+        (partition, offsets.start, offsets.stop, len(offsets))
+        for partition, offsets in sorted(extent.items())
+    ]
     return pl.DataFrame(rows, schema=_PARTITIONS, orient="row")

@@ -23,7 +23,7 @@ _MOST_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class OffsetRange:
     """Up to ``count`` records of a partition, from ``offset`` on."""
 
     offset: int
@@ -38,8 +38,8 @@ class Sample:
     failure: BrokerError | None = None
 
 
-Wanted: TypeAlias = Mapping[str, Mapping[int, Stretch]]
-"""The stretches to read, per topic and partition."""
+Wanted: TypeAlias = Mapping[str, Mapping[int, OffsetRange]]
+"""The offsets to read, per topic and partition."""
 
 
 class Sampler(Protocol):
@@ -83,9 +83,9 @@ class KafkaSampler:
         reading = _Reading(wanted, self._translate)
         try:
             partitions = [
-                TopicPartition(topic, partition, stretch.offset)
-                for topic, stretches in wanted.items()
-                for partition, stretch in stretches.items()
+                TopicPartition(topic, partition, offsets.offset)
+                for topic, ranges in wanted.items()
+                for partition, offsets in ranges.items()
             ]
             self._consumer.assign(partitions)
             while not reading.is_over and self._failure is None:
@@ -121,9 +121,9 @@ class _Reading:
     def __init__(self, wanted: Wanted, translate: Callable[[KafkaError, str], BrokerError]) -> None:
         self._translate = translate
         self._missing = {
-            (topic, partition): stretch.count
-            for topic, stretches in wanted.items()
-            for partition, stretch in stretches.items()
+            (topic, partition): offsets.count
+            for topic, ranges in wanted.items()
+            for partition, offsets in ranges.items()
         }
         self._found: dict[str, list[Any]] = {topic: [] for topic in wanted}
         self._failures: dict[str, BrokerError] = {}

@@ -137,10 +137,12 @@ def test_a_failing_part_does_not_keep_the_others_open(
     kt = broker.connect()
     assert len(kt.table("t")) == 2
     closed: list[str] = []
-    monkeypatch.setattr(kt._stores, "close_all", lambda: 1 / 0)
+    monkeypatch.setattr(kt._catalog._factory._stores, "close_all", lambda: 1 / 0)
     kt._at_exit.detach()
     with pytest.raises(ZeroDivisionError):
-        close_parts(os.getpid(), kt._bindings, kt._stores, [lambda: closed.append("cluster")])
+        close_parts(
+            os.getpid(), kt._bindings, kt._catalog._factory._stores, [lambda: closed.append("cluster")]
+        )
     assert (closed, ours()) == (["cluster"], [])
 
 
@@ -148,7 +150,9 @@ def test_a_forked_child_leaves_its_parents_parts_alone() -> None:
     """In another process than that which made them, closing the parts does nothing: their threads are not there."""
     kt = FakeBroker().connect()
     closed: list[str] = []
-    close_parts(os.getpid() + 1, kt._bindings, kt._stores, [lambda: closed.append("cluster")])
+    close_parts(
+        os.getpid() + 1, kt._bindings, kt._catalog._factory._stores, [lambda: closed.append("cluster")]
+    )
     assert closed == []
     kt.close()
 
