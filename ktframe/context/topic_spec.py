@@ -72,7 +72,7 @@ class TopicSpec:
         value_format = find_value_format(self.value, declared=self.schema, exact_fields=exact, schemas=values)
         if self.time is not None:
             # Integers are milliseconds, floats seconds: one must never become the other.
-            value_format = value_format.keeping_integers(self.time)
+            value_format = value_format.without_float_widening(self.time)
         return TopicDecoder(
             identity=identity,
             value_format=value_format,

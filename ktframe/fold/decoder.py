@@ -32,7 +32,7 @@ from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatc
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
 from ktframe.fold.value_columns import ValueColumns
-from ktframe.formats import Format
+from ktframe.formats import Format, SeenSchemas, schemas_of
 from ktframe.formats.base import Refusal
 from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_ref
 
@@ -74,21 +74,35 @@ class TopicDecoder:
     @property
     def revision(self) -> int:
         """Rises when stored rows would be decoded otherwise than they were."""
-        return self.value_format.revision + self.key_format.revision
+        return sum(schemas.revision for schemas in self._seen_schemas)
 
     def forget_schemas(self) -> None:
         """Forget the schemas that keys and values have named: the topic is another one."""
-        self.value_format.forget_schemas()
-        self.key_format.forget_schemas()
+        for schemas in self._seen_schemas:
+            schemas.forget_schemas()
 
     @property
     def needs_headers(self) -> bool:
         """Whether a header may name the schema of a key or a value."""
-        return self.value_format.needs_headers or self.key_format.needs_headers
+        return bool(self._seen_schemas)
 
-    def keeping_integers(self, *fields: str) -> TopicDecoder:
+    @property
+    def value_schemas(self) -> SeenSchemas | None:
+        """The schemas that values have referred to; None where they refer to none."""
+        return schemas_of(self.value_format)
+
+    @property
+    def key_schemas(self) -> SeenSchemas | None:
+        """The schemas that keys have referred to; None where they refer to none."""
+        return schemas_of(self.key_format)
+
+    @property
+    def _seen_schemas(self) -> tuple[SeenSchemas, ...]:
+        return tuple(schemas for schemas in (self.value_schemas, self.key_schemas) if schemas is not None)
+
+    def without_float_widening(self, *fields: str) -> TopicDecoder:
         """Return this decoder with no integer among ``fields`` ever turned into a float."""
-        return replace(self, value_format=self.value_format.keeping_integers(*fields))
+        return replace(self, value_format=self.value_format.without_float_widening(*fields))
 
     @property
     def keeps_markers(self) -> bool:
@@ -159,13 +173,13 @@ class TopicDecoder:
         if batch.headers is None or not any(batch.headers):
             return batch
         keys, values = batch.keys, batch.values
-        if self.value_format.needs_headers:
+        if self.value_schemas is not None:
             values = [
                 with_header_ref(value, headers, VALUE_HEADER)
                 for value, headers in zip(values, batch.headers, strict=True)
             ]
         # Keys that are not decoded stay as they are: Kafka compares bytes.
-        if self.key_format.needs_headers and self.decodes_keys:
+        if self.key_schemas is not None and self.decodes_keys:
             keys = [
                 with_header_ref(key, headers, KEY_HEADER)
                 for key, headers in zip(keys, batch.headers, strict=True)
@@ -233,7 +247,7 @@ class TopicDecoder:
         timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in kept)
         offsets = [batch.offsets[line] for line in kept]
         payloads = [batch.values[line] for line in kept]
-        if self.identity.key_use is KeyUse.IDENTITY and self.key_format.has_one_spelling:
+        if self.identity.key_use is KeyUse.IDENTITY and self.key_format.is_canonical:
             packed = pack_rows(timestamps, offsets, payloads)
         else:
             packed = pack_keyed_rows(timestamps, offsets, payloads, [batch.keys[line] for line in kept])

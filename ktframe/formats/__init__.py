@@ -10,7 +10,15 @@ from collections.abc import Callable
 import polars as pl
 
 from ktframe.errors import ConfigurationError, SchemaError
-from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Headers, Refusal
+from ktframe.formats.base import (
+    VALUE_COLUMN,
+    Decoded,
+    Format,
+    Headers,
+    Refusal,
+    SchemalessFormat,
+    SeenSchemas,
+)
 from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
@@ -25,11 +33,13 @@ __all__ = [
     "Headers",
     "JsonFormat",
     "Refusal",
+    "SeenSchemas",
     "key_format",
+    "schemas_of",
     "value_format",
 ]
 
-_PLAIN: dict[str, Callable[[], Format]] = {
+_PLAIN: dict[str, Callable[[], SchemalessFormat]] = {
     "bytes": BytesFormat,
     "int": IntFormat,
     "long": LongFormat,
@@ -100,6 +110,12 @@ def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
     if name == "auto":
         return RegistryFormat(name, _readers(name, schemas), StringFormat(), is_key=True, objects=objects)
     return RegistryFormat(name, _readers(name, schemas), objects if name == "json" else None, is_key=True)
+
+
+def schemas_of(format_: Format) -> SeenSchemas | None:
+    """Return the schemas that payloads in this format have referred to; None where they refer to none."""
+    inner = format_.inner if isinstance(format_, WindowedKeyFormat) else format_
+    return inner if isinstance(inner, RegistryFormat) else None
 
 
 def _readers(name: str, schemas: Schemas | None) -> BodyReaders:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
 import polars as pl
 
@@ -47,7 +47,7 @@ class Decoded:
 
 
 class Format(Protocol):
-    """Decodes payloads; holds settings, never state: the schema known so far is handed in and handed back."""
+    """Decodes payloads. A format holds settings, never state: ``decode`` gets the schema known so far and returns the next."""
 
     @property
     def name(self) -> str:
@@ -55,47 +55,57 @@ class Format(Protocol):
 
     @property
     def initial_schema(self) -> pl.Schema:
-        """The columns that are known before any record was seen; empty where they must be inferred."""
+        """The columns that are known before the first record; empty where they are inferred."""
 
     @property
-    def needs_headers(self) -> bool:
-        """Whether a header may name the schema of a payload."""
+    def is_canonical(self) -> bool:
+        """Whether equal values always have equal bytes, so that the payload follows from the value."""
 
-    @property
-    def has_one_spelling(self) -> bool:
-        """Whether a value can be written in one way only: what was sent follows from it."""
-
-    @property
-    def revision(self) -> int:
-        """Rises when payloads that were decoded before would be decoded otherwise now; they should be, then."""
-
-    def decided(self, schema: pl.Schema) -> str | None:
-        """Return what the payloads turned out to be, for people, given the fields known so far.
-
-        None where that was said in advance, or is not known yet.
-        """
-
-    def last_written(self) -> tuple[bytes, bytes, SchemaDocument] | None:
-        """Return the schema that payloads named last: its name, the message of it, its document; None where none did."""
-
-    def forget_schemas(self) -> None:
-        """Forget the schemas that payloads have named: the topic is another one."""
-
-    def knows_schema(self, payload: bytes) -> bool:
-        """Say whether the schema that ``payload`` names is known; False where it names none; RegistryError where that can't be asked."""
-
-    def takes(self, schema: pl.Schema) -> bool:
-        """Say whether it can decode into columns of these types."""
-
-    def keeping_integers(self, *fields: str) -> Format:
+    def without_float_widening(self, *fields: str) -> Self:
         """Return this format with ``fields`` never widened from integers to floats.
 
-        ``decode`` knows the schema, not the rows of earlier batches. Whoever keeps rows looks whether one of them
-        holds an integer that the float would round, and decodes the batch again with this.
+        ``decode`` sees one batch, not the rows of earlier ones. Whoever keeps those rows checks whether one of them
+        holds an integer that the float would round, and then decodes the batch again with this.
         """
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads``, none of them None, against ``schema``, widening it where the format may.
 
-        Rows that were accepted under an older schema are accepted under every schema that came of it.
+        A payload that was accepted under ``schema`` is also accepted under every schema widened from it.
+        """
+
+
+class SchemalessFormat(Format, Protocol):
+    """A format whose payloads refer to no schema."""
+
+    def supports(self, schema: pl.Schema) -> bool:
+        """Say whether it can decode into columns of these types."""
+
+
+class SeenSchemas(Protocol):
+    """The schemas of a registry that the payloads of a topic have referred to; see ``formats.schemas_of``."""
+
+    @property
+    def revision(self) -> int:
+        """Rises when earlier payloads would decode differently now; whoever keeps their rows decodes them again."""
+
+    def describe(self, schema: pl.Schema) -> str | None:
+        """Return for people which formats and schemas the payloads have; None while that is not known.
+
+        ``schema`` are the columns known so far.
+        """
+
+    def newest_schema(self) -> tuple[bytes, bytes, SchemaDocument] | None:
+        """Return the schema that payloads began to refer to last: its reference, message indexes and document."""
+
+    def forget_schemas(self) -> None:
+        """Forget the schemas: the topic was made anew."""
+
+    def has_schema(self, payload: bytes) -> bool:
+        """Say whether the schema that ``payload`` refers to can be had; False where it refers to none.
+
+        Raises
+        ------
+        RegistryError
+            When the registry does not answer.
         """

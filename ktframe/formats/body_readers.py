@@ -176,7 +176,7 @@ class BodyReaders:
                 self._revision += 1
             self._columns = columns
 
-    def last_written(self) -> tuple[bytes, bytes, SchemaDocument] | None:
+    def newest_schema(self) -> tuple[bytes, bytes, SchemaDocument] | None:
         """Return the schema that payloads began to refer to last: its reference, message indexes and document."""
         seen = list(self._schemas.seen().items())
         return (*seen[-1][0], seen[-1][1]) if seen else None

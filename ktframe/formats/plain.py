@@ -18,27 +18,11 @@ class _Plain:
     """What plain formats share: one column, whose type never changes."""
 
     __slots__ = ()
-    needs_headers: ClassVar[bool] = False
-    has_one_spelling: ClassVar[bool] = True
-    revision: ClassVar[int] = 0
+    is_canonical: ClassVar[bool] = True
     name: ClassVar[str]
     dtype: ClassVar[pl.DataType]
 
-    def decided(self, schema: pl.Schema) -> None:
-        """Return nothing: it was asked for."""
-
-    def last_written(self) -> None:
-        """Return nothing: payloads name no schema."""
-
-    def forget_schemas(self) -> None:
-        """Do nothing: payloads name none."""
-
-    def knows_schema(self, payload: bytes) -> bool:
-        """Say no: payloads name none."""
-        del payload
-        return False
-
-    def takes(self, schema: pl.Schema) -> bool:
+    def supports(self, schema: pl.Schema) -> bool:
         """Say whether ``schema`` has no column but the one there is."""
         return not schema or schema == self.initial_schema
 
@@ -47,9 +31,8 @@ class _Plain:
         """The one column ``value``."""
         return _schema(self.dtype)
 
-    def keeping_integers(self, *fields: str) -> Self:
-        """Return this format: nothing widens."""
-        del fields
+    def without_float_widening(self, *_fields: str) -> Self:
+        """Return this format: its column never widens."""
         return self
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from ktframe.formats.base import Decoded, Format, Refusal
+from ktframe.formats.base import Decoded, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, UnusableError, WriterSchema
 from ktframe.formats.resolution import ConflictError, columns_of, joined, reading, rounding
@@ -25,7 +25,7 @@ class _Group:
     """The payloads of a batch under one writer schema: their lines, and their bodies."""
 
     reader: BodyReader | None
-    plain: Format | None
+    plain: SchemalessFormat | None
     """Reads the bodies where ``reader`` is None."""
     columns: tuple[Column, ...]
     lines: Sequence[int]
@@ -56,7 +56,7 @@ class RegistryFormat:
     exact_fields
         Fields that are part of a row's identity.
     integer_fields
-        Fields whose integers never become floats; see ``keeping_integers``.
+        Fields whose integers never become floats; see ``without_float_widening``.
     is_key
         Whether the payloads are record keys. Then every field is part of the identity, and the first batch fixes the
         fields.
@@ -71,14 +71,13 @@ class RegistryFormat:
 
     name: str
     readers: BodyReaders = field(compare=False)
-    plain: Format | None = None
+    plain: SchemalessFormat | None = None
     exact_fields: frozenset[str] = frozenset()
     integer_fields: frozenset[str] = frozenset()
     is_key: bool = False
-    objects: Format | None = None
+    objects: SchemalessFormat | None = None
 
-    needs_headers: ClassVar[bool] = True
-    has_one_spelling: ClassVar[bool] = False
+    is_canonical: ClassVar[bool] = False
 
     @property
     def initial_schema(self) -> pl.Schema:
@@ -90,32 +89,28 @@ class RegistryFormat:
         """How many schemas have changed how rows before them read."""
         return self.readers.revision
 
-    def decided(self, schema: pl.Schema) -> str | None:
+    def describe(self, schema: pl.Schema) -> str | None:
         """Return the schemas seen so far as text; before the first, the plain format that has read something."""
         plain = self.plain.name if self.plain is not None and len(schema) else None
         return self.readers.describe() or plain
 
-    def last_written(self) -> tuple[bytes, bytes, SchemaDocument] | None:
+    def newest_schema(self) -> tuple[bytes, bytes, SchemaDocument] | None:
         """Return the schema that payloads began to refer to last."""
-        return self.readers.last_written()
+        return self.readers.newest_schema()
 
     def forget_schemas(self) -> None:
         """Forget the schemas: the topic was made anew."""
         self.readers.forget()
 
-    def knows_schema(self, payload: bytes) -> bool:
+    def has_schema(self, payload: bytes) -> bool:
         """Say whether the schema that ``payload`` refers to can be had; RegistryError where nobody can say now."""
         return self.readers.knows(payload)
 
-    def takes(self, schema: pl.Schema) -> bool:
-        """Say yes: the schemas decide on the types."""
-        del schema
-        return True
-
-    def keeping_integers(self, *fields: str) -> RegistryFormat:
+    def without_float_widening(self, *fields: str) -> RegistryFormat:
         """Return this format with ``fields`` never widened from integers to floats."""
         plain, objects = (
-            None if inner is None else inner.keeping_integers(*fields) for inner in (self.plain, self.objects)
+            None if inner is None else inner.without_float_widening(*fields)
+            for inner in (self.plain, self.objects)
         )
         integer_fields = self.integer_fields | set(fields)
         return replace(self, plain=plain, objects=objects, integer_fields=integer_fields)
@@ -130,10 +125,8 @@ class RegistryFormat:
         """
         has_refs = any(payload[0] <= LARGEST_MAGIC_BYTE for payload in payloads if payload)
         # The fields of keys are fixed by the first batch; the plain format alone would add some.
-        may_widen = (
-            self.is_key and bool(schema) and self.plain is not None and not self.plain.has_one_spelling
-        )
-        if self.plain is not None and not has_refs and not may_widen and self.plain.takes(schema):
+        may_widen = self.is_key and bool(schema) and self.plain is not None and not self.plain.is_canonical
+        if self.plain is not None and not has_refs and not may_widen and self.plain.supports(schema):
             return self.plain.decode(payloads, schema)
         refused: list[Refusal] = []
         groups = self._groups(payloads, refused)
@@ -176,7 +169,7 @@ class RegistryFormat:
 
     def _reader(
         self, writer_schema: WriterSchema
-    ) -> tuple[BodyReader | None, Format | None, tuple[Column, ...]]:
+    ) -> tuple[BodyReader | None, SchemalessFormat | None, tuple[Column, ...]]:
         if not writer_schema.ref:
             if self.plain is None:
                 message = (
@@ -215,7 +208,11 @@ class RegistryFormat:
         return columns
 
     def _read_plain(
-        self, plain: Format, groups: Sequence[_Group], columns: tuple[Column, ...], refused: list[Refusal]
+        self,
+        plain: SchemalessFormat,
+        groups: Sequence[_Group],
+        columns: tuple[Column, ...],
+        refused: list[Refusal],
     ) -> tuple[_Part, tuple[Column, ...]]:
         """Read payloads without a schema, or with a JSON Schema; return also the columns after them."""
         order = sorted(
@@ -223,7 +220,7 @@ class RegistryFormat:
         )
         known = pl.Schema({column.name: column.dtype for column in columns})
         readable = pl.Schema(
-            {name: dtype for name, dtype in known.items() if plain.takes(pl.Schema({name: dtype}))}
+            {name: dtype for name, dtype in known.items() if plain.supports(pl.Schema({name: dtype}))}
         )
         decoded = plain.decode([body for _, body in order], readable)
         lines = [line for line, _ in order]

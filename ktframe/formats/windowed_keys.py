@@ -14,7 +14,6 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Refusal
-from ktframe.formats.bodies import SchemaDocument
 
 PREFIXES: Final = {"windowed:": ("window_start",), "session:": ("window_end", "window_start")}
 """How a format of such keys is called, before the name of the format inside, and the times behind a key as they come."""
@@ -39,7 +38,7 @@ class WindowedKeyFormat:
     inner: Format
     times: tuple[str, ...]
 
-    has_one_spelling: bool = False
+    is_canonical: bool = False
 
     @property
     def name(self) -> str:
@@ -51,39 +50,9 @@ class WindowedKeyFormat:
         """The columns; none while the format inside does not know its own."""
         return self._outer(self.inner.initial_schema)
 
-    @property
-    def needs_headers(self) -> bool:
-        """As the format inside."""
-        return self.inner.needs_headers
-
-    @property
-    def revision(self) -> int:
-        """As of the format inside."""
-        return self.inner.revision
-
-    def decided(self, schema: pl.Schema) -> str | None:
-        """Return what the keys inside turned out to be."""
-        return self.inner.decided(self._inner(schema))
-
-    def last_written(self) -> tuple[bytes, bytes, SchemaDocument] | None:
-        """Return the schema that keys named last."""
-        return self.inner.last_written()
-
-    def forget_schemas(self) -> None:
-        """Forget the schemas that keys have named."""
-        self.inner.forget_schemas()
-
-    def knows_schema(self, payload: bytes) -> bool:
-        """Say whether the schema that the key names is known; RegistryError where that can't be asked."""
-        return self.inner.knows_schema(payload)
-
-    def takes(self, schema: pl.Schema) -> bool:
-        """Say whether the format inside does."""
-        return self.inner.takes(self._inner(schema))
-
-    def keeping_integers(self, *fields: str) -> WindowedKeyFormat:
+    def without_float_widening(self, *fields: str) -> WindowedKeyFormat:
         """Return this format with ``fields`` never widened from integers to floats."""
-        return replace(self, inner=self.inner.keeping_integers(*fields))
+        return replace(self, inner=self.inner.without_float_widening(*fields))
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads``: what stands before the times by the format inside."""

@@ -103,7 +103,7 @@ class Materializer:
         inexact = self.view.inexact(changes.schema)
         if inexact:
             # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
-            changes = self.decoder.keeping_integers(*inexact).decode(batch, self.schema, context)
+            changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema

@@ -160,11 +160,13 @@ def _look_again(materializer: Materializer, found: dict[int, str]) -> None:
     for record in materializer.store.refused():
         if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
             continue
-        for payload, format_ in ((record.value, decoder.value_format), (record.key, decoder.key_format)):
+        for payload, schemas in ((record.value, decoder.value_schemas), (record.key, decoder.key_schemas)):
             schema_ref = schema_ref_of(payload or b"")
-            if schema_ref and schema_ref not in asked:
-                asked[schema_ref] = format_.knows_schema(payload or b"")
-            if schema_ref and asked[schema_ref]:
+            if schemas is None or not schema_ref:
+                continue
+            if schema_ref not in asked:
+                asked[schema_ref] = schemas.has_schema(payload or b"")
+            if asked[schema_ref]:
                 found[record.partition] = (
                     f"{describe_ref(schema_ref)}, under which records could not be read, is known now"
                 )

@@ -134,10 +134,11 @@ def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows:
 def decided(materializer: Materializer) -> str:
     """Return what keys and values turned out to be, where that was not said in advance."""
     decoder, schema = materializer.decoder, materializer.schema
-    values = decoder.value_format.decided(decoder.fields(schema))
-    keys = decoder.key_format.decided(decoder.key_schema(schema)) if decoder.decodes_keys else None
-    found = (("keys", keys), ("values", values))
-    return "; ".join(f"{what}: {kind}" for what, kind in found if kind is not None)
+    parts = [("values", decoder.value_schemas, decoder.fields(schema))]
+    if decoder.decodes_keys:
+        parts.insert(0, ("keys", decoder.key_schemas, decoder.key_schema(schema)))
+    texts = ((part, schemas.describe(known)) for part, schemas, known in parts if schemas is not None)
+    return "; ".join(f"{part}: {text}" for part, text in texts if text is not None)
 
 
 def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:

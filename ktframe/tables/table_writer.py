@@ -15,13 +15,13 @@ from ktframe.columns import KEY
 from ktframe.errors import NotReadyError, SchemaError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.row_codec import record_key_of
-from ktframe.formats.base import VALUE_COLUMN, Headers
+from ktframe.formats.base import VALUE_COLUMN, Headers, SeenSchemas
 from ktframe.formats.wire import KEY_HEADER, without_header_ref
 from ktframe.kafka.outgoing import OutgoingRecords
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.presentation import Presentation
-from ktframe.tables.topic_writer import TopicWriter, as_frame, as_rows
+from ktframe.tables.topic_writer import Last, TopicWriter, as_frame, as_rows
 from ktframe.tables.write_checks import (
     one_value,
     read_back,
@@ -162,10 +162,10 @@ class TableWriter:
             self._reader.binding.topic,
             "value",
             self._value_format,
-            last=decoder.value_format.last_written(),
+            last=_newest(decoder.value_schemas),
             is_plain=len(fields) > 0,
         )
-        if not fields and decoder.value_format.last_written() is None:
+        if not fields and _newest(decoder.value_schemas) is None:
             require_readable_schemas(materializer)
         content = rows if key_name is None else rows.drop(key_name)
         require_fields(content, fields)
@@ -173,7 +173,7 @@ class TableWriter:
         value_header = encoder.header
         headers = _headers(key_header, value_header)
         read, after = read_back(decoder, schema, keys, values, headers)
-        if decoder.value_format.last_written() is None:
+        if _newest(decoder.value_schemas) is None:
             require_types(content, fields, after)  # a registered schema decides by itself what may be written
         require_equal(content, read)
         identities = decoder.identity.encode(read).to_list()
@@ -204,7 +204,7 @@ class TableWriter:
         if name not in rows.columns:
             message = f"the rows to write have no column {name!r}: there are {', '.join(rows.columns)}."
             raise SchemaError(message, "it holds the key of each row.")
-        last = decoder.key_format.last_written()
+        last = _newest(decoder.key_schemas)
         is_known = KEY in schema
         encoder = self._topic.encoder(
             self._reader.binding.topic, "key", self._key_format, last=last, is_plain=is_known
@@ -250,11 +250,15 @@ class TableWriter:
         return encoder.writer.write(decoded.select(pl.col(KEY).alias(VALUE_COLUMN)))[0]
 
 
+def _newest(schemas: SeenSchemas | None) -> Last:
+    return None if schemas is None else schemas.newest_schema()
+
+
 def _as_received(decoder: TopicDecoder, key: bytes) -> tuple[bytes, _Header]:
     """Return a stored record key as its record had it: with the reference to its schema in the header, if it was there."""
     if not decoder.decodes_keys:
         return key, None
-    last = decoder.key_format.last_written()
+    last = _newest(decoder.key_schemas)
     payload, ref = without_header_ref(key, b"" if last is None else last[1])
     return payload, None if ref is None else (KEY_HEADER, ref)
 

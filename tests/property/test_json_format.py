@@ -370,14 +370,14 @@ def test_a_batch_equals_its_records_one_by_one(batches: list[Batch]) -> None:
 @given(sequences(4))
 def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> None:
     """Under every later schema the rows accepted before are accepted with equal values, if integers that a float
-    column would round are kept as JsonFormat.keeping_integers says."""  # noqa: D205, D209
+    column would round are kept as JsonFormat.without_float_widening says."""  # noqa: D205, D209
     decoder, known = FORMAT, pl.Schema()
     kept: Batch = []
     for batch in batches:
         decoded = decoder.decode(batch, known)
         risky = _widened_to_float(known, decoded.schema)
         if risky and FORMAT.decode(kept, decoded.schema).refused:
-            decoder = decoder.keeping_integers(*risky)
+            decoder = decoder.without_float_widening(*risky)
             decoded = decoder.decode(batch, known)
         assert not _widened_to_float(decoded.schema, known)
         assert list(decoded.schema)[: len(known)] == list(known)

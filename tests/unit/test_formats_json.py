@@ -144,12 +144,12 @@ def test_a_column_of_wide_integers_stays_integer() -> None:
 
 
 def test_floats_are_refused_where_integers_are_to_be_kept() -> None:
-    """keeping_integers() keeps an Int64 at any depth, in the fields named and in no other."""
+    """without_float_widening() keeps an Int64 at any depth, in the fields named and in no other."""
     known = pl.Schema({"a": pl.Struct({"b": pl.List(pl.Int64())}), "c": pl.Int64()})
     payload = '{"a":{"b":[0.5]}}'
     wider = pl.Struct({"b": pl.List(pl.Float64())})
     assert _decode(payload, known=known).schema == {"a": wider, "c": pl.Int64()}
-    keeping = JsonFormat().keeping_integers("a")
+    keeping = JsonFormat().without_float_widening("a")
     decoded = _decode(payload, '{"c":0.5}', known=known, decoder=keeping)
     assert [each.index for each in decoded.refused] == [0]
     assert decoded.schema == {"a": known["a"], "c": pl.Float64()}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from ktframe.errors import ConfigurationError, SchemaError
-from ktframe.formats import key_format, value_format
+from ktframe.formats import key_format, schemas_of, value_format
 
 DTYPES = {"string": pl.String(), "int": pl.Int32(), "long": pl.Int64(), "bytes": pl.Binary()}
 
@@ -104,7 +104,8 @@ def test_formats_are_found_by_name() -> None:
     """Both lookups know every format by the name it says it has."""
     for name in [*DTYPES, "auto", "avro", "json", "protobuf"]:
         assert key_format(name).name == value_format(name).name == name
-        assert key_format(name).needs_headers is value_format(name).needs_headers is (name not in DTYPES)
+        for format_ in (key_format(name), value_format(name), key_format(f"windowed:{name}")):
+            assert (schemas_of(format_) is None) is (name in DTYPES)
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:

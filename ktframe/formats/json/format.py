@@ -34,7 +34,7 @@ class JsonFormat:
     exact_fields
         Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
     integer_fields
-        Top-level fields whose integers never become floats; see ``keeping_integers``.
+        Top-level fields whose integers never become floats; see ``without_float_widening``.
     are_all_exact
         Whether every field is part of the identity, as in a record key.
 
@@ -61,9 +61,7 @@ class JsonFormat:
     are_all_exact: bool = False
 
     name: ClassVar[str] = "json"
-    needs_headers: ClassVar[bool] = False
-    has_one_spelling: ClassVar[bool] = False
-    revision: ClassVar[int] = 0
+    is_canonical: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.declared is None:
@@ -82,7 +80,7 @@ class JsonFormat:
         """The declared fields."""
         return self.declared or pl.Schema()
 
-    def keeping_integers(self, *fields: str) -> JsonFormat:
+    def without_float_widening(self, *fields: str) -> JsonFormat:
         """Return this format with ``fields`` never widened from Int64 to Float64.
 
         ``decode`` knows the schema, not the rows of earlier batches. ``Materializer.apply``, which keeps them, asks
@@ -91,21 +89,7 @@ class JsonFormat:
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
 
-    def decided(self, schema: pl.Schema) -> None:
-        """Return nothing: it was asked for."""
-
-    def last_written(self) -> None:
-        """Return nothing: payloads name no schema."""
-
-    def forget_schemas(self) -> None:
-        """Do nothing: payloads name none."""
-
-    def knows_schema(self, payload: bytes) -> bool:
-        """Say no: payloads name none."""
-        del payload
-        return False
-
-    def takes(self, schema: pl.Schema) -> bool:
+    def supports(self, schema: pl.Schema) -> bool:
         """Say whether JSON has a form for these types."""
         try:
             for name, dtype in schema.items():
