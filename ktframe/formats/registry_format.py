@@ -15,7 +15,8 @@ import polars as pl
 from ktframe.formats.base import Decoded, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, UnusableError, WriterSchema
-from ktframe.formats.resolution import ConflictError, columns_of, joined, reading, rounding
+from ktframe.formats.parts import Part, fitted, together, without_extra_fields
+from ktframe.formats.resolution import ConflictError, columns_of, joined
 from ktframe.formats.schemas import UNKNOWN_SCHEMA, UnknownSchemaError
 from ktframe.formats.wire import LARGEST_MAGIC_BYTE, describe_ref
 
@@ -30,15 +31,6 @@ class _Group:
     columns: tuple[Column, ...]
     lines: Sequence[int]
     bodies: list[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The rows of one group with their lines, and the columns of their schema."""
-
-    lines: Sequence[int]
-    frame: pl.DataFrame
-    columns: tuple[Column, ...]
 
 
 @dataclass(frozen=True)
@@ -123,37 +115,35 @@ class RegistryFormat:
         RegistryError
             When a schema is needed and the registry can't be asked now.
         """
-        has_refs = any(payload[0] <= LARGEST_MAGIC_BYTE for payload in payloads if payload)
-        # The fields of keys are fixed by the first batch; the plain format alone would add some.
-        may_widen = self.is_key and bool(schema) and self.plain is not None and not self.plain.is_canonical
-        if self.plain is not None and not has_refs and not may_widen and self.plain.supports(schema):
-            return self.plain.decode(payloads, schema)
-        refused: list[Refusal] = []
-        groups = self._groups(payloads, refused)
+        if (plain := self._plain_for_all(payloads, schema)) is not None:
+            return plain.decode(payloads, schema)
+        groups, unreadable = self._groups(payloads)
         merged = self.readers.merged_columns
         columns = columns_of(schema or self.initial_schema, merged)
-        accepted: list[_Group] = []
-        for group in groups:
-            try:
-                columns = self._joined(columns, group.columns)
-                accepted.append(group)
-            except ConflictError as conflict:
-                refused += [Refusal(line, str(conflict), is_conflict=True) for line in group.lines]
-        parts = [_read(group, group.reader, refused) for group in accepted if group.reader is not None]
+        groups, columns, conflicts = self._with_joined_columns(groups, columns)
+        parts = [_read(group, group.reader) for group in groups if group.reader is not None]
         for plain in (self.plain, self.objects):
-            unread = [group for group in accepted if group.reader is None and group.plain is plain]
+            unread = [group for group in groups if group.reader is None and group.plain is plain]
             if unread and plain is not None:
-                part, columns = self._read_plain(plain, unread, columns, refused)
+                part, columns = self._read_plain(plain, unread, columns)
                 parts.append(part)
         # The newest default counts, also where its schema is not in this batch.
         columns = columns_of({column.name: column.dtype for column in columns}, merged)
-        fitted = [_fitted(part, columns, refused) for part in parts]
-        after = pl.Schema({column.name: column.dtype for column in columns})
-        return _together(fitted, after, refused)
+        return together([fitted(part, columns) for part in parts], columns, [*unreadable, *conflicts])
 
-    def _groups(self, payloads: Sequence[bytes], refused: list[Refusal]) -> list[_Group]:
+    def _plain_for_all(self, payloads: Sequence[bytes], schema: pl.Schema) -> SchemalessFormat | None:
+        """Return the plain format where no payload has a schema, and nothing has to be fitted to other columns."""
+        plain = self.plain
+        if plain is None or any(payload[0] <= LARGEST_MAGIC_BYTE for payload in payloads if payload):
+            return None
+        # The fields of keys are fixed by the first batch; the plain format alone would add some.
+        may_widen = self.is_key and bool(schema) and not plain.is_canonical
+        return plain if not may_widen and plain.supports(schema) else None
+
+    def _groups(self, payloads: Sequence[bytes]) -> tuple[list[_Group], list[Refusal]]:
         """Group the payloads by writer schema; refuse those whose schema nobody has or can use."""
         groups: list[_Group] = []
+        refused: list[Refusal] = []
         for writer_schema, lines in self.readers.group_by_writer_schema(payloads).items():
             try:
                 reader, plain, columns = self._reader(writer_schema)
@@ -165,7 +155,7 @@ class RegistryFormat:
                 start = writer_schema.prefix_length
                 bodies = [payloads[line][start:] for line in lines]
                 groups.append(_Group(reader, plain, columns, lines, bodies))
-        return groups
+        return groups, refused
 
     def _reader(
         self, writer_schema: WriterSchema
@@ -188,6 +178,20 @@ class RegistryFormat:
             return None, (self.objects if reader.columns else None) or self.plain, reader.columns
         return reader, None, reader.columns
 
+    def _with_joined_columns(
+        self, groups: Sequence[_Group], columns: tuple[Column, ...]
+    ) -> tuple[list[_Group], tuple[Column, ...], list[Refusal]]:
+        """Return the groups that go with ``columns`` and each other, the columns of all, and what is refused."""
+        accepted: list[_Group] = []
+        refused: list[Refusal] = []
+        for group in groups:
+            try:
+                columns = self._joined(columns, group.columns)
+                accepted.append(group)
+            except ConflictError as conflict:
+                refused += [Refusal(line, str(conflict), is_conflict=True) for line in group.lines]
+        return accepted, columns, refused
+
     def _joined(self, known: tuple[Column, ...], new: tuple[Column, ...]) -> tuple[Column, ...]:
         columns = joined(known, new)
         if (
@@ -208,12 +212,8 @@ class RegistryFormat:
         return columns
 
     def _read_plain(
-        self,
-        plain: SchemalessFormat,
-        groups: Sequence[_Group],
-        columns: tuple[Column, ...],
-        refused: list[Refusal],
-    ) -> tuple[_Part, tuple[Column, ...]]:
+        self, plain: SchemalessFormat, groups: Sequence[_Group], columns: tuple[Column, ...]
+    ) -> tuple[Part, tuple[Column, ...]]:
         """Read payloads without a schema, or with a JSON Schema; return also the columns after them."""
         order = sorted(
             (line, body) for group in groups for line, body in zip(group.lines, group.bodies, strict=True)
@@ -224,71 +224,26 @@ class RegistryFormat:
         )
         decoded = plain.decode([body for _, body in order], readable)
         lines = [line for line, _ in order]
-        refused += [replace(refusal, index=lines[refusal.index]) for refusal in decoded.refused]
-        part = _Part([lines[index] for index in decoded.accepted], decoded.frame, columns_of(decoded.schema))
+        refused = tuple(replace(refusal, index=lines[refusal.index]) for refusal in decoded.refused)
+        accepted = [lines[index] for index in decoded.accepted]
+        part = Part(accepted, decoded.frame, columns_of(decoded.schema), refused)
         if self.is_key and columns:
-            part = _without_extra_fields(part, columns, refused)
+            part = without_extra_fields(part, columns)
         try:
             return part, joined(columns, part.columns)
         except ConflictError as conflict:
-            refused += [Refusal(line, str(conflict), is_conflict=True) for line in part.lines]
-            return _Part((), decoded.frame.clear(), part.columns), columns
-
-
-def _without_extra_fields(part: _Part, columns: tuple[Column, ...], refused: list[Refusal]) -> _Part:
-    """Return ``part`` without the keys that have a field beyond ``columns``."""
-    known = {column.name for column in columns}
-    extra = [name for name in part.frame.columns if name not in known]
-    if not extra:
-        return part
-    has_extra = part.frame.select(pl.any_horizontal(pl.col(extra).is_not_null())).to_series()
-    for line in pl.Series(part.lines).filter(has_extra):
-        reason = f"a key with additional fields: {', '.join(extra)}"
-        refused.append(Refusal(line, reason, is_conflict=True))
-    lines = pl.Series(part.lines).filter(~has_extra).to_list()
-    kept = tuple(column for column in part.columns if column.name in known)
-    return _Part(lines, part.frame.filter(~has_extra).drop(extra), kept)
+            conflicts = [Refusal(line, str(conflict), is_conflict=True) for line in part.lines]
+            return Part((), decoded.frame.clear(), part.columns, (*part.refused, *conflicts)), columns
 
 
 def _names(columns: tuple[Column, ...]) -> str:
     return f"({', '.join(column.name for column in columns)})"
 
 
-def _read(group: _Group, reader: BodyReader, refused: list[Refusal]) -> _Part:
+def _read(group: _Group, reader: BodyReader) -> Part:
     result = reader.read(group.bodies)
-    refused += [Refusal(group.lines[index], reason) for index, reason in result.refused.items()]
+    refused = tuple(Refusal(group.lines[index], reason) for index, reason in result.refused.items())
     lines: Sequence[int] = group.lines
-    if result.refused:
+    if refused:
         lines = [line for index, line in enumerate(lines) if index not in result.refused]
-    return _Part(lines, result.frame, group.columns)
-
-
-def _fitted(part: _Part, columns: tuple[Column, ...], refused: list[Refusal]) -> _Part:
-    """Return ``part`` in ``columns``, without the rows whose integers a float column would round."""
-    own = {column.name: column for column in part.columns}
-    frame, lines = part.frame, part.lines
-    dtypes = {column.name: column.dtype for column in columns}
-    for name, dtype in frame.schema.items():
-        is_rounded = rounding(pl.col(name), dtype, dtypes.get(name, dtype))
-        if is_rounded is None:
-            continue
-        rounded = frame.select(is_rounded.fill_null(value=False)).to_series()
-        if rounded.any():
-            reason = f"{name}: an integer beyond 2**53 in a column of {dtypes[name]}"
-            refused += [Refusal(lines[at], reason, is_conflict=True) for at in rounded.arg_true()]
-            lines = [line for line, is_bad in zip(lines, rounded, strict=True) if not is_bad]
-            frame = frame.filter(~rounded)
-    # Not select alone, which would lose the height of a frame without columns, such as one of empty messages.
-    fitted = frame.with_columns(reading(own, column) for column in columns)
-    return _Part(lines, fitted.select(*dtypes) if dtypes else fitted, columns)
-
-
-def _together(parts: Sequence[_Part], schema: pl.Schema, refused: list[Refusal]) -> Decoded:
-    """Put the parts together in the order of the batch."""
-    refused.sort(key=lambda refusal: refusal.index)
-    if len(parts) == 1:
-        return Decoded(parts[0].frame, parts[0].lines, tuple(refused), schema)
-    lines = pl.Series([line for part in parts for line in part.lines], dtype=pl.UInt32)
-    whole = pl.concat([pl.DataFrame(schema=schema), *(part.frame for part in parts)])
-    order = lines.arg_sort()
-    return Decoded(whole[order], lines[order].to_list(), tuple(refused), schema)
+    return Part(lines, result.frame, group.columns, refused)
