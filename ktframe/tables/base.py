@@ -7,7 +7,7 @@ import html
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import polars as pl
 
@@ -25,8 +25,10 @@ from ktframe.tables.presentation import Metadata, Presentation, fields_of, refus
 if TYPE_CHECKING:  # slow to import
     from ktframe.widgets.figure import Axes, Chart
 
-
-HEAD_ROWS = 8
+HEAD_ROWS: Final = 8  # what a preview shows
+CHUNK_ROWS: Final = (
+    10_000  # rows that are made Python objects at a time: more would stop the interpreter for too long
+)
 
 
 class MaterializedTopic(ABC):

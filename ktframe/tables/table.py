@@ -11,7 +11,7 @@ from ktframe.config.keywords import with_known_keywords
 from ktframe.errors import NotWritableError
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
-from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.window_spec import WindowSpec
@@ -20,8 +20,6 @@ from ktframe.windows.fixed import Minutes
 
 Key = Any
 """A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""
-
-_CHUNK_ROWS = 10_000
 
 
 class KTable(MaterializedTopic):
@@ -89,7 +87,7 @@ class KTable(MaterializedTopic):
         materializer = self._reader.present()  # Tab starts no reading, and does not wait
         if materializer is None:
             return []
-        return self._presentation.keys(self._lines(materializer).head(_CHUNK_ROWS))
+        return self._presentation.keys(self._lines(materializer).head(CHUNK_ROWS))
 
     def items(
         self, start: Key = None, end: Key = None, *, fresh: bool = True
@@ -97,7 +95,7 @@ class KTable(MaterializedTopic):
         """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
         rows = self._reader.read(self._lines, fresh=fresh)
         rows = self._presentation.within(rows, start, end)
-        for chunk in rows.iter_slices(_CHUNK_ROWS):
+        for chunk in rows.iter_slices(CHUNK_ROWS):
             yield from zip(
                 self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True
             )

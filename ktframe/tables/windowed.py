@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import polars as pl
 
@@ -25,6 +25,8 @@ from ktframe.windows.aggregation import expressions
 if TYPE_CHECKING:  # slow to import
     from ktframe.widgets import Panel
     from ktframe.widgets.figure import Axes, Chart
+
+IS_FINAL: Final = "is_final"  # the column that to_polars(is_final=True) adds
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,11 @@ class WindowedTopic(MaterializedTopic):
         fresh: bool = True,
         **named: pl.Expr,
     ) -> pl.DataFrame:
-        """Return the value of each expression per window: over its rows, of a table the latest row per key.
+        """Return the value of each expression per window, computed over the window's rows.
 
-        Columns: ``window_start``, ``window_end``, those of ``by``, then one per expression, of the dtype that it gives.
-        ``chart`` draws such a value, and ``live`` shows such rows as they change.
+        In a window of a table each key has one row, its latest; in a window of a stream each event is a row. Columns:
+        ``window_start``, ``window_end``, those of ``by``, then one per expression, of the dtype that it gives. ``chart``
+        draws such a value, and ``live`` shows such rows as they change.
 
         Parameters
         ----------
@@ -167,7 +170,7 @@ class WindowedTopic(MaterializedTopic):
     ) -> Chart | Axes | Panel:
         """Draw one value over window start, a line for each group: ``chart(revenue=pl.col("amount").sum(), by="region")``.
 
-        The value and its groups are given as to ``agg``. Windows that may still change are drawn lighter.
+        Value and groups are given as in ``agg``. Windows that may still change are drawn lighter.
 
         Parameters
         ----------
@@ -205,8 +208,8 @@ class WindowedTopic(MaterializedTopic):
     ) -> Panel:
         """Return a panel of the newest rows of an aggregate, which follows them as they change.
 
-        ``every`` and ``rows`` are those of ``ktframe.widgets.live``, which shows the rows themselves; all else is given
-        as to ``agg``.
+        ``every`` and ``rows`` are those of ``ktframe.widgets.live``, which shows the rows of the windows themselves; the
+        other arguments are those of ``agg``.
 
         Raises
         ------

@@ -17,12 +17,11 @@ from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame, unique_name
 from ktframe.tables.window_spec import EventWindowSpec
-from ktframe.tables.windowed import WindowedTopic
+from ktframe.tables.windowed import IS_FINAL, WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.fixed import Minutes, parse_minutes
 
-_IS_FINAL = "is_final"
 _TIMELESS = "the event has no timestamp: it is in no window"
 
 
@@ -79,7 +78,7 @@ class WindowedKStream(WindowedTopic):
             shown = self._present(lines, metadata=metadata)
             if not is_final:
                 return shown
-            return shown.hstack([lines[FINAL].alias(unique_name(_IS_FINAL, set(shown.columns)))])
+            return shown.hstack([lines[FINAL].alias(unique_name(IS_FINAL, set(shown.columns)))])
 
         return self._reader.read(take, fresh=fresh)
 

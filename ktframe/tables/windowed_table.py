@@ -1,6 +1,6 @@
 """Windowed tables: the latest row per key per window.
 
-Windows that can be made of the stored ones are rolled up from these at each read; see ``fold``.
+Larger windows are rolled up from the stored ones at each read, where they can be.
 """
 
 from __future__ import annotations
@@ -19,16 +19,13 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregate
-from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
 from ktframe.tables.window_spec import WindowSpec
-from ktframe.tables.windowed import WindowedTopic, WindowRange
+from ktframe.tables.windowed import IS_FINAL, WindowedTopic, WindowRange
 from ktframe.windows.aggregation import Columns, aggregate_rows, filled, groups, require_named
 from ktframe.windows.events import TimeWindows
 from ktframe.windows.fixed import Minutes, Windows, parse_minutes, with_ends
-
-_CHUNK_ROWS = 10_000
-_IS_FINAL = "is_final"
 
 
 class WindowedKTable(WindowedTopic):
@@ -94,7 +91,7 @@ class WindowedKTable(WindowedTopic):
             if not is_final:
                 return shown
             return shown.hstack(
-                [self._finals(lines, watermark).alias(unique_name(_IS_FINAL, set(shown.columns)))]
+                [self._finals(lines, watermark).alias(unique_name(IS_FINAL, set(shown.columns)))]
             )
 
         return self._reader.read(take, fresh=fresh)
@@ -112,7 +109,7 @@ class WindowedKTable(WindowedTopic):
         if key is not None:
             rows = self._presentation.of_key(rows, key)
         rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
-        for chunk in rows.iter_slices(_CHUNK_ROWS):
+        for chunk in rows.iter_slices(CHUNK_ROWS):
             shown = self._present(chunk)
             starts = shown.to_series(0)
             names = zip(starts, self._presentation.keys(chunk), strict=True)

@@ -1,4 +1,4 @@
-"""What analysts see in a notebook: panels that live below a cell. Nothing of it is imported before it is used.
+"""Panels and charts for notebooks, which stay up to date below their cell. Imported only where one is shown.
 
 >>> import ktframe
 >>> with ktframe.demo(rate=0) as kt:
@@ -33,10 +33,10 @@ _MOST_ROWS = 200
 
 
 def status(watched: Watched) -> Panel:
-    """Return a live panel of how a table, a stream or their windows are: state, rows, lag, errors, first rows.
+    """Return a live panel with the status of a table, a stream or their windows: state, lag, counts, the first rows.
 
-    Reading starts when the panel is made. A cell that ends with the table itself shows the same panel, which starts
-    nothing.
+    Reading starts when the panel is made. A cell that ends with the table itself shows the same panel, without starting
+    to read.
     """
     _require(watched, Watched, "status", _TABLES)
     watched.readiness()
@@ -44,14 +44,14 @@ def status(watched: Watched) -> Panel:
 
 
 def panel_of(watched: Watched) -> Panel:
-    """Return the panel of ``status``, which starts nothing."""
+    """Return the panel of ``status`` without starting to read."""
     return Panel(StatusPicture(watched))
 
 
 def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
     """Return a live chart of how many records were still to be read, per partition and in total.
 
-    Times when the rows were complete are shaded green, others orange and hatched; breakdowns are marked.
+    Times when the rows were complete are shaded green, others orange and hatched; failures and rebuilds are marked.
 
     Parameters
     ----------
@@ -74,8 +74,8 @@ def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
 def live(shown: Watched, every: Duration = "1s", *, rows: int = 10) -> Panel:
     """Return the newest rows of a table, a stream or their windows as they change.
 
-    Changed rows are highlighted, rows of windows that are still open have a dashed edge; a button holds the rows as
-    they are. Windows show an aggregate in the same way: ``window.live(revenue=pl.col("amount").sum(), by="region")``.
+    Changed rows are highlighted, rows of windows that are still open have a dashed edge; a button pauses the panel.
+    Windows show an aggregate in the same way: ``window.live(revenue=pl.col("amount").sum(), by="region")``.
 
     Parameters
     ----------
@@ -125,12 +125,12 @@ def dashboard(connection: Connection | None = None) -> Panel:
     return Panel(DashboardPicture(connection or CURRENT.required()), every=_EVERY_SECONDS)
 
 
-def _require(given: object, kinds: Any, function: str, wanted: str) -> None:
-    if not isinstance(given, kinds):
-        message = f"{function}() shows {wanted}, not a {type(given).__name__}."
+def _require(shown: object, kinds: Any, function: str, wanted: str) -> None:
+    if not isinstance(shown, kinds):
+        message = f"{function}() shows {wanted}, not a {type(shown).__name__}."
         hint = (
             'ask windows for it: window.live(revenue=pl.col("amount").sum()).'
-            if isinstance(given, pl.DataFrame)
+            if isinstance(shown, pl.DataFrame)
             else 'such as ktframe.table("orders").'
         )
         raise ConfigurationError(message, hint)

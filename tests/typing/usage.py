@@ -40,3 +40,7 @@ async def use_everything() -> None:
     unsubscribe = orders.on_change(lambda event: print(event.rows, event.position))
     unsubscribe()
     orders.events.subscribe(ktframe.ReadyChanged, lambda event: print(event.reason))
+    windows = orders.window(5, grace="1m").between("-2h")
+    assert_type(windows, ktframe.WindowedKTable)
+    assert_type(windows.agg(revenue=pl.col("amount").sum(), by="region"), pl.DataFrame)
+    assert_type(windows.live(pl.len(), every="2s", rows=20), ktframe.widgets.Panel)
