@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest
+ALONE := not kafka and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check lab notebooks bench clean
+.PHONY: help demo test quick nightly check lab notebooks bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -24,15 +26,23 @@ $(READY): pyproject.toml Makefile
 demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed, ends by itself
 	$(BIN)/python -m ktframe
 
-test: $(READY) ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
+test: servers ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
+	$(PYTEST) -n 2 -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) -m 'not ($(ALONE))' --cov --cov-append --cov-report=term
+
+nightly: servers ## every test, with twenty times as many examples of each property
+	$(PYTEST) -n 2 -m '$(ALONE)' --hypothesis-profile=nightly --timeout=7200
+	$(PYTEST) -m 'not ($(ALONE))' --hypothesis-profile=nightly --timeout=7200
+
+.PHONY: servers
+servers: $(READY)
 	@sh tests/support/ensure.sh java "a Java 17 runtime" openjdk-17-jre-headless
 	@sh tests/support/ensure.sh mvn "Maven" maven
 	@command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| sh tests/support/ensure.sh chromium "Chromium"
-	$(BIN)/python -m pytest --cov --cov-report=term
 
 quick: $(READY) ## what needs only pip, in under a minute; for contributors, never the judge
-	$(BIN)/python -m pytest -m 'not kafka and not browser and not slow' -q
+	$(PYTEST) -n 2 -m '$(ALONE) and not slow' --hypothesis-profile=quick -q
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from support.examples import load_profiles
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import ExternalKafka, KafkaTopics
 from support.schema_registry import SchemaRegistry
 from support.waiting import wait_until
 
-# How long an example takes depends on what else the machine does: no test fails for it.
-settings.register_profile("ktframe", deadline=None)
-settings.load_profile("ktframe")
+load_profiles()
 
 # A shell that starts the tests in the background has them ignore interrupts, which some send to themselves.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,12 +24,19 @@ BROWSER = Path(__file__).parent / "browser"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every integration test with ``kafka``, and those in a browser with ``browser``; these run last."""
+    """Mark every integration test with ``kafka``, and those in a browser with ``browser``; these run last.
+
+    Where several workers share the tests, those of one file that need a server have the same worker, and so have all
+    that need a browser: a worker starts the servers of a session for itself.
+    """
     for item in items:
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.kafka)
         if item.path.is_relative_to(BROWSER):
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif item.get_closest_marker("kafka") is not None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     # A browser is open from its first test to the end, and ``asyncio.run`` fails as long: support/browser.py.
     items.sort(key=lambda item: item.path.is_relative_to(BROWSER))
 

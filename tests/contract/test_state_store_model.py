@@ -10,8 +10,9 @@ from typing import Any
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from support.changes import changes_of, refused_record
+from support.examples import examples
 from support.stores import ORDERS, lines_of
 
 from ktframe.config.settings import StoreOptions
@@ -131,7 +132,7 @@ steps = st.lists(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+@examples(0.6)
 @given(steps)
 def test_both_backends_equal_a_dict(history: list[Any]) -> None:
     """After any applies, clears, flushes and re-opens, both backends answer exactly what dicts would."""

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from support.kafka_topics import KafkaTopics
 from support.oracle import is_json_row, json_rows, newest, rows_by
 from support.readers import Gate
@@ -305,11 +306,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(
-    max_examples=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(examples(0.25), suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=3, max_size=30))
 def test_table_is_a_dict(
     kafka: KafkaTopics, topic: Topic, connect: Connect, steps: list[tuple[Any, ...]]

@@ -12,14 +12,14 @@ import fastavro
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from polars.testing import assert_frame_equal
 from support.avro_made import Made, dtype_of, plain, same, schemas, shown, values, written
+from support.examples import examples
 
 from ktframe.formats.avro import AvroReader, AvroWriter
 from ktframe.formats.bodies import BodiesRead
 
-QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 ROWS = 40
 """Enough to be read natively."""
 
@@ -76,7 +76,7 @@ def assert_same(left: BodiesRead, right: BodiesRead) -> None:
     assert_frame_equal(left.frame, right.frame, check_exact=True)
 
 
-@settings(QUICK, max_examples=400)
+@examples(2)
 @given(batches())
 def test_bodies_are_read_as_fastavro_reads_them(batch: tuple[Made, Any, list[bytes]]) -> None:
     """Types and values equal those of an oracle on fastavro, natively wherever there is no note, and one by one."""
@@ -100,7 +100,7 @@ def test_bodies_are_read_as_fastavro_reads_them(batch: tuple[Made, Any, list[byt
             assert same(found, expected[name] if is_record else expected), name
 
 
-@settings(QUICK, max_examples=400)
+@examples(2)
 @given(st.data(), batches())
 def test_a_batch_refuses_what_is_refused_one_by_one(
     data: st.DataObject, batch: tuple[Made, Any, list[bytes]]
@@ -117,7 +117,7 @@ def test_a_batch_refuses_what_is_refused_one_by_one(
     assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
 
 
-@settings(QUICK, max_examples=300)
+@examples(2)
 @given(batches())
 def test_what_is_read_can_be_written(batch: tuple[Made, Any, list[bytes]]) -> None:
     """A frame that was read comes back from what the writer makes of it."""
@@ -129,7 +129,7 @@ def test_what_is_read_can_be_written(batch: tuple[Made, Any, list[bytes]]) -> No
     assert_same(again, BodiesRead(frame))
 
 
-@settings(QUICK, max_examples=200)
+@examples(1)
 @given(schemas(), st.lists(st.binary(max_size=12), max_size=ROWS))
 def test_arbitrary_bytes_never_raise(made: Made, bodies: list[bytes]) -> None:
     """Whatever the bytes are, each body is a row or has a reason."""

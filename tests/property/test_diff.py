@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples
 
 from ktframe.tables.diff import difference
 
@@ -115,7 +116,7 @@ def expected(
     return changes | {key: "updated" for key in old.keys() & new.keys() if seen(old[key]) != seen(new[key])}
 
 
-@settings(deadline=None, max_examples=300)
+@examples(2)
 @given(st.data())
 def test_a_difference_equals_that_of_two_dicts(data: st.DataObject) -> None:
     """Any dtypes, a schema that widened, columns that only one side has: the changes are those of the dicts."""

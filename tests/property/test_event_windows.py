@@ -9,8 +9,9 @@ from typing import Any
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from support.event_streams import MEMBERS, SCHEMA, Hopping, contents, pairs
+from support.examples import examples
 from support.window_oracle import ORACLES, arrivals, members
 
 from ktframe.columns import PARTITION, TIMESTAMP, WINDOW, WINDOW_END
@@ -56,11 +57,10 @@ kinds = {
 }
 every_kind = pytest.mark.parametrize("kind", kinds)
 grouping = st.sampled_from([["key"], []])
-thorough = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 
 
 @every_kind
-@thorough
+@examples(2)
 @given(st.data(), streams(), grouping, st.randoms(use_true_random=False))
 def test_windows_equal_those_of_a_loop(
     kind: str, data: st.DataObject, events: pl.DataFrame, by: list[str], random: Random
@@ -84,7 +84,7 @@ def test_windows_equal_those_of_a_loop(
 
 
 @every_kind
-@thorough
+@examples(2)
 @given(st.data(), streams(), grouping)
 def test_a_grace_longer_than_the_stream_is_like_none(
     kind: str, data: st.DataObject, events: pl.DataFrame, by: list[str]
@@ -99,7 +99,7 @@ def test_a_grace_longer_than_the_stream_is_like_none(
 
 
 @every_kind
-@thorough
+@examples(2)
 @given(st.data(), streams(), grouping, st.integers(1, 30))
 def test_a_final_window_keeps_its_events(
     kind: str, data: st.DataObject, events: pl.DataFrame, by: list[str], count: int

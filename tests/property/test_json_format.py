@@ -12,7 +12,8 @@ from typing import Any
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
+from support.examples import examples
 
 from ktframe.formats.base import Decoded
 from ktframe.formats.json.format import JsonFormat
@@ -22,7 +23,6 @@ Found = list[tuple[int, Any]]
 
 EXACT = frozenset({"id"})
 FORMAT = JsonFormat(exact_fields=EXACT)
-QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 # ---------------------------------------------------------------------------------------------- payloads
 
@@ -347,11 +347,10 @@ def _assert_same(left: Decoded, right: Decoded) -> None:
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=2500)
+@examples(10)
 @given(sequences(2))
 def test_a_batch_equals_its_records_one_by_one(batches: list[Batch]) -> None:
-    """Acceptance, schema and values of 5,000 batches equal those of an oracle on json.loads, and so do those of the
-    record-by-record path."""  # noqa: D205, D209
+    """Acceptance, schema and values of batches equal those of an oracle on json.loads, record by record as well."""
     known = pl.Schema()
     for batch in batches:
         decoded = FORMAT.decode(batch, known)
@@ -366,7 +365,7 @@ def test_a_batch_equals_its_records_one_by_one(batches: list[Batch]) -> None:
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=600)
+@examples(4)
 @given(sequences(4))
 def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> None:
     """Under every later schema the rows accepted before are accepted with equal values, if integers that a float
@@ -390,7 +389,7 @@ def test_rows_accepted_once_are_accepted_ever_after(batches: list[Batch]) -> Non
         assert again.frame.to_dicts() == values
 
 
-@settings(QUICK, max_examples=300)
+@examples(2)
 @given(sequences(1), st.lists(st.tuples(st.integers(0, 199), st.sampled_from(POISON)), max_size=4))
 def test_large_batches_are_the_same_in_pieces(batches: list[Batch], poison: list[tuple[int, bytes]]) -> None:
     """A batch of hundreds of good records with some bad ones has the outcome of judging every record."""
@@ -404,7 +403,7 @@ def test_large_batches_are_the_same_in_pieces(batches: list[Batch], poison: list
     _assert_same(decoded, FORMAT._decode_records(batch, known))
 
 
-@settings(QUICK, max_examples=500)
+@examples(3)
 @given(st.lists(st.sampled_from(POISON) | st.binary(max_size=12), max_size=6))
 def test_arbitrary_bytes_never_raise(batch: Batch) -> None:
     """Whatever the bytes are, every payload is a row or a refusal, as the oracle says."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import random
 import resource
 import subprocess
@@ -21,12 +22,12 @@ import polars as pl
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
+from support.examples import examples
 
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.protobuf import ProtobufReader, ProtobufWriter
 
-QUICK = settings(deadline=None, suppress_health_check=list(HealthCheck))
 NANOS = 10**9
 
 # --------------------------------------------------------------------------------------------- schemas
@@ -427,10 +428,10 @@ def _assert_as_google(reader: ProtobufReader, message: Any, bodies: list[bytes])
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=400)
+@examples(2)
 @given(files(), st.integers(0, 2**32))
 def test_batches_read_as_googles_library_reads_them(made: tuple[File, File], seed: int) -> None:
-    """What is accepted, the types and the values of 400 schemas equal those of an oracle, by column and by record."""
+    """What is accepted, the types and the values of many schemas equal those of an oracle, by column and by record."""
     message, reader = _class(*made), ProtobufReader(_document(*made), (0,))
     bodies = _bodies(message, seed, 40, oddity=0.3)
     frame = _assert_as_google(reader, message, bodies)
@@ -440,7 +441,7 @@ def test_batches_read_as_googles_library_reads_them(made: tuple[File, File], see
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=300)
+@examples(2)
 @given(files(), st.integers(0, 2**32))
 def test_sound_batches_are_read_by_column(made: tuple[File, File], seed: int) -> None:
     """No schema of messages, maps and standard types and no value in range needs the records one by one."""
@@ -456,7 +457,7 @@ def test_sound_batches_are_read_by_column(made: tuple[File, File], seed: int) ->
 
 
 @pytest.mark.slow
-@settings(QUICK, max_examples=300)
+@examples(2)
 @given(files(), st.integers(0, 2**32))
 def test_what_was_read_is_written_and_read_again(made: tuple[File, File], seed: int) -> None:
     """Frames as the reader shows them come back equal from the bodies that the writer makes of them."""
@@ -502,7 +503,11 @@ def _fuzz(batches: int) -> None:
 @pytest.mark.slow
 def test_no_damaged_payload_harms_the_process_or_others() -> None:
     """Of 10,000 payloads, thousands of them damaged, each ends as Google's library says, in bounded memory and time."""
-    subprocess.run([sys.executable, str(Path(__file__)), "20"], check=True, timeout=240)
+    here = Path(__file__)
+    path = os.pathsep.join([str(here.parents[1]), *sys.path])
+    subprocess.run(
+        [sys.executable, here, "20"], check=True, timeout=240, env={**os.environ, "PYTHONPATH": path}
+    )
 
 
 if __name__ == "__main__":

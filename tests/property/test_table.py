@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples, few_examples
 
-from ktframe import Context, KTable
+from ktframe import KTable
 from ktframe.testing import FakeBroker
 
 KEYS = st.sampled_from([None, "", "a", "b", "a\0", "ab", "ключ", "c|d"])
@@ -27,7 +25,6 @@ VALUES = st.one_of(
 )
 RECORDS = st.tuples(KEYS, VALUES, st.integers(0, 2), st.one_of(st.none(), st.integers(0, 5)))
 STEPS = st.lists(st.one_of(RECORDS, st.sampled_from(["read", "reopen", "skip"])), max_size=40)
-BACKENDS = ["memory", "rocksdb"]
 
 
 @dataclass
@@ -67,50 +64,53 @@ def rows_of(table: KTable, key: str = "key") -> dict[Any, dict[str, Any]]:
     }
 
 
-@contextmanager
-def opened(broker: FakeBroker, backend: str, path: Path) -> Iterator[Context]:
-    """Connect with stores of the given backend."""
-    with broker.connect(path if backend == "rocksdb" else None) as kt:
-        yield kt
+@pytest.mark.slow
+@examples(1)
+@given(steps=STEPS)
+def test_a_table_equals_a_dictionary(steps: list[Any]) -> None:
+    """to_polars, get, len, in, keys and the number of errors follow the records, whatever happens in between."""
+    check_record_keys(None, steps)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS)
-def test_a_table_equals_a_dictionary(backend: str, steps: list[Any]) -> None:
-    """to_polars, get, len, in, keys and the number of errors follow the records, whatever happens in between."""
+@few_examples()
+@given(steps=STEPS.filter(lambda steps: "reopen" in steps[1:]))
+def test_a_stored_table_equals_a_dictionary(steps: list[Any]) -> None:
+    """A table that is opened again on what RocksDB kept follows the records likewise."""
+    with tempfile.TemporaryDirectory() as path:
+        check_record_keys(path, steps)
+
+
+def check_record_keys(place: str | None, steps: list[Any]) -> None:
+    """Take the steps on stores in ``place`` (None: in memory) and compare a table with a dictionary."""
     broker, model = FakeBroker(), Model({0: {}, 1: {}, 2: {}})
     broker.create_topic("t", 3)
-    with tempfile.TemporaryDirectory() as path:
-        context = broker.connect(path if backend == "rocksdb" else None)
-        try:
-            for step in steps:
-                if step == "reopen":
-                    context.close()
-                    context = broker.connect(path if backend == "rocksdb" else None)
-                elif step == "read":
-                    assert rows_of(context.table("t")) == model.visible()
-                elif step == "skip":
-                    broker.skip("t", partition=1)
-                else:
-                    key, value, partition, timestamp = step
-                    broker.produce("t", key, value, partition=partition, timestamp=timestamp)
-                    model.apply(key, value, partition, timestamp)
-            table, expected = context.table("t"), model.visible()
-            assert rows_of(table) == expected
-            assert len(table) == len(expected)
-            assert sorted(table.keys()) == sorted(expected)
-            assert table.errors().height == model.refused
-            for key in ["", "a", "b", "a\0", "zz"]:
-                assert (key in table) == (key in expected)
-                row = table.get(key)
-                fields = (
-                    None if row is None else {n: v for n, v in row.items() if v is not None and n != "key"}
-                )
-                assert fields == expected.get(key)
-        finally:
-            context.close()
+    context = broker.connect(place)
+    try:
+        for step in steps:
+            if step == "reopen":
+                context.close()
+                context = broker.connect(place)
+            elif step == "read":
+                assert rows_of(context.table("t")) == model.visible()
+            elif step == "skip":
+                broker.skip("t", partition=1)
+            else:
+                key, value, partition, timestamp = step
+                broker.produce("t", key, value, partition=partition, timestamp=timestamp)
+                model.apply(key, value, partition, timestamp)
+        table, expected = context.table("t"), model.visible()
+        assert rows_of(table) == expected
+        assert len(table) == len(expected)
+        assert sorted(table.keys()) == sorted(expected)
+        assert table.errors().height == model.refused
+        for key in ["", "a", "b", "a\0", "zz"]:
+            assert (key in table) == (key in expected)
+            row = table.get(key)
+            fields = None if row is None else {n: v for n, v in row.items() if v is not None and n != "key"}
+            assert fields == expected.get(key)
+    finally:
+        context.close()
 
 
 FIELD_RECORDS = st.tuples(
@@ -125,17 +125,31 @@ FIELD_RECORDS = st.tuples(
         ),
     ),
 )
+FIELD_STEPS = st.lists(st.one_of(FIELD_RECORDS, st.just("read")), max_size=30)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=st.lists(st.one_of(FIELD_RECORDS, st.just("read")), max_size=30))
-def test_a_table_keyed_by_fields_equals_a_dictionary(backend: str, steps: list[Any]) -> None:
+@examples(1)
+@given(steps=FIELD_STEPS)
+def test_a_table_keyed_by_fields_equals_a_dictionary(steps: list[Any]) -> None:
     """A composite key folds by its fields; a tombstone removes the rows whose newest record carried its record key."""
+    check_field_keys(None, steps)
+
+
+@pytest.mark.slow
+@few_examples()
+@given(steps=FIELD_STEPS)
+def test_a_stored_table_keyed_by_fields_equals_a_dictionary(steps: list[Any]) -> None:
+    """Tombstones find the rows of their record key in RocksDB likewise."""
+    with tempfile.TemporaryDirectory() as path:
+        check_field_keys(path, steps)
+
+
+def check_field_keys(place: str | None, steps: list[Any]) -> None:
+    """Take the steps on stores in ``place`` (None: in memory) and compare a table with a dictionary by its fields."""
     broker, rows, refused = FakeBroker(), {}, 0
     broker.create_topic("t")
-    with tempfile.TemporaryDirectory() as path, opened(broker, backend, Path(path)) as context:
+    with broker.connect(place) as context:
         table = context.table("t", key=["r", "i"])
         for step in steps:
             if step == "read":

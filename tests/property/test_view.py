@@ -8,7 +8,8 @@ from zlib import crc32
 
 import hypothesis.strategies as st
 import polars as pl
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
+from support.examples import examples
 
 from ktframe.columns import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
 from ktframe.fold import view as frame
@@ -114,7 +115,7 @@ steps = st.lists(
 
 
 @mock.patch.object(frame, "_FEW_SHARE", 0)  # whatever is there, its deltas are few
-@settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+@examples(2)
 @given(steps, st.sampled_from([2, 2**32]))
 def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
     """Whatever came, the rows are the fold per partition, the winner per identity, under the widest schema."""

@@ -7,15 +7,14 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import examples, few_examples
 from support.table_window_oracle import Expected, Produced, Sizes, expect
 
 from ktframe import Context, StoreOptions, WindowedKTable
+from ktframe.config.settings import Backend
 from ktframe.testing import FakeBroker
-
-BACKENDS = ["memory", "rocksdb"]
-thorough = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 VALUES = st.builds(
     lambda n, f: {"n": n, "f": f}, st.integers(0, 9), st.sampled_from(["x", "x", "x", "y", None])
@@ -92,95 +91,124 @@ def check(table: WindowedKTable, expected: Expected, key: str) -> None:
     }
 
 
-def run(backend: str, steps: list[Any], wanted: list[Sizes], key: str | None) -> None:
-    """Take the steps, and compare all windows in the end, some on the way."""
+def run(place: str | None, steps: list[Any], wanted: list[Sizes], key: str | None) -> None:
+    """Take the steps on stores in ``place`` (None: in memory); compare all windows in the end, some on the way."""
     broker, records = FakeBroker(), list[Produced]()
     broker.create_topic("t", 3)
+    context = broker.connect(place)
+    try:
+        for step in steps:
+            if step == "reopen":
+                context.close()
+                context = broker.connect(place)
+            elif step == "read":
+                check(
+                    windowed(context, wanted[0], key),
+                    expect(records, wanted[0], key and "f"),
+                    key or "key",
+                )
+            else:
+                name, value, partition, time = step
+                offset = broker.produce("t", name, value, partition=partition, timestamp=time)
+                records.append(Produced(partition, offset, name, value, time))
+        for each in wanted:
+            check(windowed(context, each, key), expect(records, each, key and "f"), key or "key")
+    finally:
+        context.close()
+
+
+WANTED = st.lists(sizes(), min_size=1, max_size=3)
+REOPENED = STEPS.filter(lambda steps: "reopen" in steps[1:])
+
+
+@pytest.mark.slow
+@examples(0.6)
+@given(steps=STEPS, wanted=WANTED)
+def test_windows_by_record_key_equal_a_fold(steps: list[Any], wanted: list[Sizes]) -> None:
+    """Whatever is read in between, each window has the last row per key; a tombstone acts in its window."""
+    run(None, steps, wanted, None)
+
+
+@pytest.mark.slow
+@few_examples()
+@given(steps=REOPENED, wanted=WANTED)
+def test_stored_windows_by_record_key_equal_a_fold(steps: list[Any], wanted: list[Sizes]) -> None:
+    """Windows that are opened again on what RocksDB kept have the same rows."""
     with tempfile.TemporaryDirectory() as path:
-        place = path if backend == "rocksdb" else None
-        context = broker.connect(place)
-        try:
-            for step in steps:
-                if step == "reopen":
-                    context.close()
-                    context = broker.connect(place)
-                elif step == "read":
-                    check(
-                        windowed(context, wanted[0], key),
-                        expect(records, wanted[0], key and "f"),
-                        key or "key",
-                    )
-                else:
-                    name, value, partition, time = step
-                    offset = broker.produce("t", name, value, partition=partition, timestamp=time)
-                    records.append(Produced(partition, offset, name, value, time))
-            for each in wanted:
-                check(windowed(context, each, key), expect(records, each, key and "f"), key or "key")
-        finally:
-            context.close()
+        run(path, steps, wanted, None)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@thorough
-@given(steps=STEPS, wanted=st.lists(sizes(), min_size=1, max_size=3))
-def test_windows_by_record_key_equal_a_fold(backend: str, steps: list[Any], wanted: list[Sizes]) -> None:
-    """Whatever is read or opened in between, each window has the last row per key; a tombstone acts in its window."""
-    run(backend, steps, wanted, None)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@thorough
-@given(steps=STEPS, wanted=st.lists(sizes(), min_size=1, max_size=3))
-def test_windows_by_a_field_equal_a_fold(backend: str, steps: list[Any], wanted: list[Sizes]) -> None:
+@examples(0.6)
+@given(steps=STEPS, wanted=WANTED)
+def test_windows_by_a_field_equal_a_fold(steps: list[Any], wanted: list[Sizes]) -> None:
     """With key= a tombstone removes, in its window, the rows whose newest record there carried its record key."""
-    run(backend, steps, wanted, "f")
+    run(None, steps, wanted, "f")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@thorough
+@few_examples()
+@given(steps=REOPENED, wanted=WANTED)
+def test_stored_windows_by_a_field_equal_a_fold(steps: list[Any], wanted: list[Sizes]) -> None:
+    """With key= windows that are opened again on what RocksDB kept have the same rows."""
+    with tempfile.TemporaryDirectory() as path:
+        run(path, steps, wanted, "f")
+
+
+@pytest.mark.slow
+@examples(0.6)
 @given(steps=STEPS, size=st.sampled_from([1, 2, 5]), times=st.sampled_from([2, 3, 4]))
-def test_a_roll_up_equals_a_store_of_its_own(backend: str, steps: list[Any], size: int, times: int) -> None:
+def test_a_roll_up_equals_a_store_of_its_own(steps: list[Any], size: int, times: int) -> None:
     """Windows derived from smaller ones hold what windows read from the topic hold, hopping ones too."""
     broker = FakeBroker()
     broker.create_topic("t", 3)
-    with tempfile.TemporaryDirectory() as path:
-        place = path if backend == "rocksdb" else None
-        with broker.connect(place) as derived, broker.connect(f"{path}/2" if place else None) as direct:
-            small, large = derived.table("t"), direct.table("t")
-            source = small.window(f"{size}ms")
-            rolled, own = small.window(f"{size * times}ms"), large.window(f"{size * times}ms")
-            hopping = small.window(f"{size * times}ms", f"{size}ms")
-            for step in steps:
-                if isinstance(step, str):
-                    source.to_polars()
-                    continue
-                name, value, partition, time = step
-                broker.produce("t", name, value, partition=partition, timestamp=time)
-            order = ["window_start", "key"]
-            assert rolled._reader is source._reader
-            assert (
-                rolled.to_polars(metadata=True).sort(order).equals(own.to_polars(metadata=True).sort(order))
-            )
-            if rolled.to_polars().height:
-                every = hopping.to_polars(metadata=True)
-                aligned = every.filter(pl.col("window_start").cast(pl.Int64) % (size * times) == 0)
-                assert aligned.sort(order).equals(own.to_polars(metadata=True).sort(order))
+    with broker.connect() as derived, broker.connect() as direct:
+        small, large = derived.table("t"), direct.table("t")
+        source = small.window(f"{size}ms")
+        rolled, own = small.window(f"{size * times}ms"), large.window(f"{size * times}ms")
+        hopping = small.window(f"{size * times}ms", f"{size}ms")
+        for step in steps:
+            if isinstance(step, str):
+                source.to_polars()
+                continue
+            name, value, partition, time = step
+            broker.produce("t", name, value, partition=partition, timestamp=time)
+        order = ["window_start", "key"]
+        assert rolled._reader is source._reader
+        assert rolled.to_polars(metadata=True).sort(order).equals(own.to_polars(metadata=True).sort(order))
+        if rolled.to_polars().height:
+            every = hopping.to_polars(metadata=True)
+            aligned = every.filter(pl.col("window_start").cast(pl.Int64) % (size * times) == 0)
+            assert aligned.sort(order).equals(own.to_polars(metadata=True).sort(order))
+
+
+KEPT = st.sampled_from([1, 7, 20])
+SPLITS = st.lists(st.booleans(), min_size=40, max_size=40)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", BACKENDS)
-@thorough
-@given(
-    steps=STEPS, keep=st.sampled_from([1, 7, 20]), splits=st.lists(st.booleans(), min_size=40, max_size=40)
-)
+@examples(0.6)
+@given(steps=STEPS, keep=KEPT, splits=SPLITS)
 def test_retention_does_not_depend_on_how_the_log_was_cut(
-    backend: str, steps: list[Any], keep: int, splits: list[bool]
+    steps: list[Any], keep: int, splits: list[bool]
 ) -> None:
     """Read at once or bit by bit, the same windows are left, and none that ended within the retention is missing."""
-    options = StoreOptions(backend=backend, retention=f"{keep}ms")  # type: ignore[arg-type]
+    check_retention("memory", steps, keep, splits)
+
+
+@pytest.mark.slow
+@few_examples()
+@given(steps=STEPS, keep=KEPT, splits=SPLITS)
+def test_retention_in_rocksdb_does_not_depend_on_how_the_log_was_cut(
+    steps: list[Any], keep: int, splits: list[bool]
+) -> None:
+    """RocksDB drops the same windows."""
+    check_retention("rocksdb", steps, keep, splits)
+
+
+def check_retention(backend: Backend, steps: list[Any], keep: int, splits: list[bool]) -> None:
+    """Read the records at once and bit by bit, and compare what retention left."""
+    options = StoreOptions(backend=backend, retention=f"{keep}ms")
     broker, records = FakeBroker(), list[Produced]()
     broker.create_topic("t", 3)
     with tempfile.TemporaryDirectory() as path:

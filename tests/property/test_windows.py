@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo, available_timezones
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from support.examples import examples
 
 from ktframe.columns import WINDOW, WINDOW_END
 from ktframe.config.durations import format_duration, parse_duration_ms
@@ -156,7 +157,7 @@ DATES: dict[str, Callable[[date], Any]] = {
 }
 
 
-@settings(deadline=None, max_examples=100)
+@examples(0.5)
 @given(clocks(), st.sampled_from(list(DATES)), st.sampled_from([0, 0, 6 * HOUR_MS, 150 * MINUTE_MS]))
 def test_date_windows_equal_the_calendar(clock: tuple[str, int], size: str, offset_ms: int) -> None:
     """The window of a time is the stretch in which the furthest that the clock has come is the same date or month."""
@@ -174,7 +175,7 @@ def test_date_windows_equal_the_calendar(clock: tuple[str, int], size: str, offs
     assert label(end - 1) < label(end)
 
 
-@settings(deadline=None, max_examples=100)
+@examples(0.5)
 @given(clocks(), st.sampled_from([15, 30, 60, 120]))
 def test_hour_windows_equal_a_walk(clock: tuple[str, int], minutes: int) -> None:
     """Second by second, a boundary is where the clock shows a multiple, or jumps over one."""
@@ -194,7 +195,7 @@ def test_hour_windows_equal_a_walk(clock: tuple[str, int], minutes: int) -> None
     assert [0, len(found) - 1] == [second for second, is_found in enumerate(found) if is_found]
 
 
-@settings(deadline=None, max_examples=100)
+@examples(0.5)
 @given(
     st.data(),
     st.sampled_from(
@@ -218,7 +219,7 @@ def test_calendar_rows_equal_their_scalars(data: st.DataObject, sizes: Any, offs
 
 
 @pytest.mark.parametrize("size", ["1h", "6h", "1d", "1w", "1mo"])
-@settings(deadline=None, max_examples=25)
+@examples(0.1)
 @given(tz=zones, offset=st.sampled_from([None, "-1d", "7m"]))
 def test_the_base_divides_every_boundary(size: str, tz: str, offset: str | None) -> None:
     """From 1970 to 2037, each boundary of each zone lies between two windows of the base."""

@@ -90,9 +90,7 @@ def test_the_tour_shows_the_main_job(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "ending", ["", "orders.wait_until_ready()", "orders.readiness()", "kt.close(); kt.close()"]
-)
+@pytest.mark.parametrize("ending", ["orders.wait_until_ready()", "orders.readiness()"])
 def test_a_process_that_ends_without_close_ends_clean(ending: str) -> None:
     """Whatever it was doing, the exit code is 0 and nothing is printed."""
     code = f"import ktframe; kt = ktframe.demo(rate=50); orders = ktframe.table('orders'); {ending}"

@@ -7,11 +7,12 @@ from typing import Any
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from polars.testing import assert_frame_equal
 from support.avro_bodies import MANY, field, number, read, reader, reason, record, values
 from support.avro_made import Made, plain, schemas, written
 from support.avro_made import values as made_values
+from support.examples import examples
 
 from ktframe.formats.avro import AvroReader
 
@@ -174,7 +175,7 @@ def test_items_that_are_wider_than_their_bytes_are_counted(schema: Any, body: An
     assert set(found.refused.values()) == {"nearly empty items in more than 20,000 cells and 32 a byte"}
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
+@examples(1)
 @given(st.data(), schemas(), st.integers(0, 12))
 def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: int) -> None:
     """Whatever the schema, a body that has one cell too many in its lists is the same for both, and so is one at the limit."""

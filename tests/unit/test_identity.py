@@ -10,7 +10,8 @@ from typing import Any
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
+from support.examples import examples
 
 from ktframe.columns import HASH, KEY, OFFSET, REMOVED, TIMESTAMP
 from ktframe.fold.decoder import TopicDecoder
@@ -127,7 +128,7 @@ record = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=400)
+@examples(2)
 @given(st.lists(record, max_size=14), st.lists(st.integers(0, 4), max_size=8))
 @example([Record(0, K, "x"), Record(0, K), Record(0, L, "x")], [])
 @example([Record(0, K, "x"), Record(0, L, "x"), Record(0, K)], [2])
