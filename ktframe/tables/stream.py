@@ -80,7 +80,7 @@ class KStream(MaterializedTopic):
         """
         windows = parse_windows(size, every, tz=tz, offset=offset)
         return self._windowed(
-            TimeWindows(windows, parse_grace(grace)), windows.name, None, idle_after, tz=tz or "UTC"
+            TimeWindows(windows, grace_ms=parse_grace(grace)), windows.name, None, idle_after, tz=tz or "UTC"
         )
 
     @with_known_keywords
@@ -97,7 +97,7 @@ class KStream(MaterializedTopic):
         Both ends are inclusive: ``window_end`` is ``window_start`` plus ``size``. Each value of ``by`` (columns, or
         ``"key"``) has windows of its own. Events with a null value, or a null in ``by``, are skipped.
         """
-        windows = SlidingWindows(parse_minutes("size", size), parse_grace(grace))
+        windows = SlidingWindows(parse_minutes("size", size), grace_ms=parse_grace(grace))
         return self._windowed(
             windows, f"sliding {format_duration(windows.difference_ms)}", _names(by), idle_after
         )
@@ -116,7 +116,7 @@ class KStream(MaterializedTopic):
         Both ends are inclusive: ``window_end`` is the last event's time. Each value of ``by`` (columns, or ``"key"``)
         has sessions of its own; a late event may join two. Events with a null in ``by`` are skipped.
         """
-        windows = SessionWindows(parse_minutes("gap", gap), parse_grace(grace))
+        windows = SessionWindows(parse_minutes("gap", gap), grace_ms=parse_grace(grace))
         return self._windowed(windows, f"session {format_duration(windows.gap_ms)}", _names(by), idle_after)
 
     def _windowed(

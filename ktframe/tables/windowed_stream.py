@@ -192,8 +192,8 @@ class WindowedKStream(WindowedTopic):
         # All windows, and not those of the range only: a session outside of it can still join one inside.
         windows, window = self._spec.windows, [WINDOW, WINDOW_END, *by]
         distinct = lines.select(window).unique()
-        final = windows.finals(distinct, by, watermark)
-        past = final if windows.grace_ms is not None else windows.closing().finals(distinct, by, watermark)
+        final = windows.finals(distinct, watermark)
+        past = final if windows.grace_ms is not None else windows.closing().finals(distinct, watermark)
         finality = distinct.hstack([final.alias(FINAL), (~past).alias(OPEN)])
         return lines.join(finality, on=window, how="left", nulls_equal=True, maintain_order="left")
 

@@ -218,7 +218,7 @@ class WindowedKTable(WindowedTopic):
 
     def _are_open(self, lines: pl.DataFrame, watermark: int | None) -> pl.Series:
         """Say of each line whether its window may still change; without grace: whether the watermark is before its end."""
-        return ~TimeWindows(self._spec.windows, self._spec.grace_ms or 0).finals(lines, (), watermark)
+        return ~TimeWindows(self._spec.windows, grace_ms=self._spec.grace_ms or 0).finals(lines, watermark)
 
     def _finals(self, lines: pl.DataFrame, watermark: int | None) -> pl.Series:
-        return TimeWindows(self._spec.windows, self._spec.grace_ms).finals(lines, (), watermark)
+        return TimeWindows(self._spec.windows, grace_ms=self._spec.grace_ms).finals(lines, watermark)

@@ -7,8 +7,7 @@ makes them one. Kafka decides event by event whether one is too late; so does th
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Final
 
 import polars as pl
@@ -26,14 +25,14 @@ from ktframe.columns import (
     WINDOW_CLOSE_TIME,
     WINDOW_END,
 )
-from ktframe.windows.events import aggregated, starts_run, with_group
-from ktframe.windows.stream_time import has_closed, with_close_time
+from ktframe.windows.events import EventWindows, starts_run
+from ktframe.windows.stream_time import has_closed
 
 _HELPERS: Final = (GROUP, WINDOW_CLOSE_TIME, ROW)
 
 
 @dataclass(frozen=True, slots=True)
-class SessionWindows:
+class SessionWindows(EventWindows):
     """Sessions with at most ``gap_ms`` between neighbours; ``WINDOW`` is the first event's time, the end the last one's.
 
     An event is late if the session that it would belong to ended before stream time minus grace minus gap. That is
@@ -45,13 +44,29 @@ class SessionWindows:
     """
 
     gap_ms: int
-    grace_ms: int | None = None
-    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
-    """Stream times before the first of the events, by partition; none where all events are there."""
 
-    def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        """Return the accepted events, each with its session."""
-        rows = self._numbered(events, by)
+    def whole_from(self, cut_ms: int) -> int:
+        """Return the first start of sessions that miss no event, where events up to ``cut_ms`` may be gone."""
+        return cut_ms + self.gap_ms + 1
+
+    def finals(self, windows: pl.DataFrame, watermark: int | None) -> pl.Series:
+        """Say of each session whether no event can change it any more.
+
+        Stricter than Kafka's emit-final: an event as old as the limit is still accepted, and so is an older one that
+        joins a session which ends later. A session has closed when it, and all sessions that such events could chain it
+        to (no more than two gaps from one to the next), ended more than a gap before the limit.
+        """
+        by = [name for name in windows.columns if name not in (WINDOW, WINDOW_END)]
+        ordered = windows.with_row_index(ROW).sort(*by, WINDOW)
+        is_apart = pl.col(WINDOW) - pl.col(WINDOW_END).shift() > 2 * self.gap_ms
+        is_other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in by]
+        chain = pl.any_horizontal(is_apart, *is_other).fill_null(value=True).cum_sum()
+        reach = ordered.with_columns(chain.alias(ISLAND)).with_columns(pl.col(WINDOW_END).max().over(ISLAND))
+        delay_ms = None if self.grace_ms is None else self.grace_ms + 2 * self.gap_ms
+        return reach.sort(ROW).select(has_closed(watermark, delay_ms)).to_series()
+
+    def _in_time(self, rows: pl.DataFrame) -> pl.DataFrame:
+        rows = rows.with_row_index(ROW)
         accepted = rows.filter(~pl.col(ROW).is_in(self._late_rows(rows)))
         begins = starts_run(GROUP, self.gap_ms)
         time = pl.col(TIMESTAMP)
@@ -64,45 +79,11 @@ class SessionWindows:
             .drop(_HELPERS)
         )
 
-    def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        """Return the events that came too late, each with the session that it would have been by itself."""
-        rows = self._numbered(events, by)
+    def _too_late(self, rows: pl.DataFrame) -> pl.DataFrame:
+        # Each with the session that it would have been by itself.
+        rows = rows.with_row_index(ROW)
         own = (pl.col(TIMESTAMP).alias(WINDOW), pl.col(TIMESTAMP).alias(WINDOW_END))
         return rows.filter(pl.col(ROW).is_in(self._late_rows(rows))).with_columns(*own).drop(_HELPERS)
-
-    def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
-        """Return a row per session with the value of each expression."""
-        return aggregated(self.assign(events, by), by, exprs)
-
-    def after(self, seen: Mapping[int, int]) -> SessionWindows:
-        """Return these windows over events behind which retention has dropped others."""
-        return replace(self, seen=seen)
-
-    def whole_from(self, cut_ms: int) -> int:
-        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
-        return cut_ms + self.gap_ms + 1
-
-    def closing(self) -> SessionWindows:
-        """Return these windows with no grace, in place of ones that never close."""
-        return replace(self, grace_ms=0)
-
-    def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:
-        """Say of each session whether no event can change it any more.
-
-        Stricter than Kafka's emit-final: an event as old as the limit is still accepted, and so is an older one that
-        joins a session which ends later. A session has closed when it, and all sessions that such events could chain it
-        to (no more than two gaps from one to the next), ended more than a gap before the limit.
-        """
-        ordered = windows.with_row_index(ROW).sort(*by, WINDOW)
-        is_apart = pl.col(WINDOW) - pl.col(WINDOW_END).shift() > 2 * self.gap_ms
-        is_other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in by]
-        chain = pl.any_horizontal(is_apart, *is_other).fill_null(value=True).cum_sum()
-        reach = ordered.with_columns(chain.alias(ISLAND)).with_columns(pl.col(WINDOW_END).max().over(ISLAND))
-        delay_ms = None if self.grace_ms is None else self.grace_ms + 2 * self.gap_ms
-        return reach.sort(ROW).select(has_closed(watermark, delay_ms)).to_series()
-
-    def _numbered(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        return with_group(with_close_time(events, self.grace_ms, self.seen), by).with_row_index(ROW)
 
     def _late_rows(self, rows: pl.DataFrame) -> pl.Series:
         limit = pl.col(WINDOW_CLOSE_TIME) - self.gap_ms

@@ -8,8 +8,8 @@ before 1970 because of a later event: those at 0 <= t < d share the own window [
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 import polars as pl
@@ -32,9 +32,8 @@ from ktframe.columns import (
     WINDOW,
     WINDOW_CLOSE_TIME,
     WINDOW_END,
-    is_field,
 )
-from ktframe.windows.events import with_group
+from ktframe.windows.events import EventWindows, field_names, with_group
 from ktframe.windows.stream_time import has_closed, with_close_time
 
 
@@ -116,7 +115,7 @@ _End: TypeAlias = tuple[str, str, Literal["forward", "backward"]]
 
 
 @dataclass(frozen=True, slots=True)
-class SlidingWindows:
+class SlidingWindows(EventWindows):
     """Windows of width ``difference_ms`` that begin and end where events do.
 
     An event is late for a window that ended before stream time minus grace; see ``stragglers.py`` for those that are
@@ -125,30 +124,10 @@ class SlidingWindows:
     """
 
     difference_ms: int
-    grace_ms: int | None = None
-    seen: Mapping[int, int] = field(default_factory=dict, compare=False)
-    """Stream times before the first of the events, by partition; none where all events are there."""
-
-    def assign(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        """Return the events of each window that were in time for it; as many rows as the windows have events in all."""
-        rows = self._judged(events, by)
-        kept = rows.filter(~pl.col(DROPPED))
-        return self._contents(kept, self._spans(kept, self._starts(rows))).drop(_HELPERS)
-
-    def late(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        """Return the events with the windows that they missed: the one that would end with them, and others that exist."""
-        rows = self._judged(events, by)
-        # Beside the stragglers these are early events, whose own window [0, d] ends later than others that hold them.
-        behind = rows.filter(pl.col(TIMESTAMP) < pl.col(WINDOW_CLOSE_TIME))
-        is_missed = pl.col(DROPPED) | (pl.col(WINDOW_END) < pl.col(WINDOW_CLOSE_TIME))
-        spans = _batches(self._spans(behind, self._starts(rows)))
-        own = self._ended(behind.filter(LATE_FOR_OWN_WINDOW).with_columns(pl.col(OWN_WINDOW).alias(WINDOW)))
-        missed = [own, *(_taken(behind, batch).filter(is_missed) for batch in spans)]
-        return pl.concat(missed).unique([ROW, WINDOW]).drop(_HELPERS)
 
     def aggregate(self, events: pl.DataFrame, by: Sequence[str], exprs: Sequence[pl.Expr]) -> pl.DataFrame:
         """Return a row per window and group with the value of each expression."""
-        rows = self._judged(events, by)
+        rows = self._prepared(events, by)
         starts = self._starts(rows)
         # Polars rolls over no width of zero; there, no event is in two windows, so that nothing is saved either.
         # An expression over all columns must not see the columns that rolling needs.
@@ -167,26 +146,30 @@ class SlidingWindows:
             values = pl.concat([values, again.select(values.columns)])
         return self._named(values, rows, by)
 
-    def after(self, seen: Mapping[int, int]) -> SlidingWindows:
-        """Return these windows over events behind which retention has dropped others."""
-        return replace(self, seen=seen)
-
-    def whole_from(self, cut_ms: int) -> int:
-        """Return the first start of windows that miss no event, where those up to ``cut_ms`` may be gone."""
-        return cut_ms + 1
-
-    def closing(self) -> SlidingWindows:
-        """Return these windows with no grace, in place of ones that never close."""
-        return replace(self, grace_ms=0)
-
-    def finals(self, windows: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.Series:  # noqa: ARG002
+    def finals(self, windows: pl.DataFrame, watermark: int | None) -> pl.Series:
         """Say of each window whether it has closed: its end, which is inclusive, plus grace is before ``watermark``."""
         return windows.select(has_closed(watermark, self.grace_ms)).to_series()
 
-    def _judged(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        counted = with_close_time(events, self.grace_ms, self.seen).filter(~pl.col(TOMBSTONE))
-        rows = with_group(counted, by).sort(GROUP, TIMESTAMP, PARTITION, OFFSET)
-        return mark_late(rows, self.difference_ms)
+    def _prepared(self, events: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        # Tombstones advance the stream time before they are skipped.
+        timed = with_close_time(events, self.grace_ms, self.seen)
+        rows = with_group(timed.filter(pl.col(TIMESTAMP).is_not_null(), ~pl.col(TOMBSTONE)), by)
+        return mark_late(rows.sort(GROUP, TIMESTAMP, PARTITION, OFFSET), self.difference_ms)
+
+    def _in_time(self, rows: pl.DataFrame) -> pl.DataFrame:
+        # As many rows as the windows have events in all.
+        kept = rows.filter(~pl.col(DROPPED))
+        return self._contents(kept, self._spans(kept, self._starts(rows))).drop(_HELPERS)
+
+    def _too_late(self, rows: pl.DataFrame) -> pl.DataFrame:
+        # With the windows that they missed: the one that would end with them, and others that exist. Early events can
+        # miss some too: their own window [0, d] ends later than others that hold them.
+        behind = rows.filter(pl.col(TIMESTAMP) < pl.col(WINDOW_CLOSE_TIME))
+        is_missed = pl.col(DROPPED) | (pl.col(WINDOW_END) < pl.col(WINDOW_CLOSE_TIME))
+        spans = _batches(self._spans(behind, self._starts(rows)))
+        own = self._ended(behind.filter(LATE_FOR_OWN_WINDOW).with_columns(pl.col(OWN_WINDOW).alias(WINDOW)))
+        missed = [own, *(_taken(behind, batch).filter(is_missed) for batch in spans)]
+        return pl.concat(missed).unique([ROW, WINDOW]).drop(_HELPERS)
 
     def _starts(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return group and start of each window that the events make."""
@@ -222,8 +205,7 @@ class SlidingWindows:
         """Return the values of the windows of ``starts``, each from the rows that are in it."""
         kept = rows.filter(~pl.col(DROPPED))
         spans = _batches(self._spans(kept, starts))
-        shown = [name for name in rows.columns if is_field(name)]
-        held = (self._contents(kept, batch).select(GROUP, WINDOW, *shown) for batch in spans)
+        held = (self._contents(kept, batch).select(GROUP, WINDOW, *field_names(rows)) for batch in spans)
         return pl.concat([each.group_by(GROUP, WINDOW, *by).agg(*exprs).drop(by) for each in held])
 
     def _rolled(self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:

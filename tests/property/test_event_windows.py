@@ -51,9 +51,11 @@ def streams(draw: st.DrawFn) -> pl.DataFrame:
 
 graces = st.sampled_from([0, 1, 3, 10, 50, 1_000, None])
 kinds = {
-    "time": st.builds(TimeWindows, st.builds(Hopping, st.just(10), st.sampled_from([1, 3, 5, 10])), graces),
-    "sliding": st.builds(SlidingWindows, st.sampled_from([10, 5, 2, 1, 0, 30]), graces),
-    "session": st.builds(SessionWindows, st.sampled_from([3, 10, 1, 0, 30]), graces),
+    "time": st.builds(
+        TimeWindows, st.builds(Hopping, st.just(10), st.sampled_from([1, 3, 5, 10])), grace_ms=graces
+    ),
+    "sliding": st.builds(SlidingWindows, st.sampled_from([10, 5, 2, 1, 0, 30]), grace_ms=graces),
+    "session": st.builds(SessionWindows, st.sampled_from([3, 10, 1, 0, 30]), grace_ms=graces),
 }
 every_kind = pytest.mark.parametrize("kind", kinds)
 grouping = st.sampled_from([["key"], []])
@@ -111,7 +113,9 @@ def test_a_final_window_keeps_its_events(
     # A partition of which nothing was seen may still bring anything.
     is_known = len(clocks) == events[PARTITION].n_unique() and None not in clocks
     earlier = windows.aggregate(seen, by, [MEMBERS])
-    final = windows.finals(earlier, by, min(clocks, default=None) if is_known else None)
+    final = windows.finals(
+        earlier.select(WINDOW, WINDOW_END, *by), min(clocks, default=None) if is_known else None
+    )
     later = contents(windows.aggregate(events, by, [MEMBERS]), by)
     assert {window: later.get(window) for window in contents(earlier.filter(final), by)} == contents(
         earlier.filter(final), by
@@ -125,7 +129,7 @@ def test_the_dtypes_of_a_result_do_not_depend_on_its_rows(
     kind: type[Any], grace: int | None, by: list[str]
 ) -> None:
     """An aggregate of no events has the schema of one of many."""
-    windows = kind(Hopping(10, 5) if kind is TimeWindows else 10, grace)
+    windows = kind(Hopping(10, 5) if kind is TimeWindows else 10, grace_ms=grace)
     rows = [(0, n, n * 7 % 50, False, "ab"[n % 2], n) for n in range(40)]
     small = (pl.col("value") % 100).cast(pl.Int8)
     events = pl.DataFrame(rows, schema=SCHEMA, orient="row").with_columns(

@@ -24,9 +24,9 @@ ORIGIN = 1_000
 
 GRACES = st.sampled_from([None, 0, 3, 50])
 WINDOWS = st.one_of(
-    st.builds(TimeWindows, st.builds(Hopping, st.just(10), st.sampled_from([2, 5, 10])), GRACES),
-    st.builds(SlidingWindows, st.sampled_from([1, 5, 20]), GRACES),
-    st.builds(SessionWindows, st.sampled_from([1, 3, 10]), GRACES),
+    st.builds(TimeWindows, st.builds(Hopping, st.just(10), st.sampled_from([2, 5, 10])), grace_ms=GRACES),
+    st.builds(SlidingWindows, st.sampled_from([1, 5, 20]), grace_ms=GRACES),
+    st.builds(SessionWindows, st.sampled_from([1, 3, 10]), grace_ms=GRACES),
 )
 EVENTS = st.tuples(
     st.integers(0, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 from support.event_streams import MEMBERS, contents, pairs, stream
 
-from ktframe.columns import TOMBSTONE
+from ktframe.columns import TOMBSTONE, WINDOW, WINDOW_END
 from ktframe.windows.sessions import SessionWindows
 
 BY = ["key"]
@@ -34,7 +34,7 @@ def test_the_example_of_the_streams_guide() -> None:
 def test_an_event_between_two_sessions_merges_them_as_in_kafka() -> None:
     """KStreamSessionWindowAggregateProcessorTest.shouldMergeSessions, in which the third is old, yet not too late."""
     events = stream(("mel", 1, 0), ("mel", 2, GAP + 1), ("mel", 3, GAP // 2))
-    windows = SessionWindows(GAP, 0)
+    windows = SessionWindows(GAP, grace_ms=0)
     assert contents(windows.aggregate(events.head(2), BY, [MEMBERS])) == {
         (0, 0, "mel"): [1],
         (GAP + 1, GAP + 1, "mel"): [2],
@@ -45,7 +45,9 @@ def test_an_event_between_two_sessions_merges_them_as_in_kafka() -> None:
 def test_events_of_one_time_are_one_session_as_in_kafka() -> None:
     """KStreamSessionWindowAggregateProcessorTest.shouldUpdateSessionIfTheSameTime."""
     events = stream(("mel", 1, 0), ("mel", 2, 0))
-    assert contents(SessionWindows(GAP, 0).aggregate(events, BY, [MEMBERS])) == {(0, 0, "mel"): [1, 2]}
+    assert contents(SessionWindows(GAP, grace_ms=0).aggregate(events, BY, [MEMBERS])) == {
+        (0, 0, "mel"): [1, 2]
+    }
 
 
 def test_a_gap_and_one_parts_sessions_as_in_kafka() -> None:
@@ -53,14 +55,14 @@ def test_a_gap_and_one_parts_sessions_as_in_kafka() -> None:
     step = GAP + 1
     times = [0, step, step, 2 * step, 2 * step, 2 * step]
     events = stream(*(("mel", number, time) for number, time in enumerate(times)))
-    windows = SessionWindows(GAP, 0)
+    windows = SessionWindows(GAP, grace_ms=0)
     result = windows.aggregate(events, BY, [MEMBERS])
     closed = {(0, 0, "mel"): [0], (step, step, "mel"): [1, 2]}
     assert contents(result) == {**closed, (2 * step, 2 * step, "mel"): [3, 4, 5]}
     # Kafka emits these two as final at 2 * step, but events that it still accepts can chain them to the last one.
     assert closed.items() <= contents(result).items()
-    assert not windows.finals(result, BY, 2 * step + 2 * GAP).any()
-    assert windows.finals(result, BY, 2 * step + 2 * GAP + 1).all()
+    assert not windows.finals(result.select(WINDOW, WINDOW_END, *BY), 2 * step + 2 * GAP).any()
+    assert windows.finals(result.select(WINDOW, WINDOW_END, *BY), 2 * step + 2 * GAP + 1).all()
 
 
 def test_several_keys_have_sessions_of_their_own_as_in_kafka() -> None:
@@ -69,7 +71,7 @@ def test_several_keys_have_sessions_of_their_own_as_in_kafka() -> None:
     arrivals = [("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", GAP // 2)]
     arrivals += [("a", later), ("b", later), ("a", last), ("c", last)]
     events = stream(*((key, number, time) for number, (key, time) in enumerate(arrivals)))
-    assert contents(SessionWindows(GAP, 0).aggregate(events, BY, [MEMBERS])) == {
+    assert contents(SessionWindows(GAP, grace_ms=0).aggregate(events, BY, [MEMBERS])) == {
         (0, 0, "a"): [0],
         (0, 0, "b"): [1],
         (0, 0, "c"): [2],
@@ -83,7 +85,7 @@ def test_several_keys_have_sessions_of_their_own_as_in_kafka() -> None:
 def test_late_events_without_grace_as_in_kafka() -> None:
     """KStreamSessionWindowAggregateProcessorTest.shouldLogAndMeterWhenSkippingLateRecordWithZeroGrace: gap 10."""
     events = stream(("dummy", 0, 0), ("OnTime1", 1, 0), ("dummy", 2, 11), ("Late1", 3, 0))
-    windows = SessionWindows(10, 0)
+    windows = SessionWindows(10, grace_ms=0)
     assert pairs(windows.late(events, BY)) == [(3, 0, 0)]
     assert contents(windows.aggregate(events, BY, [MEMBERS])) == {
         (0, 0, "dummy"): [0],
@@ -96,7 +98,7 @@ def test_late_events_with_grace_as_in_kafka() -> None:
     """KStreamSessionWindowAggregateProcessorTest.shouldLogAndMeterWhenSkippingLateRecordWithNonzeroGrace: grace 1."""
     arrivals = [("dummy", 0), ("OnTime1", 0), ("dummy", 11), ("OnTime2", 0), ("dummy", 12), ("Late1", 0)]
     events = stream(*((key, number, time) for number, (key, time) in enumerate(arrivals)))
-    assert pairs(SessionWindows(10, 1).late(events, BY)) == [(5, 0, 0)]
+    assert pairs(SessionWindows(10, grace_ms=1).late(events, BY)) == [(5, 0, 0)]
 
 
 def test_an_old_event_that_joins_an_open_session_is_accepted() -> None:
@@ -104,7 +106,7 @@ def test_an_old_event_that_joins_an_open_session_is_accepted() -> None:
     events = stream(
         ("a", 0, 0), ("a", 1, 8), ("a", 2, 16), ("a", 3, 24), ("a", 4, 5), ("a", 5, -12), ("a", 6, -4)
     )
-    windows = SessionWindows(10, 0)
+    windows = SessionWindows(10, grace_ms=0)
     assert pairs(windows.late(events, BY)) == [(5, -12, -12)]
     assert contents(windows.aggregate(events, BY, [MEMBERS])) == {(-4, 24, "a"): [0, 1, 2, 3, 4, 6]}
 
@@ -114,7 +116,7 @@ def test_partitions_are_judged_alone_and_merged_afterwards() -> None:
     events = pl.concat(
         [stream(("a", 0, 100), ("a", 1, 200), ("a", 2, 50)), stream(("a", 3, 60), ("a", 4, 108), partition=1)]
     )
-    windows = SessionWindows(10, 0)
+    windows = SessionWindows(10, grace_ms=0)
     assert pairs(windows.late(events, BY)) == [(2, 50, 50)]
     assert contents(windows.aggregate(events, BY, [MEMBERS])) == {
         (60, 60, "a"): [3],
@@ -144,19 +146,21 @@ def test_rows_of_a_session_are_in_order_of_time() -> None:
 
 def test_a_session_that_kafka_calls_final_can_still_grow() -> None:
     """An event that is just not too late joins a session whose final result Kafka has emitted."""
-    windows = SessionWindows(10, 0)
+    windows = SessionWindows(10, grace_ms=0)
     events = stream(("a", 0, 10), ("b", 1, 21), ("a", 2, 11))
     seen = windows.aggregate(events.head(2), BY, [MEMBERS])
     assert contents(windows.aggregate(events, BY, [MEMBERS]))[10, 11, "a"] == [0, 2]
-    assert seen.filter(windows.finals(seen, BY, 21)).height == 0
-    assert contents(seen.filter(windows.finals(seen, BY, 31))) == {(10, 10, "a"): [0]}
+    assert seen.filter(windows.finals(seen.select(WINDOW, WINDOW_END, *BY), 21)).height == 0
+    assert contents(seen.filter(windows.finals(seen.select(WINDOW, WINDOW_END, *BY), 31))) == {
+        (10, 10, "a"): [0]
+    }
 
 
 def test_a_stream_in_which_every_event_may_be_late() -> None:
     """With a stream time far ahead, each event is looked at, and kept while it joins what is open."""
     times = [3 * (n * 377 % 1_000) for n in range(1_000)]
     events = stream(("a", -1, 3_000), *(("a", time, time) for time in times))
-    windows = SessionWindows(3, 0)
+    windows = SessionWindows(3, grace_ms=0)
     late = {value for value, _, _ in pairs(windows.late(events, BY))}
     # Only a chain down from the newest event is open when its next link comes.
     reached = 3_000

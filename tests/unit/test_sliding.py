@@ -32,11 +32,13 @@ def test_small_input_as_in_kafka() -> None:
         (21, [6, 7]),
         (23, [7]),
     ]
-    sliding = SlidingWindows(10, 5)
+    sliding = SlidingWindows(10, grace_ms=5)
     result = sliding.aggregate(events, BY, [MEMBERS])
     assert contents(result) == windows(expected, 10)
     # At stream time 30 it emits these, of an inclusive end before 25, as final results.
-    assert contents(result.filter(sliding.finals(result, BY, 30))) == windows(expected[:6], 10)
+    assert contents(result.filter(sliding.finals(result.select(WINDOW, WINDOW_END, *BY), 30))) == windows(
+        expected[:6], 10
+    )
 
 
 def test_final_results_of_a_large_input_as_in_kafka() -> None:
@@ -48,9 +50,9 @@ def test_final_results_of_a_large_input_as_in_kafka() -> None:
         "D": [(4, 11), (2, 12), (3, 29), (5, 16)],
     }
     events = stream(*((key, value, time) for key, pairs in arrivals.items() for value, time in pairs))
-    sliding = SlidingWindows(10, 10)
+    sliding = SlidingWindows(10, grace_ms=10)
     result = sliding.aggregate(events, BY, [MEMBERS])
-    result = result.filter(sliding.finals(result, BY, 29))
+    result = result.filter(sliding.finals(result.select(WINDOW, WINDOW_END, *BY), 29))
     assert contents(result) == {
         **windows([(0, [1]), (5, [1, 4])], 10, "A"),
         **windows([(2, [1]), (3, [1, 2]), (8, [1, 2, 3, 6])], 10, "B"),
@@ -71,7 +73,7 @@ def test_input_around_1970_as_in_kafka() -> None:
         (11, [5]),
         (20, [7]),
     ]
-    result = SlidingWindows(50, 0).aggregate(events, BY, [MEMBERS])
+    result = SlidingWindows(50, grace_ms=0).aggregate(events, BY, [MEMBERS])
     assert contents(result) == windows(expected, 50)
 
 
@@ -86,16 +88,16 @@ def test_repeated_times_around_1970_as_in_kafka() -> None:
         (3, [3, 8]),
         (5, [8]),
     ]
-    assert contents(SlidingWindows(5, 0).aggregate(events, BY, [MEMBERS])) == windows(expected, 5)
+    assert contents(SlidingWindows(5, grace_ms=0).aggregate(events, BY, [MEMBERS])) == windows(expected, 5)
 
 
 def test_late_events_around_1970_as_in_kafka() -> None:
     """KStreamSlidingWindowAggregateTest.testEarlyRecordsLargeInput, difference 10, grace 1, when windows close."""
     arrivals = [(1, 0), (3, 5), (4, 6), (2, 3), (6, 13), (5, 10), (7, 4), (8, 2), (9, 15)]
     events = stream(*(("A", value, time) for value, time in arrivals))
-    sliding = SlidingWindows(10, 1)
+    sliding = SlidingWindows(10, grace_ms=1)
     result = sliding.aggregate(events, BY, [MEMBERS])
-    result = result.filter(sliding.finals(result, BY, 15))
+    result = result.filter(sliding.finals(result.select(WINDOW, WINDOW_END, *BY), 15))
     expected = [(0, [1, 2, 3, 4]), (1, [2, 3, 4]), (3, [2, 3, 4, 5, 6, 7])]
     assert contents(result) == windows(expected, 10)
 
@@ -115,14 +117,14 @@ def test_events_that_are_late_for_their_own_window_as_in_kafka() -> None:
         (107, [5, 6]),
         (111, [5]),
     ]
-    assert contents(SlidingWindows(50, 0).aggregate(events, BY, [MEMBERS])) == windows(expected, 50)
+    assert contents(SlidingWindows(50, grace_ms=0).aggregate(events, BY, [MEMBERS])) == windows(expected, 50)
 
 
 def test_events_that_find_no_open_window_as_in_kafka() -> None:
     """KStreamSlidingWindowAggregateTest.shouldLogAndMeterWhenSkippingExpiredWindowByGrace: they leave no trace."""
     times = [200, 100, 101, 102, 103, 104, 105, 15, 300, 400]
     events = stream(*(("k", time, time) for time in times))
-    sliding = SlidingWindows(10, 90)
+    sliding = SlidingWindows(10, grace_ms=90)
     expected = windows([(190, [200]), (290, [300]), (390, [400])], 10, "k")
     assert contents(sliding.aggregate(events, BY, [MEMBERS])) == expected
     missed = [(15, 5, 15), *((time, time - 10, time) for time in range(100, 106))]
@@ -147,7 +149,9 @@ def test_random_input_as_in_kafka(grace: int | None) -> None:
     by_start = [
         (int(line.rstrip(ascii_uppercase)), list(line.strip(digits).encode())) for line in expected.split()
     ]
-    assert contents(SlidingWindows(10, grace).aggregate(events, BY, [MEMBERS])) == windows(by_start, 10)
+    assert contents(SlidingWindows(10, grace_ms=grace).aggregate(events, BY, [MEMBERS])) == windows(
+        by_start, 10
+    )
 
 
 def test_windows_before_1970_slide_like_others() -> None:
@@ -163,7 +167,7 @@ def test_a_late_event_is_taken_by_the_window_behind_an_earlier_one(
 ) -> None:
     """KStreamSlidingWindowAggregate makes the previous record's right window for it while that is open."""
     events = stream(("A", 1, 100), ("B", 2, closing), ("A", 3, 105))
-    result = contents(SlidingWindows(10, 0).aggregate(events, BY, [MEMBERS]))
+    result = contents(SlidingWindows(10, grace_ms=0).aggregate(events, BY, [MEMBERS]))
     assert result.get((101, 111, "A")) == expected
     assert (95, 105, "A") not in result
 
@@ -171,14 +175,14 @@ def test_a_late_event_is_taken_by_the_window_behind_an_earlier_one(
 def test_a_late_event_that_was_taken_opens_the_window_behind_it() -> None:
     """As any event does; Kafka needs another event in that window first."""
     events = stream(("A", 1, 100), ("B", 2, 105), ("A", 3, 104), ("B", 4, 113), ("A", 5, 110))
-    result = SlidingWindows(10, 0).aggregate(events, BY, [MEMBERS]).filter(pl.col("key") == "A")
+    result = SlidingWindows(10, grace_ms=0).aggregate(events, BY, [MEMBERS]).filter(pl.col("key") == "A")
     assert contents(result) == windows([(90, [1]), (101, [3]), (105, [5])], 10)
 
 
 def test_a_late_event_before_1970_finds_no_window_that_begins_there() -> None:
     """The window [0, d] of an early event doesn't hold what was before, however near."""
     events = stream(("A", 1, 3), ("A", 2, -2))
-    sliding = SlidingWindows(10, 0)
+    sliding = SlidingWindows(10, grace_ms=0)
     assert contents(sliding.aggregate(events, BY, [MEMBERS])) == windows([(0, [1])], 10)
     assert pairs(sliding.late(events, BY)) == [(2, -12, -2)]
 
@@ -241,7 +245,7 @@ def test_rolling_agrees_with_taking_each_window_out() -> None:
         pl.col("value").sort_by("ratio").last().alias("last"),
     ]
     for grace in (None, 0, 60):
-        sliding = SlidingWindows(100, grace)
+        sliding = SlidingWindows(100, grace_ms=grace)
         taken = sliding.assign(events, BY)
         expected = taken.group_by(WINDOW, WINDOW_END, *BY).agg(exprs).sort(WINDOW, *BY)
         assert_frame_equal(sliding.aggregate(events, BY, exprs), expected)
@@ -251,7 +255,7 @@ def test_a_late_event_of_one_partition_is_judged_by_that_partition() -> None:
     """What another partition holds neither closes a window nor keeps one open."""
     alone = stream(("A", 1, 300), ("A", 2, 101))
     events = pl.concat([alone, stream(("A", 3, 110), partition=1)])
-    sliding = SlidingWindows(10, 190)
+    sliding = SlidingWindows(10, grace_ms=190)
     assert pairs(sliding.late(alone, BY)) == [(2, 91, 101)]
     assert pairs(sliding.late(events, BY)) == [(2, 91, 101), (2, 100, 110)]
     expected = windows([(100, [3]), (290, [1])], 10)

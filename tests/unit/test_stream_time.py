@@ -47,7 +47,7 @@ def test_hopping_windows_as_kafka_expires_them() -> None:
     """KStreamWindowAggregateTest.shouldLogAndMeterWhenSkippingExpiredWindow: size 10, advance 5, grace 90."""
     times = [100, 0, 1, 2, 3, 4, 5, 6, 105, 106]
     events = stream(*(("k", time, time) for time in times))
-    windows = TimeWindows(Hopping(10, 5), 90)
+    windows = TimeWindows(Hopping(10, 5), grace_ms=90)
     # Kafka clips windows at 1970; the windows of this test's stand-in reach before it.
     late = [(value, start, end) for value, start, end in pairs(windows.late(events, ["key"])) if start >= 0]
     assert late == [(value, 0, 10) for value in range(7)]
@@ -63,7 +63,7 @@ def test_tumbling_windows_as_kafka_expires_them() -> None:
     """KStreamWindowAggregateTest.shouldLogAndMeterWhenSkippingExpiredWindowByGrace: size 10, grace 90."""
     times = [200, 100, 101, 102, 103, 104, 105, 6]
     events = stream(*(("k", time, time) for time in times))
-    windows = TimeWindows(TUMBLING, 90)
+    windows = TimeWindows(TUMBLING, grace_ms=90)
     late = [(6, 0, 10), *((value, 100, 110) for value in range(100, 106))]
     assert pairs(windows.late(events, ["key"])) == late
     assert contents(windows.aggregate(events, ["key"], [MEMBERS])) == {(200, 210, "k"): [200]}
@@ -71,7 +71,7 @@ def test_tumbling_windows_as_kafka_expires_them() -> None:
 
 def test_a_window_closes_when_stream_time_minus_grace_reaches_its_end() -> None:
     """KStreamWindowAggregate takes an event while windowEnd > windowCloseTime: at the end itself it is too late."""
-    windows = TimeWindows(TUMBLING, 5)
+    windows = TimeWindows(TUMBLING, grace_ms=5)
     assert pairs(windows.late(stream(("a", 0, 14), ("a", 1, 3)), [])) == []
     assert pairs(windows.late(stream(("a", 0, 15), ("a", 1, 3)), [])) == [(1, 0, 10)]
 
@@ -93,9 +93,9 @@ def test_rows_are_sorted_by_window_and_group() -> None:
 @pytest.mark.parametrize(
     ("windows", "final"),
     [
-        (TimeWindows(TUMBLING, 5), [True, True, False]),
-        (SlidingWindows(10, 5), [True, False, False]),
-        (SessionWindows(2, 1), [True, False, False]),
+        (TimeWindows(TUMBLING, grace_ms=5), [True, True, False]),
+        (SlidingWindows(10, grace_ms=5), [True, False, False]),
+        (SessionWindows(2, grace_ms=1), [True, False, False]),
         (TimeWindows(TUMBLING), [False] * 3),
         (SlidingWindows(10), [False] * 3),
         (SessionWindows(3), [False] * 3),
@@ -106,5 +106,5 @@ def test_a_window_is_final_when_nothing_can_be_in_time_for_it(
 ) -> None:
     """With all partitions at 25 and grace 5 (for sessions two gaps and grace), what ended before 20 is final."""
     ends = pl.DataFrame({WINDOW: [19, 120, 221], WINDOW_END: [19, 20, 21]})
-    assert windows.finals(ends, [], 25).to_list() == final
-    assert windows.finals(ends, [], None).to_list() == [False] * 3
+    assert windows.finals(ends, 25).to_list() == final
+    assert windows.finals(ends, None).to_list() == [False] * 3
