@@ -19,6 +19,7 @@ from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
 from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
+from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS = 3
@@ -140,10 +141,10 @@ class Materializer:
         retention = self.decoder.identity.retention
         if retention is None:
             return
-        mark = retention.mark(self.stream_times, self._applied)
+        loaded = Loaded(self.stream_times, self._applied, lambda: self.view.snapshot().rows)
+        mark = retention.mark(loaded)
         if mark != self._mark:
-            rows = lambda: self.view.snapshot().rows  # noqa: E731 - only some have to look at them
-            self.drop(retention.column, retention.horizons(rows, self.stream_times))
+            self.drop(retention.column, retention.horizons(loaded))
             self._mark = mark
 
     def drop(self, column: str, horizons: Mapping[int, int]) -> None:

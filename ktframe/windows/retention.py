@@ -1,7 +1,7 @@
-"""When rows may be dropped: whole ranges below a horizon, in steps, so that what goes is decided by the log alone.
+"""How much is kept: by time or by size, in steps. Rows below a horizon may be dropped.
 
 A horizon is a value of the identity's leading column: a window's start, or an offset. It follows from the stream time,
-never from the moment at which somebody looked: the same log leaves the same rows, however it was cut into batches.
+never from the time at which rows are dropped: the same log leaves the same rows, however it was cut into batches.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import polars as pl
 
@@ -23,13 +23,20 @@ from ktframe.windows.fixed import Windows
 _STEPS = 16
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]i?B)", re.IGNORECASE | re.ASCII)
 _UNITS = {"B": 1} | {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
-
-
 _UNITS |= {f"{prefix}IB": 1024**power for power, prefix in enumerate("KMGT", 1)}
-
-
 _CHECKED_EVERY_ROWS = 5_000
 _KEPT_OF_LIMIT = 0.875
+
+
+class Loaded(NamedTuple):
+    """What retention decides by: what one store holds."""
+
+    stream_times: Mapping[int, int]
+    """The greatest timestamp of each partition, in milliseconds."""
+    applied: int
+    """How many records were applied since the store was opened."""
+    rows: Callable[[], pl.DataFrame]
+    """Returns the rows; only some kinds of retention have to look at them."""
 
 
 class Retention(Protocol):
@@ -39,10 +46,10 @@ class Retention(Protocol):
     def column(self) -> str:
         """The column of the view that horizons are values of."""
 
-    def mark(self, stream_times: Mapping[int, int], applied: int) -> object:
-        """Return what stays equal as long as no row has to go; ``applied`` counts records since the store was opened."""
+    def mark(self, loaded: Loaded) -> object:
+        """Return what stays equal as long as no row has to go."""
 
-    def horizons(self, rows: Callable[[], pl.DataFrame], stream_times: Mapping[int, int]) -> dict[int, int]:
+    def horizons(self, loaded: Loaded) -> dict[int, int]:
         """Return the horizon of each partition that has one."""
 
 
@@ -54,13 +61,13 @@ class WindowRetention:
     keep_ms: int
     column: str = field(default=WINDOW, repr=False)
 
-    def mark(self, stream_times: Mapping[int, int], applied: int) -> object:  # noqa: ARG002 - the protocol's signature
+    def mark(self, loaded: Loaded) -> object:
         """Return the step that each partition's stream time is in."""
-        return tuple(sorted(_steps(stream_times, self.keep_ms).items()))
+        return _steps(loaded.stream_times, self.keep_ms)
 
-    def horizons(self, rows: Callable[[], pl.DataFrame], stream_times: Mapping[int, int]) -> dict[int, int]:  # noqa: ARG002
-        """Return the start of the first window that is kept; no row has to be looked at."""
-        steps = _steps(stream_times, self.keep_ms)
+    def horizons(self, loaded: Loaded) -> dict[int, int]:
+        """Return the start of the first window that is kept."""
+        steps = _steps(loaded.stream_times, self.keep_ms)
         return {partition: self.windows.starts_of(at)[0] for partition, at in steps.items()}
 
 
@@ -74,14 +81,16 @@ class EventTimeRetention:
     keep_ms: int
     column: str = field(default=OFFSET, repr=False)
 
-    def mark(self, stream_times: Mapping[int, int], applied: int) -> object:  # noqa: ARG002 - the protocol's signature
+    def mark(self, loaded: Loaded) -> object:
         """Return the step that each partition's stream time is in."""
-        return tuple(sorted(_steps(stream_times, self.keep_ms).items()))
+        return _steps(loaded.stream_times, self.keep_ms)
 
-    def horizons(self, rows: Callable[[], pl.DataFrame], stream_times: Mapping[int, int]) -> dict[int, int]:
+    def horizons(self, loaded: Loaded) -> dict[int, int]:
         """Return the offset of the first event that is kept."""
-        steps = _steps(stream_times, self.keep_ms)
-        kept = rows().filter(pl.col(TIMESTAMP) >= pl.col(PARTITION).replace_strict(steps, default=None))
+        first_kept = pl.col(PARTITION).replace_strict(
+            _steps(loaded.stream_times, self.keep_ms), default=None, return_dtype=pl.Int64
+        )
+        kept = loaded.rows().filter(pl.col(TIMESTAMP) >= first_kept)
         return dict(kept.group_by(PARTITION).agg(pl.col(OFFSET).min()).iter_rows())
 
 
@@ -89,26 +98,26 @@ class EventTimeRetention:
 class SizeRetention:
     """Keeps the newest events of a stream whose rows take no more than ``keep_bytes`` in the store.
 
-    New and old are told apart by the stream time at which an event came. It looks every 5,000 records, and drops an
-    eighth more than it must, so that it need not look at once again.
+    New and old are told apart by the stream time at which an event came.
     """
 
     keep_bytes: int
     column: str = field(default=OFFSET, repr=False)
 
-    def mark(self, stream_times: Mapping[int, int], applied: int) -> object:  # noqa: ARG002 - the protocol's signature
+    def mark(self, loaded: Loaded) -> object:
         """Return how often the size has to be looked at by now."""
-        return applied // _CHECKED_EVERY_ROWS
+        return loaded.applied // _CHECKED_EVERY_ROWS
 
-    def horizons(self, rows: Callable[[], pl.DataFrame], stream_times: Mapping[int, int]) -> dict[int, int]:  # noqa: ARG002
+    def horizons(self, loaded: Loaded) -> dict[int, int]:
         """Return the offset of the first event that is kept, where any has to go."""
-        sized = rows().select(PARTITION, OFFSET, TIMESTAMP, SIZE)
+        sized = loaded.rows().select(PARTITION, OFFSET, TIMESTAMP, SIZE)
         if sized[SIZE].sum() <= self.keep_bytes:
             return {}
         age = pl.col(TIMESTAMP).cum_max().forward_fill().over(PARTITION).fill_null(0)
         newest_first = (
             sized.sort(PARTITION, OFFSET).with_columns(age.alias(TIMESTAMP)).sort(TIMESTAMP, OFFSET)[::-1]
         )
+        # An eighth more than it must, so that it need not look at once again.
         is_surplus = pl.col(SIZE).cast(pl.Int64).cum_sum() > self.keep_bytes * _KEPT_OF_LIMIT
         surplus = newest_first.filter(is_surplus)
         return dict(surplus.group_by(PARTITION).agg(pl.col(OFFSET).max() + 1).iter_rows())
@@ -143,5 +152,5 @@ def parse_retention(value: str | timedelta | int | None) -> Retention | None:
 
 
 def _no_retention(value: object) -> NoReturn:
-    message = f"retention={value!r} is no length of time and no size."
+    message = f"retention={value!r} is neither a duration nor a size."
     raise ConfigurationError(message, 'give a duration such as "7d", or bytes: 500_000_000, "500MB", "2GiB".')

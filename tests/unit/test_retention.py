@@ -11,7 +11,13 @@ import pytest
 from ktframe.columns import OFFSET, PARTITION, SIZE, TIMESTAMP
 from ktframe.errors import ConfigurationError
 from ktframe.windows.fixed import FixedWindows
-from ktframe.windows.retention import EventTimeRetention, SizeRetention, WindowRetention, parse_retention
+from ktframe.windows.retention import (
+    EventTimeRetention,
+    Loaded,
+    SizeRetention,
+    WindowRetention,
+    parse_retention,
+)
 
 
 def events(*times: int | None, size: int = 10) -> pl.DataFrame:
@@ -21,28 +27,38 @@ def events(*times: int | None, size: int = 10) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
+NO_EVENTS = events()
+
+
+def loaded(stream_times: dict[int, int], rows: pl.DataFrame = NO_EVENTS, *, applied: int = 0) -> Loaded:
+    """Return what retention decides by."""
+    return Loaded(stream_times, applied, lambda: rows)
+
+
 def test_windows_are_kept_by_their_end() -> None:
     """What ended longer ago than is kept goes, in steps of a sixteenth; each partition by its own stream time."""
     retention = WindowRetention(FixedWindows(10, 10), 160)
-    horizons = retention.horizons(pl.DataFrame, {0: 1_000, 1: 1_009, 2: 1_010})
+    horizons = retention.horizons(loaded({0: 1_000, 1: 1_009, 2: 1_010}))
     assert horizons == {0: 840, 1: 840, 2: 850}
-    assert retention.mark({0: 1_000}, 1) == retention.mark({0: 1_009}, 9) != retention.mark({0: 1_010}, 9)
+    marks = [retention.mark(loaded({0: at}, applied=n)) for at, n in ((1_000, 1), (1_009, 9), (1_010, 9))]
+    assert marks[0] == marks[1] != marks[2]
 
 
 def test_a_stream_is_kept_from_the_first_young_event_on() -> None:
     """A prefix goes, as of Kafka's log: an old event behind a young one stays with it."""
     retention = EventTimeRetention(160)
     log = events(100, 200, None, 850, 20, 1_000)
-    assert retention.horizons(lambda: log, {0: 1_000}) == {0: 3}
-    assert retention.horizons(lambda: log, {0: 100}) == {0: 0}
+    assert retention.horizons(loaded({0: 1_000}, log)) == {0: 3}
+    assert retention.horizons(loaded({0: 100}, log)) == {0: 0}
 
 
 def test_a_stream_is_kept_to_a_size() -> None:
     """The oldest go, an eighth more than must; events without a time are as old as those before them."""
     log = events(5, 1, None, 7, 8, 9, 9, 10)
-    assert SizeRetention(80).horizons(lambda: log, {}) == {}
-    assert SizeRetention(40).horizons(lambda: log, {}) == {0: 5}
-    assert SizeRetention(40).mark({}, 4_999) != SizeRetention(40).mark({}, 5_000)
+    assert SizeRetention(80).horizons(loaded({}, log)) == {}
+    assert SizeRetention(40).horizons(loaded({}, log)) == {0: 5}
+    marks = [SizeRetention(40).mark(loaded({}, applied=n)) for n in (0, 4_999, 5_000)]
+    assert marks[0] == marks[1] != marks[2]
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_wall_clock_time_that_is_skipped_is_refused(kt: Context) -> None:
 @pytest.mark.parametrize("retention", [0, -5, True, "0d", "-2h", "5 apples", "7 d", "forever", "5"])
 def test_a_retention_that_keeps_nothing_or_is_none_is_refused(kt: Context, retention: Any) -> None:
     """Neither zero, nor less, nor text that is neither a duration nor bytes."""
-    with pytest.raises(ConfigurationError, match=r"is no length of time and no size"):
+    with pytest.raises(ConfigurationError, match=r"is neither a duration nor a size"):
         kt.stream("clicks", retention=retention)
 
 
