@@ -134,7 +134,7 @@ def measure(label: str, schema: dict[str, Any], records: Sequence[dict[str, Any]
         {
             "ktframe": lambda: [reader.read(batch) for batch in batches],
             "fastavro": lambda: [by_fastavro(parsed, batch) for batch in batches],
-            "one by one": lambda: [reader._read_one_by_one(batch, range(len(batch))) for batch in batches],  # noqa: SLF001
+            "one by one": lambda: [reader._read_one_by_one(batch) for batch in batches],  # noqa: SLF001
             "writer": lambda: [writer.write(frame) for frame in frames],
         },
         rounds,

@@ -85,7 +85,7 @@ def test_bodies_are_read_as_fastavro_reads_them(batch: tuple[Made, Any, list[byt
     read = reader.read(bodies)
     assert read.refused == {}
     assert (reader._read_natively(bodies) is not None) == (reader.note is None)
-    assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
+    assert_same(read, reader._read_one_by_one(bodies))
     root = dtype_of(made.schema, made)
     whole = made.names.get(made.schema, made.schema) if isinstance(made.schema, str) else made.schema
     is_record = isinstance(whole, dict) and whole["type"] == "record"
@@ -114,7 +114,7 @@ def test_a_batch_refuses_what_is_refused_one_by_one(
     read = reader.read(bodies)
     assert read.refused.keys() <= touched
     assert read.frame.height == len(bodies) - len(read.refused)
-    assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
+    assert_same(read, reader._read_one_by_one(bodies))
 
 
 @examples(2)
@@ -137,7 +137,7 @@ def test_arbitrary_bytes_never_raise(made: Made, bodies: list[bytes]) -> None:
     read = reader.read(bodies)
     assert read.frame.height + len(read.refused) == len(bodies)
     assert all(read.refused.values())
-    assert_same(read, reader._read_one_by_one(bodies, range(len(bodies))))
+    assert_same(read, reader._read_one_by_one(bodies))
 
 
 @pytest.mark.slow

@@ -435,7 +435,8 @@ def test_batches_read_as_googles_library_reads_them(made: tuple[File, File], see
     message, reader = _class(*made), ProtobufReader(_document(*made), (0,))
     bodies = _bodies(message, seed, 40, oddity=0.3)
     frame = _assert_as_google(reader, message, bodies)
-    by_record, refused = reader._messages.read(bodies)
+    one_by_one = reader._messages.read(bodies)
+    by_record, refused = one_by_one.frame, one_by_one.refused
     assert by_record.equals(frame)
     assert sorted(refused) == [at for at, body in enumerate(bodies) if _expected(message, body) is None]
 
@@ -451,7 +452,7 @@ def test_sound_batches_are_read_by_column(made: tuple[File, File], seed: int) ->
     by_column = reader._batches.read(bodies)
     if reader.columns:
         assert by_column is not None
-        assert by_column.equals(reader._messages.read(bodies)[0])
+        assert by_column.equals(reader._messages.read(bodies).frame)
     else:
         assert reader._batches.obstacle is not None
 

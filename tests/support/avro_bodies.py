@@ -53,7 +53,7 @@ def writer(schema: Any) -> AvroWriter:
 def read(schema: Any, bodies: Sequence[bytes]) -> BodiesRead:
     """Return what becomes of bodies: the same whether they are read alone, whole, or among many good ones."""
     by = reader(schema)
-    alone = by._read_one_by_one(bodies, range(len(bodies)))
+    alone = by._read_one_by_one(bodies)
     good = [body for at, body in enumerate(bodies) if at not in alone.refused]
     assert by.read(bodies).refused == alone.refused
     if good:

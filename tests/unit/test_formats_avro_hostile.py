@@ -185,7 +185,7 @@ def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: i
         patch.setattr("ktframe.formats.avro.bounds.CELLS_PER_BYTE", 0)
         patch.setattr("ktframe.formats.avro.bounds.MOST_CELLS", most)
         by = AvroReader(made.document)
-        alone = by._read_one_by_one(bodies, range(len(bodies)))
+        alone = by._read_one_by_one(bodies)
         whole = by.read(bodies)
         assert whole.refused == alone.refused
         assert_frame_equal(whole.frame, alone.frame, check_exact=True)

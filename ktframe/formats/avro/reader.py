@@ -15,7 +15,7 @@ from ktframe.formats.avro.bounds import has_cheap_items
 from ktframe.formats.avro.columns import build_frame, columns_of
 from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.schema import parse
-from ktframe.formats.batches import read_pieces
+from ktframe.formats.batches import frame_of_rows, read_whole_or_apart
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 
 _FEW = 24
@@ -76,21 +76,10 @@ class AvroReader:
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
         """Read ``bodies``, some ten thousand at most, into ``columns``."""
-        whole = range(len(bodies))
-        if self._native is None or len(bodies) <= _FEW:
-            return self._read_one_by_one(bodies, whole)
-        frame = self._read_natively(bodies)
-        if frame is not None:
-            return BodiesRead(frame)
-        parts = [
-            BodiesRead(frame) if frame is not None else self._read_one_by_one(bodies, piece)
-            for piece, frame in read_pieces(whole, lambda piece: self._read_piece(bodies, piece))
-        ]
-        refused = dict(chain.from_iterable(part.refused.items() for part in parts))
-        return BodiesRead(pl.concat([part.frame for part in parts], rechunk=True), refused)
+        return read_whole_or_apart(bodies, self._read_batch, self._read_one_by_one)
 
-    def _read_piece(self, bodies: Sequence[bytes], piece: range) -> pl.DataFrame | None:
-        return None if len(piece) <= _FEW else self._read_natively(bodies[piece.start : piece.stop])
+    def _read_batch(self, bodies: Sequence[bytes]) -> pl.DataFrame | None:
+        return None if len(bodies) <= _FEW else self._read_natively(bodies)
 
     def _read_natively(self, bodies: Sequence[bytes]) -> pl.DataFrame | None:
         array = self._native.read(bodies) if self._native is not None else None
@@ -102,37 +91,26 @@ class AvroReader:
         except NATIVE_ERRORS:
             return None
 
-    def _read_one_by_one(self, bodies: Sequence[bytes], indices: range) -> BodiesRead:
-        """Decode the bodies at ``indices`` with the strict decoder; ``read`` must give the same."""
+    def _read_one_by_one(self, bodies: Sequence[bytes]) -> BodiesRead:
+        """Decode the bodies with the strict decoder; ``read`` must give the same."""
         decode = (self._decoder or Decoder(self._schema)).decode
-        parts: list[pl.DataFrame] = []
+        parts: list[BodiesRead] = []
         refused: dict[int, str] = {}
         values: dict[int, Any] = {}
         size = 0
-        for index in indices:
+        for index, body in enumerate(bodies):
             try:
-                values[index] = decode(bodies[index])
+                values[index] = decode(body)
             except RefusedError as error:
                 refused[index] = str(error)
-            size += len(bodies[index])
+            size += len(body)
             if size > _BYTES_PER_FRAME or len(values) == _ROWS_PER_FRAME:
-                parts.append(self._made(values, refused))
+                parts.append(frame_of_rows(values, self._dtypes, self._frame))
                 values, size = {}, 0
-        parts.append(self._made(values, refused))
-        return BodiesRead(pl.concat(parts, rechunk=True) if len(parts) > 1 else parts[0], refused)
-
-    def _made(self, values: dict[int, Any], refused: dict[int, str]) -> pl.DataFrame:
-        """Return the frame of values by index; add to ``refused`` those that no frame can hold."""
-        frame = self._frame(list(values.values()))
-        if frame is not None:
-            return frame
-        # No such value is known.
-        frames = {index: self._frame([value]) for index, value in values.items()}
-        refused |= {
-            index: "its values can't be held in a column" for index, frame in frames.items() if frame is None
-        }
-        good = [frame for frame in frames.values() if frame is not None]
-        return pl.concat([self._dtypes.to_frame(), *good])
+        parts.append(frame_of_rows(values, self._dtypes, self._frame))
+        refused |= dict(chain.from_iterable(part.refused.items() for part in parts))
+        frames = [part.frame for part in parts]
+        return BodiesRead(pl.concat(frames, rechunk=True) if len(frames) > 1 else frames[0], refused)
 
     def _frame(self, values: Sequence[Any]) -> pl.DataFrame | None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -12,10 +11,10 @@ import polars as pl
 from ktframe.errors import SchemaError
 from ktframe.formats.arrow import NATIVE_ERRORS, empty_frame
 from ktframe.formats.base import Decoded
-from ktframe.formats.batches import read_pieces
+from ktframe.formats.batches import split_batch
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.records import Verdict, judge
+from ktframe.formats.json.records import judge
 from ktframe.formats.json.values import reader_of
 
 _SAMPLE = 200
@@ -139,22 +138,15 @@ class JsonFormat:
 
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Read what can be read in pieces and judge the rest together, with the outcome of judging everything."""
-        found = read_pieces(
-            range(len(payloads)), lambda piece: read_batch(payloads[piece.start : piece.stop], known)
-        )
-        pieces, frames = [piece for piece, _ in found], [frame for _, frame in found]
-        doubtful = [
-            index for piece, frame in zip(pieces, frames, strict=True) if frame is None for index in piece
-        ]
-        verdict = judge(payloads, doubtful, known, self._rules)
+        split = split_batch(range(len(payloads)), lambda piece: read_batch(_slice(payloads, piece), known))
+        verdict = judge(payloads, split.unread, known, self._rules)
         if verdict.schema != known:
-            for at, piece in enumerate(pieces):
-                if frames[at] is not None:
-                    frames[at] = read_batch(payloads[piece.start : piece.stop], verdict.schema)
-                    if frames[at] is None:  # it holds integers that the wider type would round
-                        return self._decode_records(payloads, known)
-        whole, accepted = _in_order(pieces, frames, verdict)
-        return Decoded(whole, accepted, verdict.refused, verdict.schema)
+            again = split.read_again(lambda piece: read_batch(_slice(payloads, piece), verdict.schema))
+            if again.unread != split.unread:  # a piece holds integers that the wider type would round
+                return self._decode_records(payloads, known)
+            split = again
+        frame, accepted = split.merge(verdict.frame, verdict.accepted)
+        return Decoded(frame, accepted, verdict.refused, verdict.schema)
 
     def _decode_records(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Judge every payload: what ``decode`` must equal."""
@@ -162,23 +154,8 @@ class JsonFormat:
         return Decoded(verdict.frame, verdict.accepted, verdict.refused, verdict.schema)
 
 
-def _in_order(
-    pieces: Sequence[range], frames: Sequence[pl.DataFrame | None], verdict: Verdict
-) -> tuple[pl.DataFrame, list[int]]:
-    """Put frames of whole pieces and judged rows together in the order of the batch."""
-    parts: list[pl.DataFrame] = []
-    accepted: list[int] = []
-    first = 0
-    for piece, frame in zip(pieces, frames, strict=True):
-        if frame is not None:
-            parts.append(frame)
-            accepted += piece
-            continue
-        end = bisect_left(verdict.accepted, piece.stop, first)
-        parts.append(verdict.frame.slice(first, end - first))
-        accepted += verdict.accepted[first:end]
-        first = end
-    return pl.concat(parts, rechunk=True), accepted
+def _slice(payloads: Sequence[bytes], piece: range) -> Sequence[bytes]:
+    return payloads[piece.start : piece.stop]
 
 
 def _checked(declared: pl.Schema) -> pl.Schema:

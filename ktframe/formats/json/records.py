@@ -17,8 +17,9 @@ import orjson
 import polars as pl
 
 from ktframe.columns import is_field
-from ktframe.formats.arrow import WHITESPACE, build_frame, empty_frame
+from ktframe.formats.arrow import WHITESPACE, build_frame
 from ktframe.formats.base import Refusal
+from ktframe.formats.batches import frame_of_rows
 from ktframe.formats.dtypes import leaf_types
 from ktframe.formats.json.inference import InferenceRules, widened
 from ktframe.formats.json.values import RefusedError, row_reader
@@ -118,16 +119,10 @@ def _read(
 
 def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:
     """Make the frame of ``rows``, after taking out those that Arrow or Polars can't hold: none that is known of."""
-    frame = build_frame(list(rows.values()), schema)
-    if frame is not None:
-        return frame, []
-    frames = {index: build_frame([row], schema) for index, row in rows.items()}
-    good = [frame for frame in frames.values() if frame is not None]
-    bad = [index for index, frame in frames.items() if frame is None]
-    for index in bad:
+    built = frame_of_rows(rows, schema, lambda some: build_frame(some, schema))
+    for index in built.refused:
         del rows[index]
-    reason = "its values can't be held in a column"
-    return pl.concat([empty_frame(schema), *good]), [Refusal(index, reason) for index in bad]
+    return built.frame, [Refusal(index, reason) for index, reason in built.refused.items()]
 
 
 def _is_deep(value: Any) -> bool:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.formats.arrow import arrow_type, frame_of
+from ktframe.formats.bodies import BodiesRead
 from ktframe.formats.protobuf.imports import google, missing_fields
 from ktframe.formats.protobuf.schemas import CompiledSchema
 from ktframe.formats.protobuf.types import NANOS, STRING, Field, Kind
@@ -36,7 +37,7 @@ class MessageReader:
         self._dtypes = schema_of(fields)
         self._show = _message(fields, schema.pool)
 
-    def read(self, bodies: Sequence[bytes]) -> tuple[pl.DataFrame, dict[int, str]]:
+    def read(self, bodies: Sequence[bytes]) -> BodiesRead:
         """Return the rows of the bodies that can be read, in order, and why the others can't, by index."""
         rows: list[dict[str, Any]] = []
         refused: dict[int, str] = {}
@@ -47,7 +48,7 @@ class MessageReader:
                 refused[index] = str(error)
             except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # no such case is known
                 refused[index] = f"not a message of type {self._schema.name}: {error}"
-        return _frame(rows, self._dtypes), refused
+        return BodiesRead(_frame(rows, self._dtypes), refused)
 
     def malformed(self, bodies: Sequence[bytes]) -> dict[int, str]:
         """Return which bodies can't be parsed, and why, by index; values are not looked at."""

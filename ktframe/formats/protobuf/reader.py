@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 
+from ktframe.formats.batches import read_whole_or_apart
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 from ktframe.formats.protobuf.batches import BatchReader
 from ktframe.formats.protobuf.bounds import Bounds
@@ -16,7 +17,6 @@ from ktframe.formats.protobuf.types import fields_of, notes_of
 
 _MOST_ROWS: Final = 10_000
 _MOST_BYTES: Final = 1 << 24  # or cells, if a message has more cells than bytes
-_PIECES: Final = 16
 _FEW: Final = 1_000  # one by one they take no longer than in pieces
 
 
@@ -73,15 +73,14 @@ class ProtobufReader:
         for part in _pieces(weights):
             piece, lines = bodies[part.start : part.stop], sound[part.start : part.stop]
             frame = self._batches.read(piece)
-            if frame is not None:
-                frames.append(frame)
-                continue
-            if self._batches.obstacle is None:
-                # Most bad bodies can't even be parsed, and those are found quickly.
-                kept, lines = self._sifted(piece, lines, refused)
-                self._read(kept, lines, frames, refused)
-            else:
-                self._read(piece, lines, frames, refused)
+            if frame is None:
+                if self._batches.obstacle is None:
+                    # Most bad bodies can't even be parsed, and those are found quickly.
+                    piece, lines = self._sifted(piece, lines, refused)
+                read = read_whole_or_apart(piece, self._batches.read, self._messages.read, smallest=_FEW)
+                refused.update((lines[index], reason) for index, reason in read.refused.items())
+                frame = read.frame
+            frames.append(frame)
         return BodiesRead(pl.concat(frames, rechunk=True), dict(sorted(refused.items())))
 
     def _sifted(
@@ -91,25 +90,6 @@ class ProtobufReader:
         refused.update((lines[index], reason) for index, reason in reasons.items())
         kept = [index for index in range(len(bodies)) if index not in reasons]
         return [bodies[index] for index in kept], [lines[index] for index in kept]
-
-    def _read(
-        self,
-        bodies: Sequence[bytes],
-        lines: Sequence[int],
-        frames: list[pl.DataFrame],
-        refused: dict[int, str],
-    ) -> None:
-        frame = self._batches.read(bodies)
-        if frame is not None:
-            frames.append(frame)
-        elif self._batches.obstacle is not None or len(bodies) <= _FEW:
-            frame, reasons = self._messages.read(bodies)
-            frames.append(frame)
-            refused.update((lines[index], reason) for index, reason in reasons.items())
-        else:
-            size = -(-len(bodies) // _PIECES)
-            for at in range(0, len(bodies), size):
-                self._read(bodies[at : at + size], lines[at : at + size], frames, refused)
 
 
 def _pieces(weights: Sequence[int]) -> Iterator[range]:
