@@ -9,12 +9,13 @@ from typing import TypeAlias
 
 import polars as pl
 
+from ktframe.clock import SystemClock, now_ms
 from ktframe.events import BindingState
 from ktframe.kafka.mock_broker import SampleRecord
 from ktframe.sync.progress import describe
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
-from ktframe.tour.demo import now_ms, start_demo
+from ktframe.tour.demo import start_demo
 
 Load: TypeAlias = Callable[[str, Iterable[SampleRecord]], int]
 _RATE = 20.0
@@ -107,7 +108,7 @@ def _show_sessions(clicks: KStream) -> None:
 def _delete_one(orders: KTable, load: Load) -> None:
     key = orders.to_polars().sort("updated_at")["key"][0]
     before = key in orders
-    load("orders", [SampleRecord(key.encode(), None, now_ms())])
+    load("orders", [SampleRecord(key.encode(), None, now_ms(SystemClock()))])
     _say(f"A tombstone for {key}: in the table before: {before}, after: {key in orders}")
 
 

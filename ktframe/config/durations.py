@@ -1,4 +1,4 @@
-"""Durations as people write them, to milliseconds and back: the only parser of them.
+"""Durations as people write and read them: the only parser, and the only two formatters.
 
 What a bare number means is decided here (seconds); a caller for whom it means minutes, as for windows, converts first.
 """
@@ -26,7 +26,7 @@ _MS_PER_UNIT: Final = {
 
 _PART: Final = r"(\d+(?:\.\d+)?)(ms|[smhdw])"
 _TEXT: Final = re.compile(rf"(-?)((?:{_PART})+)", re.ASCII)
-_REMEDY: Final = 'give seconds, a timedelta, or text with a unit: "500ms", "5s", "5m", "1h30m", "1d".'
+_HINT: Final = 'give seconds, a timedelta, or text with a unit: "500ms", "5s", "5m", "1h30m", "1d".'
 
 
 def parse_duration_ms(value: Duration) -> int:
@@ -74,7 +74,7 @@ def parse_seconds(name: str, value: Duration, *, at_least_ms: int = 1) -> float:
         raise ConfigurationError(message, error.hint) from None
     if length_ms < at_least_ms:
         message = f"{name} must be {'longer than zero' if at_least_ms else 'zero or longer'}, not {value!r}."
-        raise ConfigurationError(message, _REMEDY)
+        raise ConfigurationError(message, _HINT)
     return length_ms / 1_000
 
 
@@ -92,6 +92,25 @@ def format_duration(length_ms: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return ("-" if length_ms < 0 else "") + ("".join(parts) or "0s")
+
+
+def describe_duration(seconds: float) -> str:
+    """Return a length of time to read, rounded, in the largest unit that it fills.
+
+    Examples
+    --------
+    >>> [describe_duration(seconds) for seconds in (0.2, 42, 100, 5_400, 259_200, 5e6)]
+    ['under 1 s', '42 s', '2 min', '1.5 h', '3 d', '58 d']
+    """
+    if seconds < 1:
+        return "under 1 s"
+    for unit, size in (("d", 86_400), ("h", 3_600)):
+        count = seconds / size
+        if count >= 1:
+            return f"{count:.{1 if count < 10 else 0}f}".removesuffix(".0") + f" {unit}"  # noqa: PLR2004
+    if seconds >= 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s"
 
 
 def _parse_number(value: object) -> int:
@@ -114,4 +133,4 @@ def _parse_text(text: str) -> int:
 
 
 def _not_a_duration(value: object) -> ConfigurationError:
-    return ConfigurationError(f"{value!r} is not a duration.", _REMEDY)
+    return ConfigurationError(f"{value!r} is not a duration.", _HINT)

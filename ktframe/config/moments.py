@@ -11,13 +11,13 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TypeAlias
 from zoneinfo import ZoneInfo
 
+from ktframe.clock import EPOCH
 from ktframe.config.durations import parse_duration_ms
 from ktframe.errors import ConfigurationError
 
 Moment: TypeAlias = str | datetime | date | timedelta
 """A datetime, a date, ISO 8601 text, or a negative duration (``"-2h"``, a timedelta) before now."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REMEDY = 'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for two hours ago.'
 
 
@@ -70,7 +70,7 @@ def parse_moment(name: str, value: Moment, *, tz: str = "UTC", now_ms: int = 0) 
     moment = _parsed(name, value)
     if moment.tzinfo is None:
         moment = _in_zone(name, moment, UTC if tz == "UTC" else ZoneInfo(tz))
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _relative_ms(name: str, value: Moment) -> int | None:

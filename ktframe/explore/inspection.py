@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from ktframe.config.durations import describe_duration
 from ktframe.explore.sample import AVRO
 from ktframe.formats import VALUE_COLUMN
 
@@ -16,7 +17,6 @@ from ktframe.formats import VALUE_COLUMN
 # and Protobuf.
 _DEFAULT_VALUES, _DEFAULT_KEYS = ("json", AVRO), ("string",)
 
-_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _KEYLESS_SHARE = 0.5
 _NAMED_COLUMNS = 8
@@ -78,7 +78,7 @@ class Inspection:
         parts = ["only tombstones" if value is None else f"{value} values", f"{key or 'no'} keys"]
         parts.append(f"about {facts['records']:,} records")
         if facts["load_seconds"] is not None:
-            parts.append(_duration(facts["load_seconds"]))
+            parts.append(describe_duration(facts["load_seconds"]))
         return (
             ", ".join(parts)
             if value or key
@@ -121,7 +121,11 @@ class Inspection:
 
     def _age(self, at_ms: int) -> str:
         seconds = self.taken_at.timestamp() - at_ms / 1_000
-        return f"{_duration(seconds)} ago" if seconds >= 0 else f"{_duration(-seconds)} in the future"
+        return (
+            f"{describe_duration(seconds)} ago"
+            if seconds >= 0
+            else f"{describe_duration(-seconds)} in the future"
+        )
 
     def _lines(self) -> list[str]:
         facts = self._facts()
@@ -156,13 +160,6 @@ def _quoted(text: str) -> str:
 
 def _percent(share: float) -> str:
     return "under 1 %" if share < 0.01 else f"{share:.0%}".replace("%", " %")  # noqa: PLR2004
-
-
-def _duration(seconds: float) -> str:
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"
 
 
 def _bytes(count: int) -> str:

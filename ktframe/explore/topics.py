@@ -25,7 +25,7 @@ from ktframe.fold.records import RecordBatch
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import without_registry
 from ktframe.kafka.cluster import Cluster
-from ktframe.kafka.sampler import OffsetRange, OpenSampler, Sample, Sampler, Wanted
+from ktframe.kafka.sampler import OffsetRange, OpenSampler, RangesByTopic, Sample, Sampler
 
 logger = logging.getLogger("ktframe")
 
@@ -201,8 +201,8 @@ def _read_sample(open_sampler: OpenSampler, topic: str, whole: Extent, sample: i
     return TopicSample(oldest.batch, newest.batch, seconds)
 
 
-def _read(sampler: Sampler, wanted: Wanted, seconds: float) -> Sample:
-    return next(iter(sampler.read(wanted, seconds).values()))
+def _read(sampler: Sampler, ranges: RangesByTopic, seconds: float) -> Sample:
+    return next(iter(sampler.read(ranges, seconds).values()))
 
 
 def _non_empty(extent: Extent) -> dict[int, range]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
+from ktframe.clock import EPOCH
 from ktframe.columns import LINE, TIMESTAMP, TOMBSTONE
 from ktframe.fold.refused import Step
 from ktframe.formats.base import Refusal
@@ -22,7 +23,6 @@ _ZONED = (
 
 _ZONELESS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 _PRODUCT_ERROR = 2.0**-51
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY_MS = 86_400_000
 
 SHOWN_TIME = pl.Datetime("ms", "UTC")
@@ -35,7 +35,7 @@ _FIRST_SHOWN_MS, _LAST_SHOWN_MS = -8_334_601_228_800_000, 8_210_266_876_799_999
 def as_datetime(ms: int | None) -> datetime | None:
     """Return the moment ``ms`` milliseconds after 1970 in UTC; None for None, and outside the years 1 to 9999."""
     try:
-        return None if ms is None else _EPOCH + timedelta(milliseconds=ms)
+        return None if ms is None else EPOCH + timedelta(milliseconds=ms)
     except OverflowError:
         return None
 

@@ -33,13 +33,14 @@ from typing import TypeAlias, cast
 import polars as pl
 import pyarrow as pa
 
+from ktframe.clock import EPOCH
+
 Part: TypeAlias = bool | int | bytes | str | None
 _NULL, _FALSE, _TRUE, _BELOW, _INTEGER, _ABOVE, _BYTES, _STRING = (bytes([tag]) for tag in range(1, 9))
 _SIGN = 1 << 63
 _WIDE_SIGN = 1 << 127
 _INTEGER_LENGTH = 9
 _WIDE_LENGTH = 17
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EXPONENT_LIMIT = 60
 _WITHIN_INT64 = (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
@@ -120,15 +121,15 @@ def _number(value: object, dtype: pl.DataType) -> int | Fraction:
 
 def _moment(value: object, dtype: pl.DataType) -> int | Fraction:
     if isinstance(dtype, pl.Date) and isinstance(value, date) and not isinstance(value, datetime):
-        return value.toordinal() - _EPOCH.toordinal()
+        return value.toordinal() - EPOCH.toordinal()
     if isinstance(dtype, pl.Time) and isinstance(value, time) and value.tzinfo is None:
-        return _count(datetime.combine(_EPOCH, value, UTC) - _EPOCH, "ns")
+        return _count(datetime.combine(EPOCH, value, UTC) - EPOCH, "ns")
     if isinstance(dtype, pl.Duration) and isinstance(value, timedelta):
         return _count(value, dtype.time_unit)
     if isinstance(dtype, pl.Datetime) and isinstance(value, datetime):
         is_zoned = value.utcoffset() is not None
         if is_zoned == (dtype.time_zone is not None):
-            return _count((value if is_zoned else value.replace(tzinfo=UTC)) - _EPOCH, dtype.time_unit)
+            return _count((value if is_zoned else value.replace(tzinfo=UTC)) - EPOCH, dtype.time_unit)
     raise _wrong_kind(value, dtype)
 
 

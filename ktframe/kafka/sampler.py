@@ -24,9 +24,9 @@ _MOST_BYTES = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """Up to ``count`` records of a partition, from ``offset`` on."""
+    """Up to ``count`` records of a partition, beginning at offset ``start``."""
 
-    offset: int
+    start: int
     count: int
 
 
@@ -38,14 +38,14 @@ class Sample:
     failure: BrokerError | None = None
 
 
-Wanted: TypeAlias = Mapping[str, Mapping[int, OffsetRange]]
-"""The offsets to read, per topic and partition."""
+RangesByTopic: TypeAlias = Mapping[str, Mapping[int, OffsetRange]]
+"""The ranges to read, per topic and partition."""
 
 
 class Sampler(Protocol):
     """Reads parts of topics; owned by one thread, which closes it."""
 
-    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+    def read(self, ranges_by_topic: RangesByTopic, seconds: float) -> dict[str, Sample]:
         """Return what could be read of each topic in ``seconds``; sooner when all of it, or its end, was."""
 
     def close(self) -> None:
@@ -77,14 +77,14 @@ class KafkaSampler:
             if meaning.is_fatal or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
                 self._failure = meaning
 
-    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+    def read(self, ranges_by_topic: RangesByTopic, seconds: float) -> dict[str, Sample]:
         """Return what could be read of each topic in ``seconds``."""
         deadline = time.monotonic() + seconds
-        reading = _Reading(wanted, self._translate)
+        reading = _Reading(ranges_by_topic, self._translate)
         try:
             partitions = [
-                TopicPartition(topic, partition, offsets.offset)
-                for topic, ranges in wanted.items()
+                TopicPartition(topic, partition, offsets.start)
+                for topic, ranges in ranges_by_topic.items()
                 for partition, offsets in ranges.items()
             ]
             self._consumer.assign(partitions)
@@ -118,14 +118,16 @@ class KafkaSampler:
 class _Reading:
     """What one ``read`` has so far."""
 
-    def __init__(self, wanted: Wanted, translate: Callable[[KafkaError, str], BrokerError]) -> None:
+    def __init__(
+        self, ranges_by_topic: RangesByTopic, translate: Callable[[KafkaError, str], BrokerError]
+    ) -> None:
         self._translate = translate
         self._missing = {
             (topic, partition): offsets.count
-            for topic, ranges in wanted.items()
+            for topic, ranges in ranges_by_topic.items()
             for partition, offsets in ranges.items()
         }
-        self._found: dict[str, list[Any]] = {topic: [] for topic in wanted}
+        self._found: dict[str, list[Any]] = {topic: [] for topic in ranges_by_topic}
         self._failures: dict[str, BrokerError] = {}
         self._bytes = 0
 

@@ -17,7 +17,7 @@ import polars as pl
 from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
 
 CHUNK_ROWS = 10_000
-"""Rows that one call into a backend may touch: it holds the interpreter's lock meanwhile."""
+"""How many Python objects one call into native code may handle: it holds the interpreter's lock meanwhile."""
 
 REFUSED_KEPT = 10_000
 """Refused records, and late ones, that are kept a partition: the newest; their counts stay exact."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from threading import Condition, Event, Lock
 
-from ktframe.clock import Clock
+from ktframe.clock import Clock, now_ms
 from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
 from ktframe.errors import UnknownTopicError
@@ -163,10 +163,10 @@ class TopicBinding:
         self.required().reconcile()
         self.is_loaded = True
         self._tell()
-        now_ms = int(self._clock.now().timestamp() * 1000)
+        started_ms = now_ms(self._clock)
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
-        self.began_at = None if self.start is None else self.start.moment(now_ms)
-        found = resume(self.required(), self._cluster, self.topic, self.start, now_ms)
+        self.began_at = None if self.start is None else self.start.moment(started_ms)
+        found = resume(self.required(), self._cluster, self.topic, self.start, started_ms)
         if found.rebuilt:
             self.events.emit(TableRebuilt(found.rebuilt, self._clock.now()))
         self.heard = dict.fromkeys(found.positions, self._clock.monotonic())

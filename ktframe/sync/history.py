@@ -22,13 +22,13 @@ from ktframe.events import (
 
 _MOST_SAMPLES: Final = 3_600
 _MOST_NUMBERS: Final = 100_000
-_MOST_HAPPENINGS: Final = 500
+_MOST_INCIDENTS: Final = 500
 _LEAST_GAP: Final = timedelta(seconds=0.5)
 _SCHEMA: Final = pl.Schema({"at": pl.Datetime("ms", "UTC"), "partition": pl.Int32(), "lag": pl.Int64()})
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Incident:
     """Something that befell a table; ``kind`` is a ``BindingState`` it entered, or ``"rebuilt"``."""
 
     at: datetime
@@ -37,7 +37,7 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ReadySpan:
     """A time through which a table was ready, or was not; ``end`` None: it still is as it was, and follows its topic."""
 
     start: datetime
@@ -56,9 +56,9 @@ class LagHistory:
         self._samples: deque[tuple[datetime, dict[int, int]]] = deque()
         self._numbers = 0
         self._ends: dict[int, int] = {}
-        self._changes: deque[tuple[datetime, bool]] = deque(maxlen=_MOST_HAPPENINGS)
+        self._changes: deque[tuple[datetime, bool]] = deque(maxlen=_MOST_INCIDENTS)
         self._stopped: datetime | None = None
-        self._happenings: deque[Happening] = deque(maxlen=_MOST_HAPPENINGS)
+        self._incidents: deque[Incident] = deque(maxlen=_MOST_INCIDENTS)
         events.subscribe(LagUpdated, self._on_lag)
         events.subscribe(RowsChanged, self._on_rows)
         events.subscribe(ReadyChanged, self._on_ready)
@@ -72,17 +72,19 @@ class LagHistory:
         rows = [(at, partition, lag) for at, lags in samples for partition, lag in lags.items()]
         return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
-    def spans(self) -> list[Span]:
+    def spans(self) -> list[ReadySpan]:
         """Return when the table was ready and when it was not, from its first start on."""
         with self._lock:
             changes, stopped = list(self._changes), self._stopped
         ends = [at for at, _ in changes[1:]]
-        return [Span(at, end, ready) for (at, ready), end in zip(changes, [*ends, stopped], strict=False)]
+        return [
+            ReadySpan(at, end, ready) for (at, ready), end in zip(changes, [*ends, stopped], strict=False)
+        ]
 
-    def happenings(self) -> list[Happening]:
+    def incidents(self) -> list[Incident]:
         """Return what befell the table, the oldest first."""
         with self._lock:
-            return list(self._happenings)
+            return list(self._incidents)
 
     # --- what events tell -----------------------------------------------------------------------------------------
 
@@ -128,10 +130,10 @@ class LagHistory:
             if event.new is BindingState.STOPPED:
                 self._stopped = event.at
             if event.new in (BindingState.BACKING_OFF, BindingState.FAILED):
-                self._happenings.append(Happening(event.at, event.new.value, event.error or event.reason))
+                self._incidents.append(Incident(event.at, event.new.value, event.error or event.reason))
 
     def _on_rebuilt(self, event: TableRebuilt) -> None:
         reasons = "; ".join(dict.fromkeys(event.partitions.values()))
         with self._lock:
             self._ends = {p: end for p, end in self._ends.items() if p not in event.partitions}
-            self._happenings.append(Happening(event.at, "rebuilt", reasons))
+            self._incidents.append(Incident(event.at, "rebuilt", reasons))

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import polars as pl
 
-from ktframe.clock import Clock
+from ktframe.clock import Clock, now_ms
 from ktframe.columns import OFFSET, PARTITION, REMOVED, TIMESTAMP, is_field
 from ktframe.errors import StoreCorruptError
 from ktframe.fold.decoder import TopicDecoder
@@ -133,7 +133,7 @@ class Materializer:
         return BatchContext(
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
-            now_ms=int(self._clock.now().timestamp() * 1000),
+            now_ms=now_ms(self._clock),
         )
 
     def _retain(self) -> None:

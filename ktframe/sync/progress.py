@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from ktframe.config.durations import describe_duration
 from ktframe.ipython import has_front_end
 from ktframe.sync.monitor import Readiness
 
@@ -49,17 +50,10 @@ def describe(readiness: Readiness) -> str:
     if readiness.rate:
         parts.append(f"{readiness.rate:,.0f}/s")
     if readiness.eta:
-        parts.append(f"about {duration(readiness.eta)} left")
+        parts.append(f"about {describe_duration(readiness.eta)} left")
     if not readiness.is_ready and readiness.detail:
         parts.append(readiness.detail)
     return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in seconds or minutes, as people say it."""
-    if seconds < 60:  # noqa: PLR2004 - seconds in a minute
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"
 
 
 Drawer = Callable[[Readiness, bool], None]

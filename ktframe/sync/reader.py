@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
-from ktframe.clock import Clock, SystemClock
+from ktframe.clock import Clock, SystemClock, now_ms
 from ktframe.config.durations import parse_duration_ms
 from ktframe.errors import ContextClosedError
 from ktframe.events import BindingState
@@ -83,7 +83,7 @@ class BindingReader:
 
     def now_ms(self) -> int:
         """Return the wall time in milliseconds since 1970."""
-        return int(self.clock.now().timestamp() * 1000)
+        return now_ms(self.clock)
 
     def idle_partitions(self, idle_after: float) -> tuple[int, ...]:
         """Return the partitions that have brought no record for ``idle_after`` seconds, since reading began.

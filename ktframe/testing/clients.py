@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Protocol
 
+from ktframe.clock import SystemClock, now_ms
 from ktframe.fold.records import RecordBatch
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
-from ktframe.kafka.sampler import Sample, Wanted
+from ktframe.kafka.sampler import RangesByTopic, Sample
 from ktframe.testing.log import FakeTopic, read_log
 
 
@@ -65,7 +65,7 @@ class FakeWriter:
         """Append the records, one after the other."""
         del timeout, atomic
         count = self._broker.topic(topic).partitions
-        now = int(datetime.now(UTC).timestamp() * 1000)
+        now = now_ms(SystemClock())
         partitions, offsets = [], []
         for at, (key, value) in enumerate(zip(records.keys, records.values, strict=True)):
             chosen = None if records.partitions is None else records.partitions[at]
@@ -89,15 +89,15 @@ class FakeSampler:
     def __init__(self, broker: Cluster) -> None:
         self._broker = broker
 
-    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+    def read(self, ranges_by_topic: RangesByTopic, seconds: float) -> dict[str, Sample]:
         """Return what is wanted, at once."""
         del seconds
         samples: dict[str, Sample] = {}
-        for topic, stretches in wanted.items():
+        for topic, ranges in ranges_by_topic.items():
             batch = RecordBatch()
-            for partition, stretch in stretches.items():
+            for partition, offsets in ranges.items():
                 log = self._broker._topics[topic].partitions[partition]  # noqa: SLF001 - its own client
-                batch += read_log(log, partition, max(stretch.offset, log.start), stretch.count)
+                batch += read_log(log, partition, max(offsets.start, log.start), offsets.count)
             samples[topic] = Sample(batch)
         return samples
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from ktframe.clock import SystemClock, now_ms
 from ktframe.config.settings import Settings
 from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError
@@ -44,13 +44,14 @@ def start_demo(
         message = f"rate={rate} is negative."
         raise ConfigurationError(message, "rate is in order changes a second; 0 keeps the topics still.")
     broker = EmbeddedBroker()
-    loaded_at = now_ms()
+    clock = SystemClock()
+    loaded_at = now_ms(clock)
     for name in SAMPLE_NAMES:
         broker.load(name, load_sample(name, loaded_at))
     if writable:
         broker.create(SCRATCH)
     if rate > 0:
-        broker.keep_producing("orders", live_orders(_SEED, now_ms), rate)
+        broker.keep_producing("orders", live_orders(_SEED, lambda: now_ms(clock)), rate)
     state_dir = Path(tempfile.mkdtemp(prefix="ktframe-demo-"))
 
     def clean_up() -> None:
@@ -63,8 +64,3 @@ def start_demo(
     )
     cluster = KafkaCluster(settings, has_topic_ids=False, lookup=broker.offset_at)
     return Demo(broker, Context(settings, cluster=cluster, registry=registry, on_close=clean_up))
-
-
-def now_ms() -> int:
-    """Return the wall time in milliseconds since 1970, as Kafka's timestamps are."""
-    return time.time_ns() // 1_000_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import orjson
 
+from ktframe.clock import EPOCH
 from ktframe.errors import ConfigurationError
 from ktframe.kafka.mock_broker import SampleRecord
 
@@ -24,7 +25,6 @@ SAMPLE_NAMES: Final = ("orders", "customers", "clicks")
 """The samples; each is loaded into a topic of its name."""
 
 _AGE_FIELDS: Final = ("created_at", "updated_at")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NEXT_STATUS: Final = {"placed": "paid", "paid": "shipped", "shipped": "delivered"}
 _CANCELLABLE: Final = ("placed", "paid")
 _CARRIERS: Final = ("DHL", "UPS", "FedEx", "Post")
@@ -127,7 +127,7 @@ def _payload(line: dict[str, Any], now_ms: int) -> bytes | None:
 
 
 def _iso(timestamp_ms: int) -> str:
-    at = _EPOCH + timedelta(milliseconds=timestamp_ms)
+    at = EPOCH + timedelta(milliseconds=timestamp_ms)
     return f"{at.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 
-from ktframe.sync.history import LagHistory, Span
+from ktframe.sync.history import LagHistory, ReadySpan
 from ktframe.widgets import markup
 from ktframe.widgets.figure import INK, PALETTE, WIDTH, Chart, legend, look, style
 from ktframe.widgets.picture import Frame
@@ -105,14 +105,14 @@ def _shade(ax: Axes, history: LagHistory, first: datetime, until: datetime) -> N
         )
     shown: dict[str, datetime] = {}
     gap = (until - first) / _MOST_MARKS
-    for happening in history.happenings():
-        last = shown.get(happening.kind)
-        if first <= happening.at <= until and (last is None or happening.at - last >= gap):
-            shown[happening.kind] = happening.at
-            ax.axvline(date2num(happening.at), color=PALETTE[3], linewidth=1, linestyle=":")
+    for incident in history.incidents():
+        last = shown.get(incident.kind)
+        if first <= incident.at <= until and (last is None or incident.at - last >= gap):
+            shown[incident.kind] = incident.at
+            ax.axvline(date2num(incident.at), color=PALETTE[3], linewidth=1, linestyle=":")
             ax.annotate(
-                _MARKS[happening.kind],
-                (happening.at, 1),
+                _MARKS[incident.kind],
+                (incident.at, 1),
                 xycoords=("data", "axes fraction"),
                 rotation=90,
                 fontsize=7,
@@ -122,7 +122,9 @@ def _shade(ax: Axes, history: LagHistory, first: datetime, until: datetime) -> N
             )
 
 
-def _shades(spans: Iterable[Span], first: datetime, until: datetime) -> list[tuple[datetime, datetime, bool]]:
+def _shades(
+    spans: Iterable[ReadySpan], first: datetime, until: datetime
+) -> list[tuple[datetime, datetime, bool]]:
     """Return the spans to shade, as start, end and whether the table was ready.
 
     A ready span too short to be seen is merged with the spans around it that were not ready.

@@ -13,8 +13,8 @@ from typing import Final
 
 import polars as pl
 
+from ktframe.config.durations import describe_duration
 from ktframe.events import BindingState
-from ktframe.sync import progress
 from ktframe.sync.monitor import Readiness
 from ktframe.widgets.polars_text import cell_texts, dtype_texts
 
@@ -54,8 +54,6 @@ _BADGES: Final = {
     BindingState.FAILED: ("✕", "#b3261e", "failed"),
     BindingState.STOPPED: ("■", "#5f6368", "closed"),
 }
-
-_HOUR, _DAY = 3600, 86400
 
 
 def escape(text: object) -> str:
@@ -144,12 +142,10 @@ def lines(heads: Sequence[str], rows: Iterable[Iterable[str]], *, numeric: Colle
 
 
 def duration(seconds: float | None) -> str:
-    """Return a duration in seconds, minutes, hours or days, whichever reads best."""
+    """Return a duration in words; "unknown" for None."""
     if seconds is None:
         return "unknown"
-    if seconds < _HOUR:
-        return progress.duration(max(seconds, 0))
-    return f"{seconds / _HOUR:.1f} h" if seconds < _DAY else f"{seconds / _DAY:.1f} d"
+    return describe_duration(max(seconds, 0))
 
 
 def count(number: float | None) -> str:

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import polars as pl
 
+from ktframe.clock import EPOCH
 from ktframe.config.durations import format_duration, parse_duration_ms
 from ktframe.errors import ConfigurationError, did_you_mean, similar_names
 
@@ -30,7 +31,6 @@ _LAST_CLOCK_MS: Final = 253_370_764_800_000  # 9999-01-01
 
 # No clock was ever moved further at once (Manila 1844, Juneau 1867, Apia 2011: one day, the date line).
 _LONGEST_JUMP_MS: Final = 2 * DAY_MS
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS: Final = {"mo": 1, "q": 3, "y": 12}
 _DATES: Final = re.compile(r"([1-9]\d{0,4})(mo|q|y|w)", re.ASCII)
 _SIZES: Final = 'give "1d", "7d", "1w", "1mo", "1q" or "1y", or what divides a day: "15m", "1h", "6h".'
@@ -174,7 +174,7 @@ def _month_start_ms(month: int) -> int:
     # Python has dates for the years 1 to 9999 only; the calendar repeats every 400 years, which have 146,097 days.
     cycles, month = divmod(month, 4_800)
     first = datetime(1970 + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return ((first - _EPOCH).days + cycles * 146_097) * DAY_MS
+    return ((first - EPOCH).days + cycles * 146_097) * DAY_MS
 
 
 def _changes(tz: str, first_ms: int, end_ms: int) -> list[tuple[int, int]]:
@@ -213,5 +213,5 @@ def _change_between(zone: ZoneInfo, low_ms: int, high_ms: int) -> int:
 
 def _offset_ms(zone: ZoneInfo, at_ms: int) -> int:
     at_ms = min(max(at_ms, _FIRST_CLOCK_MS), _LAST_CLOCK_MS)
-    offset = (_EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone).utcoffset()
+    offset = (EPOCH + timedelta(milliseconds=at_ms)).astimezone(zone).utcoffset()
     return 0 if offset is None else round(offset.total_seconds() * _SECOND_MS)

@@ -21,7 +21,7 @@ from ktframe.errors import (
     UnknownTopicError,
 )
 from ktframe.explore.topics import inspect_topic, topics_frame
-from ktframe.kafka.sampler import Sample, Wanted
+from ktframe.kafka.sampler import RangesByTopic, Sample
 from ktframe.testing import FakeBroker
 
 NOW_MS = 1_790_000_000_000
@@ -34,10 +34,10 @@ class Refusing:
         self.error = error
         self.is_closed = False
 
-    def read(self, wanted: Wanted, seconds: float) -> dict[str, Sample]:
+    def read(self, ranges_by_topic: RangesByTopic, seconds: float) -> dict[str, Sample]:
         """Read nothing, and say why."""
         del seconds
-        return {topic: Sample(failure=self.error) for topic in wanted}
+        return {topic: Sample(failure=self.error) for topic in ranges_by_topic}
 
     def close(self) -> None:
         """Note it."""

@@ -25,7 +25,7 @@ from ktframe.events import (
     TableRebuilt,
 )
 from ktframe.sync import history
-from ktframe.sync.history import LagHistory, Span
+from ktframe.sync.history import LagHistory, ReadySpan
 from ktframe.testing import FakeBroker
 from ktframe.widgets.figure import Chart
 from ktframe.widgets.lag_chart import draw_lag, summary
@@ -131,7 +131,7 @@ def test_the_ends_of_a_topic_that_is_gone_count_for_nothing(events: Events) -> N
     events.emit(TableRebuilt({0: "the topic was made anew"}, at(2)))
     events.emit(RowsChanged(1, {0: 3}, at(3)))
     assert found.frame()["lag"].to_list() == [10]
-    assert [(each.kind, each.detail) for each in found.happenings()] == [
+    assert [(each.kind, each.detail) for each in found.incidents()] == [
         ("rebuilt", "the topic was made anew")
     ]
 
@@ -143,14 +143,18 @@ def test_spans_tell_when_it_was_ready(events: Events) -> None:
     events.emit(entered(0, BindingState.CREATED, BindingState.RESTORING))
     events.emit(ready(2))
     events.emit(ready(5, is_ready=False))
-    assert found.spans() == [Span(at(0), at(2), False), Span(at(2), at(5), True), Span(at(5), None, False)]
+    assert found.spans() == [
+        ReadySpan(at(0), at(2), False),
+        ReadySpan(at(2), at(5), True),
+        ReadySpan(at(5), None, False),
+    ]
     events.emit(ready(6))
     events.emit(entered(9, BindingState.READY, BindingState.STOPPED))
-    assert found.spans()[-1] == Span(at(6), at(9), True)
+    assert found.spans()[-1] == ReadySpan(at(6), at(9), True)
 
 
 def test_memory_is_bounded(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number of measurements, by that of numbers where there are many partitions, and of happenings."""
+    """By the number of measurements, by that of numbers where there are many partitions, and of incidents."""
     monkeypatch.setattr(history, "_MOST_SAMPLES", 10)
     monkeypatch.setattr(history, "_MOST_NUMBERS", 50)
     found = started(events)
@@ -167,8 +171,8 @@ def test_memory_is_bounded(events: Events, monkeypatch: pytest.MonkeyPatch) -> N
     for second in range(600):
         events.emit(entered(second, BindingState.READY, BindingState.BACKING_OFF, f"error {second}"))
         events.emit(ready(second))
-    assert len(found.happenings()) == len(found.spans()) == 500
-    assert found.happenings()[-1].detail == "error 599"
+    assert len(found.incidents()) == len(found.spans()) == 500
+    assert found.incidents()[-1].detail == "error 599"
 
 
 def test_any_thread_may_ask_while_events_come(events: Events) -> None:
@@ -208,7 +212,7 @@ def kt(broker: FakeBroker) -> Iterator[Context]:
         yield kt
 
 
-def test_a_topic_made_anew_is_a_happening(kt: Context, broker: FakeBroker) -> None:
+def test_a_topic_made_anew_is_an_incident(kt: Context, broker: FakeBroker) -> None:
     """The table was rebuilt, and the history says so."""
     table = kt.table("orders")
     assert table.history.spans() == []
@@ -217,16 +221,16 @@ def test_a_topic_made_anew_is_a_happening(kt: Context, broker: FakeBroker) -> No
     broker.create_topic("orders", 2)
     broker.produce("orders", "k", {"x": 1})
     assert len(table) == 1
-    kinds = wait_until(lambda: [each.kind for each in table.history.happenings()], "the history to tell")
+    kinds = wait_until(lambda: [each.kind for each in table.history.incidents()], "the history to tell")
     assert "rebuilt" in kinds
 
 
-def test_an_outage_is_a_happening(kt: Context, broker: FakeBroker) -> None:
+def test_an_outage_is_an_incident(kt: Context, broker: FakeBroker) -> None:
     """With its error, and a span that was not ready; a chart marks it."""
     table = kt.table("orders")
     table.wait_until_ready(progress=False)
     broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
-    happened = wait_until(table.history.happenings, "the history to tell")
+    happened = wait_until(table.history.incidents, "the history to tell")
     assert happened[0].kind == "backing_off"
     assert "the plug was pulled" in happened[0].detail
     broker.come_back()
@@ -238,12 +242,12 @@ def test_an_outage_is_a_happening(kt: Context, broker: FakeBroker) -> None:
     assert chart.png().startswith(b"\x89PNG")
 
 
-def test_a_failure_is_a_happening(kt: Context, broker: FakeBroker) -> None:
+def test_a_failure_is_an_incident(kt: Context, broker: FakeBroker) -> None:
     """One that no retry helps."""
     table = kt.table("orders")
     broker.fail_next(AuthenticationError("fake:9092", "no such user"))
     table.readiness()
-    happened = wait_until(table.history.happenings, "the history to tell")
+    happened = wait_until(table.history.incidents, "the history to tell")
     assert (happened[0].kind, table.readiness().state) == ("failed", BindingState.FAILED)
 
 
