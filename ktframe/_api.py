@@ -19,7 +19,7 @@ from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
-from ktframe.windows.fixed import Minutes
+from ktframe.windows.parsing import Minutes
 
 
 @with_known_keywords

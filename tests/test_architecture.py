@@ -50,7 +50,9 @@ OWNERS = {
 # Rooms that are written once against "identity" and may not know which one they serve.
 IDENTITY_BLIND = ("sync", "store", "fold.view")
 WINDOWS_AND_STREAMS = (
+    "windows.base",
     "windows.fixed",
+    "windows.parsing",
     "windows.calendar",
     "windows.wall_clock",
     "fold.window_key",

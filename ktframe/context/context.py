@@ -37,7 +37,7 @@ from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.tables.topic_writer import publish
 from ktframe.tables.window_spec import WindowSpec
-from ktframe.windows.fixed import Minutes, parse_skew
+from ktframe.windows.parsing import Minutes, parse_skew
 from ktframe.windows.retention import EventTimeRetention, parse_retention
 
 logger = logging.getLogger("ktframe")

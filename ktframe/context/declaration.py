@@ -16,7 +16,7 @@ from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
-from ktframe.windows.fixed import Minutes
+from ktframe.windows.parsing import Minutes
 
 T = TypeVar("T")
 _DECLARED = "__ktframe_entity__"

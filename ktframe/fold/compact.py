@@ -20,7 +20,7 @@ from ktframe.columns import (
     WINDOW,
     WINDOW_END,
 )
-from ktframe.windows.fixed import Windows
+from ktframe.windows.base import Windows
 
 
 def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[str]) -> pl.DataFrame:

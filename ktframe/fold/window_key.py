@@ -13,7 +13,7 @@ from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone, stream_times
 from ktframe.fold.record_key import RecordKey
 from ktframe.fold.records import BatchContext
-from ktframe.windows.fixed import Windows
+from ktframe.windows.base import Windows
 from ktframe.windows.retention import Retention
 
 

@@ -21,7 +21,7 @@ from ktframe.tables.presentation import Presentation
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed_stream import WindowedKStream
 from ktframe.windows.events import EventWindows, TimeWindows
-from ktframe.windows.fixed import Minutes, parse_grace, parse_minutes, parse_windows
+from ktframe.windows.parsing import Minutes, parse_grace, parse_minutes, parse_windows
 from ktframe.windows.sessions import SessionWindows
 from ktframe.windows.sliding import SlidingWindows
 

@@ -16,7 +16,7 @@ from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed_table import WindowedKTable
-from ktframe.windows.fixed import Minutes
+from ktframe.windows.parsing import Minutes
 
 Key = Any
 """A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""

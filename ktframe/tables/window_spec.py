@@ -6,16 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self
 
+from ktframe.windows.base import Windows
 from ktframe.windows.events import EventWindows
-from ktframe.windows.fixed import (
-    FixedWindows,
-    Minutes,
-    Windows,
-    parse_grace,
-    parse_minutes,
-    parse_skew,
-    parse_windows,
-)
+from ktframe.windows.fixed import FixedWindows
+from ktframe.windows.parsing import Minutes, parse_grace, parse_minutes, parse_skew, parse_windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import IS_FINAL, WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
-from ktframe.windows.fixed import Minutes, parse_minutes
+from ktframe.windows.parsing import Minutes, parse_minutes
 
 _TIMELESS = "the event has no timestamp: it is in no window"
 

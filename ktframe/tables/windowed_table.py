@@ -24,8 +24,9 @@ from ktframe.tables.presentation import Metadata, Presentation, fields_of, uniqu
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import IS_FINAL, WindowedTopic, WindowRange
 from ktframe.windows.aggregation import Columns, aggregate_rows, filled, groups, require_named
+from ktframe.windows.base import Windows
 from ktframe.windows.events import TimeWindows
-from ktframe.windows.fixed import Minutes, Windows, parse_minutes, with_ends
+from ktframe.windows.parsing import Minutes, parse_minutes
 
 
 class WindowedKTable(WindowedTopic):
@@ -130,9 +131,7 @@ class WindowedKTable(WindowedTopic):
                 WINDOW, [record.reason.split() for record in records], dtype=pl.List(pl.String)
             )
             windows = closed.to_frame().with_row_index(LINE).explode(WINDOW).cast({WINDOW: pl.Int64})
-            return self._present(
-                with_ends(rows.join(windows, on=LINE), self._spec.windows), metadata=metadata
-            )
+            return self._present(self._spec.windows.with_ends(rows.join(windows, on=LINE)), metadata=metadata)
 
         return self._reader.read(take, fresh=fresh)
 
@@ -153,7 +152,7 @@ class WindowedKTable(WindowedTopic):
         if self._is_stored and self._range == WindowRange():
             # All rows: a snapshot leaves the view merged for the next read, a part does not.
             rows = self._whole(materializer.view.snapshot().rows, materializer)
-            return with_ends(rows, self._spec.windows)
+            return self._spec.windows.with_ends(rows)
         return self._rows(materializer)
 
     def _aggregation(
@@ -161,7 +160,7 @@ class WindowedKTable(WindowedTopic):
     ) -> Callable[[Materializer], Aggregate]:
         def compute(materializer: Materializer) -> Aggregate:
             watermark = self._watermark()  # before the rows, as in to_polars()
-            empty = with_ends(pl.DataFrame(schema=materializer.view.schema), self._spec.windows)
+            empty = self._spec.windows.with_ends(pl.DataFrame(schema=materializer.view.schema))
             fields = fields_of(empty)
             columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
             group = [name for name in groups(by, list(columns)) if name not in own]
@@ -193,7 +192,7 @@ class WindowedKTable(WindowedTopic):
         # The horizon after the rows: if it has moved meanwhile, one window more is hidden, and never a part of one.
         rows = self._range.filter(self._whole(rows, materializer))
         if columns is None or WINDOW_END in columns or self._range.is_final_only:
-            rows = with_ends(rows, self._spec.windows)
+            rows = self._spec.windows.with_ends(rows)
         return rows.filter(self._finals(rows, watermark)) if self._range.is_final_only else rows
 
     @property

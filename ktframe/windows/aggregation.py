@@ -10,8 +10,8 @@ import polars as pl
 
 from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
 from ktframe.errors import ConfigurationError, did_you_mean, similar_names
+from ktframe.windows.base import Windows
 from ktframe.windows.events import EventWindows
-from ktframe.windows.fixed import Windows, with_ends
 
 _MOST_FILLED = 10_000_000
 _BOOKKEEPING = (PARTITION, OFFSET, TIMESTAMP, TOMBSTONE)
@@ -101,7 +101,7 @@ def aggregate_rows(
     lines = rows.select(WINDOW, *columns.needed(exprs, by))
     found = lines.group_by(WINDOW, *by).agg(*exprs).sort(WINDOW, *by)
     values = found.columns[1 + len(by) :]
-    return with_ends(found, windows).select(WINDOW, WINDOW_END, *by, *values)
+    return windows.with_ends(found).select(WINDOW, WINDOW_END, *by, *values)
 
 
 def aggregate_events(
@@ -145,7 +145,7 @@ def filled(
     absent = every.join(found, on=[WINDOW, *by], how="anti", nulls_equal=True)
     values = [name for name in found.columns if name not in (WINDOW, WINDOW_END, *by)]
     nothing = _of_no_rows(empty, exprs, found.select(values).schema)
-    gaps = with_ends(absent, windows).with_columns(nothing).select(found.columns)
+    gaps = windows.with_ends(absent).with_columns(nothing).select(found.columns)
     return pl.concat([found, gaps]).sort(WINDOW, *by)
 
 

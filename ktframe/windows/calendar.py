@@ -11,6 +11,7 @@ import polars as pl
 from ktframe.columns import WINDOW, WINDOW_END
 from ktframe.config.durations import format_duration
 from ktframe.errors import ConfigurationError
+from ktframe.windows.base import Windows
 from ktframe.windows.wall_clock import DAY_MS, Grid, parse_step, require_zone
 
 _LONGEST_BLOCK_MS: Final = 365 * DAY_MS
@@ -23,7 +24,7 @@ _SHORTEST_MONTH_MS: Final = 28 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
-class CalendarWindows:
+class CalendarWindows(Windows):
     """Windows of the wall clock of an IANA zone: start inclusive, end exclusive, in ms since 1970 (UTC).
 
     Boundaries are the multiples of ``every`` on the wall clock, moved by ``offset_ms`` on the wall clock. Days, also
@@ -89,7 +90,7 @@ class CalendarWindows:
 
     @property
     def is_tumbling(self) -> bool:
-        """Whether a store holds these windows as they are: never, they are derived from windows of ``base_ms``."""
+        """Never: a store holds windows of ``base_ms`` instead, of which these are made."""
         return False
 
     @property
@@ -116,20 +117,7 @@ class CalendarWindows:
         return self._grid.boundaries(first_ms, last_ms + 1)
 
     def assign(self, rows: pl.DataFrame, time: str) -> pl.DataFrame:
-        """Return ``rows`` with their windows, a row once for each window that holds it, in row order.
-
-        Parameters
-        ----------
-        rows
-            Any columns; those of the windows are replaced.
-        time
-            The column of times: Int64, ms since 1970, without nulls.
-
-        Returns
-        -------
-        pl.DataFrame
-            ``rows`` and the columns ``WINDOW`` and ``WINDOW_END`` (Int64, ms since 1970).
-        """
+        """Return ``rows`` with their windows, a row once for each window that holds it, in row order."""
         times, count = rows[time], self._count
         boundaries = self._boundaries_near(*(times // self._block_ms).unique().sort() * self._block_ms)
         last = boundaries.search_sorted(times, side="right").cast(pl.Int64) - 1

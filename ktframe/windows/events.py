@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import polars as pl
 
 from ktframe.columns import GROUP, TIMESTAMP, WINDOW, WINDOW_CLOSE_TIME, WINDOW_END, is_field
-from ktframe.windows.fixed import Windows
+from ktframe.windows.base import Windows
 from ktframe.windows.stream_time import has_closed, with_close_time
 
 

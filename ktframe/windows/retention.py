@@ -18,7 +18,7 @@ import polars as pl
 from ktframe.columns import OFFSET, PARTITION, SIZE, TIMESTAMP, WINDOW
 from ktframe.config.durations import parse_duration_ms
 from ktframe.errors import ConfigurationError
-from ktframe.windows.fixed import Windows
+from ktframe.windows.base import Windows
 
 _STEPS = 16
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGT]i?B)", re.IGNORECASE | re.ASCII)

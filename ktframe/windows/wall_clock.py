@@ -1,7 +1,7 @@
 """Where the boundaries of a time zone's wall clock fall: hours, days, weeks and months as instants.
 
-What clocks do comes from the IANA database (``zoneinfo``), exact to the second. Polars' own truncation is not used:
-it raises where a wall time occurs twice. Outside the years that Python has, a clock keeps its last offset.
+What clocks do comes from the IANA database (``zoneinfo``), exact to the second. Outside the years that Python has, a
+clock keeps its last offset.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class Step(NamedTuple):
         return [start for start in starts if first_ms <= start < end_ms]
 
 
+# Not Polars' ``dt.truncate``: where clocks change at midnight (America/Havana, America/St_Johns until 2011) it makes two
+# days of one.
 class Grid(NamedTuple):
     """All boundaries of a zone's clock: those of ``step``, moved by ``offset_ms`` on the wall clock."""
 

@@ -17,8 +17,10 @@ from support.examples import examples
 
 from ktframe.columns import WINDOW, WINDOW_END
 from ktframe.config.durations import format_duration, parse_duration_ms
+from ktframe.windows.base import Windows
 from ktframe.windows.calendar import CalendarWindows
-from ktframe.windows.fixed import FixedWindows, Windows, parse_windows
+from ktframe.windows.fixed import FixedWindows
+from ktframe.windows.parsing import parse_windows
 
 pytestmark = pytest.mark.slow
 

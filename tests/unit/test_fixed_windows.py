@@ -9,8 +9,10 @@ import pytest
 from ktframe.columns import WINDOW, WINDOW_END
 from ktframe.config.durations import format_duration, parse_duration_ms
 from ktframe.errors import ConfigurationError
+from ktframe.windows.base import Windows
 from ktframe.windows.calendar import CalendarWindows
-from ktframe.windows.fixed import FixedWindows, Windows, parse_minutes, parse_windows
+from ktframe.windows.fixed import FixedWindows
+from ktframe.windows.parsing import parse_minutes, parse_windows
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 

@@ -10,7 +10,7 @@ import pytest
 from ktframe.columns import WINDOW, WINDOW_END
 from ktframe.errors import ConfigurationError
 from ktframe.windows.calendar import CalendarWindows
-from ktframe.windows.fixed import parse_windows
+from ktframe.windows.parsing import parse_windows
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ktframe.errors import ConfigurationError
-from ktframe.windows.fixed import parse_windows
+from ktframe.windows.parsing import parse_windows
 from ktframe.windows.wall_clock import Grid, parse_step
 
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
