@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 from ktframe.errors import SchemaError
 from ktframe.formats.avro import AvroReader
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
+from ktframe.formats.errors import ConflictError, UnusableSchemaError
 from ktframe.formats.json.schema import json_columns
 from ktframe.formats.protobuf import ProtobufReader
-from ktframe.formats.resolution import ConflictError, changes_old_rows, joined
+from ktframe.formats.resolution import changes_old_rows, joined
 from ktframe.formats.schemas import Schemas, UnknownSchemaError
 from ktframe.formats.wire import (
     FIRST_MESSAGE,
@@ -35,10 +36,6 @@ KINDS_OF: Final[Mapping[str, frozenset[str]]] = {
     "protobuf": frozenset({PROTOBUF}),
 }
 """The kinds of schema that payloads of a format may be written under, by the format's name."""
-
-
-class UnusableError(Exception):
-    """No payload under a schema can be read; the text says why."""
 
 
 class WriterSchema(NamedTuple):
@@ -120,7 +117,7 @@ class BodyReaders:
         ------
         UnknownSchemaError
             When nobody has the schema.
-        UnusableError
+        UnusableSchemaError
             When no reader can be made of it.
         """
         document = self._schemas.document(writer_schema.ref)
@@ -128,11 +125,11 @@ class BodyReaders:
             name = FORMAT_NAMES.get(document.kind)
             advice = f": pass value={name!r}" if name else ""
             message = f"{describe_ref(writer_schema.ref)} is {document.kind}{advice}"
-            raise UnusableError(message)
+            raise UnusableSchemaError(message)
         reader = self._reader_or_reason(writer_schema, document)
         if isinstance(reader, str):
             message = f"{describe_ref(writer_schema.ref)}: {reader}"
-            raise UnusableError(message)
+            raise UnusableSchemaError(message)
         self._schemas.mark_seen(writer_schema.ref, writer_schema.message)
         return reader
 

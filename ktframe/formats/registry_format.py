@@ -14,9 +14,10 @@ import polars as pl
 
 from ktframe.formats.base import Decoded, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
-from ktframe.formats.body_readers import BodyReaders, JsonColumns, UnusableError, WriterSchema
+from ktframe.formats.body_readers import BodyReaders, JsonColumns, WriterSchema
+from ktframe.formats.errors import ConflictError, UnusableSchemaError
 from ktframe.formats.parts import Part, fitted, together, without_extra_fields
-from ktframe.formats.resolution import ConflictError, columns_of, joined
+from ktframe.formats.resolution import columns_of, joined
 from ktframe.formats.schemas import UNKNOWN_SCHEMA, UnknownSchemaError
 from ktframe.formats.wire import LARGEST_MAGIC_BYTE, describe_ref
 
@@ -149,7 +150,7 @@ class RegistryFormat:
                 reader, plain, columns = self._reader(writer_schema)
             except UnknownSchemaError as error:
                 refused += [Refusal(line, f"{UNKNOWN_SCHEMA}: {error}") for line in lines]
-            except UnusableError as error:
+            except UnusableSchemaError as error:
                 refused += [Refusal(line, str(error)) for line in lines]
             else:
                 start = writer_schema.prefix_length
@@ -165,14 +166,14 @@ class RegistryFormat:
                 message = (
                     f"names no schema, but value={self.name!r} needs the id or GUID that a registry gave"
                 )
-                raise UnusableError(message)
+                raise UnusableSchemaError(message)
             return None, self.plain, ()
         reader = self.readers.reader(writer_schema)
         for column in reader.columns:
             is_exact = self.is_key or column.name in self.exact_fields
             if is_exact and (column.dtype.is_float() or column.dtype.is_nested()):
                 message = f"{describe_ref(writer_schema.ref)}: {column.name!r} is part of the key but {column.dtype}"
-                raise UnusableError(message)
+                raise UnusableSchemaError(message)
         if isinstance(reader, JsonColumns):
             # A JSON Schema without fields may describe text or numbers, which ``objects`` would refuse.
             return None, (self.objects if reader.columns else None) or self.plain, reader.columns

@@ -15,10 +15,7 @@ import polars as pl
 
 from ktframe.formats.bodies import NO_DEFAULT, Column
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, short_name
-
-
-class ConflictError(Exception):
-    """Two schemas give a column types that no column can hold both of; the text names it."""
+from ktframe.formats.errors import ConflictError
 
 
 def columns_of(schema: Mapping[str, pl.DataType], catalog: Iterable[Column] = ()) -> tuple[Column, ...]:

@@ -15,8 +15,9 @@ from support.avro_bodies import MANY, field, number, read, reader, record
 from ktframe.errors import ConfigurationError
 from ktframe.formats.arrow import frame_of
 from ktframe.formats.avro import reader as avro_reader
-from ktframe.formats.avro.arrow import DoubtError, converter
+from ktframe.formats.avro.arrow import converter
 from ktframe.formats.avro.types import AvroType
+from ktframe.formats.errors import UncertainBatchError
 
 ROW = record(field("a", "int"), field("b", ["null", "string"]))
 BODIES = [b"\x02\x02\x02x", b"\x04\0"] * MANY
@@ -103,10 +104,10 @@ def test_wide_items_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_arrays_of_other_types_are_doubted() -> None:
     """An array of another type than the column's, or a part of another array, is not converted."""
-    with pytest.raises(DoubtError, match="int64 for float"):
+    with pytest.raises(UncertainBatchError, match="int64 for float"):
         converter(AvroType("float"))(pa.array([1], pa.int64()), None)
     items = pa.array([[1], [2]], pa.list_(pa.int32()))[1:]
-    with pytest.raises(DoubtError, match="an array with an offset"):
+    with pytest.raises(UncertainBatchError, match="an array with an offset"):
         converter(AvroType("array", inner=(AvroType("int"),)))(items, None)
     with pytest.raises(TypeError, match="Arrow made"):
         frame_of([pa.array([1])], pl.Schema({"a": pl.String()}), 1)

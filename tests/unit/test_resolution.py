@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from ktframe.formats.bodies import NO_DEFAULT, Column
-from ktframe.formats.resolution import ConflictError, changes_old_rows, columns_of, joined, reading, rounding
+from ktframe.formats.errors import ConflictError
+from ktframe.formats.resolution import changes_old_rows, columns_of, joined, reading, rounding
 
 
 def _column(name: str, dtype: Any, default: Any = NO_DEFAULT, aliases: tuple[str, ...] = ()) -> Column:

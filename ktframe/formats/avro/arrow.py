@@ -1,7 +1,7 @@
 """Converts the arrays that arrow-avro makes in ``batches`` to the arrays that Polars columns are built from.
 
-A converter gets an array and a mask of the slots that count (None: all that are not null). It raises DoubtError where a
-value may be one that the strict decoder refuses.
+A converter gets an array and a mask of the slots that count (None: all that are not null). It raises
+UncertainBatchError where a value may be one that the strict decoder refuses.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ import pyarrow.compute as pc
 
 from ktframe.formats.arrow import arrow_type
 from ktframe.formats.avro.types import DAY_NS, TIME_UNIT_NS, AvroType, dtype_of
+from ktframe.formats.errors import UncertainBatchError
 
 Converter: TypeAlias = Callable[[Any, Any], Any]
 _EXACT = Context(prec=100)
 _UUID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
-
-
-class DoubtError(Exception):
-    """An array may hold a value that the strict decoder would refuse or read differently."""
 
 
 def converter(avro: AvroType) -> Converter:
@@ -35,7 +32,7 @@ def converter(avro: AvroType) -> Converter:
         converted = convert(array, valid)
         if converted.type != dtype or converted.offset:
             message = f"{converted.type} for {dtype}"
-            raise DoubtError(message)
+            raise UncertainBatchError(message)
         return converted
 
     return checked
@@ -106,7 +103,7 @@ def _decimal(avro: AvroType) -> Converter:
         for value in pc.min_max(array).as_py().values():
             if value is not None and abs(int(value.scaleb(avro.scale, _EXACT))) > last:
                 message = "more digits than its precision"
-                raise DoubtError(message)
+                raise UncertainBatchError(message)
         return array
 
     return convert
@@ -117,7 +114,7 @@ def _uuid_of_text(array: Any, _: Any) -> Any:
     matches = pc.and_(pc.match_substring_regex(array, _UUID), pc.equal(pc.binary_length(array), 36))
     if not pc.all(matches, min_count=0).as_py():
         message = "not a UUID"
-        raise DoubtError(message)
+        raise UncertainBatchError(message)
     return pc.ascii_lower(array)
 
 
@@ -133,7 +130,7 @@ def _check_range(array: Any, last: int) -> None:
     extent = pc.min_max(array).as_py()
     if extent["min"] is not None and not 0 <= extent["min"] <= extent["max"] <= last:
         message = f"{extent} where 0 to {last} are allowed"
-        raise DoubtError(message)
+        raise UncertainBatchError(message)
 
 
 def _list(convert: Converter, dtype: Any) -> Converter:
@@ -196,4 +193,4 @@ def _branch(array: Any, codes: Any, index: int) -> Any:
 def _check_whole(array: Any) -> None:
     if array.offset:
         message = "an array with an offset"
-        raise DoubtError(message)
+        raise UncertainBatchError(message)

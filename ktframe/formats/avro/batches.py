@@ -20,10 +20,11 @@ from typing import Any
 import pyarrow as pa
 
 from ktframe.errors import ConfigurationError
-from ktframe.formats.avro.arrow import DoubtError, converter
+from ktframe.formats.avro.arrow import converter
 from ktframe.formats.avro.binary import long_bytes
 from ktframe.formats.avro.bounds import BatchBounds
 from ktframe.formats.avro.types import LARGEST_PRECISION, AvroType, parts_of
+from ktframe.formats.errors import UncertainBatchError
 
 _GUARD_BYTES = 8
 _SYNC = b"ktframe ktframe "
@@ -72,7 +73,7 @@ class NativeReader:
         try:
             array = batch.column(0)
             return self._convert(array, None) if self._bounds.are_within(array, bodies) else None
-        except (DoubtError, pa.ArrowException, ValueError, NotImplementedError):
+        except (UncertainBatchError, pa.ArrowException, ValueError, NotImplementedError):
             return None
 
     def _read_file(self, file: bytes, rows: int) -> Any | None:

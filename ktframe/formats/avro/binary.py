@@ -6,6 +6,7 @@ where the body ends too early.
 
 from __future__ import annotations
 
+from ktframe.formats.errors import RefusedError
 from ktframe.formats.wire import varint_bytes
 
 _LONGEST_NUMBER = 10
@@ -13,10 +14,6 @@ _MORE = 0x80
 _BITS_64 = 2**64
 _BITS_32 = 2**32
 _ONE_BYTE = [bytes((value,)) for value in range(_MORE)]
-
-
-class RefusedError(Exception):
-    """Bytes that are no value of the schema, or a value that has no bytes under it; the text says why."""
 
 
 def read_long(body: bytes, at: int) -> tuple[int, int]:

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.types import AvroType, walk
 from ktframe.formats.batches import CELLS_PER_BYTE, MOST_CELLS
+from ktframe.formats.errors import RefusedError
 
 MOST_EMPTY_ITEMS = 10_000
 """How many items that take no bytes one body may have."""

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from ktframe.errors import SchemaError
 from ktframe.formats.arrow import NATIVE_ERRORS, arrow_type, frame_of
-from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.encode import encoder
 from ktframe.formats.avro.json_text import from_default
@@ -51,7 +50,7 @@ def _default_shown(field: AvroField, dtype: pl.DataType, schema: AvroSchema) -> 
         value = Decoder(AvroSchema(field.type, schema.records)).decode(bytes(body))
         shown = build_frame([value], pl.Schema({VALUE_COLUMN: dtype}), is_record=False)
         return shown[VALUE_COLUMN].cast(_exact_in_python(dtype)).to_list()[0]
-    except (RefusedError, *NATIVE_ERRORS) as error:
+    except NATIVE_ERRORS as error:
         message = f"the default of field {field.name!r} is not a value of its type: {error}"
         raise SchemaError(message) from None
 

@@ -13,15 +13,7 @@ from collections.abc import Callable, Sequence
 from decimal import Context, Decimal
 from typing import Any, TypeAlias
 
-from ktframe.formats.avro.binary import (
-    RefusedError,
-    read_block,
-    read_boolean,
-    read_bytes,
-    read_int,
-    read_long,
-    read_text,
-)
+from ktframe.formats.avro.binary import read_block, read_boolean, read_bytes, read_int, read_long, read_text
 from ktframe.formats.avro.bounds import CellBudget, item_size
 from ktframe.formats.avro.recursive import reference_text
 from ktframe.formats.avro.types import (
@@ -33,6 +25,7 @@ from ktframe.formats.avro.types import (
     AvroSchema,
     AvroType,
 )
+from ktframe.formats.errors import RefusedError
 
 Reader: TypeAlias = Callable[[bytes, int], tuple[Any, int]]
 """Reads the value at a position and returns it with the position after it."""

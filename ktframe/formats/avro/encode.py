@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import Any, TypeAlias
 
-from ktframe.formats.avro.binary import RefusedError, long_bytes
+from ktframe.formats.avro.binary import long_bytes
 from ktframe.formats.avro.decode import canonical_uuid
 from ktframe.formats.avro.json_text import from_text
 from ktframe.formats.avro.types import DAY_NS, KEY, TIME_UNIT_NS, VALUE, AvroSchema, AvroType, shortened
+from ktframe.formats.errors import RefusedError
 
 Encoder: TypeAlias = Callable[[Any, bytearray], None]
 """Appends the bytes of a value to a buffer, or raises RefusedError."""
@@ -20,13 +20,6 @@ _EXACT = Context(prec=4_000, traps=[InvalidOperation, Inexact])
 _BITS = {"int": 31, "long": 63}
 _FLOAT = struct.Struct("<f")
 _DOUBLE = struct.Struct("<d")
-
-
-@dataclass(frozen=True, slots=True)
-class Unfit:
-    """Stands in a column for a value that does not fit the schema."""
-
-    reason: str
 
 
 def encoder(avro: AvroType, schema: AvroSchema) -> Encoder:  # noqa: PLR0911 - one for each kind
@@ -53,12 +46,14 @@ def encoder(avro: AvroType, schema: AvroSchema) -> Encoder:  # noqa: PLR0911 - o
 def _check_kind(value: Any, kind: type, what: str) -> None:
     if not isinstance(value, kind):
         kind_name = "null" if value is None else type(value).__name__
-        raise RefusedError(value.reason if isinstance(value, Unfit) else f"{kind_name}, but {what} is needed")
+        raise RefusedError(
+            str(value) if isinstance(value, RefusedError) else f"{kind_name}, but {what} is needed"
+        )
 
 
 def _put_null(value: Any, _: bytearray) -> None:
     if value is not None:
-        message = value.reason if isinstance(value, Unfit) else "it can only be null"
+        message = str(value) if isinstance(value, RefusedError) else "it can only be null"
         raise RefusedError(message)
 
 
@@ -190,9 +185,9 @@ def _unscaled(value: Any, avro: AvroType) -> int:
         try:
             value = _EXACT.create_decimal(value)
         except InvalidOperation:
-            value = Unfit(f"{shortened(value)} is not a decimal")
+            value = RefusedError(f"{shortened(value)} is not a decimal")
         except Inexact:
-            value = Unfit(f"{shortened(value)} has too many digits")
+            value = RefusedError(f"{shortened(value)} has too many digits")
     _check_kind(value, Decimal, "decimal")
     # First of all, because a huge exponent would make endless digits.
     if not value.is_finite() or (value and value.adjusted() + avro.scale >= avro.precision):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.decode import canonical_uuid, decimal_value, uuid_text
 from ktframe.formats.avro.types import (
     DAY_NS,
@@ -18,6 +17,7 @@ from ktframe.formats.avro.types import (
     shortened,
 )
 from ktframe.formats.bodies import NO_DEFAULT
+from ktframe.formats.errors import RefusedError
 
 _BITS = {"int": 31, "long": 63}
 

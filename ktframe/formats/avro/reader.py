@@ -10,13 +10,13 @@ import polars as pl
 
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of
 from ktframe.formats.avro.batches import NativeReader, obstacle
-from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.bounds import has_cheap_items
 from ktframe.formats.avro.columns import build_frame, columns_of
 from ktframe.formats.avro.decode import Decoder
 from ktframe.formats.avro.schema import parse
 from ktframe.formats.batches import frame_of_rows, read_whole_or_apart
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
+from ktframe.formats.errors import RefusedError
 
 _FEW = 24
 """So few bodies are read faster one by one than natively."""

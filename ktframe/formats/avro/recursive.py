@@ -13,17 +13,10 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from ktframe.formats.avro.binary import (
-    RefusedError,
-    read_block,
-    read_boolean,
-    read_bytes,
-    read_int,
-    read_long,
-    read_text,
-)
+from ktframe.formats.avro.binary import read_block, read_boolean, read_bytes, read_int, read_long, read_text
 from ktframe.formats.avro.bounds import CellBudget, item_size
 from ktframe.formats.avro.types import DEEPEST, AvroSchema, AvroType
+from ktframe.formats.errors import RefusedError
 
 _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
     "boolean": read_boolean,

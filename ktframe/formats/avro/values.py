@@ -8,18 +8,18 @@ from typing import Any
 import pyarrow as pa
 
 from ktframe.errors import SchemaError
-from ktframe.formats.avro.encode import Unfit
 from ktframe.formats.avro.json_text import from_default
 from ktframe.formats.avro.types import KEY, LARGEST_PRECISION, VALUE, AvroField, AvroSchema, AvroType
 from ktframe.formats.bodies import NO_DEFAULT
 from ktframe.formats.dtypes import LARGEST_EXACT
+from ktframe.formats.errors import RefusedError
 
 _NS_PER = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _UNITS = {"millis": "ms", "micros": "us", "nanos": "ns"}
 
 
 def values_of(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list[Any]:
-    """Return the values of the Arrow array of column ``name``, with an ``Unfit`` for each that does not fit.
+    """Return the values of the Arrow array of column ``name``, with a ``RefusedError`` for each that does not fit.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def values_of(array: Any, avro: AvroType, schema: AvroSchema, name: str) -> list
     values = _leaves(array, avro)
     if values is not None:
         return values
-    unfit = Unfit(f"{array.type}, but {avro.logical or avro.kind} is needed")
+    unfit = RefusedError(f"{array.type}, but {avro.logical or avro.kind} is needed")
     return [unfit if is_valid else None for is_valid in array.is_valid().to_pylist()]
 
 
@@ -149,7 +149,7 @@ def _floats(array: Any) -> list[Any] | None:
         if value is None
         else float(value)
         if abs(value) <= LARGEST_EXACT
-        else Unfit(f"{value} can't be held exactly by a float")
+        else RefusedError(f"{value} can't be held exactly by a float")
         for value in array.to_pylist()
     ]
 
@@ -174,5 +174,5 @@ def _moments(array: Any, logical: str) -> list[Any] | None:
     if source > target:
         return [value if value is None else value * (source // target) for value in values]
     every = target // source
-    unfit = Unfit(f"not a whole number of {unit}")
+    unfit = RefusedError(f"not a whole number of {unit}")
     return [value if value is None else unfit if value % every else value // every for value in values]

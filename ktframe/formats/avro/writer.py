@@ -8,13 +8,13 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.arrow import NATIVE_ERRORS
-from ktframe.formats.avro.binary import RefusedError
 from ktframe.formats.avro.columns import columns_of, fields_of
 from ktframe.formats.avro.encode import Encoder, encoder
 from ktframe.formats.avro.schema import parse
 from ktframe.formats.avro.types import AvroField
 from ktframe.formats.avro.values import check_known, default_of, values_of
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.errors import RefusedError
 
 
 class AvroWriter:

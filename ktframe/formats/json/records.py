@@ -21,8 +21,9 @@ from ktframe.formats.arrow import WHITESPACE, build_frame
 from ktframe.formats.base import Refusal
 from ktframe.formats.batches import frame_of_rows
 from ktframe.formats.dtypes import leaf_types
+from ktframe.formats.errors import ConflictError, RefusedError
 from ktframe.formats.json.inference import InferenceRules, widened
-from ktframe.formats.json.values import RefusedError, row_reader
+from ktframe.formats.json.values import row_reader
 
 DEEPEST = 64
 """Levels of lists and objects in one payload."""
@@ -31,10 +32,6 @@ _LONG_NUMBER = re.compile(rb"\d{19}")
 _BOM = b"\xef\xbb\xbf"
 _CONTROL_ESCAPE = b"\\u000"
 _JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
-
-
-class UnreadableError(Exception):
-    """A payload is not one JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ def judge(
     for index in indices:
         try:
             records[index] = parse(payloads[index], has_decimals=has_decimals)
-        except UnreadableError as error:
+        except RefusedError as error:
             refused.append(Refusal(index, str(error)))
     schema = known
     rows, unfit = _read(records, schema)
@@ -83,17 +80,17 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     """Return the object that a payload is, its integers exact and, where asked for, its other numbers too."""
     if not payload:
         message = "empty value"
-        raise UnreadableError(message)
+        raise RefusedError(message)
     try:
         value = orjson.loads(payload)
     except ValueError as error:
-        raise UnreadableError(_why(payload, error)) from None
+        raise RefusedError(_why(payload, error)) from None
     if type(value) is not dict:
         message = f"a JSON {_JSON_NAMES.get(type(value), 'number')}, not an object"
-        raise UnreadableError(message)
+        raise RefusedError(message)
     if payload.count(b"{") + payload.count(b"[") > DEEPEST and _is_deep(value):
         message = f"nested deeper than {DEEPEST} levels"
-        raise UnreadableError(message)
+        raise RefusedError(message)
     if _CONTROL_ESCAPE in payload:
         _check_names(value)
     if has_decimals or _LONG_NUMBER.search(payload):
@@ -112,7 +109,7 @@ def _read(
     for index, record in records.items():
         try:
             rows[index] = read(record)
-        except RefusedError as error:
+        except ConflictError as error:
             unfit.append(Refusal(index, str(error), is_conflict=True))
     return rows, unfit
 
@@ -142,12 +139,12 @@ def _is_deep(value: Any) -> bool:
 def _check_names(value: dict[str, Any]) -> None:
     if not all(map(is_field, value)):
         message = "a field name starts with U+0001, as only the names of ktframe's own columns do"
-        raise UnreadableError(message)
+        raise RefusedError(message)
     level: list[Any] = [value]
     while level:
         if any("\0" in name for each in level if type(each) is dict for name in each):
             message = "a field name holds a NUL character, which no column name can"
-            raise UnreadableError(message)
+            raise RefusedError(message)
         level = [
             item
             for outer in level

@@ -16,6 +16,7 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, short_name, struct_fields
+from ktframe.formats.errors import ConflictError
 from ktframe.formats.json.times import days_of, nanoseconds_of, units_of
 
 Reader: TypeAlias = Callable[[Any], Any]
@@ -47,10 +48,6 @@ _KINDS: dict[type[pl.DataType], type] = {
 _FOUND = {bool: "Boolean", int: "Int64", float: "Float64", Decimal: "Float64", str: "String", list: "List"}
 
 
-class RefusedError(Exception):
-    """A value is well formed JSON but its column can't hold it."""
-
-
 @lru_cache(maxsize=64)
 def row_reader(columns: tuple[tuple[str, pl.DataType], ...]) -> RowReader:
     """Return what takes a whole parsed record for these columns; fields that are absent stay absent."""
@@ -68,9 +65,9 @@ def reader_of(dtype: pl.DataType, path: str) -> Reader:
     )
 
 
-def _conflict(path: str, dtype: pl.DataType, value: Any) -> RefusedError:
+def _conflict(path: str, dtype: pl.DataType, value: Any) -> ConflictError:
     found = _FOUND.get(type(value), "Struct")
-    return RefusedError(
+    return ConflictError(
         f"field {path!r}: wanted {short_name(dtype)}, found {found}; schema= can fix its type"
     )
 
@@ -95,7 +92,7 @@ def _integer_reader(dtype: pl.DataType, path: str) -> Reader:
         if not low <= value <= high:
             wider = "pl.UInt64" if 0 <= value < 2**64 else "pl.Decimal"
             message = f"field {path!r}: integer out of the range of {dtype}; schema= can declare {wider}"
-            raise RefusedError(message)
+            raise ConflictError(message)
         return value
 
     return read
@@ -110,13 +107,13 @@ def _float_reader(dtype: pl.DataType, path: str) -> Reader:
                 message = (
                     f"field {path!r}: integer beyond 2**53 in a column of {dtype}; schema= can fix its type"
                 )
-                raise RefusedError(message)
+                raise ConflictError(message)
         elif type(value) not in {float, Decimal}:
             raise _conflict(path, dtype, value)
         number = float(value)
         if not -limit < number < limit:
             message = f"field {path!r}: number out of the range of {dtype}"
-            raise RefusedError(message)
+            raise ConflictError(message)
         return number
 
     return read
@@ -134,7 +131,7 @@ def _decimal_reader(dtype: pl.Decimal, path: str) -> Reader:
             return Decimal(value).quantize(unit, context=exactly)
         except ArithmeticError:
             message = f"field {path!r}: number that {dtype} can't hold exactly"
-            raise RefusedError(message) from None
+            raise ConflictError(message) from None
 
     return read
 
@@ -147,7 +144,7 @@ def _enum_reader(dtype: pl.Enum, path: str) -> Reader:
             raise _conflict(path, dtype, value)
         if value not in categories:
             message = f"field {path!r}: {value!r} is not one of the Enum's categories"
-            raise RefusedError(message)
+            raise ConflictError(message)
         return value
 
     return read
@@ -166,7 +163,7 @@ def _time_reader(dtype: pl.DataType, path: str) -> Reader:
             return count(value)
         except ValueError as error:
             message = f"field {path!r}: {error}"
-            raise RefusedError(message) from None
+            raise ConflictError(message) from None
 
     return read
 
@@ -199,7 +196,7 @@ def _fields_reader(fields: Mapping[str, pl.DataType], path: str) -> Reader:
             reader = readers.get(name)
             if reader is None:
                 message = f"field {prefix + name!r} is not in the schema; schema= can declare it"
-                raise RefusedError(message)
+                raise ConflictError(message)
             if item is not None:
                 row[name] = reader(item)
         return row

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ktframe.formats.arrow import arrow_type, frame_of
+from ktframe.formats.errors import UncertainBatchError
 from ktframe.formats.protobuf.imports import google
 from ktframe.formats.protobuf.messages import json_text, schema_of
 from ktframe.formats.protobuf.ptars_schema import column_name, handler, obstacle
@@ -173,4 +174,4 @@ _CONVERTERS: Final[Mapping[Kind, Any]] = {
 def _check(mask: Any) -> None:
     if not pc.all(mask, min_count=0).as_py():
         message = "a value out of range"
-        raise ValueError(message)
+        raise UncertainBatchError(message)

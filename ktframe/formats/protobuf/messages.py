@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ktframe.formats.arrow import arrow_type, frame_of
 from ktframe.formats.bodies import BodiesRead
+from ktframe.formats.errors import RefusedError
 from ktframe.formats.protobuf.imports import google, missing_fields
 from ktframe.formats.protobuf.schemas import CompiledSchema
 from ktframe.formats.protobuf.types import NANOS, STRING, Field, Kind
@@ -23,10 +24,6 @@ Show: TypeAlias = Callable[[Any], Any]
 
 _INT64 = range(-(2**63), 2**63)
 _ROWS_PER_CALL = 1_000  # pa.array holds the GIL
-
-
-class RefusedError(Exception):
-    """A body can't be read, or a value can't be held in a column; the text says why."""
 
 
 class MessageReader:

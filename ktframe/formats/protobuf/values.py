@@ -1,4 +1,4 @@
-"""Converts values of a column to values of a Protobuf field, if they fit exactly; otherwise UnfitError."""
+"""Converts values of a column to values of a Protobuf field, if they fit exactly; otherwise RefusedError."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from ktframe.formats.dtypes import as_instance
+from ktframe.formats.errors import RefusedError
 from ktframe.formats.protobuf.types import BYTES, NANOS, STRING, Field, Kind
 
 Convert: TypeAlias = Callable[[Any], Any]
@@ -29,10 +30,6 @@ _FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
 _LONGEST_SECONDS = 315_576_000_000
 
 
-class UnfitError(Exception):
-    """A value does not fit its field; the text says why, without column and row."""
-
-
 def physical(dtype: pl.DataType) -> pl.DataType:
     """Return the type to cast a column to before its values become Python's: times as integers, which are exact."""
     if isinstance(dtype, pl.List):
@@ -49,17 +46,17 @@ def seconds_and_nanos(field: Field, dtype: pl.DataType) -> Callable[[int], tuple
 
     Raises
     ------
-    UnfitError
+    RefusedError
         When the column has no times of this kind.
     """
     if field.kind is Kind.TIMESTAMP:
         if not isinstance(dtype, pl.Datetime) or dtype.time_zone is None:
             message = f"{dtype}, but a Timestamp is a Datetime with a time zone"
-            raise UnfitError(message)
+            raise RefusedError(message)
         return _splitting(dtype.time_unit, _FIRST_SECOND, _LAST_SECOND, "Timestamp")
     if not isinstance(dtype, pl.Duration):
         message = f"{dtype}, but Duration is needed"
-        raise UnfitError(message)
+        raise RefusedError(message)
     return _splitting(dtype.time_unit, -_LONGEST_SECONDS, _LONGEST_SECONDS, "Duration")
 
 
@@ -70,7 +67,7 @@ def _splitting(unit: str, first: int, last: int, name: str) -> Callable[[int], t
         seconds, rest = divmod(value, per_second)
         if not first <= seconds <= last:
             message = f"{seconds} seconds are out of the range of a {name}"
-            raise UnfitError(message)
+            raise RefusedError(message)
         if name == "Duration" and seconds < 0 and rest:
             seconds, rest = seconds + 1, rest - per_second  # both parts of a Duration have the same sign
         return seconds, rest * (NANOS // per_second)
@@ -94,7 +91,7 @@ def _integers(allowed: range) -> Convert:
             _refuse(value, "an integer")
         if value not in allowed:
             message = f"{value} is not between {allowed[0]} and {allowed[-1]}"
-            raise UnfitError(message)
+            raise RefusedError(message)
         return int(value)
 
     return convert
@@ -109,7 +106,7 @@ def _float64(value: Any) -> float:
         number = 0.0
     if type(value) is int and int(number) != value:
         message = f"{value} has more digits than a double"
-        raise UnfitError(message)
+        raise RefusedError(message)
     return number
 
 
@@ -121,7 +118,7 @@ def _float32(value: Any) -> float:
         rounded = 0.0
     if rounded != number and number == number:  # noqa: PLR0124 - all but NaN
         message = f"{value} has more digits than a float: cast the column to pl.Float32"
-        raise UnfitError(message)
+        raise RefusedError(message)
     return number
 
 
@@ -141,7 +138,7 @@ def enum_number(field: Field) -> Convert:
             number = None
         if number is None or str(number) != value or number not in _INT32 or enum.is_closed:
             message = f"{value!r} is not a value of {enum.full_name}"
-            raise UnfitError(message)
+            raise RefusedError(message)
         return number
 
     return convert
@@ -149,4 +146,4 @@ def enum_number(field: Field) -> Convert:
 
 def _refuse(value: Any, wanted: str) -> Any:
     message = f"a {type(value).__name__}, but {wanted} is needed"
-    raise UnfitError(message)
+    raise RefusedError(message)

@@ -10,10 +10,11 @@ import polars as pl
 from ktframe.errors import SchemaError
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.dtypes import as_instance
+from ktframe.formats.errors import RefusedError
 from ktframe.formats.protobuf.imports import google, missing_fields
 from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import STRING, Field, Kind, fields_of
-from ktframe.formats.protobuf.values import UnfitError, enum_number, physical, scalar, seconds_and_nanos
+from ktframe.formats.protobuf.values import enum_number, physical, scalar, seconds_and_nanos
 
 _ROWS_PER_CALL = 1_000
 
@@ -55,7 +56,7 @@ class ProtobufWriter:
             raise SchemaError(message)
         try:
             return _field(self._fields[name], dtype, self._schema.pool)
-        except UnfitError as error:
+        except RefusedError as error:
             message = f"column {name!r}: {error}."
             raise SchemaError(message) from None
 
@@ -73,7 +74,7 @@ class ProtobufWriter:
             if not message.IsInitialized():
                 _refuse("", number, f"required and missing: {', '.join(missing_fields(message))}")
             return bytes(message.SerializePartialToString(deterministic=True))
-        except UnfitError as error:
+        except RefusedError as error:
             _refuse(name, number, str(error))
         except (ValueError, TypeError) as error:  # an error that only Google's library finds
             _refuse(name, number, str(error))
@@ -100,7 +101,7 @@ def _check_oneofs(row: Mapping[str, Any], oneofs: list[list[str]]) -> None:
         present = [name for name in names if row[name] is not None]
         if len(present) > 1:
             message = f"{' and '.join(map(repr, present))} are set, but a oneof has one field at most"
-            raise UnfitError(message)
+            raise RefusedError(message)
 
 
 def _field(field: Field, dtype: pl.DataType, pool: Any) -> Put:
@@ -128,7 +129,7 @@ def _field(field: Field, dtype: pl.DataType, pool: Any) -> Put:
 def _list_of(field: Field, dtype: pl.DataType) -> pl.DataType:
     if not isinstance(dtype, pl.List):
         message = f"{dtype}, but a List is needed" + (" for a map" if field.is_map else "")
-        raise UnfitError(message)
+        raise RefusedError(message)
     return as_instance(dtype.inner)
 
 
@@ -169,7 +170,7 @@ def _map(field: Field, dtype: pl.DataType, pool: Any) -> Put:
             entry_key = key(_not_null(entry.get("key")))
             if entry_key in entries:
                 reason = f"the key {entry_key!r} twice in one map"
-                raise UnfitError(reason)
+                raise RefusedError(reason)
             if is_message:
                 put(entries[entry_key], _not_null(entry.get("value")))
             else:
@@ -181,7 +182,7 @@ def _map(field: Field, dtype: pl.DataType, pool: Any) -> Put:
 def _not_null(value: Any) -> Any:
     if value is None:
         message = "null in a list or map, which Protobuf can't hold"
-        raise UnfitError(message)
+        raise RefusedError(message)
     return value
 
 
@@ -228,12 +229,12 @@ def _struct(field: Field, dtype: pl.DataType, pool: Any) -> Put:
 def _inner_dtypes(field: Field, dtype: pl.DataType) -> dict[str, pl.DataType]:
     if not isinstance(dtype, pl.Struct):
         message = f"{dtype}, but a Struct is needed"
-        raise UnfitError(message)
+        raise RefusedError(message)
     known = {inner.name for inner in field.fields}
     for inner in dtype.fields:
         if inner.name not in known:
             message = f"{field.descriptor.message_type.full_name} has no field {inner.name!r}"
-            raise UnfitError(message)
+            raise RefusedError(message)
     return {inner.name: as_instance(inner.dtype) for inner in dtype.fields}
 
 
@@ -243,4 +244,4 @@ def _put_json(message: Any, text: str, pool: Any) -> None:
         json_format.Parse(text, message, descriptor_pool=pool)
     except (json_format.ParseError, RecursionError) as error:
         reason = f"not the JSON text of a {message.DESCRIPTOR.full_name}: {error}"
-        raise UnfitError(reason) from None
+        raise RefusedError(reason) from None
