@@ -42,7 +42,7 @@ servers: $(READY)
 		|| sh tests/support/ensure.sh chromium "Chromium"
 
 quick: $(READY) ## what needs only pip, in under a minute; for contributors, never the judge
-	$(PYTEST) -n 2 -m '$(ALONE) and not slow' --hypothesis-profile=quick -q
+	$(PYTEST) -n 2 -m '$(ALONE) and not slow' --hypothesis-profile=quick -q -rfE
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ from ktframe.kafka.errors import PASSING
 
 logger = logging.getLogger("ktframe.kafka")
 T = TypeVar("T")
-_PATIENCE_SECONDS = 1.0
+_WAIT_SECONDS = 1.0
 _RETRY_SECONDS = 0.05
 
 
@@ -74,7 +74,7 @@ def _listed(
         TopicPartition(topic, partition) for topic, count in topics.items() for partition in range(count)
     ]
     found: dict[TopicPartition, Any] = {}
-    deadline = time.monotonic() + min(timeout, _PATIENCE_SECONDS)
+    deadline = time.monotonic() + min(timeout, _WAIT_SECONDS)
     while missing:
         answers = _list_offsets(connection, missing, spec, timeout)
         found |= {at: answer for at, answer in answers.items() if not isinstance(answer, Exception)}
