@@ -78,6 +78,12 @@ def test_a_table_offers_what_it_promises(name: str) -> None:
     assert hasattr(ktframe.KTable, name)
 
 
+def test_widgets_offer_what_they_export() -> None:
+    """Neither their modules nor what tables call of them is in the way."""
+    shown = [name for name in dir(ktframe.widgets) if not name.startswith("_")]
+    assert shown == ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
+
+
 EVERYWHERE = """close errors events history lazy on_change plot_lag position readiness ready schema status to_polars
 to_polars_async topic wait_until_ready"""
 WINDOWED = "agg between chart final last late live"

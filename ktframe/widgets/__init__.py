@@ -10,7 +10,7 @@ True
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 from matplotlib.axes import Axes
@@ -27,9 +27,14 @@ from ktframe.widgets.protocols import AggregateQuery, Watched, label_of
 from ktframe.widgets.status_panel import StatusPicture
 
 __all__ = ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
-_EVERY_SECONDS = 0.5
-_TABLES = "a table, a stream or their windows"
-_MOST_ROWS = 200
+_EVERY_SECONDS: Final = 0.5
+_TABLES: Final = "a table, a stream or their windows"
+_MOST_ROWS: Final = 200
+
+
+def __dir__() -> list[str]:
+    # What a Tab after ``ktframe.widgets.`` offers: neither modules nor functions that only tables call.
+    return __all__
 
 
 def status(watched: Watched) -> Panel:
