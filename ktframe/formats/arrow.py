@@ -1,27 +1,23 @@
-"""The Arrow type of each Polars type, and frames of Arrow arrays or of rows of Python values, for every format."""
+"""Polars frames by way of Arrow, for every format: the Arrow type of a column, and frames of arrays or of Python rows.
+
+Nothing here reads payloads; who parses with Arrow does so in its own room.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.json as pj
 
 from ktframe.formats.dtypes import as_instance, leaf_types
 
-WHITESPACE = b" \t\r\n"
-"""What JSON allows around a value."""
+NATIVE_ERRORS: Final = (Exception, pl.exceptions.PanicException)
+"""What Arrow and Polars may raise; a panic in Rust is not an Exception."""
 
 _ROWS_PER_CALL = 1_000  # pa.array holds the GIL
-_LARGEST_BLOCK_BYTES = 2**30
-_UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-NATIVE_ERRORS = (Exception, pl.exceptions.PanicException)
-"""What Arrow and Polars may raise; a panic in Rust is not an Exception."""
 
 _ARROW: dict[type[pl.DataType], pa.DataType] = {
     pl.Null: pa.null(),
@@ -42,15 +38,6 @@ _ARROW: dict[type[pl.DataType], pa.DataType] = {
     pl.Categorical: pa.string(),
     pl.Date: pa.date32(),
     pl.Time: pa.time64("ns"),
-}
-
-_PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
-    **_ARROW,
-    # Arrow's JSON reader takes a missing offset for UTC and a date for a number of days; its casts do neither.
-    pl.Date: pa.string(),
-    pl.Datetime: pa.string(),
-    # Parsed as float32 an overflow would be an infinity.
-    pl.Float32: pa.float64(),
 }
 
 
@@ -78,93 +65,37 @@ def frame_of(arrays: Sequence[Any], schema: pl.Schema, height: int) -> pl.DataFr
     TypeError
         When the arrays are of other types.
     """
-    # The column "height" keeps the number of rows where there is no other; positions, because from_arrow renames a column
-    # that is called "".
+    # By position: from_arrow renames a column that is called "".
     positions = [str(at) for at in range(len(arrays))]
-    table = pa.table([*arrays, pa.nulls(height)], [*positions, "height"]).select(positions)
+    # A table without columns only keeps its number of rows if they are selected from one that has some.
+    table = pa.table(arrays, positions) if positions else pa.table({"": pa.nulls(height)}).select([])
     frame = pl.DataFrame(pl.from_arrow(table))
     frame.columns = list(schema)
+    if frame.schema != schema:
+        frame = frame.cast({name: dtype for name, dtype in schema.items() if _has_categories(dtype)})
     if frame.schema != schema:
         message = f"Arrow made {frame.schema} of {schema}"
         raise TypeError(message)
     return frame
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """A schema as Arrow needs it: the types to parse as and the types to cast to."""
+def frame_of_records(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl.DataFrame:
+    """Return the frame of rows of Python values, of the types that ``pa.array`` takes; absent ones are null.
 
-    schema: pl.Schema
-    target: pa.Schema
-    parse_options: pj.ParseOptions | None
-    is_cast: bool
-    has_categories: bool
-    checked: tuple[int, ...]
-
-
-def build_frame(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl.DataFrame | None:
-    """Return the frame of rows that a row reader of ``schema`` made, or None if Arrow can't hold one of them."""
-    plan = _plan(tuple(schema.items()))
-    try:
-        return pl.concat([_frame(table, plan) for table in _tables(rows, plan)], rechunk=True)
-    except NATIVE_ERRORS:
-        return None
-
-
-def empty_frame(schema: pl.Schema) -> pl.DataFrame:
-    """Return a frame without rows."""
-    return _frame(_plan(tuple(schema.items())).target.empty_table(), _plan(tuple(schema.items())))
-
-
-def _tables(rows: Sequence[Mapping[str, Any]], plan: _Plan) -> Iterator[pa.Table]:
+    Raises
+    ------
+    NATIVE_ERRORS
+        When Arrow or Polars can't hold one of the values.
+    """
+    frames = []
     for start in range(0, max(len(rows), 1), _ROWS_PER_CALL):
         some = rows[start : start + _ROWS_PER_CALL]
-        if not plan.schema:
-            # A table without columns forgets how many rows it has unless they are cut from one that has some.
-            yield pa.table({"": pa.nulls(len(some))}).select([])
-            continue
-        columns = zip(plan.schema, plan.target.types, strict=True)
-        arrays = [pa.array([row.get(name) for row in some], dtype) for name, dtype in columns]
-        yield pa.Table.from_arrays(arrays, schema=plan.target)
+        arrays = [
+            pa.array([row.get(name) for row in some], arrow_type(dtype)) for name, dtype in schema.items()
+        ]
+        frames.append(frame_of(arrays, schema, len(some)))
+    return pl.concat(frames, rechunk=True)
 
 
-def _frame(table: pa.Table, plan: _Plan) -> pl.DataFrame:
-    # from_arrow() renames a column that is called "".
-    positions = [str(index) for index in range(table.num_columns)]
-    frame = pl.DataFrame(pl.from_arrow(table.rename_columns(positions)))
-    frame.columns = list(plan.schema)
-    frame = frame.cast(plan.schema) if plan.has_categories else frame
-    if frame.schema != plan.schema:
-        message = f"Arrow made {frame.schema} of {plan.schema}"
-        raise TypeError(message)
-    return frame
-
-
-@lru_cache(maxsize=64)
-def _plan(columns: tuple[tuple[str, pl.DataType], ...]) -> _Plan:
-    schema = pl.Schema(columns)
-    target = pa.schema([(name, arrow_type(dtype)) for name, dtype in columns])
-    kinds = {name: leaf_types(dtype) for name, dtype in columns}
-    every = frozenset[type[pl.DataType]]().union(*kinds.values())
-    parsed = None
-    # Arrow has no cast from text to a time of day, and lets decimals overflow (1e36 with two digits after the point).
-    if not every & {pl.Decimal, pl.Time}:
-        parsed = pa.schema([(name, _parsed_type(dtype)) for name, dtype in columns])
-    options = parsed and pj.ParseOptions(explicit_schema=parsed, unexpected_field_behavior="error")
-    checked = [
-        index
-        for index, name in enumerate(kinds)
-        if kinds[name] & {pl.Float32, pl.Float64, pl.Date, pl.Datetime}
-    ]
-    return _Plan(
-        schema, target, options, parsed != target, bool(every & {pl.Enum, pl.Categorical}), tuple(checked)
-    )
-
-
-def _parsed_type(dtype: pl.DataType) -> pa.DataType:
-    """Return the type as which Arrow's JSON reader parses a column of ``dtype``, before a cast."""
-    if isinstance(dtype, pl.List):
-        return pa.list_(_parsed_type(as_instance(dtype.inner)))
-    if isinstance(dtype, pl.Struct):
-        return pa.struct([(field.name, _parsed_type(as_instance(field.dtype))) for field in dtype.fields])
-    return _PARSED_AS.get(type(dtype)) or arrow_type(dtype)
+def _has_categories(dtype: pl.DataType) -> bool:
+    return bool(leaf_types(dtype) & {pl.Enum, pl.Categorical})

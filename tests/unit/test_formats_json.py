@@ -14,9 +14,9 @@ from hypothesis import given
 
 from ktframe.errors import SchemaError
 from ktframe.formats import JsonFormat
-from ktframe.formats import arrow as json_arrow
 from ktframe.formats.base import Decoded
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.json import batches
 from ktframe.formats.json import format as json_format
 from ktframe.formats.json import records as json_records
 from ktframe.formats.json.schema import json_columns
@@ -487,18 +487,20 @@ def test_a_failing_native_reader_leaves_the_decision_to_the_records(monkeypatch:
     def panic(*_: Any, **__: Any) -> None:
         raise pl.exceptions.PanicException
 
-    monkeypatch.setattr(json_arrow.pj, "read_json", panic)
+    monkeypatch.setattr(batches.pj, "read_json", panic)
     assert _decode('{"a":1}', known=pl.Schema({"a": pl.Int64()})).frame["a"].to_list() == [1]
 
 
 def test_a_record_that_can_not_be_held_is_refused_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """If the builder fails for one row, only that one is refused."""
-    build = json_records.build_frame
+    build = json_records.frame_of_records
 
-    def fragile(rows: Any, schema: pl.Schema) -> pl.DataFrame | None:
-        return None if any(row.get("a") == 2 for row in rows) else build(rows, schema)
+    def fragile(rows: Any, schema: pl.Schema) -> pl.DataFrame:
+        if any(row.get("a") == 2 for row in rows):
+            raise pl.exceptions.PanicException
+        return build(rows, schema)
 
-    monkeypatch.setattr(json_records, "build_frame", fragile)
+    monkeypatch.setattr(json_records, "frame_of_records", fragile)
     monkeypatch.setattr(json_format, "read_batch", lambda *_: None)
     decoded = _decode('{"a":1}', '{"a":2}', '{"a":3}')
     assert decoded.frame["a"].to_list() == [1, 3]
@@ -511,7 +513,7 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(json_arrow.pj, "read_json", interrupt)
+    monkeypatch.setattr(batches.pj, "read_json", interrupt)
     with pytest.raises(KeyboardInterrupt):
         JsonFormat().decode([b'{"a":1}'], pl.Schema({"a": pl.Int64()}))
 

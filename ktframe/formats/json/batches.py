@@ -1,8 +1,13 @@
-"""Whole batches of JSON text to a frame in one call of Arrow, or None where that is not certain."""
+"""Reads whole batches of JSON into a frame with Arrow, or returns None where a record might be read wrongly.
+
+What a payload is, and why it is refused, is decided in ``records``; this is only faster.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -10,16 +15,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from ktframe.formats.arrow import (
-    _LARGEST_BLOCK_BYTES,
-    _UNITS_PER_SECOND,
-    NATIVE_ERRORS,
-    WHITESPACE,
-    _frame,
-    _plan,
-)
-from ktframe.formats.dtypes import LARGEST_EXACT
-from ktframe.formats.json.times import END_SECOND, FIRST_SECOND
+from ktframe.formats.arrow import NATIVE_ERRORS, arrow_type, frame_of
+from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, leaf_types, struct_fields
+from ktframe.formats.json.records import WHITESPACE
+from ktframe.formats.json.times import END_SECOND, FIRST_SECOND, UNITS_PER_SECOND
+
+_LARGEST_BLOCK_BYTES = 2**30
+
+_PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
+    # Arrow's JSON reader takes a missing offset for UTC and a date for a number of days; its casts do neither.
+    pl.Date: pa.string(),
+    pl.Datetime: pa.string(),
+    # Parsed as float32 an overflow would be an infinity.
+    pl.Float32: pa.float64(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How Arrow reads a schema: the types that it parses, those to cast them to, and the columns to check after that."""
+
+    target: pa.Schema
+    parse_options: pj.ParseOptions | None
+    is_cast: bool
+    checked: tuple[int, ...]
 
 
 def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | None:
@@ -40,7 +59,7 @@ def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | N
         table = table.cast(plan.target) if plan.is_cast else table
         if not all(_is_certain(leaf) for index in plan.checked for leaf in _leaves(table.column(index))):
             return None
-        return _frame(table, plan)
+        return frame_of(table.columns, schema, table.num_rows)
     except NATIVE_ERRORS:
         return None
 
@@ -78,7 +97,7 @@ def _is_certain(leaf: Any) -> bool:
         return _is_all(pc.greater_equal(leaf.cast(pa.int32()), FIRST_SECOND // 86_400))
     if not pa.types.is_timestamp(leaf.type):
         return True
-    scale = _UNITS_PER_SECOND[leaf.type.unit]
+    scale = UNITS_PER_SECOND[leaf.type.unit]
     units = leaf.cast(pa.int64())
     # An offset may carry a time over Int64's end to the other one: a day's distance from both is certain.
     low = max(FIRST_SECOND * scale, -(2**63) + 86_400 * scale)
@@ -88,3 +107,26 @@ def _is_certain(leaf: Any) -> bool:
 
 def _is_all(mask: Any) -> bool:
     return bool(pc.all(mask, min_count=0).as_py())
+
+
+@lru_cache(maxsize=64)
+def _plan(columns: tuple[tuple[str, pl.DataType], ...]) -> _Plan:
+    target = pa.schema([(name, arrow_type(dtype)) for name, dtype in columns])
+    leaves = [leaf_types(dtype) for _, dtype in columns]
+    parsed = None
+    # Arrow has no cast from text to a time of day, and lets decimals overflow (1e36 with two digits after the point).
+    if not any(types & {pl.Decimal, pl.Time} for types in leaves):
+        parsed = pa.schema([(name, _parsed_type(dtype)) for name, dtype in columns])
+    options = parsed and pj.ParseOptions(explicit_schema=parsed, unexpected_field_behavior="error")
+    uncertain = {pl.Float32, pl.Float64, pl.Date, pl.Datetime}
+    checked = tuple(at for at, types in enumerate(leaves) if types & uncertain)
+    return _Plan(target, options, parsed != target, checked)
+
+
+def _parsed_type(dtype: pl.DataType) -> pa.DataType:
+    """Return the type as which Arrow's JSON reader parses a column of ``dtype``, before a cast."""
+    if isinstance(dtype, pl.List):
+        return pa.list_(_parsed_type(as_instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pa.struct([(name, _parsed_type(inner)) for name, inner in struct_fields(dtype).items()])
+    return _PARSED_AS.get(type(dtype)) or arrow_type(dtype)

@@ -9,7 +9,7 @@ from typing import ClassVar
 import polars as pl
 
 from ktframe.errors import SchemaError
-from ktframe.formats.arrow import NATIVE_ERRORS, empty_frame
+from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Decoded
 from ktframe.formats.batches import split_batch
 from ktframe.formats.json.batches import read_batch
@@ -104,7 +104,7 @@ class JsonFormat:
         """
         known = self._with_declared(schema)
         if not payloads:
-            return Decoded(empty_frame(known), (), (), known)
+            return Decoded(known.to_frame(), (), (), known)
         for likely in self._likely(payloads, known):
             frame = read_batch(payloads, likely)
             if frame is not None:
@@ -163,7 +163,7 @@ def _checked(declared: pl.Schema) -> pl.Schema:
     for name, dtype in declared.items():
         reader_of(dtype, name)
         try:
-            empty_frame(pl.Schema({name: dtype}))
+            frame_of_records([], pl.Schema({name: dtype}))
         except NATIVE_ERRORS as error:
             message = f"field {name!r} is declared {dtype}, which can't be held: {error}"
             raise SchemaError(message, "see the Polars data types.") from error

@@ -17,13 +17,16 @@ import orjson
 import polars as pl
 
 from ktframe.columns import is_field
-from ktframe.formats.arrow import WHITESPACE, build_frame
+from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Refusal
 from ktframe.formats.batches import frame_of_rows
 from ktframe.formats.dtypes import leaf_types
 from ktframe.formats.errors import ConflictError, RefusedError
 from ktframe.formats.json.inference import InferenceRules, widened
 from ktframe.formats.json.values import row_reader
+
+WHITESPACE = b" \t\r\n"
+"""What JSON allows around a value."""
 
 DEEPEST = 64
 """Levels of lists and objects in one payload."""
@@ -116,10 +119,17 @@ def _read(
 
 def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:
     """Make the frame of ``rows``, after taking out those that Arrow or Polars can't hold: none that is known of."""
-    built = frame_of_rows(rows, schema, lambda some: build_frame(some, schema))
+    built = frame_of_rows(rows, schema, lambda some: _frame(some, schema))
     for index in built.refused:
         del rows[index]
     return built.frame, [Refusal(index, reason) for index, reason in built.refused.items()]
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl.DataFrame | None:
+    try:
+        return frame_of_records(rows, schema)
+    except NATIVE_ERRORS:
+        return None
 
 
 def _is_deep(value: Any) -> bool:

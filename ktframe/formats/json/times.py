@@ -15,7 +15,7 @@ _DATE_PATTERN = re.compile(_DATE, re.ASCII)
 _TIME_PATTERN = re.compile(_CLOCK, re.ASCII)
 _DATETIME_PATTERN = re.compile(f"{_DATE}(?:[Tt ]{_CLOCK}{_OFFSET}?)?", re.ASCII)
 _DIGITS = {"ms": 3, "us": 6, "ns": 9}
-_UNITS_PER_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
+UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_SECONDS = 86_400
 
@@ -67,7 +67,7 @@ def units_of(text: str, unit: str, *, is_aware: bool) -> int:
     seconds = _days(year, month, day) * _DAY_SECONDS + _seconds(hour, minute, second)
     offset = _seconds(offset_hours, offset_minutes, None)
     seconds += offset if sign == "-" else -offset
-    units = seconds * _UNITS_PER_SECOND[unit] + _fraction(fraction, unit)
+    units = seconds * UNITS_PER_SECOND[unit] + _fraction(fraction, unit)
     if not (FIRST_SECOND <= seconds < END_SECOND and -(2**63) < units < 2**63):
         message = f"a time that a column in {unit} can't hold"
         raise ValueError(message)

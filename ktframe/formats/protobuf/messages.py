@@ -10,9 +10,8 @@ from operator import attrgetter
 from typing import Any, Final, NoReturn, TypeAlias
 
 import polars as pl
-import pyarrow as pa
 
-from ktframe.formats.arrow import arrow_type, frame_of
+from ktframe.formats.arrow import frame_of_records
 from ktframe.formats.bodies import BodiesRead
 from ktframe.formats.errors import RefusedError
 from ktframe.formats.protobuf.imports import google, missing_fields
@@ -45,7 +44,7 @@ class MessageReader:
                 refused[index] = str(error)
             except (ValueError, TypeError, ArithmeticError, RecursionError) as error:  # no such case is known
                 refused[index] = f"not a message of type {self._schema.name}: {error}"
-        return BodiesRead(_frame(rows, self._dtypes), refused)
+        return BodiesRead(frame_of_records(rows, self._dtypes), refused)
 
     def malformed(self, bodies: Sequence[bytes]) -> dict[int, str]:
         """Return which bodies can't be parsed, and why, by index; values are not looked at."""
@@ -105,15 +104,6 @@ def json_text(message: Any, pool: Any) -> str:
 def schema_of(fields: tuple[Field, ...]) -> pl.Schema:
     """Return the columns of ``fields``."""
     return pl.Schema({field.name: field.dtype for field in fields})
-
-
-def _frame(rows: Sequence[dict[str, Any]], schema: pl.Schema) -> pl.DataFrame:
-    frames = []
-    for start in range(0, max(len(rows), 1), _ROWS_PER_CALL):
-        some = rows[start : start + _ROWS_PER_CALL]
-        arrays = [pa.array([row[name] for row in some], arrow_type(dtype)) for name, dtype in schema.items()]
-        frames.append(frame_of(arrays, schema, len(some)))
-    return pl.concat(frames, rechunk=True)
 
 
 def _message(fields: tuple[Field, ...], pool: Any) -> Show:
