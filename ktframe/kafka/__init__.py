@@ -1,1 +1,1 @@
-"""Kafka topics as Polars DataFrames."""
+"""The only code that talks to Kafka and to schema registries. Nothing here knows tables or stores."""

@@ -1,8 +1,8 @@
-"""An ordered map of bytes in RocksDB: the only import of rocksdict, and the facts about it.
+"""An ordered map of bytes in RocksDB. The only module that imports rocksdict.
 
-Every write is one batch to one column family with the write-ahead log off. Kafka is the log: after a crash RocksDB
-comes back as a consistent prefix of the batches, so rows never run ahead of the positions that passed them. One write
-with the log on would break that, which is why ``write`` is the only way in.
+Every write is one batch to one column family, with RocksDB's write-ahead log off. Kafka is the log: after a crash
+RocksDB comes back as a consistent prefix of the batches, so rows and positions always agree. A single write with the
+log on would break that, which is why ``write`` is the only way to write.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ktframe.store.errors import WriteStalledError, closed_error, rocksdb_errors
 from ktframe.store.protocol import CHUNK_ROWS
 
 Batch: TypeAlias = WriteBatch
-"""What ``write`` hands out to be filled."""
+"""The batch that the callback of ``write`` fills."""
 
 DATA = "rocksdb"
-"""Where RocksDB's files are in the directory of a store."""
+"""The directory of RocksDB's files, inside that of a store."""
 
 
 class SharedMemory:
@@ -43,14 +43,14 @@ class SharedMemory:
 
     def __init__(self, options: StoreOptions) -> None:
         self.cache = Cache(options.block_cache_bytes)
-        # Never stalling: a stall would hold the interpreter's lock.
+        # No stalls: a stalled write holds the interpreter's lock.
         self.buffers = WriteBufferManager(16 * options.write_buffer_bytes, allow_stall=False)
 
 
 class Engine:
     """An open RocksDB, in ``rocksdb/`` of a store's directory. Any thread may read, flush or close; one writes.
 
-    ``close`` waits for the calls that are under way; the ones that come later raise StoreError.
+    ``close`` waits for the calls that are under way; later calls raise StoreError.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Engine:
         self._closing = Lock()
         self._is_released = False
         self._write_options = WriteOptions()
-        # A property, whatever rocksdict's stub says; a test looks at the log file.
+        # A property, though rocksdict's stub says method. A test checks that no log file is written.
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._write_options.no_slowdown = True
         rocks = _rocksdb_options(options, memory, create=create)
@@ -92,18 +92,18 @@ class Engine:
                 items = cast(Iterator[tuple[bytes, bytes]], db.items(from_key=start, read_opt=bounds))
                 pairs = list(islice(items, CHUNK_ROWS))
                 del items
-                behind = pairs[-1][0] + b"\0" if pairs else start
+                next_key = pairs[-1][0] + b"\0" if pairs else start
                 if len(pairs) < CHUNK_ROWS:
-                    _check_end(db, behind, bounds)
+                    _check_end(db, next_key, bounds)
             if pairs:
                 keys, values = zip(*pairs, strict=True)
                 yield list(keys), list(values)
             if len(pairs) < CHUNK_ROWS:
                 return
-            start = behind
+            start = next_key
 
     def write(self, build: Callable[[Batch], None]) -> None:
-        """Write what ``build`` puts into a batch, in one step."""
+        """Write what ``build`` puts into a batch, atomically."""
         while True:
             batch = Batch(raw_mode=True)
             build(batch)
@@ -111,13 +111,13 @@ class Engine:
                 with self._in_use() as db:
                     db.write(batch, self._write_options)
             except WriteStalledError:
-                # Flushing waits without the interpreter's lock; the refused write has consumed its batch.
+                # A flush waits without holding the interpreter's lock. The refused write has consumed its batch: build another.
                 self.flush()
             else:
                 return
 
     def compact(self, start: bytes, end: bytes) -> None:
-        """Free the disk that deleted keys of the range still take."""
+        """Free the disk space of the deleted keys of a range."""
         with self._in_use() as db:
             db.compact_range(start, end)
 
@@ -150,7 +150,7 @@ class Engine:
 
     @contextmanager
     def _in_use(self) -> Iterator[Rdict]:
-        """Give the database to one call, and keep it open meanwhile."""
+        """Lend the database to one call, and keep it open meanwhile."""
         with self._idle:
             self.check_open()
             self._calls += 1
@@ -164,7 +164,7 @@ class Engine:
 
 
 def _check_end(db: Rdict, start: bytes, bounds: ReadOptions) -> None:
-    """Raise if what is behind ``start`` can't be read: ``items()`` takes a damaged block for the end."""
+    """Raise if what follows ``start`` can't be read: ``items()`` takes a damaged block for the end."""
     cursor = db.iter(bounds)
     try:
         cursor.seek(start)
@@ -179,7 +179,7 @@ def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: boo
     table.set_cache_index_and_filter_blocks(True)
     if options.bloom_bits:
         table.set_bloom_filter(options.bloom_bits, False)
-    # Raw mode always: the default one unpickles what it reads, so that a store from someone else could run code.
+    # Always raw mode: the default mode unpickles what it reads, so that a store from someone else could run code.
     rocks = Options(raw_mode=True)
     rocks.create_if_missing(create)
     rocks.set_block_based_table_factory(table)

@@ -1,4 +1,4 @@
-"""What goes wrong below a store, as ktframe's errors: RocksDB's own and the file system's."""
+"""Translates errors of RocksDB and of the file system into ktframe's."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _HINTS = {
 
 
 class WriteStalledError(StoreError):
-    """RocksDB is behind with flushing and would have made the write wait."""
+    """RocksDB can't flush fast enough and would have made the write wait."""
 
 
 def closed_error(path: str) -> StoreError:
-    """Return what a call on a closed store raises."""
+    """Return the error of a call on a closed store."""
     return StoreError(path, "it is closed.")
 
 
 @contextmanager
 def file_errors(path: Path) -> Iterator[None]:
-    """Turn what the file system raises into a StoreError."""
+    """Turn an OSError into a StoreError."""
     try:
         yield
     except OSError as error:
@@ -47,14 +47,14 @@ def rocksdb_errors(path: Path) -> Iterator[None]:
     except StoreError:
         raise
     except BaseException as error:
-        # A panic of rocksdict is no Exception, and its class has no name to import.
+        # A panic of rocksdict is not an Exception, and its class can't be imported.
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise _of_rocksdb(str(path), str(error) or type(error).__name__) from error
         raise
 
 
 def _of_rocksdb(path: str, text: str) -> StoreError:
-    # By how the text begins and with the path taken out: a topic may be called "lock" or "corruption".
+    # Only the beginning of the text, or the text without the path: a topic may be called "lock" or "corruption".
     status = text.partition(":")[0].lower()
     plain = text.replace(path, "").lower()
     if "incomplete" in status:

@@ -1,18 +1,18 @@
-"""Keys and values of a store on disk, in one column family. Pinned by golden-bytes tests.
+"""The on-disk format: keys and values of a store, in one column family. Tests pin the exact bytes.
 
-Key: slot (u32, big-endian), kind (1 byte), then what the kind says::
+A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
 
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
     slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64
-    slot n   row           identity                   see rowvalue.py
+    slot n   row           identity                   see row_codec.py
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
     slot n   refused       offset (u64)               see pack_refused
     slot n   index         length u32, record key, identity     nothing
 
-A partition's rows live in its slot, so that a rebuild can fill another and switch in one write. Widths are fixed and
-big-endian: keys compare as numbers do. A stream time, horizon or cut of -2**63 stands for none.
+A partition's rows live in its slot. Widths are fixed and
+numbers big-endian, so that keys sort as numbers do. A stream time, horizon or cut of -2**63 means none.
 """
 
 from __future__ import annotations
@@ -45,32 +45,32 @@ def prefix(slot: int, kind: int) -> bytes:
 
 
 def prefix_end(slot: int, kind: int) -> bytes:
-    """Return the first key behind those of ``kind`` in ``slot``."""
+    """Return the first key after those of ``kind`` in ``slot``."""
     return _PREFIX.pack(slot, kind + 1)
 
 
 def slot_range(slot: int) -> tuple[bytes, bytes]:
-    """Return the first key of ``slot`` and the first one behind it."""
+    """Return the first key of ``slot`` and the first one after it."""
     return _U32.pack(slot), _U32.pack(slot + 1)
 
 
 def metadata_key(name: str) -> bytes:
-    """Return the key of a name in slot 0."""
+    """Return the key of a metadata name."""
     return prefix(0, METADATA) + name.encode()
 
 
 def metadata_name(key: bytes) -> str:
-    """Return the name in a key of slot 0."""
+    """Return the metadata name in a key."""
     return key[_PREFIX.size :].decode()
 
 
 def partition_key(partition: int) -> bytes:
-    """Return the key under which slot 0 says where ``partition`` lives."""
+    """Return the key in slot 0 that holds the slot of ``partition``."""
     return prefix(0, POSITION) + _U32.pack(partition)
 
 
 def pack_u32(value: int) -> bytes:
-    """Return four bytes big-endian."""
+    """Return ``value`` as four bytes, big-endian."""
     return _U32.pack(value)
 
 
@@ -89,7 +89,7 @@ def pack_position(position: Position) -> bytes:
 
 
 def unpack_position(raw: bytes) -> Position:
-    """Return the position that ``raw`` holds."""
+    """Return the position that ``pack_position`` was given."""
     offset, time, refused, conflicts, late, horizon, dropped, cut, lost = _POSITION.unpack(raw)
     return Position(
         offset,
@@ -105,7 +105,7 @@ def unpack_position(raw: bytes) -> Position:
 
 
 def index_prefix(slot: int, record_key: bytes) -> bytes:
-    """Return what the index keys of ``record_key`` start with; the length keeps keys apart."""
+    """Return the prefix of the index keys of ``record_key``; its length comes first, so that no key is another's prefix."""
     return prefix(slot, INDEX) + _U32.pack(len(record_key)) + record_key
 
 
@@ -153,7 +153,7 @@ def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
 def pack_schema(schema: pl.Schema) -> bytes:
     """Return the fields as an Arrow IPC schema message; the record key, if it is among them, is marked and first."""
     fields = list(pl.DataFrame(schema=schema).to_arrow().schema)
-    # The key has a mark on disk, no name: names of own columns may change.
+    # On disk the key column has a mark instead of its name: the names of our own columns may change.
     keys = [field.with_name("").with_metadata(_IS_KEY) for field in fields if field.name == KEY]
     return bytes(pa.schema([*keys, *(field for field in fields if field.name != KEY)]).serialize())
 
@@ -167,7 +167,7 @@ def unpack_schema(raw: bytes) -> pl.Schema:
 
 
 def put_metadata(batch: Batch, values: Mapping[str, bytes]) -> None:
-    """Put names of slot 0."""
+    """Put names and values of slot 0."""
     for name, value in values.items():
         batch.put(metadata_key(name), value)
 
@@ -201,7 +201,7 @@ def put_refused(
     surplus: Sequence[tuple[int, int]],
     slots: Mapping[int, int],
 ) -> None:
-    """Put late or refused records; delete those of ``surplus``, (partition, offset) pairs, that make room."""
+    """Put late or refused records; delete those at ``surplus``, as (partition, offset) pairs, to make room."""
     for record in records:
         key = refused_key(slots[record.partition], kind, record.offset)
         batch.put(key, pack_refused(record))

@@ -1,7 +1,7 @@
-"""Where stores live, who owns them, and that each is open once.
+"""Finds, creates, opens and closes stores, and makes sure that each is open only once.
 
 A store is a directory: ``store.json`` (whose rows they are), ``owner.json`` (who has it open) and ``rocksdb/``. It is
-made under a temporary name and renamed, so that a directory that exists is complete, and anything else found there is
+created under a temporary name and renamed, so that a directory that exists is complete. Anything else found there is
 refused, never repaired or overwritten.
 """
 
@@ -49,7 +49,7 @@ class StoreManager:
         self._open: dict[Path, _Opened] = {}
 
     def path_of(self, description: StoreDescription) -> Path:
-        """Return the directory of a store; its last part covers every setting that decides which rows exist."""
+        """Return the directory of a store; its name contains a hash of every setting that decides which rows exist."""
         settings = json.dumps(dict(description.settings), sort_keys=True).encode()
         digest = hashlib.blake2b(settings, digest_size=8).hexdigest()
         topic = quote(description.topic, safe="")
@@ -70,9 +70,9 @@ class StoreManager:
         StoreLockedError
             When another process, or another manager of this one, has it open.
         StoreMismatchError
-            When what is there belongs to another cluster, topic or format version.
+            When the store that is there belongs to another cluster, topic or format version.
         StoreCorruptError
-            When what is there can't be read.
+            When the store that is there can't be read.
         StoreError
             When the file system refuses: no permission, no space, a read-only disk.
         """
@@ -100,13 +100,13 @@ class StoreManager:
                 _check_metadata(path, store, description)
                 _write_json(path / _OWNER, _this_process())
             except BaseException:
-                with suppress(StoreError):  # the reason why it can't be used says more
+                with suppress(StoreError):  # the first error says more
                     engine.close()
                 raise
         return store
 
     def _create(self, path: Path, description: StoreDescription, options: StoreOptions) -> None:
-        # One by one from the top: mkdir(parents=True) would give the mode to the last one only.
+        # One by one from the top: mkdir(parents=True) would apply the mode to the last one only.
         for parent in reversed([path.parent, *path.parent.parents]):
             if not parent.exists():
                 parent.mkdir(mode=0o700, exist_ok=True)
@@ -121,13 +121,13 @@ class StoreManager:
             try:
                 draft.rename(path)
             except OSError:
-                if not path.exists():  # else another process was first: its store is as good
+                if not path.exists():  # else another process was faster, and its store is as good
                     raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
     def close(self, store: StateStore) -> None:
-        """Give ``store`` back; after its last holder close and forget it, even if flushing it fails."""
+        """Release ``store``; when its last holder does, close and forget it, even if flushing fails."""
         with self._lock:
             for path, opened in self._open.items():
                 if opened.store is store:
@@ -137,7 +137,7 @@ class StoreManager:
                     return
 
     def close_all(self) -> None:
-        """Close every open store, whoever holds it; raise the first failure once all are closed."""
+        """Close every open store, whoever holds it; then raise the first error, if there was one."""
         failures = []
         with self._lock:
             for path in list(self._open):
@@ -149,9 +149,9 @@ class StoreManager:
             raise failures[0]
 
     def _close_held(self, path: Path) -> None:
-        """Close the store at ``path``; the lock is held."""
+        """Close the store at ``path``; the caller holds the lock."""
         opened = self._open.pop(path)
-        # Before the lock is released: afterwards the file may be that of the next owner.
+        # Before RocksDB's lock is released: afterwards the file may already be that of the next owner.
         if _owner_of(path).get("pid") == os.getpid():
             with suppress(OSError):
                 (path / _OWNER).unlink()
@@ -179,25 +179,27 @@ def _check_description(path: Path, description: StoreDescription) -> None:
     if not (path / _DESCRIPTION).is_file() or not (path / DATA / "CURRENT").is_file():
         reason = f"it is not a complete ktframe store: {_DESCRIPTION} or {DATA}/CURRENT is missing"
         raise StoreCorruptError(str(path), reason)
-    found = _read_json(path / _DESCRIPTION)
-    if not found:
+    stored = _read_json(path / _DESCRIPTION)
+    if not stored:
         raise StoreCorruptError(str(path), f"{_DESCRIPTION} can't be read")
-    if found.get("format_version") != FORMAT_VERSION:
-        reason = f"its format version is {found.get('format_version')}, this ktframe reads {FORMAT_VERSION}"
+    if stored.get("format_version") != FORMAT_VERSION:
+        reason = f"its format version is {stored.get('format_version')}, this ktframe reads {FORMAT_VERSION}"
         raise StoreMismatchError(str(path), reason)
-    for name, wanted in _as_json(description).items():
-        if found.get(name) != wanted:
-            raise StoreMismatchError(str(path), f"its {name} is {found.get(name)!r}, wanted is {wanted!r}")
+    for name, expected in _as_json(description).items():
+        if stored.get(name) != expected:
+            raise StoreMismatchError(str(path), f"its {name} is {stored.get(name)!r}, not {expected!r}")
 
 
 def _check_metadata(path: Path, store: RocksDBStore, description: StoreDescription) -> None:
-    """Look at what the rows themselves say: ``store.json`` may have been copied beside another's rows."""
-    for name, wanted in _metadata(description).items():
-        found = store.metadata.get(name)
-        if found is None:
-            raise StoreCorruptError(str(path), f"its rows don't say their {name}")
-        if found != wanted:
-            reason = f"its rows say {name} {found.decode(errors='replace')!r}, wanted is {wanted.decode()!r}"
+    """Check the metadata stored with the rows: ``store.json`` may have been copied next to another store's rows."""
+    for name, expected in _metadata(description).items():
+        stored = store.metadata.get(name)
+        if stored is None:
+            raise StoreCorruptError(str(path), f"its rows have no {name}")
+        if stored != expected:
+            reason = (
+                f"the {name} of its rows is {stored.decode(errors='replace')!r}, not {expected.decode()!r}"
+            )
             raise StoreMismatchError(str(path), reason)
 
 
@@ -214,18 +216,18 @@ def _locked(path: Path, reason: str) -> StoreLockedError:
 
 def _owner_of(path: Path) -> dict[str, Any]:
     try:
-        found = _read_json(path / _OWNER)
+        owner = _read_json(path / _OWNER)
     except OSError:
         return {}
-    return {name: found.get(name) for name in ("pid", "host", "since")}
+    return {name: owner.get(name) for name in ("pid", "host", "since")}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The executable specification of a store: dictionaries. Nothing survives ``close``."""
+"""A store in dictionaries: the simplest one that keeps the contract. Nothing survives ``close``."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class MemoryStore:
         return self.get_many([identity])[0]
 
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """Return the pairs of each of ``identities``."""
-        with self._held():
+        """Return the (partition, stored row) pairs of each of ``identities``."""
+        with self._locked():
             partitions = sorted(self._rows.items())
             return [
                 [(p, rows[identity]) for p, rows in partitions if identity in rows] for identity in identities
@@ -48,63 +48,65 @@ class MemoryStore:
 
     def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
-        with self._held():
+        with self._locked():
             return sorted(self._index.get(partition, {}).get(record_key, ()))
 
     def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
-        with self._held():
+        with self._locked():
             snapshot = {partition: sorted(rows.items()) for partition, rows in sorted(self._rows.items())}
         for partition, rows in snapshot.items():
-            wanted = [(i, v) for i, v in rows if (start is None or i >= start) and (end is None or i < end)]
-            for at in range(0, len(wanted), CHUNK_ROWS):
-                chunk = wanted[at : at + CHUNK_ROWS]
+            in_range = [(i, v) for i, v in rows if (start is None or i >= start) and (end is None or i < end)]
+            for at in range(0, len(in_range), CHUNK_ROWS):
+                chunk = in_range[at : at + CHUNK_ROWS]
                 yield StoredRows([partition] * len(chunk), [i for i, _ in chunk], [v for _, v in chunk])
 
     def refused(self) -> list[RefusedRecord]:
         """Return the kept refused records, in offset order per partition."""
-        with self._held():
+        with self._locked():
             return [record for _, records in sorted(self._refused.items()) for record in records]
 
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
-        with self._held():
+        with self._locked():
             return [record for _, records in sorted(self._late.items()) for record in records]
 
     def positions(self) -> dict[int, Position]:
         """Return how far each partition is applied."""
-        with self._held():
+        with self._locked():
             return dict(self._positions)
 
     def schema(self) -> pl.Schema:
-        """Return the fields as the last applied changes knew them."""
-        with self._held():
+        """Return the schema of the last applied changes."""
+        with self._locked():
             return self._schema
 
     def documents(self) -> list[bytes]:
         """Return what ``add_document`` was given, in that order."""
-        with self._held():
+        with self._locked():
             return list(self._documents)
 
     def add_document(self, document: bytes) -> None:
-        """Keep something that rows need in order to be read."""
-        with self._held():
+        """Keep bytes that are needed to read rows."""
+        with self._locked():
             self._documents.append(document)
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offsets in one step."""
         keys = changes.record_keys or [None] * len(changes)
-        with self._held():
+        with self._locked():
             lines = zip(changes.partitions, changes.identities, changes.values, keys, strict=True)
             for partition, identity, value, key in lines:
                 rows = self._rows.setdefault(partition, {})
-                named = set() if key is None else self._index.setdefault(partition, {}).setdefault(key, set())
+                identities = (
+                    set() if key is None else self._index.setdefault(partition, {}).setdefault(key, set())
+                )
                 if value is None:
                     rows.pop(identity, None)
-                    named.discard(identity)
+                    identities.discard(identity)
                 else:
                     rows[identity] = value
-                    named.add(identity)
+                    identities.add(identity)
             for kept, records in ((self._refused, changes.refused), (self._late, changes.late)):
                 for record in records:
                     kept.setdefault(record.partition, deque(maxlen=REFUSED_KEPT)).append(record)
@@ -114,7 +116,7 @@ class MemoryStore:
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon."""
-        with self._held():
+        with self._locked():
             for partition, horizon in horizons.items():
                 rows = self._rows.get(partition, {})
                 for identity in [identity for identity in rows if identity < horizon.bound]:
@@ -122,8 +124,8 @@ class MemoryStore:
                 self._positions[partition] = dropped(self._positions[partition], horizon)
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, refused records and positions of ``partitions`` (None: of all); note the topic's id."""
-        with self._held():
+        """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
+        with self._locked():
             for partition in list(self._positions) if partitions is None else partitions:
                 self._rows.pop(partition, None)
                 self._index.pop(partition, None)
@@ -138,7 +140,7 @@ class MemoryStore:
 
     def flush(self) -> None:
         """Do nothing: there is no crash to survive."""
-        with self._held():
+        with self._locked():
             return
 
     def close(self) -> None:
@@ -149,7 +151,7 @@ class MemoryStore:
                 kept.clear()
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         with self._lock:
             if not self._is_open:
                 name = "memory"

@@ -1,4 +1,4 @@
-"""What a store promises, whichever backend keeps the bytes.
+"""The contract of a store, whichever backend keeps the bytes.
 
 ``apply`` is atomic: rows, refused records and the positions that passed them become visible, and survive a
 crash, together or not at all. A store is written by one thread (the binding's); any may read, flush or close it.
@@ -20,12 +20,12 @@ CHUNK_ROWS = 10_000
 """How many Python objects one call into native code may handle: it holds the interpreter's lock meanwhile."""
 
 REFUSED_KEPT = 10_000
-"""Refused records, and late ones, that are kept a partition: the newest; their counts stay exact."""
+"""How many refused and how many late records are kept per partition: the newest. Their counts stay exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreDescription:
-    """Whose rows a store holds: checked at every open, never changed."""
+    """Which topic and settings a store belongs to: checked at every open, never changed."""
 
     cluster_id: str
     topic: str
@@ -36,9 +36,10 @@ class StoreDescription:
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """Where retention cuts: ``bound`` is the first identity that stays; the rest is to be remembered.
+    """What retention drops from a partition: all rows below the identity ``bound``.
 
-    ``rows`` is how many rows go, ``newest`` the greatest timestamp among them.
+    ``value`` (a time or an offset) is remembered in the position, with the number of dropped ``rows`` and ``newest``,
+    the greatest timestamp among them.
     """
 
     value: int
@@ -48,7 +49,7 @@ class Horizon:
 
 
 class StateStore(Protocol):
-    """The rows of one topic by one identity, each partition apart."""
+    """The rows of one topic by one identity, partition by partition."""
 
     @property
     def topic_id(self) -> str | None:
@@ -58,7 +59,7 @@ class StateStore(Protocol):
         """Return the (partition, stored row) pairs of ``identity``."""
 
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """Return the pairs of each of ``identities``."""
+        """Return the (partition, stored row) pairs of each of ``identities``."""
 
     def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
@@ -66,7 +67,7 @@ class StateStore(Protocol):
     def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order.
 
-        A chunk is of one moment; beside a writer, two chunks need not be of the same.
+        Each chunk is consistent in itself; while another thread writes, two chunks may show different moments.
         """
 
     def refused(self) -> list[RefusedRecord]:
@@ -79,24 +80,24 @@ class StateStore(Protocol):
         """Return how far each partition is applied."""
 
     def schema(self) -> pl.Schema:
-        """Return the fields as the last applied changes knew them."""
+        """Return the schema of the last applied changes."""
 
     def documents(self) -> list[bytes]:
         """Return what ``add_document`` was given, in that order."""
 
     def add_document(self, document: bytes) -> None:
-        """Keep something that rows applied from now on need in order to be read; it survives a crash if they do."""
+        """Keep bytes that are needed to read the rows applied from now on; they survive a crash if those rows do."""
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
-        """Drop the rows of each partition below its horizon, note that in its position, and free their disk."""
+        """Drop the rows of each partition below its horizon, record that in its position, and free the disk space."""
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, refused records and positions of ``partitions``; note the topic's id.
+        """Remove rows, refused records and positions of ``partitions``, and set the topic's id.
 
-        None stands for all of them, and for the schema and the documents as well.
+        None removes those of all partitions, the schema and the documents as well.
         """
 
     def flush(self) -> None:
@@ -109,7 +110,7 @@ class StateStore(Protocol):
 def advanced(
     known: Mapping[int, Position], changes: Changes, positions: Mapping[int, int]
 ) -> dict[int, Position]:
-    """Return what the positions of ``positions`` (next offset per partition) are after ``changes``."""
+    """Return the positions after ``changes``, for the partitions in ``positions`` (next offset per partition)."""
     late = Counter(record.partition for record in changes.late)
     refused = Counter(record.partition for record in changes.refused)
     conflicts = Counter(record.partition for record in changes.refused if record.is_conflict)
@@ -131,6 +132,6 @@ def advanced(
 
 
 def dropped(position: Position, horizon: Horizon) -> Position:
-    """Return what ``position`` is after the rows below ``horizon`` were dropped."""
+    """Return ``position`` as it is after the rows below ``horizon`` were dropped."""
     cut = max((at for at in (position.cut, horizon.newest) if at is not None), default=None)
     return replace(position, horizon=horizon.value, dropped=position.dropped + horizon.rows, cut=cut)

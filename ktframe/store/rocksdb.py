@@ -18,7 +18,7 @@ from ktframe.store.layout import put_metadata, put_refused, put_rows
 from ktframe.store.protocol import REFUSED_KEPT, Horizon, advanced, dropped
 
 _DOCUMENT = "document:"
-"""What the names of documents in slot 0 begin with; a number follows."""
+"""The prefix of the names of documents in slot 0; a number follows."""
 
 
 class RocksDBStore:
@@ -27,23 +27,21 @@ class RocksDBStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = Lock()
-        """Held by a write until the attributes below agree with it, and by reads: they see all of it or nothing."""
+        """A write holds it until the attributes below are updated; reads hold it too, and so see all of a write or nothing."""
         self.metadata: dict[str, bytes] = {}
-        """What slot 0 says of the store, by name."""
+        """The metadata of the store (slot 0), by name."""
         self._slots: dict[int, int] = {}
         self._positions: dict[int, Position] = {}
         self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.REFUSED: {}}
         """Offsets of the late and of the refused records that are kept, by partition."""
         self._schema = pl.Schema()
         try:
-            self._read_back()
+            self._load_state()
         except (struct.error, ValueError, OSError) as error:
-            raise StoreCorruptError(
-                str(engine.path), f"what it says of itself is damaged: {error}"
-            ) from error
+            raise StoreCorruptError(str(engine.path), f"its metadata is damaged: {error}") from error
         self._next_slot = max(self._slots.values(), default=0) + 1
 
-    def _read_back(self) -> None:
+    def _load_state(self) -> None:
         for keys, values in self._scan(0, layout.METADATA):
             self.metadata |= {layout.metadata_name(k): v for k, v in zip(keys, values, strict=True)}
         for keys, values in self._scan(0, layout.POSITION):
@@ -60,8 +58,8 @@ class RocksDBStore:
             self._schema = layout.unpack_schema(raw_schema)
 
     def set_metadata(self, values: Mapping[str, bytes]) -> None:
-        """Write names of slot 0."""
-        with self._held():
+        """Write names and values of slot 0."""
+        with self._locked():
             self._engine.write(lambda batch: put_metadata(batch, values))
             self.metadata |= values
 
@@ -76,20 +74,20 @@ class RocksDBStore:
         return self.get_many([identity])[0]
 
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """Return the pairs of each of ``identities``."""
-        found: list[list[tuple[int, bytes]]] = [[] for _ in identities]
-        with self._held():
+        """Return the (partition, stored row) pairs of each of ``identities``."""
+        pairs_of_each: list[list[tuple[int, bytes]]] = [[] for _ in identities]
+        with self._locked():
             for partition, slot in sorted(self._slots.items()):
                 head = layout.prefix(slot, layout.ROW)
                 values = self._engine.get_many([head + identity for identity in identities])
-                for pairs, value in zip(found, values, strict=True):
+                for pairs, value in zip(pairs_of_each, values, strict=True):
                     if value is not None:
                         pairs.append((partition, value))
-        return found
+        return pairs_of_each
 
     def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
-        with self._held():
+        with self._locked():
             if partition not in self._slots:
                 return []
             head = layout.index_prefix(self._slots[partition], record_key)
@@ -98,7 +96,7 @@ class RocksDBStore:
 
     def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
-        with self._held():
+        with self._locked():
             slots = sorted(self._slots.items())
         for partition, slot in slots:
             head = layout.prefix(slot, layout.ROW)
@@ -115,7 +113,7 @@ class RocksDBStore:
         return self._refused_of(layout.LATE)
 
     def _refused_of(self, kind: int) -> list[RefusedRecord]:
-        with self._held():
+        with self._locked():
             return [
                 layout.unpack_refused(partition, layout.refused_offset(key), value)
                 for partition, slot in sorted(self._slots.items())
@@ -125,26 +123,26 @@ class RocksDBStore:
 
     def positions(self) -> dict[int, Position]:
         """Return how far each partition is applied."""
-        with self._held():
+        with self._locked():
             return dict(self._positions)
 
     def schema(self) -> pl.Schema:
-        """Return the fields as the last applied changes knew them."""
-        with self._held():
+        """Return the schema of the last applied changes."""
+        with self._locked():
             return self._schema
 
     def documents(self) -> list[bytes]:
         """Return what ``add_document`` was given, in that order."""
-        with self._held():
+        with self._locked():
             return [value for name, value in sorted(self.metadata.items()) if name.startswith(_DOCUMENT)]
 
     def add_document(self, document: bytes) -> None:
-        """Keep something that rows applied from now on need in order to be read."""
+        """Keep bytes that are needed to read the rows applied from now on."""
         self.set_metadata({f"{_DOCUMENT}{len(self.documents()):08}": document})
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
-        with self._held():
+        with self._locked():
             added = [partition for partition in positions if partition not in self._slots]
             slots = self._slots | {partition: self._next_slot + i for i, partition in enumerate(added)}
             after = advanced(self._positions, changes, positions)
@@ -177,7 +175,7 @@ class RocksDBStore:
     def _kept_with(
         self, kind: int, records: Sequence[RefusedRecord]
     ) -> tuple[dict[int, deque[int]], list[tuple[int, int]]]:
-        """Return the offsets kept once ``records`` are, and the (partition, offset) pairs that make room."""
+        """Return the offsets kept after ``records`` are added, and the (partition, offset) pairs to delete for them."""
         kept = {
             partition: deque(self._kept[kind].get(partition, ()))
             for partition in {r.partition for r in records}
@@ -192,8 +190,8 @@ class RocksDBStore:
         return kept, surplus
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
-        """Drop the rows of each partition below its horizon, and free their disk."""
-        with self._held():
+        """Drop the rows of each partition below its horizon, and free the disk space."""
+        with self._locked():
             after, ranges = {}, []
             for partition, horizon in horizons.items():
                 head = layout.prefix(self._slots[partition], layout.ROW)
@@ -211,38 +209,40 @@ class RocksDBStore:
             self._engine.write(build)
             self._positions |= after
         for start, end in ranges:
-            self._engine.compact(start, end)  # delete_range alone frees no disk
+            self._engine.compact(start, end)  # delete_range alone does not free the disk space
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
-        """Forget rows, refused records and positions of ``partitions`` (None: of all); note the topic's id."""
-        noted = {} if topic_id is None else {"topic_id": topic_id.encode()}
-        with self._held():
-            gone = [p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots]
-            ranges = [layout.slot_range(self._slots[partition]) for partition in gone]
+        """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
+        metadata = {} if topic_id is None else {"topic_id": topic_id.encode()}
+        with self._locked():
+            cleared = [
+                p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots
+            ]
+            ranges = [layout.slot_range(self._slots[partition]) for partition in cleared]
             documents = [name for name in self.metadata if name.startswith(_DOCUMENT)]
-            surplus = ["schema", *documents] if partitions is None else []
+            obsolete = ["schema", *documents] if partitions is None else []
 
             def build(batch: Batch) -> None:
                 for start, end in ranges:
                     batch.delete_range(start, end)
-                for partition in gone:
+                for partition in cleared:
                     batch.delete(layout.partition_key(partition))
-                for name in surplus:
+                for name in obsolete:
                     batch.delete(layout.metadata_key(name))
-                put_metadata(batch, noted)
+                put_metadata(batch, metadata)
 
             self._engine.write(build)
-            for partition in gone:
+            for partition in cleared:
                 del self._slots[partition], self._positions[partition]
                 for kept in self._kept.values():
                     kept.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
-            for name in surplus:
+            for name in obsolete:
                 self.metadata.pop(name, None)
-            self.metadata |= noted
+            self.metadata |= metadata
         for start, end in ranges:
-            self._engine.compact(start, end)  # delete_range alone frees no disk
+            self._engine.compact(start, end)  # delete_range alone does not free the disk space
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""
@@ -253,7 +253,7 @@ class RocksDBStore:
         self._engine.close()
 
     @contextmanager
-    def _held(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         with self._lock:
             self._engine.check_open()
             yield

@@ -1,4 +1,4 @@
-"""Schemas kept in the store of the rows that need them: it opens, and its rows are read, while the registry is away."""
+"""Keeps the registry's schemas in the store of the rows that need them, so that they can be read without the registry."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ Role: TypeAlias = Literal["key", "value"]
 
 
 def stored_schemas(store: StateStore, role: Role, fetch: Callable[[bytes], SchemaDocument]) -> TopicSchemas:
-    """Return the schemas of keys or values that ``store`` keeps; further ones are fetched, and kept there first."""
+    """Return the schemas of keys or values that ``store`` keeps; others are fetched, and stored before they are used."""
 
     def remember(schema_ref: bytes, message: bytes, document: SchemaDocument) -> None:
-        kept = {
+        entry = {
             "role": role,
             "name": schema_ref.hex(),
             "message": message.hex(),
             "document": document.as_json(),
         }
-        store.add_document(orjson.dumps(kept))
+        store.add_document(orjson.dumps(entry))
 
-    found = [orjson.loads(raw) for raw in store.documents()]
+    entries = [orjson.loads(raw) for raw in store.documents()]
     seen = {
-        (bytes.fromhex(each["name"]), bytes.fromhex(each["message"])): SchemaDocument.from_json(
-            each["document"]
+        (bytes.fromhex(entry["name"]), bytes.fromhex(entry["message"])): SchemaDocument.from_json(
+            entry["document"]
         )
-        for each in found
-        if each["role"] == role
+        for entry in entries
+        if entry["role"] == role
     }
     return TopicSchemas(fetch, seen=seen, remember=remember)

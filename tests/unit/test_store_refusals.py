@@ -47,14 +47,14 @@ def edit_rows(**names: bytes) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (edit_description(cluster_id="x"), "its cluster_id is 'x', wanted is 'cluster'"),
-        (edit_description(topic="x"), "its topic is 'x', wanted is 'orders'"),
-        (edit_description(kind="x"), "its kind is 'x', wanted is 'table'"),
-        (edit_description(settings={}), "its settings is {}, wanted is"),
+        (edit_description(cluster_id="x"), "its cluster_id is 'x', not 'cluster'"),
+        (edit_description(topic="x"), "its topic is 'x', not 'orders'"),
+        (edit_description(kind="x"), "its kind is 'x', not 'table'"),
+        (edit_description(settings={}), "its settings is {}, not"),
         (edit_description(format_version=1), "its format version is 1, this ktframe reads 2"),
-        (edit_rows(cluster_id=b"x"), "its rows say cluster_id 'x', wanted is 'cluster'"),
-        (edit_rows(topic=b"\xff"), "its rows say topic '\N{REPLACEMENT CHARACTER}', wanted is 'orders'"),
-        (edit_rows(format_version=b"1"), "its rows say format_version '1', wanted is '2'"),
+        (edit_rows(cluster_id=b"x"), "the cluster_id of its rows is 'x', not 'cluster'"),
+        (edit_rows(topic=b"\xff"), "the topic of its rows is '\N{REPLACEMENT CHARACTER}', not 'orders'"),
+        (edit_rows(format_version=b"1"), "the format_version of its rows is '1', not '2'"),
     ],
 )
 def test_a_foreign_store_is_left_alone(
@@ -80,7 +80,7 @@ def test_rows_of_another_store_are_noticed(manager: StoreManager) -> None:
     path = make_store(manager)
     shutil.rmtree(path / "rocksdb")
     shutil.copytree(manager.path_of(clicks) / "rocksdb", path / "rocksdb")
-    with pytest.raises(StoreMismatchError, match="its rows say topic 'clicks'"):
+    with pytest.raises(StoreMismatchError, match="the topic of its rows is 'clicks'"):
         manager.get_or_open(ORDERS, OPTIONS)
 
 
