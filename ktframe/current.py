@@ -1,4 +1,4 @@
-"""The connection that ``connect`` or ``demo`` made last, for those on lower floors who ask for it by default."""
+"""The default connection: the one that ``connect`` or ``demo`` made last. Here, so that lower rooms can use it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ktframe.errors import NotConnectedError
 
 
 class Current:
-    """Holds one ``Context``; who changes it sees to the lock."""
+    """Holds one ``Context``. Not locked here: the module that sets it has the lock."""
 
     connection: Any = None
 

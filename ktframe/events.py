@@ -1,4 +1,4 @@
-"""What happens to a table, as events; in place of C#'s ``EventArgs``."""
+"""The events of a table, how to subscribe to them, and the states of a binding with their legal transitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("ktframe.events")
 
 
 class BindingState(StrEnum):
-    """Where a binding of a topic to its store stands; see ``LEGAL`` for the legal transitions."""
+    """The state of a binding; see ``LEGAL`` for the legal transitions."""
 
     CREATED = "created"
     RESTORING = "restoring"
@@ -116,7 +116,7 @@ E = TypeVar("E", ReadyChanged, LagUpdated, BindingStateChanged, RowsChanged, Tab
 
 
 class Events:
-    """Subscriptions of one table. Callbacks run on the thread that emits and should be short."""
+    """The subscriptions of one table. Callbacks run on the thread that emits, and should be short."""
 
     def __init__(self) -> None:
         self._posted: deque[Event] = deque()
@@ -127,16 +127,16 @@ class Events:
         }
 
     def emit(self, event: Event) -> None:
-        """Call everyone who subscribed to events of this kind."""
+        """Call everyone who has subscribed to events of this kind."""
         self.post(event)
         self.deliver()
 
     def post(self, event: Event) -> None:
-        """Put an event in line; for whoever holds a lock that a callback could want."""
+        """Queue an event without calling anyone; for a caller that holds a lock which a callback could need."""
         self._posted.append(event)
 
     def deliver(self) -> None:
-        """Emit what is in line, in the order it was posted; whoever finds another thread at it leaves it to that one."""
+        """Emit the queued events in order; returns at once if another thread is doing so."""
         while self._posted and self._delivering.acquire(blocking=False):
             try:
                 while self._posted:
@@ -149,7 +149,7 @@ class Events:
                 self._delivering.release()
 
     def subscribe(self, kind: type[E], callback: Callable[[E], object]) -> Callable[[], None]:
-        """Call ``callback`` with every event of ``kind``; return what ends the subscription.
+        """Call ``callback`` with every event of ``kind``; return a function that ends the subscription.
 
         An error in a callback is logged and reaches neither the other subscribers nor the table.
         """
@@ -183,7 +183,7 @@ LEGAL: dict[S, frozenset[S]] = {
 
 
 def check_transition(old: S, new: S) -> None:
-    """Raise for a step that the diagram does not have: a bug in the binding, never a fault of the world."""
+    """Raise for an illegal transition, which is always a bug in the binding."""
     if new not in LEGAL[old]:
         message = f"a binding can't go from {old} to {new}"
         raise AssertionError(message)

@@ -1,7 +1,7 @@
-"""The cyclic garbage collector, kept out of the way where many objects are made that hold no cycles.
+"""Pauses the cyclic garbage collector while many objects without cycles are made.
 
-Ten thousand new objects set it off, and looking through everything a notebook has imported holds the interpreter for
-a tenth of a second.
+Ten thousand new objects trigger a collection, which walks through everything a notebook has imported and holds the
+interpreter for a tenth of a second.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def cyclic_gc_paused() -> Iterator[None]:
-    """Collect no cycles inside the block; what is freed by its count is freed as ever."""
+    """Collect no cycles inside the block; reference counting frees objects as always."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,7 @@
-"""IPython around us, where there is any. It is never imported for this: where nobody has, there is no notebook."""
+"""What ktframe needs of IPython: the shell, short tracebacks, hooks around cells, displays.
+
+IPython is never imported to find out whether it runs: if nobody has imported it, there is no notebook.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def shell() -> Any:
 
 
 def has_front_end() -> bool:
-    """Whether the code runs in a kernel, which has a notebook or the like before it."""
+    """Return whether the code runs in a Jupyter kernel."""
     return hasattr(shell(), "kernel")
 
 
@@ -29,55 +32,55 @@ _LIBRARIES: Final = tuple(
 
 
 def short_traceback(error: BaseException, *, fact: str, hint: str | None) -> list[str]:
-    """Return what to show of ``error`` in place of a traceback, in the form that IPython asks for."""
+    """Return the lines that IPython shows for ``error`` in place of a traceback."""
     ipython = shell()
     tracer = getattr(ipython, "InteractiveTB", None)
     if tracer is not None and tracer.mode == "Verbose":
-        # Python's own: IPython's would show the arguments of each call, and a password may be among them.
+        # Python's own traceback: IPython's verbose one shows arguments, and a password may be among them.
         return traceback.format_exception(error)
-    said = [f"Hint: {hint}", ""] if hint else []
-    return [*said, f"{type(error).__name__}: {fact}", *_users_lines(error, ipython)]
+    hint_lines = [f"Hint: {hint}", ""] if hint else []
+    return [*hint_lines, f"{type(error).__name__}: {fact}", *_user_frames(error, ipython)]
 
 
-def _users_lines(error: BaseException, ipython: Any) -> list[str]:
-    """Return where the lines are that are neither ours nor of an installed library; not what is in them: a secret may be."""
+def _user_frames(error: BaseException, ipython: Any) -> list[str]:
+    """Return the places of the user's own lines in the traceback, without their text: it may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
-    return [f"  {_place(frame.filename, ipython)}, line {frame.lineno}" for frame in theirs]
+    own_frames = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    return [f"  {_place(frame.filename, ipython)}, line {frame.lineno}" for frame in own_frames]
 
 
 def _place(filename: str, ipython: Any) -> str:
-    found = ipython.compile.format_code_name(filename) if hasattr(ipython, "compile") else None
-    return filename if found is None else " ".join(found)
+    cell = ipython.compile.format_code_name(filename) if hasattr(ipython, "compile") else None
+    return filename if cell is None else " ".join(cell)
 
 
 def cell_id() -> str | None:
-    """Return which cell runs; None where that is not known."""
-    found = shell()
-    if found is None or not hasattr(found, "get_parent"):
+    """Return the id of the running cell, None where it is not known."""
+    ipython = shell()
+    if ipython is None or not hasattr(ipython, "get_parent"):
         return None
-    cell: str | None = (found.get_parent().get("metadata") or {}).get("cellId")
+    cell: str | None = (ipython.get_parent().get("metadata") or {}).get("cellId")
     return cell
 
 
 def around_cells(before: Callable[[str | None], object], after: Callable[[], object]) -> None:
     """Call ``before`` with the id of each cell that is about to run, and ``after`` when it has run."""
-    found = shell()
-    if found is not None:
-        events = found.events
+    ipython = shell()
+    if ipython is not None:
+        events = ipython.events
         events.register("pre_run_cell", lambda info: before(getattr(info, "cell_id", None) or cell_id()))
         events.register("post_run_cell", lambda _: after())
 
 
 def show(bundle: Mapping[str, Any], display_id: str) -> None:
-    """Put a bundle of MIME types below the running cell."""
+    """Display a bundle of MIME types below the running cell."""
     from IPython.display import display  # noqa: PLC0415 - only where a notebook has loaded it already
 
     display(dict(bundle), raw=True, display_id=display_id)
 
 
 def replace(bundle: Mapping[str, Any], display_id: str) -> None:
-    """Put a bundle in the place of what was shown under ``display_id``; any thread may."""
+    """Replace what was displayed under ``display_id``; any thread may call it."""
     from IPython.display import update_display  # noqa: PLC0415 - only where a notebook has loaded it already
 
     update_display(dict(bundle), raw=True, display_id=display_id)

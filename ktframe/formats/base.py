@@ -99,7 +99,7 @@ class SeenSchemas(Protocol):
         """Return the schema that payloads began to refer to last: its reference, message indexes and document."""
 
     def forget_schemas(self) -> None:
-        """Forget the schemas: the topic was made anew."""
+        """Forget the schemas: the topic was recreated."""
 
     def has_schema(self, payload: bytes) -> bool:
         """Say whether the schema that ``payload`` refers to can be had; False where it refers to none.

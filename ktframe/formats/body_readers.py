@@ -179,7 +179,7 @@ class BodyReaders:
         return (*seen[-1][0], seen[-1][1]) if seen else None
 
     def forget(self) -> None:
-        """Forget all schemas: the topic was made anew, and ids may mean other schemas now."""
+        """Forget all schemas: the topic was recreated, and ids may mean other schemas now."""
         self._schemas.forget()
         self._readers.clear()
         self._columns, self._merged = (), set()

@@ -92,7 +92,7 @@ class RegistryFormat:
         return self.readers.newest_schema()
 
     def forget_schemas(self) -> None:
-        """Forget the schemas: the topic was made anew."""
+        """Forget the schemas: the topic was recreated."""
         self.readers.forget()
 
     def has_schema(self, payload: bytes) -> bool:

@@ -48,7 +48,7 @@ class Schemas(Protocol):
         """Return the schemas that payloads have referred to, the first one first."""
 
     def forget(self) -> None:
-        """Forget all schemas, because the topic was deleted and made anew."""
+        """Forget all schemas, because the topic was deleted and recreated."""
 
 
 class TopicSchemas:
@@ -114,7 +114,7 @@ class TopicSchemas:
             return dict(self._seen)
 
     def forget(self) -> None:
-        """Forget all schemas, because the topic was deleted and made anew."""
+        """Forget all schemas, because the topic was deleted and recreated."""
         with self._lock:
             self._seen.clear()
             self._documents.clear()

@@ -47,7 +47,7 @@ _NO_SUCH_QUESTION = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """A topic as it is now; ``topic_id`` changes when it is made anew, None where the cluster has no ids."""
+    """A topic as it is now; ``topic_id`` changes when it is recreated, None where the cluster has no ids."""
 
     partitions: int
     topic_id: str | None
@@ -167,11 +167,11 @@ class KafkaCluster:
                 found = self._answer(asked[name])
         except KafkaException as error:
             # Nothing else says that there are none. Taken for it, a timeout would end the watch for topics that
-            # are made anew: the binding would read on in the new one from where it stood in the old one.
+            # are recreated: the binding would read on in the new one from where it stood in the old one.
             if self._has_topic_ids or error.args[0].code() not in _NO_SUCH_QUESTION:
                 raise self._with_suggestions(self._meaning(error.args[0], name), name) from error
             logger.info(
-                "this cluster has no topic ids: topics that are made anew can't be told from old ones"
+                "this cluster has no topic ids: topics that are recreated can't be told from old ones"
             )
             self._has_topic_ids = False
             return self._topic_from_metadata(name)

@@ -1,6 +1,6 @@
-"""How a caller waits for a binding: until the view holds what it must hold, or it is known that it will not.
+"""How a caller waits until the view of a binding is complete, or learns that it will not be.
 
-Any thread may wait; nothing here reads the topic or changes a row.
+Any thread may wait. Nothing here reads records or changes a row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness
 
 OnWait: TypeAlias = Callable[[Readiness], object]
-"""Called some ten times a second while a call waits."""
+"""Called about ten times a second while a call waits."""
 
 _WAKE_SECONDS = 0.1
 
@@ -50,14 +50,15 @@ class Barrier:
     def read_fresh(
         self, take: Callable[[Materializer], T], *, stall_timeout: float, on_wait: OnWait | None = None
     ) -> T:
-        """Return what ``take`` finds once everything that is in the topic now is there; see ``wait_until_fresh``."""
+        """Return what ``take`` returns once everything that is in the topic now is in the view; see ``wait_until_fresh``."""
         materializer = self._binding.required()
         while True:
             generation = materializer.generation
             self.wait_until_fresh(stall_timeout=stall_timeout, on_wait=on_wait)
-            taken = take(materializer)
-            if materializer.generation == generation:  # else rows went between the wait and the look
-                return taken
+            result = take(materializer)
+            # Another generation: rows were removed between the wait and the read.
+            if materializer.generation == generation:
+                return result
 
     def wait_until_fresh(self, *, stall_timeout: float, on_wait: OnWait | None = None) -> None:
         """Return once the view holds everything that is in the topic now.
@@ -67,14 +68,14 @@ class Barrier:
         NotReadyError
             When no progress is made for ``stall_timeout`` seconds, naming the partitions that are behind.
         KtframeError
-            What made the binding fail, or the cluster unable to answer.
+            The error that made the binding fail, or that of the cluster when it can't be asked.
         """
         policy = WaitPolicy(stall_timeout, on_wait=on_wait)
         while True:
             facts = self._binding.look_again()
             ends = self._committed_ends(range(facts.partitions))
             if self._binding.state is BindingState.BACKING_OFF:
-                self._binding.retry.wake()  # the cluster answers
+                self._binding.retry.wake()  # the cluster answers again
             if self._wait_for(ends, facts, policy).topic_id == facts.topic_id:
                 return
 
@@ -83,7 +84,7 @@ class Barrier:
         ends = self._cluster.end_offsets(self._binding.topic, partitions)
         deadline = self._clock.monotonic() + _COMMIT_SECONDS
         while any(end < written[p] for p, end in ends.items()) and self._clock.monotonic() < deadline:
-            # commit_transaction() may return some milliseconds before its records count as committed.
+            # commit_transaction() may return some milliseconds before its records are visible as committed.
             time.sleep(_COMMIT_SECONDS / 10)
             ends = self._cluster.end_offsets(self._binding.topic, partitions)
         return ends
@@ -91,7 +92,7 @@ class Barrier:
     def wait_until_passed(
         self, ends: Mapping[int, int], *, stall_timeout: float, on_wait: OnWait | None = None
     ) -> None:
-        """Return once the view holds what lies before ``ends``; raises as ``wait_until_fresh`` does."""
+        """Return once the view holds the records before ``ends``; raises as ``wait_until_fresh`` does."""
         self._wait_for(ends, self._binding.look_again(), WaitPolicy(stall_timeout, on_wait=on_wait))
 
     def wait_until_loaded(self, *, stall_timeout: float) -> None:
@@ -106,22 +107,22 @@ class Barrier:
         self._wait(policy, lambda: self._binding.monitor.is_ready, self._binding.monitor.behind)
 
     def _wait_for(self, ends: Mapping[int, int], facts: TopicFacts, policy: WaitPolicy) -> TopicFacts:
-        """Return the topic of the view once this has passed ``ends`` of ``facts``, or is of another topic."""
-        seen = facts
+        """Return the facts of the topic once the view has passed ``ends``, or once the topic was recreated."""
+        current = facts
 
         def behind() -> tuple[int, ...]:
             positions = self._positions()
             return tuple(partition for partition, end in ends.items() if positions.get(partition, 0) < end)
 
         def is_done() -> bool:
-            nonlocal seen
+            nonlocal current
             if self._binding.attached is None:
                 return False
-            seen = self._binding.attached
-            return seen.topic_id != facts.topic_id or not behind()
+            current = self._binding.attached
+            return current.topic_id != facts.topic_id or not behind()
 
         self._wait(policy, is_done, behind)
-        return seen
+        return current
 
     def _wait(
         self, policy: WaitPolicy, is_done: Callable[[], bool], behind: Callable[[], tuple[int, ...]]

@@ -1,6 +1,6 @@
-"""A topic bound to its store: reads, applies, recovers, until it is stopped.
+"""A topic bound to its store: the loop that reads, applies and recovers until it is stopped.
 
-One thread runs it, and alone changes its state while it lives. Any thread may wait for it, and stop it.
+One thread runs it, and only that thread changes its state while it runs. Any thread may wait for it and stop it.
 """
 
 from __future__ import annotations
@@ -61,23 +61,23 @@ class TopicBinding:
         self.topic = topic
         self.name = name or topic
         self.start = start
-        """Where reading begins; None: at the start of the log."""
+        """Where reading begins; None means the start of the log."""
         self.events = events
         self.monitor = ReadyMonitor(self.name, events, clock)
         self.state = BindingState.CREATED
         self.materializer: Materializer | None = None
         self.held_back = 0
-        """Offsets behind the first record of an open transaction, at the last check: not waited for."""
+        """How many offsets, at the last check, were after the start of an open transaction: these are not waited for."""
         self.is_loaded = False
         """Whether the view holds what the store held when it was opened."""
         self.attached: TopicFacts | None = None
-        """The topic that the view is a picture of; None while that is being found out."""
+        """The topic that the view shows; None while that is being found out."""
         self.began_at: int | None = None
-        """The moment (ms since 1970) from which the topic is read, where it is not its beginning."""
+        """The time (ms since 1970) from which the topic is read; None means from its start."""
         self.cleanup_policy: str | None = None
-        """Kafka's ``cleanup.policy`` of the topic; None while it is not known, or may not be."""
+        """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
         self.heard: dict[int, float] = {}
-        """When each partition last brought a record, or reading began; monotonic seconds."""
+        """When each partition last had a record, or reading began; monotonic seconds."""
         self.changed = Condition()
         """Notified whenever positions or the state change."""
         self.retry = Retry(retry, clock, on_failure=self._back_off)
@@ -95,35 +95,35 @@ class TopicBinding:
 
     @property
     def can_start(self) -> bool:
-        """Whether no thread runs it, and one may."""
+        """Whether it can be started: no thread runs it, and it was not stopped."""
         return self.state in (BindingState.CREATED, BindingState.FAILED)
 
     # --- before and after the thread's life -----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Open the store; the caller's thread, so that what can't work fails where it was asked for."""
+        """Open the store, on the caller's thread, so that the caller gets the error if that fails."""
         with self._preparing:
             if self.materializer is None:
                 self._cluster.topic(self.topic)
                 self.materializer = self._open_materializer()
 
     def release(self) -> Materializer | None:
-        """Return what ``prepare`` opened to whoever closes it, once; then None."""
+        """Return what ``prepare`` opened, to be closed by the caller; None from the second call on."""
         with self._preparing:
             released, self._is_released = None if self._is_released else self.materializer, True
             return released
 
     def begin(self) -> None:
-        """Note that the thread is about to run: from here on an earlier failure is history."""
+        """Enter RESTORING, just before the thread starts."""
         self._enter(BindingState.RESTORING, Reason.RESTORING)
 
     def stop(self) -> None:
-        """Ask the thread to end; it does within a poll."""
+        """Ask the thread to end; it ends after its current poll."""
         self._stop.set()
         self.retry.wake()
 
     def stopped(self) -> None:
-        """Note that the thread has ended for good."""
+        """Enter STOPPED, after the thread has ended."""
         self._enter(BindingState.STOPPED, Reason.STOPPED)
         self.monitor.suspend(Reason.STOPPED)
 
@@ -135,12 +135,12 @@ class TopicBinding:
             while not self._stop.is_set():
                 self._reopen.clear()
                 self.retry.run(self._session)
-        except BaseException as error:  # noqa: BLE001 - whatever it was (a panic too), readers must learn it
+        except BaseException as error:  # noqa: BLE001 - readers must learn of any error, a panic too
             if not self._stop.is_set():
                 self._fail(error)
 
     def _session(self) -> None:
-        """Read from where the store stands until stopped, asked to reopen, or an error."""
+        """Read from the stored positions until stopped, asked to reopen, or an error."""
         if self._stop.is_set():
             return
         self._enter(BindingState.RESTORING, Reason.RESTORING)
@@ -162,25 +162,25 @@ class TopicBinding:
         self.attached = None
         self.required().reconcile()
         self.is_loaded = True
-        self._tell()
+        self._announce()
         started_ms = now_ms(self._clock)
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
         self.began_at = None if self.start is None else self.start.moment(started_ms)
-        found = resume(self.required(), self._cluster, self.topic, self.start, started_ms)
-        if found.rebuilt:
-            self.events.emit(TableRebuilt(found.rebuilt, self._clock.now()))
-        self.heard = dict.fromkeys(found.positions, self._clock.monotonic())
-        ends = self._cluster.end_offsets(self.topic, found.positions)
-        self.monitor.begin(found.positions, ends, records=found.passed)
-        self.attached = found.facts
-        self._tell()
-        return found.positions
+        resumed = resume(self.required(), self._cluster, self.topic, self.start, started_ms)
+        if resumed.rebuilt:
+            self.events.emit(TableRebuilt(resumed.rebuilt, self._clock.now()))
+        self.heard = dict.fromkeys(resumed.positions, self._clock.monotonic())
+        ends = self._cluster.end_offsets(self.topic, resumed.positions)
+        self.monitor.begin(resumed.positions, ends, records=resumed.passed)
+        self.attached = resumed.facts
+        self._announce()
+        return resumed.positions
 
     def _next_batch(self, reader: Reader) -> RecordBatch | None:
         batch = reader.poll()
         if batch is None or not self.required().is_schema_open:
             return batch
-        # The fields are inferred from the first batch: the more of what is there it has, the better.
+        # Columns are inferred from the first batch, so it is filled with as many of the existing records as possible.
         deadline = self._clock.monotonic() + _FIRST_BATCH_SECONDS
         while len(batch) < BATCH_RECORDS and self.monitor.behind(batch.positions) and not self._stop.is_set():
             more = reader.poll()
@@ -201,12 +201,12 @@ class TopicBinding:
         else:
             materializer.advance(batch.positions)
         self.monitor.observe(batch.positions, records=len(batch), newest=self._newest)
-        self._tell()
+        self._announce()
         if row_count:
             self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
 
-    def _tell(self) -> None:
-        """Let everybody know what the store holds now."""
+    def _announce(self) -> None:
+        """Update the monitor and the state, and wake everyone who waits for positions."""
         conflicts = sum(position.conflicts for position in self.required().store.positions().values())
         self.monitor.note_conflicts(conflicts, "pass schema={...} with the dtypes you want, or see errors()")
         self._follow_readiness()
@@ -215,7 +215,7 @@ class TopicBinding:
 
     def _flush_when_due(self) -> None:
         now = self._clock.monotonic()
-        # At half the interval, so that a batch and the flush itself fit in: what was applied one ago is on disk.
+        # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
         if now - self._last_flush >= self._flush_interval() / 2:
             self.required().store.flush()
             self._last_flush = now
@@ -234,7 +234,7 @@ class TopicBinding:
             self.changed.notify_all()
 
     def _follow_readiness(self) -> None:
-        """Let the state say what the monitor found."""
+        """Enter READY or LAGGING as the monitor decides."""
         if self.monitor.is_ready:
             self._enter(BindingState.READY, Reason.READY)
             self.retry.clear_failure()
@@ -256,7 +256,7 @@ class TopicBinding:
     # --- any thread -----------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Measure the lag, and look whether the topic is still the one that is read."""
+        """Measure the lag, and check that the topic is still the one that is being read."""
         partitions = range(self.look_again().partitions)
         ends = self._cluster.end_offsets(self.topic, partitions)
         written = self._cluster.end_offsets(self.topic, partitions, committed=False)
@@ -264,26 +264,26 @@ class TopicBinding:
         self.monitor.check(ends)
 
     def look_again(self) -> TopicFacts:
-        """Return the topic as it is; have it opened again if it has new partitions, or if it is another topic."""
+        """Return the topic's partitions and id; reopen it if it has new partitions or was recreated."""
         try:
             facts = self._cluster.topic(self.topic)
         except UnknownTopicError:
             self._reopen.set()
             raise
         if self.attached not in (None, facts):
-            # Kafka would let us read on at the old offset in the new topic: only its id tells them apart.
+            # Kafka would let us go on at the old offset in a recreated topic: only the id tells the two apart.
             self.attached = None
             self._reopen.set()
         return facts
 
     def readiness(self) -> Readiness:
-        """Return where the table stands; never waits."""
+        """Return whether the table is ready, and if not, why; never waits."""
         failure = self.retry.failure
-        is_unwell = failure is not None and self.state in (BindingState.FAILED, BindingState.BACKING_OFF)
-        return self.monitor.readiness(self.state, explain(failure) if failure and is_unwell else None)
+        has_failed = failure is not None and self.state in (BindingState.FAILED, BindingState.BACKING_OFF)
+        return self.monitor.readiness(self.state, explain(failure) if failure and has_failed else None)
 
     def health(self) -> BindingHealth:
-        """Return how the binding fares; never waits."""
+        """Return state, failures, rate and newest record; never waits."""
         failure, readiness = self.retry.failure, self.readiness()
         return BindingHealth(
             state=self.state,
@@ -296,7 +296,7 @@ class TopicBinding:
         )
 
     def now(self) -> float:
-        """Return the monotonic seconds that ``heard`` is measured in."""
+        """Return the monotonic time that ``heard`` is measured in."""
         return self._clock.monotonic()
 
     def required(self) -> Materializer:

@@ -1,4 +1,4 @@
-"""What is wrong, in a word, a sentence and a hint."""
+"""The health of a binding, and what an error means: a reason code, a sentence, a hint, and whether to retry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class BindingHealth:
-    """How a binding fares: its state, why, what went wrong last, and how often."""
+    """The state of a binding, the reason for it, its last error, and how often it has failed."""
 
     state: BindingState
     reason: Reason
@@ -44,19 +44,19 @@ class BindingHealth:
 
 
 def reason_of(error: BaseException) -> Reason:
-    """Return the code for ``error``."""
+    """Return the reason code of ``error``."""
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), Reason.ERROR)
 
 
 def explain(error: BaseException) -> tuple[Reason, str, str | None]:
-    """Return (code, sentence, hint) for ``error``."""
+    """Return the reason code, a sentence and a hint for ``error``."""
     if isinstance(error, KtframeError):
         return reason_of(error), error.fact, error.hint
     return reason_of(error), f"{type(error).__name__}: {error}", None
 
 
 def is_worth_retrying(error: BaseException) -> bool:
-    """Say whether time alone may heal ``error``."""
+    """Return whether trying again may help against ``error``."""
     if isinstance(error, BrokerError | RegistryError):
         return not error.is_fatal
     return isinstance(error, Exception) and not isinstance(error, StoreError | ConfigurationError)

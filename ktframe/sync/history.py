@@ -1,4 +1,4 @@
-"""What happened to a table lately: how far behind each partition was, when it was ready, what broke. Fed by events."""
+"""The recent history of a table, recorded from its events: lag per partition, when it was ready, its incidents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SCHEMA: Final = pl.Schema({"at": pl.Datetime("ms", "UTC"), "partition": pl.Int3
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Something that befell a table; ``kind`` is a ``BindingState`` it entered, or ``"rebuilt"``."""
+    """A failure, restart or rebuild of a table; ``kind`` is the ``BindingState`` it entered, or ``"rebuilt"``."""
 
     at: datetime
     kind: str
@@ -38,7 +38,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class ReadySpan:
-    """A time through which a table was ready, or was not; ``end`` None: it still is as it was, and follows its topic."""
+    """A time span in which a table was, or was not, ready; ``end`` None means that it lasts."""
 
     start: datetime
     end: datetime | None
@@ -46,9 +46,9 @@ class ReadySpan:
 
 
 class LagHistory:
-    """The last 3,600 measurements of a table's lag and the last 500 things that happened to it. Any thread may ask.
+    """The last 3,600 measurements of a table's lag and its last 500 incidents. Any thread may call it.
 
-    Of a topic with more than 27 partitions there are fewer: no more than 100,000 numbers are kept.
+    Of a topic with more than 27 partitions there are fewer measurements: at most 100,000 numbers are kept.
     """
 
     def __init__(self, events: Events) -> None:
@@ -68,12 +68,12 @@ class LagHistory:
     def frame(self, *, since: datetime | None = None) -> pl.DataFrame:
         """Return the measurements as ``at`` (Datetime("ms", "UTC")), ``partition`` (Int32) and ``lag`` (Int64, offsets)."""
         with self._lock:
-            samples = [each for each in self._samples if since is None or each[0] >= since]
+            samples = [sample for sample in self._samples if since is None or sample[0] >= since]
         rows = [(at, partition, lag) for at, lags in samples for partition, lag in lags.items()]
         return pl.DataFrame(rows, schema=_SCHEMA, orient="row")
 
     def spans(self) -> list[ReadySpan]:
-        """Return when the table was ready and when it was not, from its first start on."""
+        """Return when the table was ready and when not, since its first start."""
         with self._lock:
             changes, stopped = list(self._changes), self._stopped
         ends = [at for at, _ in changes[1:]]
@@ -82,21 +82,21 @@ class LagHistory:
         ]
 
     def incidents(self) -> list[Incident]:
-        """Return what befell the table, the oldest first."""
+        """Return the incidents, the oldest first."""
         with self._lock:
             return list(self._incidents)
 
-    # --- what events tell -----------------------------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------------------------
 
     def _on_lag(self, event: LagUpdated) -> None:
-        lags = {each.partition: each.lag for each in event.partitions}
+        lags = {at.partition: at.lag for at in event.partitions}
         with self._lock:
-            self._ends = {each.partition: each.end for each in event.partitions if each.end is not None}
+            self._ends = {at.partition: at.end for at in event.partitions if at.end is not None}
             self._add(event.at, {p: lag for p, lag in lags.items() if lag is not None})
 
     def _on_rows(self, event: RowsChanged) -> None:
-        # Between two measurements, from the ends of the last: a restoring table is seen to come closer. Where these
-        # are passed nothing is known: there may be more by now.
+        # Between two measurements the lag is computed from the last known ends, so that progress of a restoring table is
+        # seen. Once these ends are passed the lag is unknown: the topic may have grown.
         with self._lock:
             if not self._samples or event.at - self._samples[-1][0] < _LEAST_GAP:
                 return
@@ -106,7 +106,7 @@ class LagHistory:
 
     def _add(self, at: datetime, lags: dict[int, int]) -> None:
         samples, at = self._samples, at.replace(microsecond=at.microsecond // 1000 * 1000)
-        if samples and samples[-1][0] >= at:  # two of one moment would be added up
+        if samples and samples[-1][0] >= at:  # two samples of one millisecond would be added up
             self._numbers -= len(samples.pop()[1])
         samples.append((at, lags))
         self._numbers += len(lags)

@@ -1,4 +1,4 @@
-"""The threads: one per started binding, and one that watches them all."""
+"""The threads: one per started binding, and one that checks the lag of all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JOIN_SECONDS = 15.0
 
 
 class BindingManager:
-    """Starts, watches and stops bindings. All threads are daemons: an interpreter that ends never waits for them."""
+    """Starts, monitors and stops bindings. All threads are daemons: the interpreter never waits for them at its end."""
 
     def __init__(self, runtime: RuntimeSettings, *, close_store: Callable[[StateStore], None]) -> None:
         self._runtime = runtime
@@ -60,14 +60,14 @@ class BindingManager:
             return
         if self._stop.is_set():
             raise ContextClosedError(repr(binding.name))
-        binding.prepare()  # outside the lock: it asks the cluster, which takes its time where there is none
+        binding.prepare()  # outside the lock: it asks the cluster, and may wait for a timeout
         with self._lock:
             thread = self._threads.get(binding)
             if self._stop.is_set() or binding.state is BindingState.STOPPED:
                 self._close_store_of(binding)
                 return
             if thread is not None and binding.state is BindingState.FAILED:
-                thread.join(_JOIN_SECONDS)  # it has said so, and is about to end
+                thread.join(_JOIN_SECONDS)  # a failed binding's thread is about to end
             if thread is not None and thread.is_alive():
                 return
             binding.begin()
@@ -83,7 +83,7 @@ class BindingManager:
             return list(self._threads)
 
     def reschedule(self) -> None:
-        """Let a changed monitor interval act now."""
+        """Apply a changed monitor interval now."""
         self._wake.set()
 
     def _watch(self) -> None:
@@ -101,7 +101,7 @@ class BindingManager:
                     logger.exception("%s: the monitor failed", binding.name)
 
     def stop(self, binding: TopicBinding) -> None:
-        """Stop ``binding`` and close its store; also from a callback that its own thread is in."""
+        """Stop ``binding`` and close its store; may be called from a callback on the binding's own thread."""
         binding.stop()
         with self._lock:
             thread = self._threads.get(binding)
@@ -136,7 +136,7 @@ class BindingManager:
 
 
 def _is_over(thread: Thread) -> bool:
-    """Wait for ``thread``; one that asks for itself is as good as over, it ends when it is back in its loop."""
+    """Wait for ``thread`` and return whether it has ended; the current thread counts, it ends after its callback."""
     if thread is current_thread():
         return True
     thread.join(_JOIN_SECONDS)

@@ -1,6 +1,6 @@
-"""One store and its view, kept equal: loads what is on disk, applies batches, forgets what is no longer true.
+"""One store and its view, kept equal: loads the view, applies batches, drops rows.
 
-Owned by the binding's thread; the view and the store may be read from any.
+Owned by the binding's thread; any thread may read the view and the store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 
 
 class Materializer:
-    """Folds batches into a store and its view, in this order, so that the view never knows more than the store."""
+    """Applies batches to a store, then to its view, so that the view is never ahead of the store."""
 
     def __init__(self, name: str, decoder: TopicDecoder, store: StateStore, clock: Clock) -> None:
         self.name = name
@@ -42,28 +42,28 @@ class Materializer:
             keeps_markers=decoder.keeps_markers,
         )
         self.stream_times: dict[int, int] = {}
-        """The greatest timestamp (ms) of each partition among the rows that the view has."""
+        """The stream time (ms) of each partition, as of the rows in the view."""
         self._clock = clock
         self._applied = 0
         self._mark: object = None
-        """What retention last said: while it says so again no row has to go."""
+        """The retention mark at the last drop: while it is the same, no further row has to be dropped."""
         self._revision = 0
-        """The decoder's revision by which the view's rows were decoded."""
+        """The decoder's revision with which the view's rows were decoded."""
         self.generation = 0
-        """Changes before rows go or positions go back: a read that spans two generations must be taken again."""
+        """Raised before rows are removed or positions go back: a read during which it changes must be repeated."""
         self.sees_deletes = True
-        """False once a row came without a record key: no tombstone can name it."""
+        """False once a row had no record key: no tombstone can delete it."""
 
     def _initial_schema(self) -> pl.Schema:
         return self.store.schema() or self.decoder.value_format.initial_schema
 
     @property
     def is_schema_open(self) -> bool:
-        """Whether the fields must still be inferred, from the first batch that comes."""
+        """Whether the columns are still to be inferred, from the first batch."""
         return not any(map(is_field, self.schema))
 
     def reconcile(self) -> None:
-        """Fill the view from the store, unless both stand at the same positions and were decoded in the same way.
+        """Fill the view from the store, unless they have the same positions and the rows were decoded by this revision.
 
         They differ when the store was just opened, and when an error came between the two halves of ``apply``.
 
@@ -77,7 +77,7 @@ class Materializer:
             self._refill(positions)
 
     def _refill(self, positions: Mapping[int, int]) -> None:
-        """Fill the view from the store, which stands at ``positions``."""
+        """Fill the view from the store, whose positions are ``positions``."""
         self.generation += 1
         self._mark = None
         self._revision = self.decoder.revision
@@ -89,7 +89,7 @@ class Materializer:
         self.view.load(chunks, {}, self.decoder.frame_schema(self.schema))
         self.stream_times = dict(self._context().stream_times)
         self._retain()
-        # Last, as in apply(): an error before it has the store read again.
+        # Last, as in apply(): after an error before it, the store is read again.
         self.view.apply(pl.DataFrame(), self.view.schema, positions)
 
     def _load(self, rows: StoredRows) -> pl.DataFrame:
@@ -103,7 +103,7 @@ class Materializer:
         changes = self.decoder.decode(batch, self.schema, context)
         inexact = self.view.inexact(changes.schema)
         if inexact:
-            # Rows that are there hold integers which a float can't: the records with floats are the odd ones.
+            # Existing rows hold integers that no float can represent: the records with floats are refused instead.
             changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         self.store.apply(changes, batch.positions)
@@ -120,8 +120,8 @@ class Materializer:
         self._applied += len(batch)
         self._retain()
         if len(batch) < _FULL_BATCH:
-            self.view.merge_when_idle()  # nothing more is waiting to be read
-        # Last: who waits for these positions finds what stream time and retention make of the rows.
+            self.view.merge_when_idle()  # a partial batch: nothing more is waiting to be read
+        # Positions last: whoever waits for them finds stream time and retention already applied.
         self.view.apply(pl.DataFrame(), schema, batch.positions)
         for record in changes.refused[:_LOGGED_REFUSALS]:
             where = f"{self.name}[{record.partition}]@{record.offset}"
@@ -137,7 +137,7 @@ class Materializer:
         )
 
     def _retain(self) -> None:
-        """Drop the rows that retention lets go."""
+        """Drop the rows that retention no longer keeps."""
         retention = self.decoder.identity.retention
         if retention is None:
             return
@@ -148,13 +148,13 @@ class Materializer:
             self._mark = mark
 
     def drop(self, column: str, horizons: Mapping[int, int]) -> None:
-        """Drop the rows below ``horizons``, as far as these are beyond the ones before, in the store and the view."""
+        """Drop the rows below ``horizons`` from the store and the view, where these are above the horizons so far."""
         known, bound = self._context().horizons, self.decoder.identity.lower_bound
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return
         gone = self.view.below(column, further)
-        # The store first: who finds rows gone finds the horizon that they went by.
+        # The store first: whoever sees that rows are missing must also see the horizon that explains it.
         self.store.drop({p: Horizon(at, bound(p, at), *gone.get(p, (0, None))) for p, at in further.items()})
         self.view.drop(column, further)
         if gone:
@@ -164,21 +164,21 @@ class Materializer:
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
         """Return the identities that have a row, and their rows in this order.
 
-        Of the rows of several partitions it is that with the greatest (timestamp, partition), as in the view.
+        Of rows in several partitions it is the one with the greatest (timestamp, partition), as in the view.
         """
         pairs = self.store.get_many(identities)
-        names = [identity for identity, found in zip(identities, pairs, strict=True) for _ in found]
-        partitions = [partition for found in pairs for partition, _ in found]
-        values = [row for found in pairs for _, row in found]
-        # The schema is asked for after the rows: it fits every row that is there.
+        names = [identity for identity, rows in zip(identities, pairs, strict=True) for _ in rows]
+        partitions = [partition for rows in pairs for partition, _ in rows]
+        values = [row for rows in pairs for _, row in rows]
+        # Read after the rows, so that the schema covers every one of them.
         schema = self.store.schema() or self.schema
         rows = self.decoder.load(StoredRows(partitions, names, values), schema)
         order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
-        best = {names[line]: line for line in order}  # the last, greatest one stays
+        best = {names[line]: line for line in order}  # of several, the last and greatest stays
         return list(best), rows[list(best.values())]
 
     def remove_before(self, offsets: Mapping[int, int]) -> None:
-        """Remove the rows whose record lies before ``offsets``: what is left is the fold of what comes from there on."""
+        """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on."""
         first = pl.col(PARTITION).replace_strict(dict(offsets), default=None, return_dtype=pl.Int64)
         gone = self.view.lines()[0].filter((pl.col(OFFSET) < first).fill_null(value=False))
         if not gone.height:

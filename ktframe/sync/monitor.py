@@ -1,6 +1,6 @@
-"""Is a table ready, how far behind is it, how long will it take: from positions, end offsets and a clock alone.
+"""Decides whether a table is ready, how far it is behind, and how long it will take. No Kafka, no store, no thread.
 
-Ready means: everything that was in the topic when reading began (or began again) is applied. Unready again means: what
+Ready means: everything that was in the topic when reading began (or began again) is applied. Not ready any more means: what
 was in the topic ``HYSTERESIS_CHECKS`` checks ago is still not applied; a table that keeps up with a busy topic always
 has some offsets to go and stays ready.
 """
@@ -23,7 +23,7 @@ logger = logging.getLogger("ktframe.monitor")
 HYSTERESIS_CHECKS = 3
 _RATE_WINDOW_SECONDS = 10.0
 _CONFLICT_SHARE = 0.01
-_NOWHERE: Mapping[int, int] = MappingProxyType({})
+_NO_POSITIONS: Mapping[int, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -60,7 +60,7 @@ class Readiness:
 
 
 class ReadyMonitor:
-    """Watches one binding: its thread reports positions, any thread reports end offsets and asks."""
+    """Monitors one binding: its thread reports positions; any thread may report end offsets and ask."""
 
     def __init__(self, name: str, events: Events, clock: Clock) -> None:
         self.name = name
@@ -81,29 +81,29 @@ class ReadyMonitor:
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything that is waited for is applied."""
+        """Whether every partition has passed its target."""
         return self._is_ready
 
-    def behind(self, ahead: Mapping[int, int] = _NOWHERE) -> tuple[int, ...]:
-        """Return the partitions that are waited for, were positions as in ``ahead`` applied as well."""
+    def behind(self, ahead: Mapping[int, int] = _NO_POSITIONS) -> tuple[int, ...]:
+        """Return the partitions that have not reached their target, even if ``ahead`` were applied as well."""
         with self._lock:
             positions = {**self._positions, **ahead}
             return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
 
     def lagging(self) -> frozenset[int]:
-        """Return the partitions whose end, when it was last looked at, is not applied."""
+        """Return the partitions that have not reached their last known end."""
         with self._lock:
             return frozenset(p for p, end in self._ends.items() if self._positions.get(p, 0) < end)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Hold the lock, then let events out: no callback runs while others are kept from asking."""
+        """Hold the lock, then deliver events: callbacks run without it, so that they can't keep others from asking."""
         with self._lock:
             yield
         self._events.deliver()
 
     def begin(self, positions: Mapping[int, int], ends: Mapping[int, int], *, records: int = 0) -> None:
-        """Start (again) at ``positions``, some ``records`` after the start of the log; ready once past ``ends``."""
+        """Start (again) at ``positions``, ``records`` after the start of the log; ready once past ``ends``."""
         with self._changing():
             self._records = records
             self._positions, self._starts = dict(positions), dict(positions)
@@ -114,7 +114,7 @@ class ReadyMonitor:
             self._decide()
 
     def observe(self, positions: Mapping[int, int], *, records: int = 0, newest: int | None = None) -> None:
-        """Note applied ``positions`` and the newest timestamp (ms) among them."""
+        """Record applied ``positions`` and the newest timestamp (ms) so far."""
         with self._changing():
             self._positions |= positions
             self._records += records
@@ -126,12 +126,12 @@ class ReadyMonitor:
             self._decide()
 
     def note_conflicts(self, conflicts: int, hint: str | None) -> None:
-        """Note how many records disagreed with the schema, and the argument that would help."""
+        """Record how many records disagreed with the schema, and what helps."""
         with self._lock:
             self._conflicts = (conflicts, hint)
 
     def check(self, ends: Mapping[int, int]) -> None:
-        """Note end offsets that were just read; tell the lag, and whether the table has fallen behind."""
+        """Record end offsets that were just read; publish the lag, and whether the table has fallen behind."""
         with self._changing():
             self._ends = dict(ends)
             if self._is_ready and len(self._earlier_ends) == HYSTERESIS_CHECKS:
@@ -145,7 +145,7 @@ class ReadyMonitor:
             self._last_lag = lag
 
     def suspend(self, reason: Reason) -> None:
-        """Note that reading has stopped, and why: nothing is ready until it begins again."""
+        """Record that reading has stopped, and why: the table is not ready until it begins again."""
         with self._changing():
             self._targets = None
             self._decide(reason)
@@ -159,8 +159,8 @@ class ReadyMonitor:
             return
         self._is_ready = is_ready
         reason, lag = Reason.READY if is_ready else otherwise, self._total_lag()
-        what = "ready" if is_ready else f"not ready any more: {reason}, {lag} offsets behind"
-        logger.info("%s is %s", self.name, what)
+        description = "ready" if is_ready else f"not ready any more: {reason}, {lag} offsets behind"
+        logger.info("%s is %s", self.name, description)
         self._events.post(ReadyChanged(is_ready, reason, lag, self._clock.now()))
 
     def _lags(self) -> tuple[PartitionLag, ...]:
@@ -193,7 +193,7 @@ class ReadyMonitor:
     def readiness(
         self, state: BindingState, failure: tuple[Reason, str, str | None] | None = None
     ) -> Readiness:
-        """Return where the table stands, given its binding's state and what made it fail."""
+        """Return the readiness, given the binding's state and what made it fail."""
         with self._lock:
             total, rate = self._total_lag(), self._rate()
             reason, detail, hint = failure or self._explain(state)

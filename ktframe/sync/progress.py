@@ -1,4 +1,4 @@
-"""Shows a wait: a line in a terminal, a bar in a notebook, nothing where nobody looks."""
+"""Shows progress while a call waits: a line in a terminal, a bar in a notebook, nothing elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDTH = 24
 
 
 class Progress:
-    """Call it with each ``Readiness``; it draws at most five times a second, and not at all in the first one."""
+    """Call it with each ``Readiness``: it draws at most five times a second, and nothing in the first second."""
 
     def __init__(self, *, delay: float = _FIRST_AFTER_SECONDS, stream: TextIO | None = None) -> None:
         self._began = self._drawn = time.monotonic()
@@ -35,13 +35,13 @@ class Progress:
         self._draw(readiness, False)
 
     def close(self, readiness: Readiness) -> None:
-        """Leave one line that says how it ended, if anything was shown."""
+        """Leave one line with the outcome, if anything was shown."""
         if self._draw is not None and self._is_shown:
             self._draw(readiness, True)
 
 
 def describe(readiness: Readiness) -> str:
-    """Return the wait in one line: share, rate, what is left, how long it will take."""
+    """Return a readiness in one line: share, what is left, rate, time left."""
     parts = [f"{readiness.name}: {readiness.reason.lower().replace('_', ' ')}"]
     if readiness.progress is not None:
         parts.append(f"{readiness.progress:.0%}")

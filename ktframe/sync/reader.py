@@ -42,7 +42,7 @@ class BindingReader:
         self._stall_timeout = stall_timeout
 
     def started(self, *, again: bool = False) -> Materializer:
-        """Start the binding where nobody has, and return its rows; with ``again`` also one that has failed."""
+        """Start the binding unless it runs, and return its rows; with ``again`` also one that has failed."""
         resting = (BindingState.STOPPED,) if again else (BindingState.STOPPED, BindingState.FAILED)
         if self.binding.state not in resting:
             self._bindings.start(self.binding)
@@ -52,12 +52,12 @@ class BindingReader:
         return materializer
 
     def present(self) -> Materializer | None:
-        """Return the rows if the binding runs; starts nothing."""
+        """Return the rows if the binding was started, without starting it."""
         is_resting = self.binding.state in (BindingState.CREATED, BindingState.STOPPED)
         return None if is_resting else self.binding.materializer
 
     def read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
-        """Return what ``take`` finds: once everything that is in the topic now is there, or at once."""
+        """Return what ``take`` returns: once everything that is in the topic now is in the view, or at once."""
         materializer = self.started(again=fresh)
         if not fresh:
             self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
@@ -66,13 +66,13 @@ class BindingReader:
             return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
 
     def wait_until_passed(self, ends: Mapping[int, int]) -> None:
-        """Wait until the rows before ``ends`` (an offset per partition) are there."""
+        """Wait until the records before ``ends`` (an offset per partition) are in the view."""
         self.started(again=True)
         with self._progress(shown=True) as on_wait:
             self._barrier.wait_until_passed(ends, stall_timeout=self._stall_timeout, on_wait=on_wait)
 
     def wait_until_ready(self, timeout: float | str | timedelta | None, *, progress: bool) -> Readiness:
-        """Wait until everything that was in the topic when reading began is there."""
+        """Wait until everything that was in the topic when reading began is in the view."""
         seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
         self.started(again=True)
         with self._progress(shown=progress) as on_wait:
@@ -86,9 +86,9 @@ class BindingReader:
         return now_ms(self.clock)
 
     def idle_partitions(self, idle_after: float) -> tuple[int, ...]:
-        """Return the partitions that have brought no record for ``idle_after`` seconds, since reading began.
+        """Return the partitions that have had no record for ``idle_after`` seconds, since reading began.
 
-        One that is known to hold records which were not read yet is not idle, nor is any while none is read.
+        A partition that is known to have unread records is not idle, nor is any while the binding does not read.
         """
         if self.binding.state not in (BindingState.READY, BindingState.LAGGING):
             return ()

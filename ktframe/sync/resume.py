@@ -1,4 +1,4 @@
-"""From which offset each partition is read, and what of the store is no longer true."""
+"""Decides at which offset each partition is read on, and which stored rows must be dropped and rebuilt."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ logger = logging.getLogger("ktframe.sync")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``positions`` to read from; ``forget`` names the partitions whose rows must go first, with the reason.
+    """``positions`` to read from; ``forget`` are the partitions whose rows must be dropped first, with the reason.
 
-    ``gaps`` are (first, end) of the offsets that the log lost before they were read, where the rows stay all the same.
+    ``gaps`` are the (first, end) offsets that the log lost before they were read, where the rows are kept anyway.
     """
 
     positions: dict[int, int]
@@ -35,7 +35,7 @@ class Plan:
 class Log:
     """The log as it is now, all partitions: ``starts`` inclusive, ``ends`` exclusive.
 
-    ``wanted`` are the offsets at which reading shall begin; ``is_moving`` says that they move with the clock.
+    ``wanted`` are the offsets at which reading is to begin; ``is_moving`` means that they move with the clock.
     """
 
     starts: Mapping[int, int]
@@ -45,7 +45,7 @@ class Log:
     is_recreated: bool = False
 
     def first(self, partition: int) -> int:
-        """Return where a partition is read from when nothing of it is stored."""
+        """Return the offset from which a partition without stored rows is read."""
         return max(self.starts[partition], self.wanted.get(partition, 0))
 
 
@@ -61,18 +61,19 @@ def plan_resume(
 ) -> Plan:
     """Compare stored positions with the log.
 
-    A stored position outside the log is never moved into it: offsets were lost or start anew, so the rows are built
-    again from the start of the log (Kafka Streams wipes its local store for the same reasons). Rows that stand for
-    themselves (``keeps_history``) outlive what the log has lost behind them. ``readable`` are the partitions with
-    records that could not be read and can be now: they are built again where the log still has all.
+    A stored position outside the log is never moved into it: records were lost or the topic was recreated, so the rows
+    are rebuilt from the start of the log (Kafka Streams wipes its local store for the same reasons). With
+    ``keeps_history`` rows are independent of each other, and stay where the log has lost records after them.
+    ``readable`` are the partitions with records that could not be decoded and now can be: they are rebuilt where the
+    log still has everything.
     """
     forget: dict[int, str] = {}
     gaps: dict[int, tuple[int, int]] = {}
     for partition, position in stored.items():
         if log.is_recreated:
-            forget[partition] = "the topic was deleted and made anew"
+            forget[partition] = "the topic was deleted and recreated"
         elif partition not in log.starts:
-            forget[partition] = "the partition is gone"
+            forget[partition] = "the partition no longer exists"
         elif log.is_moving and position < log.wanted.get(partition, 0):
             forget[partition] = (
                 f"start= has moved on to {log.wanted[partition]}, the store ends at {position}"
@@ -87,7 +88,7 @@ def plan_resume(
             forget[partition] = readable[partition]
         elif position < log.starts[partition]:
             forget[partition] = (
-                f"the log starts at {log.starts[partition]}, behind the stored position {position}"
+                f"the log starts at {log.starts[partition]}, after the stored position {position}"
             )
     kept = {partition: position for partition, position in stored.items() if partition not in forget}
     kept |= {partition: end for partition, (_, end) in gaps.items()}
@@ -96,9 +97,9 @@ def plan_resume(
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A topic, and the ``positions`` to read from: the store holds all before them.
+    """A topic, and the ``positions`` to read from: the store holds everything before them.
 
-    ``passed`` counts the offsets before them that the log still has. ``rebuilt`` are the partitions whose rows were
+    ``passed`` counts the offsets before them that are still in the log. ``rebuilt`` are the partitions whose rows were
     dropped, with the reason.
     """
 
@@ -111,7 +112,7 @@ class Resumption:
 def resume(
     materializer: Materializer, cluster: Cluster, topic: str, start: Start | None, now_ms: int
 ) -> Resumption:
-    """Compare the store with the topic as it is now, and drop what is no longer true."""
+    """Compare the store with the topic as it is now, and drop the rows that must be rebuilt."""
     facts = cluster.topic(topic)
     partitions, store = range(facts.partitions), materializer.store
     stored = {partition: position.offset for partition, position in store.positions().items()}
@@ -125,7 +126,7 @@ def resume(
     keeps_history = materializer.decoder.identity.keeps_history
     plan = plan_resume(stored, log, keeps_history=keeps_history, readable=_readable_now(materializer))
     for partition, why in plan.forget.items():
-        logger.warning("%s[%d] is built again: %s", topic, partition, why)
+        logger.warning("%s[%d] is rebuilt: %s", topic, partition, why)
     for partition, (first, end) in plan.gaps.items():
         logger.warning(
             "%s[%d]: offsets %d to %d were lost before they were read", topic, partition, first, end
@@ -145,28 +146,28 @@ def resume(
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:
-    """Return the partitions with records that were refused for want of a schema which is there now.
+    """Return the partitions with records that were refused for lack of a schema that is available now.
 
-    A registry that does not answer is asked once: whoever opens a table while it is away waits no longer.
+    A registry that does not answer is asked only once, so that opening a table does not wait for it again and again.
     """
-    found: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     with suppress(RegistryError):
-        _look_again(materializer, found)
-    return found
+        _find_readable(materializer, reasons)
+    return reasons
 
 
-def _look_again(materializer: Materializer, found: dict[int, str]) -> None:
-    decoder, asked = materializer.decoder, dict[bytes, bool]()
+def _find_readable(materializer: Materializer, reasons: dict[int, str]) -> None:
+    decoder, is_known = materializer.decoder, dict[bytes, bool]()
     for record in materializer.store.refused():
-        if UNKNOWN_SCHEMA not in record.reason or record.partition in found:
+        if UNKNOWN_SCHEMA not in record.reason or record.partition in reasons:
             continue
         for payload, schemas in ((record.value, decoder.value_schemas), (record.key, decoder.key_schemas)):
             schema_ref = schema_ref_of(payload or b"")
             if schemas is None or not schema_ref:
                 continue
-            if schema_ref not in asked:
-                asked[schema_ref] = schemas.has_schema(payload or b"")
-            if asked[schema_ref]:
-                found[record.partition] = (
-                    f"{describe_ref(schema_ref)}, under which records could not be read, is known now"
+            if schema_ref not in is_known:
+                is_known[schema_ref] = schemas.has_schema(payload or b"")
+            if is_known[schema_ref]:
+                reasons[record.partition] = (
+                    f"{describe_ref(schema_ref)}, without which records could not be read, is available now"
                 )

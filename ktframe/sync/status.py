@@ -1,4 +1,4 @@
-"""Where a table stands and how it is, as a user asks for it."""
+"""The position and the status of a table, as users see them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ktframe.sync.progress import describe
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TablePosition:
-    """Where a table stands: ``offsets`` are the next ones to apply, per partition.
+    """How far a table has read: ``offsets`` are the next ones to apply, per partition.
 
-    ``held_back`` counts offsets behind the start of transactions that are still open: they are not waited for.
+    ``held_back`` counts offsets after the start of transactions that are still open: they are not waited for.
     """
 
     offsets: dict[int, int]
@@ -31,19 +31,19 @@ class TablePosition:
     stream_times: dict[int, datetime | None] = field(default_factory=dict)
     """The greatest timestamp of each partition."""
     idle: tuple[int, ...] = ()
-    """Partitions that bring no records: windows do not wait for them to be final."""
+    """Partitions without new records: windows become final without waiting for them."""
     notices: tuple[str, ...] = ()
-    """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
+    """Why rows may be missing: where reading began, what the log has lost, what retention has dropped."""
 
     def __repr__(self) -> str:
-        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "stream_times"}
-        said = (f"{name}={_moment(value)}" for name, value in shown.items() if value not in ((), None))
-        return f"TablePosition({', '.join(said)})"
+        shown = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "stream_times"}
+        parts = (f"{name}={_moment(value)}" for name, value in shown.items() if value not in ((), None))
+        return f"TablePosition({', '.join(parts)})"
 
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
-    """A table's condition at a glance; ``rows`` are those in the view now, whether fresh or not."""
+    """The status of a table; ``rows`` counts those in the view now, whether fresh or not."""
 
     name: str
     readiness: Readiness
@@ -54,13 +54,13 @@ class TableStatus:
     contested: int
     """Keys that have rows in several partitions; the newest is shown."""
     sees_deletes: bool
-    """False when a row was seen whose record key is null: no tombstone can ever delete it."""
+    """False when a row has a null record key: no tombstone can ever delete it."""
     late: int = 0
     """Records that came after their window had closed."""
     notices: tuple[str, ...] = ()
-    """Why rows may be missing: where reading began, what the log had lost, what retention dropped."""
+    """Why rows may be missing: where reading began, what the log has lost, what retention has dropped."""
     formats: str = ""
-    """What keys and values turned out to be, where that was not said in advance."""
+    """The formats of keys and values that were detected, where they were not declared."""
 
     def __str__(self) -> str:
         lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
@@ -73,7 +73,7 @@ class TableStatus:
         if self.contested:
             lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
         if not self.sees_deletes:
-            lines.append("rows without a record key were read: deletes of these can't be seen")
+            lines.append("some rows have no record key: no tombstone can delete them")
         if self.late:
             lines.append(f"{self.late:,} records were late for their window: late()")
         lines.extend(self.notices)
@@ -90,7 +90,7 @@ def _moment(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A table as it is now, without waiting: its status and first rows; no rows before reading began."""
+    """The status and the first rows of a table now, without waiting; no rows before reading began."""
 
     status: TableStatus
     head: pl.DataFrame
@@ -98,7 +98,7 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class RecentRows:
-    """The rows that changed last, the newest first; ``positions`` are the next offsets that were not in them yet."""
+    """The rows that changed last, the newest first; ``positions`` are the next offsets after them."""
 
     rows: pl.DataFrame
     places: list[tuple[int, int]]
@@ -107,11 +107,11 @@ class RecentRows:
     provisional: list[bool]
     """Whether each row's window is still open."""
     total: int
-    """How many rows there are."""
+    """How many rows the table has."""
 
 
 def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows: int) -> TableStatus:
-    """Return the condition of a binding, whose rows are in ``materializer`` once it was started."""
+    """Return the status of a binding; ``materializer`` is None before it was started."""
     readiness, health = binding.readiness(), binding.health()
     if materializer is None:
         return TableStatus(binding.name, readiness, health, 0, 0, 0, 0, sees_deletes=True)
@@ -127,12 +127,12 @@ def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows:
         sees_deletes=materializer.sees_deletes,
         late=sum(position.late for position in positions),
         notices=notices(binding, materializer),
-        formats=decided(materializer),
+        formats=detected_formats(materializer),
     )
 
 
-def decided(materializer: Materializer) -> str:
-    """Return what keys and values turned out to be, where that was not said in advance."""
+def detected_formats(materializer: Materializer) -> str:
+    """Return the formats of keys and values that were detected, where they were not declared."""
     decoder, schema = materializer.decoder, materializer.schema
     parts = [("values", decoder.value_schemas, decoder.fields(schema))]
     if decoder.decodes_keys:
@@ -143,21 +143,21 @@ def decided(materializer: Materializer) -> str:
 
 def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:
     """Return why rows of the topic may be missing, each reason in a few words."""
-    said = []
+    reasons = []
     if binding.began_at is not None:
-        said.append(f"partial: from {as_datetime(binding.began_at):%Y-%m-%d %H:%M:%S} UTC on")
+        reasons.append(f"partial: from {as_datetime(binding.began_at):%Y-%m-%d %H:%M:%S} UTC on")
     positions = sorted(materializer.store.positions().items())
-    said += [
+    reasons += [
         f"{position.lost:,} offsets of partition {partition} were lost before they were read"
         for partition, position in positions
         if position.lost
     ]
     dropped = sum(position.dropped for _, position in positions)
-    said += [f"retention has dropped {dropped:,} older rows"] if dropped else []
+    reasons += [f"retention has dropped {dropped:,} older rows"] if dropped else []
     horizons = [position.horizon for _, position in positions if position.horizon is not None]
     if horizons and materializer.decoder.keeps_markers:
-        said.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
+        reasons.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
     is_history = materializer.decoder.keeps_markers or materializer.decoder.identity.keeps_history
     if is_history and "compact" in (binding.cleanup_policy or ""):
-        said.append("the topic is compacted: older records of a key may be gone")
-    return tuple(said)
+        reasons.append("the topic is compacted: older records of a key may be gone")
+    return tuple(reasons)

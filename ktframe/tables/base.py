@@ -18,7 +18,15 @@ from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.reader import BindingReader
-from ktframe.sync.status import Preview, RecentRows, TablePosition, TableStatus, decided, notices, status_of
+from ktframe.sync.status import (
+    Preview,
+    RecentRows,
+    TablePosition,
+    TableStatus,
+    detected_formats,
+    notices,
+    status_of,
+)
 from ktframe.tables.diff import difference
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame
 
@@ -209,7 +217,7 @@ class MaterializedTopic(ABC):
             return f"{head})"
         lag = binding.readiness().total_lag
         behind = "" if not lag else f", {lag:,} offsets behind"
-        texts = (decided(materializer), *notices(binding, materializer))
+        texts = (detected_formats(materializer), *notices(binding, materializer))
         remarks = "".join(f"; {text}" for text in texts if text)
         return f"{head}, {self._lines(materializer).height:,} rows{behind}{remarks})"
 

@@ -161,7 +161,7 @@ def test_recreated_topic(
     is_open: bool,
     count: int,
 ) -> None:
-    """The rows of a topic that was made anew are its own only, whether it is shorter or longer than the old one."""
+    """The rows of a topic that was recreated are its own only, whether it is shorter or longer than the old one."""
     name = kafka.create_topic(topic())
     kafka.produce(name, [*numbered("old", 10), (b"broken", b"{")])
     context = connect(monitor_interval=60)
@@ -177,7 +177,7 @@ def test_recreated_topic(
     assert json_rows(kafka.records(name)) == rows_by(table.to_polars())
     assert table.to_polars().height == count
     assert table.errors().is_empty()
-    assert f"{name}[0] is built again: the topic was deleted and made anew" in caplog.text
+    assert f"{name}[0] is rebuilt: the topic was deleted and recreated" in caplog.text
     kafka.produce(name, [(b"new0", None)])
     assert table.to_polars().height == count - 1
 
@@ -186,7 +186,7 @@ def test_recreated_topic(
 def test_recreated_behind_the_readers_back(
     kafka: KafkaTopics, topic: Topic, connect: Connect, count: int
 ) -> None:
-    """A reader that was away while the topic was made anew is not believed, though it may read on at its old offset."""
+    """A reader that was away while the topic was recreated is not believed, though it may read on at its old offset."""
     name = kafka.create_topic(topic())
     kafka.produce(name, numbered("old", 10))
     gate = Gate()
@@ -220,7 +220,7 @@ def test_recreated_topic_is_found_by_the_monitor(kafka: KafkaTopics, topic: Topi
 
 
 def test_recreated_while_a_read_waits(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
-    """A read that waits for records of a topic that is made anew meanwhile answers with the new topic's rows."""
+    """A read that waits for records of a topic that is recreated meanwhile answers with the new topic's rows."""
     name = kafka.create_topic(topic())
     kafka.produce(name, numbered("old", 3))
     gate = Gate()
@@ -246,7 +246,7 @@ def test_recreated_while_a_read_waits(kafka: KafkaTopics, topic: Topic, connect:
 def test_records_deleted_beyond_the_position(
     kafka: KafkaTopics, topic: Topic, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the log starts behind the position, deletes may have been missed: the partition is built again."""
+    """When the log starts behind the position, deletes may have been missed: the partition is rebuilt."""
     name = kafka.create_topic(topic(), partitions=2)
     kafka.produce(name, [(b"a", value(1), 0), (b"b", value(2), 0), (b"other", value(9), 1)])
     context = connect()
@@ -258,9 +258,9 @@ def test_records_deleted_beyond_the_position(
     table = connect().table(name)
 
     assert rows_by(table.to_polars()) == {"c": {"n": 4}, "other": {"n": 9}}
-    why = f"{name}[0] is built again: the log starts at 4, behind the stored position 2"
+    why = f"{name}[0] is rebuilt: the log starts at 4, after the stored position 2"
     assert why in caplog.text
-    assert f"{name}[1] is built again" not in caplog.text
+    assert f"{name}[1] is rebuilt" not in caplog.text
 
 
 def test_records_deleted_under_the_reader(
@@ -286,7 +286,7 @@ def test_records_deleted_under_the_reader(
 def test_position_beyond_the_end(
     kafka: KafkaTopics, topic: Topic, connect: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stored position that the log does not reach means that records were lost: the partition is built again."""
+    """A stored position that the log does not reach means that records were lost: the partition is rebuilt."""
     name = kafka.create_topic(topic(), partitions=2)
     kafka.produce(name, [(b"a", value(1), 0), (b"b", value(2), 1)])
     gate = Gate()
@@ -302,8 +302,8 @@ def test_position_beyond_the_end(
     again = connect().table(name)
 
     assert rows_by(again.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}}
-    assert f"{name}[0] is built again: the log ends at 1, before the stored position 1000" in (caplog.text)
-    assert f"{name}[1] is built again" not in caplog.text
+    assert f"{name}[0] is rebuilt: the log ends at 1, before the stored position 1000" in (caplog.text)
+    assert f"{name}[1] is rebuilt" not in caplog.text
 
 
 def test_deleted_topic(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:

@@ -130,7 +130,7 @@ def test_a_failing_store_fails_the_table_with_its_reason(
         kt.table("t").to_polars()
 
 
-def test_a_topic_made_anew_replaces_the_rows(broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_recreated_topic_replaces_the_rows(broker: FakeBroker, caplog: pytest.LogCaptureFixture) -> None:
     """Rows of the old topic never show beside those of the new one, however well the offsets fit."""
     caplog.set_level(logging.INFO, "ktframe")
     with broker.connect() as kt:
@@ -140,10 +140,10 @@ def test_a_topic_made_anew_replaces_the_rows(broker: FakeBroker, caplog: pytest.
         for number in range(10):
             broker.produce("t", f"new-{number}", {"n": number})
         assert rows(table) == {f"new-{number}": number for number in range(10)}
-    assert "built again: the topic was deleted and made anew" in caplog.text
+    assert "rebuilt: the topic was deleted and recreated" in caplog.text
 
 
-def test_a_topic_made_anew_while_away_replaces_the_rows(broker: FakeBroker, tmp_path: Path) -> None:
+def test_a_recreated_topic_while_away_replaces_the_rows(broker: FakeBroker, tmp_path: Path) -> None:
     """The store remembers the topic's id across sessions."""
     with broker.connect(tmp_path) as kt:
         assert len(kt.table("t")) == 2
@@ -156,7 +156,7 @@ def test_a_topic_made_anew_while_away_replaces_the_rows(broker: FakeBroker, tmp_
 def test_a_log_that_starts_behind_the_stored_position_is_read_anew(
     broker: FakeBroker, tmp_path: Path
 ) -> None:
-    """Deletes may have been missed, so the partition is built again."""
+    """Deletes may have been missed, so the partition is rebuilt."""
     with broker.connect(tmp_path) as kt:
         assert len(kt.table("t")) == 2
     for number in range(5):

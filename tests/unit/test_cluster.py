@@ -64,7 +64,7 @@ PASSING = [
 
 @pytest.mark.parametrize("code", PASSING)
 def test_a_passing_failure_is_no_lack_of_topic_ids(code: int) -> None:
-    """It is raised, and the next question is answered with the topic's id: a topic made anew is still noticed."""
+    """It is raised, and the next question is answered with the topic's id: a topic recreated is still noticed."""
     cluster = _cluster(code, "id-1", code, "id-2")
     with pytest.raises(BrokerError):
         cluster.topic("orders")

@@ -286,8 +286,8 @@ def test_a_key_field_may_come_from_a_schema(shop: Shop, kt: ktframe.Context) -> 
     assert "'region' is part of the key but Float64" in errors["reason"][0]
 
 
-def test_a_topic_made_anew_asks_the_registry_anew(shop: Shop, kt: ktframe.Context) -> None:
-    """Ids of a registry that was made anew with the topic mean other schemas."""
+def test_a_recreated_topic_asks_the_registry_anew(shop: Shop, kt: ktframe.Context) -> None:
+    """Ids of a registry that was recreated with the topic mean other schemas."""
     first = shop.register(ORDER)
     shop.produce("o-1", ORDER, first, {"amount": 5, "region": "EU"})
     orders = kt.table("orders")

@@ -128,11 +128,11 @@ def test_the_ends_of_a_topic_that_is_gone_count_for_nothing(events: Events) -> N
     """After a rebuild the next measurement says how far it is, not the ends of the old log."""
     found = started(events)
     events.emit(measured(1, 10))
-    events.emit(TableRebuilt({0: "the topic was made anew"}, at(2)))
+    events.emit(TableRebuilt({0: "the topic was recreated"}, at(2)))
     events.emit(RowsChanged(1, {0: 3}, at(3)))
     assert found.frame()["lag"].to_list() == [10]
     assert [(each.kind, each.detail) for each in found.incidents()] == [
-        ("rebuilt", "the topic was made anew")
+        ("rebuilt", "the topic was recreated")
     ]
 
 
@@ -212,7 +212,7 @@ def kt(broker: FakeBroker) -> Iterator[Context]:
         yield kt
 
 
-def test_a_topic_made_anew_is_an_incident(kt: Context, broker: FakeBroker) -> None:
+def test_a_recreated_topic_is_an_incident(kt: Context, broker: FakeBroker) -> None:
     """The table was rebuilt, and the history says so."""
     table = kt.table("orders")
     assert table.history.spans() == []

@@ -142,7 +142,7 @@ def test_what_came_since_the_last_frame_has_changed(kt: Context, broker: FakeBro
     assert source.rows().total == 3
 
 
-def test_rows_of_a_topic_that_was_made_anew_have_changed(kt: Context, broker: FakeBroker) -> None:
+def test_rows_of_a_recreated_topic_have_changed(kt: Context, broker: FakeBroker) -> None:
     """Although their offsets are lower than those of the old one."""
     for key in "abc":
         broker.produce("orders", key, {"n": 1})

@@ -38,7 +38,7 @@ def test_a_stored_position_outside_the_log_is_forgotten_never_moved(
     assert (plan.positions, sorted(plan.forget)) == (positions, forgotten)
 
 
-def test_a_topic_made_anew_is_read_from_its_start() -> None:
+def test_a_recreated_topic_is_read_from_its_start() -> None:
     """However well the offsets fit, rows of the old topic are not rows of the new one."""
     plan = plan_resume({0: 5}, Log({0: 0}, {0: 9}, is_recreated=True))
     assert (plan.positions, list(plan.forget)) == ({0: 0}, [0])

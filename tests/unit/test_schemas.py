@@ -123,7 +123,7 @@ def test_what_was_met_is_kept_with_the_rows() -> None:
 
 
 def test_another_topic_has_other_schemas() -> None:
-    """After ``forget`` the same name is asked for again: a registry that was made anew may mean another schema."""
+    """After ``forget`` the same name is asked for again: a registry that was recreated may mean another schema."""
     registry = _Registry()
     schemas = TopicSchemas(registry.fetch)
     schemas.mark_seen(id_ref(1), b"")

@@ -411,7 +411,7 @@ def test_a_partition_with_unread_records_is_not_idle(broker: FakeBroker) -> None
         broker.release()
 
 
-def test_retention_holds_for_a_topic_that_was_made_anew(broker: FakeBroker) -> None:
+def test_retention_holds_for_a_recreated_topic(broker: FakeBroker) -> None:
     """The same log leaves the same rows, also the second time."""
     with broker.connect(store=StoreOptions(retention="10m")) as kt:
         for _ in range(2):
