@@ -124,7 +124,7 @@ def test_a_frame_stays_and_what_is_drawn_is_what_is_there_now(kt: Context, broke
 
 @pytest.mark.parametrize("grace", [None, 0, 4, 20])
 def test_open_windows_are_those_that_time_has_not_passed(kt: Context, grace: int | None) -> None:
-    """By the newest record: a window is open until its end and its grace are over."""
+    """A window is open until the newest record is past its end and its grace."""
     window = kt.table("orders").window(5, grace=grace)
     aggregate = queried(window.chart(n=pl.len(), by="region", live=True)).compute()
     assert_frame_equal(aggregate.frame, window.agg(n=pl.len(), by="region"))
@@ -245,7 +245,7 @@ def test_any_numbers_can_be_drawn(values: list[Any], dtype: pl.DataType) -> None
 
 
 def test_no_windows_are_an_empty_chart() -> None:
-    """With and without groups."""
+    """An aggregate without rows is drawn without lines, with and without groups."""
     empty = windows(region=["x"], n=[1]).clear()
     assert charted(aggregate_of(empty.drop("region"))).png().startswith(b"\x89PNG")
     assert lines_of(charted(aggregate_of(empty, ("region",)))) == {}

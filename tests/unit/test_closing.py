@@ -147,7 +147,7 @@ def test_a_failing_part_does_not_keep_the_others_open(
 
 
 def test_a_forked_child_leaves_its_parents_parts_alone() -> None:
-    """In another process than that which made them, closing the parts does nothing: their threads are not there."""
+    """Closing the parts does nothing in another process than the one that made them: their threads are not there."""
     kt = FakeBroker().connect()
     closed: list[str] = []
     close_parts(

@@ -58,7 +58,7 @@ def test_topics_complete_where_a_topic_is_asked_for(kt: Context, function: str) 
     "line", ["", "table(", 'print("', 'table("orders")', 'x = "table', 'kt.table("orders", value="', "kt.tab"]
 )
 def test_nothing_completes_elsewhere(kt: Context, line: str) -> None:
-    """Text of other functions is not ours."""
+    """Text inside of other functions gets no completion from ktframe."""
     kt.table("orders").to_polars()
     assert completed(line, kt) == []
 
@@ -100,7 +100,7 @@ def test_columns_complete_without_a_look_at_the_rows(kt: Context, monkeypatch: p
 
 
 def test_without_a_connection_nothing_completes(kt: Context) -> None:
-    """Neither before one was made nor after it was closed."""
+    """There is no completion before a connection was made, nor after it was closed."""
     kt.table("orders").to_polars()
     kt.close()
     for line in ('kt.table("', 'pl.col("'):
@@ -108,7 +108,7 @@ def test_without_a_connection_nothing_completes(kt: Context) -> None:
 
 
 def test_a_broker_that_is_away_gives_no_names(kt: Context, broker: FakeBroker) -> None:
-    """And no error; it is asked again when the minute is over."""
+    """It raises no error either, and is asked again when the minute is over."""
     names = TopicNames()
     broker.go_down(BrokerError("fake:9092", "down"))
     assert names.known(kt) == ()
@@ -119,7 +119,7 @@ def test_a_broker_that_is_away_gives_no_names(kt: Context, broker: FakeBroker) -
 
 
 def test_names_are_asked_for_once_a_minute(kt: Context, broker: FakeBroker) -> None:
-    """And anew on another connection."""
+    """The cluster is asked again after a minute, and on another connection."""
     names, asked = TopicNames(), []
     plain = broker.topics
 
@@ -174,7 +174,7 @@ def test_a_shell_offers_names_once(kt: Context, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_outside_of_ipython_nothing_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a program, and in a shell without a completer."""
+    """Installing does nothing in a program, and in a shell without a completer."""
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
     completion.install()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))

@@ -114,7 +114,7 @@ def test_values_are_compared_in_the_wider_dtype(old: pl.Series, new: pl.Series, 
 
 
 def test_a_struct_may_gain_a_field_of_any_dtype() -> None:
-    """Also one for which Polars 2.1 can't spread a null."""
+    """The new field is null in old rows, also where its dtype is one for which Polars 2.1 can't spread a null."""
     dates = pl.Struct({"a": pl.Int64, "b": pl.Array(pl.Datetime("ms", "UTC"), 2)})
     old = pl.DataFrame({"key": [1, 2], "v": [{"a": 1}, None]})
     new = pl.DataFrame({"key": [1, 2], "v": pl.Series([{"a": 1, "b": None}, None], dtype=dates)})
@@ -161,7 +161,7 @@ def test_keys_match_in_the_wider_dtype() -> None:
 
 
 def test_frames_of_keys_alone_can_be_compared() -> None:
-    """With no other column both sides are structs without fields."""
+    """Where there is no other column, both sides are structs without fields."""
     old, new = pl.DataFrame({"key": ["a", "b"]}), pl.DataFrame({"key": ["b", "c"]})
     found = difference(old, new, ["key"])
     assert found.rows() == [("inserted", "c", None, {}), ("deleted", "a", {}, None)]
@@ -199,7 +199,7 @@ def test_a_key_that_repeats_is_refused(key: Any) -> None:
 
 
 def test_keys_of_two_kinds_are_refused() -> None:
-    """Nothing could match."""
+    """Keys of two kinds could never match, so both dtypes are named in an error."""
     with pytest.raises(ConfigurationError, match="'key' is Int64 in the old frame and String in the new one"):
         changes({"key": [1]}, {"key": ["1"]})
 

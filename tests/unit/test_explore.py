@@ -120,7 +120,7 @@ def test_a_topic_that_may_not_be_read_keeps_its_row(broker: FakeBroker) -> None:
 
 
 def test_a_topic_of_which_nothing_is_told_keeps_its_row() -> None:
-    """Every fact is null then."""
+    """A topic whose facts are all unknown has a row of nulls."""
     broker = Silent()
     broker.create_topic("orders", 2)
     assert topics_frame(broker, lambda: pytest.fail("nothing to sample")).rows() == [
@@ -129,7 +129,7 @@ def test_a_topic_of_which_nothing_is_told_keeps_its_row() -> None:
 
 
 def test_a_sampler_that_can_not_be_opened_costs_the_bytes_alone(broker: FakeBroker) -> None:
-    """The survey is what it is without."""
+    """Without samples the survey lacks sizes, and nothing else."""
     refusal = BrokerError("fake", "no consumers today")
 
     def refuse() -> Refusing:
@@ -139,21 +139,21 @@ def test_a_sampler_that_can_not_be_opened_costs_the_bytes_alone(broker: FakeBrok
 
 
 def test_the_last_timestamp_comes_of_the_sample_where_the_cluster_does_not_tell(broker: FakeBroker) -> None:
-    """Librdkafka's mock cluster, for one, never does."""
+    """A cluster may not know the last timestamp, as librdkafka's mock cluster does not."""
     broker.last_timestamps = dict.fromkeys  # type: ignore[method-assign, assignment]
     with broker.connect() as kt:
         assert kt.topics()["last_timestamp"].dt.epoch("ms").to_list() == [None, NOW_MS + 20]
 
 
 def test_topics_of_a_cluster_that_is_down_raises(broker: FakeBroker, kt: Context) -> None:
-    """No cluster, no frame."""
+    """Without an answer from the cluster there is an error and no frame."""
     broker.go_down()
     with pytest.raises(BrokerError, match="down"):
         kt.topics()
 
 
 def test_a_closed_connection_looks_at_nothing(broker: FakeBroker) -> None:
-    """Both calls say so."""
+    """Both calls raise after the connection was closed."""
     kt = broker.connect()
     kt.close()
     for look in (kt.topics, lambda: kt.inspect("orders")):
@@ -162,7 +162,7 @@ def test_a_closed_connection_looks_at_nothing(broker: FakeBroker) -> None:
 
 
 def test_the_functions_of_the_package_need_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They name connect and demo."""
+    """Without a connection both functions raise, and name connect and demo."""
     monkeypatch.setattr("ktframe.current.CURRENT.connection", None)
     for look in (ktframe.topics, lambda: ktframe.inspect("orders")):
         with pytest.raises(NotConnectedError):
@@ -204,7 +204,7 @@ def test_inspect_sums_a_topic_up(kt: Context) -> None:
 
 
 def test_inspect_shows_the_newest_records_first(kt: Context) -> None:
-    """As many as asked for, as a person reads them."""
+    """The samples are as many as were asked for, and readable."""
     found = kt.inspect("orders", sample=3).samples
     assert found.schema == {
         "partition": pl.Int32,
@@ -237,7 +237,7 @@ def test_inspect_infers_columns_and_lists_partitions(kt: Context) -> None:
 
 
 def test_inspect_of_an_empty_topic_has_the_same_columns(kt: Context) -> None:
-    """No samples, formats null, the same dtypes."""
+    """An empty topic has no samples and null formats, in frames of the same dtypes."""
     empty, orders = kt.inspect("empty"), kt.inspect("orders")
     for name in ("summary", "samples", "columns", "partitions"):
         assert getattr(empty, name).schema == getattr(orders, name).schema
@@ -297,7 +297,7 @@ def test_schema_ids_are_told() -> None:
 
 
 def test_a_compacted_topic_says_what_may_be_gone() -> None:
-    """The last record of each key stays."""
+    """It says that the last record of each key stays."""
     broker = FakeBroker()
     broker.create_topic("t", cleanup_policy="compact")
     broker.produce("t", "k", {"a": 1}, timestamp=NOW_MS)
@@ -334,7 +334,7 @@ def test_timestamps_beyond_python_are_shown_as_they_can_be() -> None:
 
 
 def test_ages_are_told_in_one_unit() -> None:
-    """Three days are three days."""
+    """A record that is three days old is said to be three days old."""
     broker = FakeBroker()
     broker.produce(
         "t", "k", {"a": 1}, timestamp=int((datetime.now(UTC) - timedelta(days=3)).timestamp() * 1_000)
@@ -367,7 +367,7 @@ def test_a_topic_without_a_readable_record_has_unknown_facts() -> None:
 
 
 def test_an_unknown_topic_suggests_names(kt: Context) -> None:
-    """As a table does."""
+    """The error suggests similar names, as that of a table does."""
     with pytest.raises(UnknownTopicError, match="did you mean 'orders'"):
         kt.inspect("order")
 
@@ -382,7 +382,7 @@ def test_a_topic_that_may_not_be_read_is_refused(broker: FakeBroker) -> None:
 
 @pytest.mark.parametrize("sample", [0, -1, 10_001])
 def test_a_sample_has_a_size(kt: Context, sample: int) -> None:
-    """Between one record and ten thousand."""
+    """A sample of less than one record or more than ten thousand is refused."""
     with pytest.raises(ConfigurationError, match="between 1 and 10,000"):
         kt.inspect("orders", sample=sample)
 

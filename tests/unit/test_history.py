@@ -154,7 +154,7 @@ def test_spans_tell_when_it_was_ready(events: Events) -> None:
 
 
 def test_memory_is_bounded(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number of measurements, by that of numbers where there are many partitions, and of incidents."""
+    """The history keeps a bounded number of measurements, of numbers per measurement, and of incidents."""
     monkeypatch.setattr(history, "_MOST_SAMPLES", 10)
     monkeypatch.setattr(history, "_MOST_NUMBERS", 50)
     found = started(events)
@@ -226,7 +226,7 @@ def test_a_recreated_topic_is_an_incident(kt: Context, broker: FakeBroker) -> No
 
 
 def test_an_outage_is_an_incident(kt: Context, broker: FakeBroker) -> None:
-    """With its error, and a span that was not ready; a chart marks it."""
+    """An outage is kept with its error and a span that was not ready, and a chart marks it."""
     table = kt.table("orders")
     table.wait_until_ready(progress=False)
     broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
@@ -243,7 +243,7 @@ def test_an_outage_is_an_incident(kt: Context, broker: FakeBroker) -> None:
 
 
 def test_a_failure_is_an_incident(kt: Context, broker: FakeBroker) -> None:
-    """One that no retry helps."""
+    """A failure that no retry helps is kept as an incident."""
     table = kt.table("orders")
     broker.fail_next(AuthenticationError("fake:9092", "no such user"))
     table.readiness()
@@ -305,7 +305,7 @@ def test_plot_lag_draws_on_axes_of_the_user(kt: Context) -> None:
 
 
 def test_marks_far_outside_are_not_drawn(events: Events) -> None:
-    """A window shows its own time."""
+    """A chart draws only the marks within its own time."""
     found = started(events)
     events.emit(entered(1, BindingState.READY, BindingState.BACKING_OFF, "x"))
     events.emit(measured(5_000, 1))
@@ -317,7 +317,7 @@ def test_marks_far_outside_are_not_drawn(events: Events) -> None:
 
 
 def test_a_chart_that_is_drawn_again_keeps_its_size(events: Events) -> None:
-    """With twenty partitions and frame after frame: the legend takes no room from the lines."""
+    """With twenty partitions, frame after frame, the legend takes no room from the lines."""
     found = started(events)
     for second in range(3):
         events.emit(measured(second, *(1_000 + p for p in range(20)), end=9_999))

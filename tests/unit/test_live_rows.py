@@ -66,7 +66,7 @@ def aggregate_of(windows: WindowedTopic, **arguments: Any) -> Aggregate:
 
 
 def test_the_newest_rows_come_first(kt: Context, broker: FakeBroker) -> None:
-    """By timestamp, those of one time by offset; rows without a time are the oldest. As an oracle sorts them."""
+    """Rows are in the order of an oracle: by timestamp, then by offset, and last those without a timestamp."""
     rng = random.Random(7)  # noqa: S311 - not cryptography
     broker.create_topic("orders", 2)
     for number in range(60):
@@ -104,7 +104,7 @@ def test_rows_beyond_the_year_9999_are_shown(kt: Context, broker: FakeBroker) ->
 
 
 def test_windows_are_shown_newest_first(kt: Context, broker: FakeBroker) -> None:
-    """By window, then by time within it."""
+    """Rows are ordered by window, then by time within it."""
     for minute, key in [(12, "a"), (1, "a"), (13, "b"), (3, "b"), (7, "c")]:
         broker.produce("orders", key, {"n": minute}, timestamp=minute * MINUTE)
     windows = kt.table("orders").window(5)
@@ -123,7 +123,7 @@ def changed_keys(source: TopicRows) -> list[Any]:
 
 
 def test_what_came_since_the_last_frame_has_changed(kt: Context, broker: FakeBroker) -> None:
-    """By offsets: nothing in the first frame, nothing that was there, no delete; a new partition too."""
+    """By offsets, the first frame has no changed row, a delete is none, and a new partition's rows are."""
     broker.create_topic("orders", 1)
     for key in "abc":
         broker.produce("orders", key, {"n": 1})
@@ -157,7 +157,7 @@ def test_rows_of_a_recreated_topic_have_changed(kt: Context, broker: FakeBroker)
 
 
 def test_changed_values_of_an_aggregate_have_changed(kt: Context, broker: FakeBroker) -> None:
-    """And new windows; not those that stayed as they were."""
+    """Changed values and new windows are marked, and rows that stayed as they were are not."""
     for minute in (1, 2, 7):
         broker.produce("orders", f"k{minute}", {"n": minute}, timestamp=minute * MINUTE)
     windows = kt.table("orders").window(5)
@@ -260,7 +260,7 @@ def test_rows_of_a_table_are_never_provisional(kt: Context, events: FakeBroker) 
 
 
 def test_open_windows_have_a_dashed_edge(kt: Context, events: FakeBroker) -> None:
-    """In the page of rows as in that of an aggregate."""
+    """The page of an aggregate marks its open windows as that of rows does."""
     windows = kt.table("clicks").window(5, grace=0)
     html = drawn(windows.live(n=pl.len(), rows=50)).frame().html
     assert html.count('<tr class="open">') == aggregate_of(windows, n=pl.len()).is_open.sum() == 1

@@ -92,14 +92,14 @@ def drawn_in(
 def test_a_storm_of_events_is_drawn_five_times_a_second(
     page: Page, picture: Drawing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often rows change."""
+    """A panel draws no more often than that, however often rows change."""
     assert drawn_in(60, page, picture, monkeypatch, news=0.001) in range(280, 301)
 
 
 def test_every_is_the_least_time_between_frames(
     page: Page, picture: Drawing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``every="2s"`` of 60 seconds."""
+    """With ``every="2s"`` a panel draws thirty frames in a minute, and perhaps one more."""
     assert drawn_in(60, page, picture, monkeypatch, news=0.001, every=2) in (30, 31)
 
 
@@ -124,7 +124,7 @@ def test_when_nobody_is_there_a_storm_changes_nothing(
 def test_two_minutes_after_the_last_cell_it_slows_down(
     page: Page, picture: Drawing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fast until then, slow from then on."""
+    """It draws fast for two minutes after the last cell, and slowly from then on."""
     both = drawn_in(IDLE_AFTER_SECONDS + 100, page, picture, monkeypatch, news=0.001)
     assert both in range(round(5 * IDLE_AFTER_SECONDS * 0.9), 5 * round(IDLE_AFTER_SECONDS) + 22)
 
@@ -196,7 +196,7 @@ def test_the_panels_thread_alone_changes_widgets(shown: Panel, picture: Drawing)
 def test_what_a_saved_notebook_shows_catches_up(
     page: Page, picture: Drawing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when the last change came soon after the first frame, and nothing has changed since."""
+    """The saved frame is renewed also when the last change came soon after the first frame."""
     monkeypatch.setattr(Panel, "_start", lambda _: None)
     found = Panel(picture)
     found._ipython_display_()

@@ -25,7 +25,7 @@ from ktframe.widgets.picture import Frame
 
 
 def test_a_panel_that_is_shown_twice_has_one_thread(page: Page, picture: Drawing) -> None:
-    """And one set of widgets."""
+    """Both places show one set of widgets, drawn by one thread."""
     found = Panel(picture)
     found._ipython_display_()
     widgets = found._widgets
@@ -38,7 +38,7 @@ def test_a_panel_that_is_shown_twice_has_one_thread(page: Page, picture: Drawing
 
 
 def test_close_leaves_the_last_picture(page: Page, shown: Panel, picture: Drawing) -> None:
-    """With its time, in place of the widget; a second close does nothing, and what is shown again is not live."""
+    """The last frame stays with its time in place of the widget; a second close does nothing, and what is shown again is not live."""
     picture.change("the last")
     wait_until(lambda: repr(shown) == "the last", "the last frame")
     shown.close()
@@ -273,7 +273,7 @@ def test_a_panel_that_is_never_shown_makes_no_widget(picture: Drawing) -> None:
 
 
 def test_without_a_notebook_it_prints(picture: Drawing, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a terminal, and in a program without IPython."""
+    """In a terminal, and in a program without IPython, a panel prints its text."""
     found = Panel(picture)
     found._ipython_display_()
     assert capsys.readouterr().out == "one\n"

@@ -167,7 +167,7 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
     ],
 )
 def test_each_state_is_told_in_words(changes: dict[str, Any], said: list[str]) -> None:
-    """Not by a colour alone; what is not known is not told as zero."""
+    """A state is shown in words as well as by a colour, and an unknown number is not shown as zero."""
     text = read(condition(**changes)).text
     assert [part for part in said if part not in text] == []
 
@@ -191,7 +191,7 @@ def test_an_error_that_is_over_is_no_news() -> None:
 
 
 def test_a_closed_table_is_the_last_frame() -> None:
-    """No other state is."""
+    """A frame is the last one when its table is closed, and in no other state."""
     last = {
         state: StatusPicture(Watched(condition(is_ready=False, state=state))).frame().is_last
         for state in BindingState
@@ -251,7 +251,7 @@ def overview_of(*everything: Watched) -> DashboardPicture:
 
 
 def test_the_dashboard_has_a_line_for_each() -> None:
-    """With why it is not ready; one that nobody has asked for yet has no numbers."""
+    """Each line says why its table is not ready; a table that was not started has no numbers."""
     frame = overview_of(
         Watched(condition()),
         Watched(condition(name="users", is_ready=False, state=BindingState.FAILED, hint="ask an admin")),
@@ -303,7 +303,7 @@ def kt(broker: FakeBroker) -> Iterator[Context]:
 def test_a_table_in_a_cell_starts_nothing(
     kt: Context, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor does a dashboard: to look at a table that nobody reads is free."""
+    """Neither a panel of a table nor a dashboard starts reading."""
     page = page_around(monkeypatch)
     table = kt.table("orders")
     table._ipython_display_()
@@ -369,7 +369,7 @@ def test_closing_what_is_shown_ends_its_panels(
 
 
 def test_wrong_arguments_are_refused_at_once(kt: Context) -> None:
-    """With what would be right."""
+    """The call raises, with a hint at what would be right."""
     table = kt.table("orders")
     for rows in (0, 201):
         with pytest.raises(ConfigurationError, match=rf"rows={rows} can't be shown(?s:.*)1 to 200"):

@@ -178,7 +178,7 @@ def test_numbers_that_json_has_not_are_refused(broker: FakeBroker, kt: Context, 
 
 
 def test_a_row_without_its_key_field_is_refused(broker: FakeBroker, kt: Context) -> None:
-    """It would be refused."""
+    """A row that the table would refuse to read is not written."""
     broker.produce("t", "k1", {"id": "A", "region": "eu"})
     table = kt.table("t", key="id")
     with pytest.raises(SchemaError, match="'id' is missing or null"):

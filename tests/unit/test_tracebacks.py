@@ -46,7 +46,7 @@ def raised(kt: Context, password: str = SECRET) -> KtframeError:
 
 
 def test_the_hint_comes_first_and_no_line_is_ours(kt: Context) -> None:
-    """Then the fact, and where the user's own lines are; not what is in them."""
+    """After the hint come the fact and the places of the user's own lines, without their text."""
     error = raised(kt)
     hint, gap, fact, *lines = short_traceback(error, fact=error.fact, hint=error.hint)
     assert hint == f"Hint: {error.hint}"
@@ -59,7 +59,7 @@ def test_the_hint_comes_first_and_no_line_is_ours(kt: Context) -> None:
 
 
 def test_an_error_without_a_hint_begins_with_the_fact() -> None:
-    """There is no empty hint."""
+    """No empty hint is shown."""
     shown = short_traceback(KtframeError("nothing helps"), fact="nothing helps", hint=None)
     assert shown == ["KtframeError: nothing helps"]
 

@@ -294,7 +294,7 @@ def test_records_without_a_usable_time_are_refused(broker: FakeBroker, kt: Conte
     ],
 )
 def test_windows_that_make_no_sense_are_refused(kt: Context, how: dict[str, Any], match: str) -> None:
-    """At the call, before anything is read."""
+    """The call itself raises, before anything is read."""
     with pytest.raises(ktframe.ConfigurationError, match=match):
         kt.table("t").window(**how)
 

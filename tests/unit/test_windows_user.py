@@ -117,14 +117,14 @@ def test_a_wall_clock_time_that_is_skipped_is_refused(kt: Context) -> None:
 
 @pytest.mark.parametrize("retention", [0, -5, True, "0d", "-2h", "5 apples", "7 d", "forever", "5"])
 def test_a_retention_that_keeps_nothing_or_is_none_is_refused(kt: Context, retention: Any) -> None:
-    """Neither zero, nor less, nor text that is neither a duration nor bytes."""
+    """A retention of zero, below zero, or that is neither a duration nor bytes raises."""
     with pytest.raises(ConfigurationError, match=r"is neither a duration nor a size"):
         kt.stream("clicks", retention=retention)
 
 
 @pytest.mark.parametrize("length", ["0s", "-1h", timedelta(0)])
 def test_last_must_be_longer_than_zero(kt: Context, length: Any) -> None:
-    """For windows and for events."""
+    """``last`` of windows and of events refuses a length that is not positive."""
     for last in (kt.table("orders").window(5).last, kt.stream("clicks").last):
         with pytest.raises(ConfigurationError, match="must be longer than zero"):
             last(length)
@@ -195,7 +195,7 @@ def test_unknown_topics_are_suggested(kt: Context) -> None:
 
 
 def test_a_cell_that_runs_again_gets_the_same_object(kt: Context) -> None:
-    """However the same question is spelt."""
+    """The same windows give the same object, in whichever units they are asked for."""
     window = kt.table("orders").window(5)
     assert kt.table("orders").window("5m") is kt.table("orders").window(timedelta(minutes=5)) is window
     assert kt.table("orders").window("24h", tz="Asia/Tokyo") is kt.table("orders").window(
@@ -325,7 +325,7 @@ def test_windows_stay_in_utc_whatever_their_zone(kt: Context) -> None:
 
 
 def test_a_day_of_25_hours_is_one_window(kt: Context, broker: FakeBroker) -> None:
-    """And each of its two hours after two o'clock has a window of its own."""
+    """A local day of 25 hours is one window, and each of its two hours after two o'clock is a window of its own."""
     second = datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
     for key, moment in (("a", second - timedelta(hours=1)), ("b", second)):
         broker.produce("dst", key, {"x": 1}, timestamp=round(moment.timestamp() * 1000))
