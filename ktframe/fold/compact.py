@@ -1,6 +1,6 @@
-"""Which of several lines with one shown identity is the row: the fold of a topic, on lines that are already columns.
+"""Compaction of lines, as Kafka compacts a log: the latest row of each key, and larger windows made of smaller ones.
 
-A line is a row or a tombstone's marker. The view needs this for the few rows that are contested, a roll-up for all.
+A line is a row or a tombstone's marker. The view compacts the few rows that are contested, a roll-up all rows.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ktframe.windows.base import Windows
 def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[str]) -> pl.DataFrame:
     """Return one row per ``user_key``: in each partition the newest by offset, of those the newest by time.
 
-    Each partition folds alone: a marker outdates the rows of its own partition only. Where record keys are part of
-    the identity, a marker outdates the newest row too if that carried its key. Of rows of several partitions the one
+    Each partition folds alone: a marker removes older rows of its own partition only. Where record keys are part
+    of the identity, a marker removes the newest row too if that carried its key. Of rows of several partitions the one
     with the greatest (timestamp, partition) stays, a missing timestamp lowest.
     """
     lines = rows
@@ -50,7 +50,7 @@ def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[st
 
 
 def _without_deleted_by_key(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
-    """Drop the rows whose record key a later marker of their partition and window names."""
+    """Drop the rows that a later marker of their partition and window deletes by record key."""
     on = [PARTITION, WINDOW, RECORD_KEY]
     until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(REMOVED_UNTIL))
     joined = rows.join(until, on=on, how="left")

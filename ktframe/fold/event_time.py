@@ -85,7 +85,7 @@ def event_times(rows: pl.DataFrame, field: str) -> pl.Series:
 
 
 def _parse_iso(column: pl.Series) -> pl.Series:
-    """Try ISO 8601 in the forms that JSON writers produce, the commonest first, while some text is not read."""
+    """Parse ISO 8601 in the forms that JSON writers produce, the commonest first, until all text is read."""
     times = pl.repeat(None, len(column), dtype=pl.Datetime("us", "UTC"), eager=True)
     for form in (*_ZONED, *_ZONELESS, "%Y-%m-%d"):
         unread = times.is_null() & column.is_not_null()
@@ -93,12 +93,12 @@ def _parse_iso(column: pl.Series) -> pl.Series:
             break
         text = column.set(~unread, None).str
         if form in _ZONED:
-            found = text.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+            parsed = text.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
         elif form in _ZONELESS:
-            found = text.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
+            parsed = text.to_datetime(form, time_unit="us", strict=False).dt.replace_time_zone("UTC")
         else:
-            found = text.to_date(form, strict=False).cast(times.dtype)
-        times = times.fill_null(found)
+            parsed = text.to_date(form, strict=False).cast(times.dtype)
+        times = times.fill_null(parsed)
     return times
 
 

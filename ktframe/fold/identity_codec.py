@@ -1,4 +1,4 @@
-"""Canonical bytes of an identity: injective, order-preserving, one value after the other.
+"""The canonical bytes of an identity: its values one after the other; different values give different bytes.
 
 =====  ======================  =============================================
 tag    kind                    body
@@ -13,8 +13,8 @@ tag    kind                    body
 08     string                  UTF-8, 00 written as 00 FF, then 00
 =====  ======================  =============================================
 
-Behind the 00 that ends a value stands a tag or nothing, never FF: composite values can't collide, and bytes compare
-as the values do. Dates, times, durations and decimals are the integers that Polars keeps them as; an enum or
+After the 00 that ends a value comes a tag or nothing, never FF: composite values can't collide, and bytes compare as
+the values do. Dates, times, durations and decimals are the integers that Polars keeps them as; an enum or
 categorical is its text, because its numbers mean nothing elsewhere.
 """
 
@@ -87,7 +87,7 @@ def physical_part(value: object, dtype: pl.DataType) -> Part | Fraction:
     TypeError
         When the value is of another kind than the column's.
     """
-    # Not by a Series: that rounds, takes text and numbers for dates, ignores zones, and panics on odd decimals.
+    # Not by pl.Series, which rounds, takes text and numbers for dates, ignores zones, and panics on some decimals.
     if value is None:
         return None
     if dtype.is_integer() or dtype.is_decimal() or dtype.is_temporal():
@@ -107,7 +107,7 @@ def _number(value: object, dtype: pl.DataType) -> int | Fraction:
         return _moment(value, dtype)
     if isinstance(dtype, pl.Decimal) and isinstance(value, Decimal) and value.is_finite():
         if value and abs(value.adjusted()) > _EXPONENT_LIMIT:
-            # A Fraction spells exponents out, however long that takes; this one compares in the same way.
+            # A Fraction writes exponents out, however long that takes; a smaller exponent compares in the same way.
             value = (
                 Decimal(1)
                 .scaleb(_EXPONENT_LIMIT if value.adjusted() > 0 else -_EXPONENT_LIMIT)
@@ -148,9 +148,7 @@ def encode_columns(frame: pl.DataFrame) -> pl.Series:
 
 def _encode_column(column: pl.Series) -> pl.Series:
     if isinstance(column.dtype, pl.Struct):
-        return encode_columns(
-            column.struct.unnest()
-        )  # a key with several fields: their bytes, one after the other
+        return encode_columns(column.struct.unnest())  # a key with several fields
     if isinstance(column.dtype, pl.Enum | pl.Categorical):
         column = column.cast(pl.String)
     tag = _text_tag(column.dtype)
@@ -165,7 +163,7 @@ def _encode_column(column: pl.Series) -> pl.Series:
 
 
 def _encode_integers(column: pl.Series) -> pl.Series:
-    """Return what ``encode_part`` makes of each integer, without making a Python object of any."""
+    """Return what ``encode_part`` returns for each integer, without Python objects."""
     flipped = (column.fill_null(0) ^ -_SIGN).rechunk().to_arrow()
     raw = array.array("q")
     raw.frombytes(memoryview(flipped.buffers()[1])[8 * flipped.offset :][: 8 * len(flipped)])

@@ -61,7 +61,10 @@ class KeyColumn:
         keys = as_key(decoded.frame)
         if len(accepted) == len(batch):
             return Step(lines.with_columns(keys))
-        refused = [replace(r, index=keyed[r.index], reason=f"key: {r.reason}") for r in decoded.refused]
+        refused = [
+            replace(refusal, index=keyed[refusal.index], reason=f"key: {refusal.reason}")
+            for refusal in decoded.refused
+        ]
         if self.use is KeyUse.IDENTITY:
             null = [Refusal(line, self.null_reason) for line, key in enumerate(batch.keys) if key is None]
             return Step(at_lines(lines, accepted).with_columns(keys), [*refused, *null])

@@ -1,6 +1,6 @@
-"""The shapes in which data moves: raw records in, changes out, rows as a store keeps them.
+"""The data that moves between rooms: batches of raw records, changes, positions, stored rows.
 
-Nothing here decides anything; see ``identity.py`` for what a row is and ``entity.py`` for how records become changes.
+``identity.py`` decides what a row is, ``decoder.py`` how records become changes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ class RecordBatch:
     """Raw records as columns, each partition in offset order; ``positions`` are the next offsets after it.
 
     ``timestamps`` are in milliseconds and mean nothing where their type is 0; Kafka's types 1 and 2 say whether the
-    producer or the broker set them. (Two lists of numbers, because a list of pairs keeps the cyclic collector busy.)
+    producer or the broker set them.
     """
+
+    # Timestamps and their types are two lists: a list of pairs would keep the garbage collector busy.
 
     partitions: Sequence[int] = ()
     offsets: Sequence[int] = ()
@@ -34,10 +36,10 @@ class RecordBatch:
         return len(self.offsets)
 
     def __add__(self, later: RecordBatch) -> RecordBatch:
-        """Return both batches as one, ``later`` behind this one."""
+        """Return both batches as one, this one first."""
         parts = [part for part in (self, later) if part]
         are_known = all(part.headers is not None for part in parts)
-        headers = [each for part in parts for each in part.headers or ()] if are_known else None
+        headers = [header for part in parts for header in part.headers or ()] if are_known else None
         return RecordBatch(
             partitions=[*self.partitions, *later.partitions],
             offsets=[*self.offsets, *later.offsets],
@@ -52,7 +54,7 @@ class RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:
-    """What was known when a batch came: the stream time of each partition before it, and the wall time (both ms).
+    """What was known before a batch: the stream time of each partition, and the wall time (both ms).
 
     ``horizons`` are the values below which retention has dropped rows.
     """
@@ -89,7 +91,7 @@ def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class KeyTombstone:
-    """A tombstone that names rows by record key where the record key is not their identity."""
+    """A tombstone that deletes rows by record key where the record key is not their identity."""
 
     partition: int
     offset: int
@@ -102,7 +104,7 @@ class Changes:
 
     ``identities``, ``values`` and ``record_keys`` run parallel to ``frame``. A value of None removes the row.
     ``frame`` has the bookkeeping columns, ``REMOVED`` (Boolean), the identity's columns and the fields.
-    ``record_keys`` is None where the record key is the identity; beside a removal it is the tombstone's key.
+    ``record_keys`` is None where the record key is the identity; with a removal it is the tombstone's key.
     """
 
     partitions: Sequence[int]
@@ -123,7 +125,7 @@ class Changes:
     schema: pl.Schema = field(default_factory=pl.Schema)
     """The fields as known after this batch."""
     is_keyless: bool = False
-    """Whether a row came without the record key by which a tombstone would name it."""
+    """Whether a row came without the record key by which a tombstone could delete it."""
 
     def __len__(self) -> int:
         return len(self.identities)
@@ -144,7 +146,7 @@ class Position:
     dropped: int = 0
     """How many rows these were."""
     cut: int | None = None
-    """The greatest timestamp among these, in milliseconds: what began up to then is no longer whole."""
+    """The greatest timestamp among these, in milliseconds: windows that began up to then are incomplete."""
     lost: int = 0
     """How many offsets the log had lost before they were read, where the rows before them stayed."""
 

@@ -1,4 +1,4 @@
-"""Records that become no rows, with their bytes: refused ones, late ones, and tombstones that only name rows."""
+"""Records that become no rows, with their bytes: refused ones, late ones, and tombstones that delete by record key."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def refused_record(batch: RecordBatch, line: int, reason: str, *, is_conflict: b
 def refused_records(batch: RecordBatch, refused: Sequence[Refusal]) -> tuple[RefusedRecord, ...]:
     """Return the refused records, in the order of the batch."""
     return tuple(
-        refused_record(batch, r.index, r.reason, is_conflict=r.is_conflict)
-        for r in sorted(refused, key=lambda r: r.index)
+        refused_record(batch, refusal.index, refusal.reason, is_conflict=refusal.is_conflict)
+        for refusal in sorted(refused, key=lambda refusal: refusal.index)
     )
 
 
-def late_records(batch: RecordBatch, pairs: pl.DataFrame) -> tuple[RefusedRecord, ...]:
+def late_records(batch: RecordBatch, late: pl.DataFrame) -> tuple[RefusedRecord, ...]:
     """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
-    by_line = pairs.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
+    by_line = late.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
     return tuple(refused_record(batch, line, " ".join(windows)) for line, windows in by_line)
 
 
 def key_tombstones(batch: RecordBatch, lines: pl.Series) -> tuple[KeyTombstone, ...]:
-    """Return the tombstones at ``lines``: each names rows by its record key."""
+    """Return the tombstones at ``lines``: each deletes rows by its record key."""
     return tuple(
         KeyTombstone(batch.partitions[line], batch.offsets[line], key)
         for line in lines

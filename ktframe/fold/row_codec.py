@@ -48,7 +48,7 @@ def pack_keyed_rows(
     values: Sequence[bytes | None],
     keys: Sequence[bytes | None],
 ) -> list[bytes]:
-    """Return the stored bytes of rows that carry their record key beside another identity; None as above."""
+    """Return the stored bytes of rows that carry their record key, which is not their identity; None as above."""
     pack, length = _HEADER.pack, _LENGTH.pack
     return [
         pack(kind << _TYPE_SHIFT | _HAS_KEY | (value is None), at if kind else 0, offset)

@@ -1,4 +1,4 @@
-"""The columnar view of one store: a base of decoded rows, and the changes that came after it.
+"""The columnar view of one store: a base of decoded rows, and the changes appended since.
 
 The binding's thread appends; any thread reads. A reader takes immutable references under a short lock and works
 outside it, so that readers never stop the writer. Reading merges what was appended into the base: the next read
@@ -52,7 +52,7 @@ class View:
     """The rows of one store, decoded.
 
     ``identity`` names the columns that make a row's identity, ``user_key`` those by which users tell rows apart: the hash
-    is over these. With ``keeps_markers`` a removal stays beside the rows as a marker.
+    is over these. With ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class View:
             self._positions |= positions
             enough = max(_MERGE_ABOVE_ROWS, self._base.height // _MERGE_FRACTION)
             is_due = self._waiting > enough or len(self._deltas) > _MERGE_ABOVE_DELTAS
-        # Not waiting: who holds the lock is a reader that merges anyway.
+        # Without waiting: a reader that holds the lock merges anyway.
         if is_due and self._merging.acquire(blocking=False):
             try:
                 self._merge_held()
@@ -114,7 +114,7 @@ class View:
                 self._merging.release()
 
     def merge_when_idle(self) -> None:
-        """Merge what was appended, so that readers need not, unless a tenth of the time went into merging already."""
+        """Merge appended rows in the background, spending at most a tenth of this thread's time."""
         now = perf_counter()
         if not self._waiting or now < self._next_merge or not self._merging.acquire(blocking=False):
             return
@@ -147,8 +147,8 @@ class View:
     def below(self, column: str, horizons: Mapping[int, int]) -> dict[int, tuple[int, int | None]]:
         """Return how many rows of each partition have a ``column`` below its horizon, and their greatest timestamp."""
         gone = self._merge().base.filter(~_is_above(column, horizons))
-        found = gone.group_by(PARTITION).agg(pl.len(), pl.col(TIMESTAMP).max())
-        return {partition: (count, newest) for partition, count, newest in found.iter_rows()}
+        counts = gone.group_by(PARTITION).agg(pl.len(), pl.col(TIMESTAMP).max())
+        return {partition: (count, newest) for partition, count, newest in counts.iter_rows()}
 
     def drop(self, column: str, horizons: Mapping[int, int]) -> None:
         """Forget the rows of each partition whose ``column`` is below its horizon."""
@@ -183,22 +183,22 @@ class View:
     def snapshot(self) -> Snapshot:
         """Return the rows as of now, one per identity."""
         merged = self._merge()
-        return Snapshot(self._settled(merged), merged.positions)
+        return Snapshot(self._one_per_user_key(merged), merged.positions)
 
     def part(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
         """Return ``columns`` (None: all) of the rows as of now that ``where`` holds for; it names identity columns only.
 
-        Few changes are left where they are: the base is not made anew, and nothing but what is asked for is touched.
-        Where that would take settling or merging much, the rows are those of ``snapshot``.
+        While few changes wait they are not merged into the base, and only the wanted columns are read. Otherwise, and
+        where rows are contested, this takes the rows of ``snapshot``.
         """
         with self._lock:
             base, deltas, is_current = self._base, self._deltas, self._base.schema == self._schema
             few = self._waiting * _FEW_SHARE <= base.height and len(deltas) <= _FEW_DELTAS
-            names_rows = self._markers.height > 0 and RECORD_KEY in base.columns
-            is_plain = few and is_current and not names_rows and not len(self._contested)
-        found = self._unmerged(base, deltas, columns, where) if is_plain else None
-        if found is not None:
-            return found
+            deletes_by_key = self._markers.height > 0 and RECORD_KEY in base.columns
+            is_plain = few and is_current and not deletes_by_key and not len(self._contested)
+        part = self._unmerged(base, deltas, columns, where) if is_plain else None
+        if part is not None:
+            return part
         rows = self.snapshot().rows
         rows = rows if where is None else rows.filter(where)
         return rows if columns is None else rows.select(columns)
@@ -234,21 +234,20 @@ class View:
     def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows of all partitions, contested and outdated ones too, and the tombstones' markers.
 
-        That is what larger windows are made of: a row that is not shown in its own window can be the one that is shown
-        in theirs.
+        Larger windows are made of these: a row that is not shown in its own window can be the newest of a larger one.
         """
         merged = self._merge()
         return merged.base, merged.markers
 
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
-        turned = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
-        if not turned:
+        changed = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
+        if not changed:
             return frozenset()
         base = self._merge().base
-        rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in turned}
-        found = base.select(each.any().alias(name) for name, each in rounded.items() if each is not None)
-        return frozenset(column.name for column in found if column.any())
+        rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in changed}
+        is_rounded = base.select(expr.any().alias(name) for name, expr in rounded.items() if expr is not None)
+        return frozenset(column.name for column in is_rounded if column.any())
 
     def _merge(self) -> _Merged:
         with self._merging:
@@ -283,25 +282,26 @@ class View:
             outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
             markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
         # Contested are identities with living rows in two partitions. Of hashes that changed, these are all the rows.
-        found = _repeated(pl.concat([outlived[HASH], living[HASH]]))
+        now_contested = _repeated(pl.concat([outlived[HASH], living[HASH]]))
         if len(contested):
-            found = pl.concat([contested.filter(~contested.is_in(delta[HASH].implode())), found])
+            unchanged = contested.filter(~contested.is_in(delta[HASH].implode()))
+            now_contested = pl.concat([unchanged, now_contested])
         rows = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
-        return _Merged(_compacted(rows), markers, merged.positions, found)
+        return _Merged(_in_few_chunks(rows), markers, merged.positions, now_contested)
 
     def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
         """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
         delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
         return delta.unique(self._row, keep="last", maintain_order=True) if len(deltas) > 1 else delta
 
-    def _settled(self, merged: _Merged) -> pl.DataFrame:
-        """Return the rows with one line for each that users tell apart."""
+    def _one_per_user_key(self, merged: _Merged) -> pl.DataFrame:
+        """Return the rows with one line for each key that users know."""
         base, markers, contested = merged.base, merged.markers, merged.contested
-        names_rows = markers.height > 0 and RECORD_KEY in base.columns
-        if not len(contested) and not names_rows:
+        deletes_by_key = markers.height > 0 and RECORD_KEY in base.columns
+        if not len(contested) and not deletes_by_key:
             return base
         is_hit = base[HASH].is_in(contested.implode())
-        if names_rows:
+        if deletes_by_key:
             is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
         return pl.concat([base.filter(~is_hit), latest_rows(base.filter(is_hit), markers, self._user_key)])
 
@@ -350,7 +350,7 @@ def _repeated(hashes: pl.Series) -> pl.Series:
     return hashes.filter(hashes.is_duplicated()).unique()
 
 
-def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
+def _in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
     """Return ``frame`` in few chunks: the first and large one as it is, the small ones behind it as one."""
     if frame.n_chunks() <= _MAX_CHUNKS:
         return frame

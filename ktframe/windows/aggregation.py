@@ -1,4 +1,4 @@
-"""Aggregates per window, in Polars' own expressions: what a user may pass, and what windows without rows get."""
+"""Aggregates per window by Polars expressions: checks what a user passes, and fills in windows without rows."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def expressions(exprs: Sequence[pl.Expr], named: Mapping[str, pl.Expr]) -> list[
     ConfigurationError
         When there is none, or something is no Polars expression.
     """
-    found: list[object] = [*exprs, *named.values()]
-    odd = next((each for each in found if not isinstance(each, pl.Expr)), None)
-    if odd is not None or not found:
+    values: list[object] = [*exprs, *named.values()]
+    odd = next((value for value in values if not isinstance(value, pl.Expr)), None)
+    if odd is not None or not values:
         message = (
             "an aggregate needs a Polars expression."
             if odd is None
             else f"{odd!r} is not a Polars expression."
         )
         raise ConfigurationError(message, 'such as revenue=pl.col("amount").sum(), orders=pl.len().')
-    return [*exprs, *(each.alias(name) for name, each in named.items())]
+    return [*exprs, *(expr.alias(name) for name, expr in named.items())]
 
 
 def groups(by: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
-    """Return the columns to group by beside the window.
+    """Return the columns to group by within each window.
 
     Raises
     ------
@@ -83,11 +83,11 @@ class Columns:
     usual: Collection[str]
 
     def needed(self, exprs: Sequence[pl.Expr], by: Sequence[str]) -> list[pl.Expr]:
-        """Return those that the expressions and ``by`` name: no other has to be touched."""
+        """Return the columns that the expressions and ``by`` name, which are all that have to be read."""
         names = {*by, *(name for expr in exprs for name in expr.meta.root_names())}
         if any(expr.meta.has_multiple_outputs() for expr in exprs):
             names |= {*self.usual}
-        return [each for name, each in self.all.items() if name in names]
+        return [column for name, column in self.all.items() if name in names]
 
 
 def aggregate_rows(
@@ -99,9 +99,9 @@ def aggregate_rows(
 ) -> pl.DataFrame:
     """Return ``WINDOW, WINDOW_END``, ``by`` and the values, a row per window and group, of rows that have ``WINDOW``."""
     lines = rows.select(WINDOW, *columns.needed(exprs, by))
-    found = lines.group_by(WINDOW, *by).agg(*exprs).sort(WINDOW, *by)
-    values = found.columns[1 + len(by) :]
-    return windows.with_ends(found).select(WINDOW, WINDOW_END, *by, *values)
+    grouped = lines.group_by(WINDOW, *by).agg(*exprs).sort(WINDOW, *by)
+    values = grouped.columns[1 + len(by) :]
+    return windows.with_ends(grouped).select(WINDOW, WINDOW_END, *by, *values)
 
 
 def aggregate_events(
@@ -117,13 +117,13 @@ def aggregate_events(
 
 
 def filled(
-    found: pl.DataFrame,
+    aggregated: pl.DataFrame,
     windows: Windows,
     exprs: Sequence[pl.Expr],
     by: Sequence[str],
     empty: pl.DataFrame,
 ) -> pl.DataFrame:
-    """Return ``found`` with a row for each window between the first and the last, for each group that there is.
+    """Return ``aggregated`` with a row for each window between the first and the last, for each group that there is.
 
     The values of a window without rows are what the expressions give for no rows: 0 for a sum or a count, else null.
 
@@ -132,31 +132,33 @@ def filled(
     ConfigurationError
         When that makes more than ten million rows.
     """
-    if not found.height:
-        return found
-    first, last = found[WINDOW].min(), found[WINDOW].max()
+    if not aggregated.height:
+        return aggregated
+    first, last = aggregated[WINDOW].min(), aggregated[WINDOW].max()
     assert isinstance(first, int)  # noqa: S101 - WINDOW is Int64 without nulls
     assert isinstance(last, int)  # noqa: S101 - likewise
     starts = windows.starts_between(first, last).alias(WINDOW).to_frame()
-    every = starts.join(found.select(by).unique(), how="cross") if by else starts
+    every = starts.join(aggregated.select(by).unique(), how="cross") if by else starts
     if every.height > _MOST_FILLED:
         message = f"fill=True makes {every.height:,} rows."
         raise ConfigurationError(message, "narrow the range by between() or last(), or take larger windows.")
-    absent = every.join(found, on=[WINDOW, *by], how="anti", nulls_equal=True)
-    values = [name for name in found.columns if name not in (WINDOW, WINDOW_END, *by)]
-    nothing = _of_no_rows(empty, exprs, found.select(values).schema)
-    gaps = windows.with_ends(absent).with_columns(nothing).select(found.columns)
-    return pl.concat([found, gaps]).sort(WINDOW, *by)
+    absent = every.join(aggregated, on=[WINDOW, *by], how="anti", nulls_equal=True)
+    values = [name for name in aggregated.columns if name not in (WINDOW, WINDOW_END, *by)]
+    fills = _fill_values(empty, exprs, aggregated.select(values).schema)
+    gaps = windows.with_ends(absent).with_columns(fills).select(aggregated.columns)
+    return pl.concat([aggregated, gaps]).sort(WINDOW, *by)
 
 
-def _of_no_rows(empty: pl.DataFrame, exprs: Sequence[pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
-    found: dict[str, pl.Series] = {}
+def _fill_values(empty: pl.DataFrame, exprs: Sequence[pl.Expr], schema: pl.Schema) -> list[pl.Expr]:
+    """Return the values of a window without rows."""
+    values: dict[str, pl.Series] = {}
     for expr in exprs:
-        # Some refuse to be evaluated where there is no row, such as get(0): nothing is what they give.
+        # Expressions such as get(0) raise on an empty frame; their fill value is null.
         with suppress(pl.exceptions.PolarsError):
-            found |= {each.name: each for each in empty.select(expr).iter_columns() if len(each) == 1}
-    nothing = {
-        name: pl.lit(found[name].cast(dtype)).first() if name in found else pl.lit(None, dtype=dtype)
+            columns = empty.select(expr).iter_columns()
+            values |= {column.name: column for column in columns if len(column) == 1}
+    fills = {
+        name: pl.lit(values[name].cast(dtype)).first() if name in values else pl.lit(None, dtype=dtype)
         for name, dtype in schema.items()
     }
-    return [value.alias(name) for name, value in nothing.items()]
+    return [fill.alias(name) for name, fill in fills.items()]

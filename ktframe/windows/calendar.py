@@ -123,8 +123,8 @@ class CalendarWindows(Windows):
         last = boundaries.search_sorted(times, side="right").cast(pl.Int64) - 1
         indexed = rows.with_columns(last.alias(WINDOW))
         if count > 1:
-            held = pl.int_ranges(pl.col(WINDOW) - (count - 1), pl.col(WINDOW) + 1)
-            indexed = indexed.with_columns(held.alias(WINDOW)).explode(WINDOW)
+            indices = pl.int_ranges(pl.col(WINDOW) - (count - 1), pl.col(WINDOW) + 1)
+            indexed = indexed.with_columns(indices.alias(WINDOW)).explode(WINDOW)
         first = indexed[WINDOW]
         return indexed.with_columns(
             boundaries.gather(first).alias(WINDOW), boundaries.gather(first + count).alias(WINDOW_END)

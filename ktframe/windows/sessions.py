@@ -1,7 +1,7 @@
 """Sessions: events of a group that follow one another without a long gap.
 
 As Kafka Streams' session windows: both ends inclusive, a gap of exactly ``gap_ms`` joins, an event between two sessions
-makes them one. Kafka decides event by event whether one is too late; so does this, but only for those that could be.
+makes them one. Kafka decides event by event whether one is late; this does so only for events that may be.
 """
 
 from __future__ import annotations
@@ -53,17 +53,19 @@ class SessionWindows(EventWindows):
         """Say of each session whether no event can change it any more.
 
         Stricter than Kafka's emit-final: an event as old as the limit is still accepted, and so is an older one that
-        joins a session which ends later. A session has closed when it, and all sessions that such events could chain it
-        to (no more than two gaps from one to the next), ended more than a gap before the limit.
+        joins a session which ends later. A session has closed when it ended more than a gap before the limit, and so
+        did all sessions that such events could chain it to: those no more than two gaps from one to the next.
         """
         by = [name for name in windows.columns if name not in (WINDOW, WINDOW_END)]
         ordered = windows.with_row_index(ROW).sort(*by, WINDOW)
         is_apart = pl.col(WINDOW) - pl.col(WINDOW_END).shift() > 2 * self.gap_ms
         is_other = [pl.col(name).ne_missing(pl.col(name).shift()) for name in by]
         chain = pl.any_horizontal(is_apart, *is_other).fill_null(value=True).cum_sum()
-        reach = ordered.with_columns(chain.alias(ISLAND)).with_columns(pl.col(WINDOW_END).max().over(ISLAND))
+        chained = ordered.with_columns(chain.alias(ISLAND)).with_columns(
+            pl.col(WINDOW_END).max().over(ISLAND)
+        )
         delay_ms = None if self.grace_ms is None else self.grace_ms + 2 * self.gap_ms
-        return reach.sort(ROW).select(has_closed(watermark, delay_ms)).to_series()
+        return chained.sort(ROW).select(has_closed(watermark, delay_ms)).to_series()
 
     def _in_time(self, rows: pl.DataFrame) -> pl.DataFrame:
         rows = rows.with_row_index(ROW)
@@ -89,21 +91,21 @@ class SessionWindows(EventWindows):
         limit = pl.col(WINDOW_CLOSE_TIME) - self.gap_ms
         # Whatever session an event joins ends no earlier than the event.
         is_doubtful = pl.col(TIMESTAMP) < limit
-        judged = rows.with_columns(pl.when(is_doubtful).then(limit).alias(SESSION_LIMIT))
-        is_any = judged[SESSION_LIMIT].null_count() < judged.height
-        late = _late(_steps(judged, self.gap_ms), self.gap_ms) if is_any else []
+        limited = rows.with_columns(pl.when(is_doubtful).then(limit).alias(SESSION_LIMIT))
+        is_any = limited[SESSION_LIMIT].null_count() < limited.height
+        late = _late(_steps(limited, self.gap_ms), self.gap_ms) if is_any else []
         return pl.Series(late, dtype=pl.UInt32).implode()
 
 
 def _steps(rows: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
-    """Return what a fold over the arrivals has to look at: island, start, end, and for a doubtful event limit and row.
+    """Return what ``_late`` has to look at, in order: island, start, end, and for an event that may be late limit and row.
 
-    An island is what would be one session of a partition if nothing were late; events of different islands never meet,
-    and an island without a doubtful event needs no look. Between two doubtful events of an island, all is accepted:
-    these arrivals are taken together, as the few sessions that they make among themselves.
+    An island is what would be one session of a partition if no event were late; events of different islands never
+    meet, and an island with no event that may be late is left out. The events between two that may be late are all
+    accepted: they are put together, as the few sessions that they make among themselves.
     """
     is_doubtful = pl.col(SESSION_LIMIT).is_not_null()
-    places = (
+    islands = (
         rows.select(ROW, PARTITION, OFFSET, GROUP, TIMESTAMP, SESSION_LIMIT)
         .sort(PARTITION, GROUP, TIMESTAMP)
         .with_columns(starts_run([PARTITION, GROUP], gap_ms).cum_sum().alias(ISLAND))
@@ -112,27 +114,27 @@ def _steps(rows: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
         .with_columns(is_doubtful.cum_sum().over(ISLAND).alias(STRETCH))
     )
     together = (
-        places.filter(~is_doubtful)
+        islands.filter(~is_doubtful)
         .sort(ISLAND, STRETCH, TIMESTAMP)
         .group_by(ISLAND, STRETCH, starts_run([ISLAND, STRETCH], gap_ms).cum_sum().alias("run"))
         .agg(pl.col(TIMESTAMP).min().alias(WINDOW), pl.col(TIMESTAMP).max().alias(WINDOW_END))
         .drop("run")
     )
     own = (pl.col(TIMESTAMP).alias(WINDOW), pl.col(TIMESTAMP).alias(WINDOW_END))
-    alone = places.filter(is_doubtful).select(ISLAND, STRETCH, *own, SESSION_LIMIT, ROW)
-    # A doubtful event opens its epoch.
+    alone = islands.filter(is_doubtful).select(ISLAND, STRETCH, *own, SESSION_LIMIT, ROW)
+    # An event that may be late comes first in its stretch.
     steps = pl.concat([alone, together], how="diagonal").sort(ISLAND, STRETCH, SESSION_LIMIT, nulls_last=True)
     return steps.select(ISLAND, WINDOW, WINDOW_END, SESSION_LIMIT, ROW)
 
 
 def _late(steps: pl.DataFrame, gap_ms: int) -> list[int]:
-    """Return the rows that came too late."""
+    """Return the ``ROW`` of the events that came too late."""
     # A loop, because whether one event is accepted decides what the next one can join.
     late = []
     island, starts, ends = None, list[int](), list[int]()
-    for place, start, end, limit, row in steps.iter_rows():
-        if place != island:
-            island, starts, ends = place, [], []
+    for number, start, end, limit, row in steps.iter_rows():
+        if number != island:
+            island, starts, ends = number, [], []
         first, behind = bisect_left(ends, start - gap_ms), bisect_right(starts, end + gap_ms)
         joined_end = max(end, ends[behind - 1]) if first < behind else end
         if limit is not None and joined_end < limit:

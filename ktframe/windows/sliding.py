@@ -38,27 +38,31 @@ from ktframe.windows.stream_time import has_closed, with_close_time
 
 
 def mark_late(rows: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
-    """Return ``rows``, which have ``GROUP`` and ``WINDOW_CLOSE_TIME``, with ``ROW``, ``OWN_WINDOW``, ``LATE_FOR_OWN_WINDOW`` and ``DROPPED``."""
+    """Return ``rows``, which have ``GROUP`` and ``WINDOW_CLOSE_TIME``, with what decides on their windows.
+
+    That is ``ROW``, ``OWN_WINDOW``, ``LATE_FOR_OWN_WINDOW`` and ``DROPPED``. An event that is late for its own window can
+    still be in one that another event has opened.
+    """
     time = pl.col(TIMESTAMP)
     own = pl.when(time.is_between(0, difference_ms)).then(0).otherwise(time - difference_ms)
-    is_straggler = (pl.col(OWN_WINDOW) + difference_ms < pl.col(WINDOW_CLOSE_TIME)).fill_null(value=False)
+    is_late = (pl.col(OWN_WINDOW) + difference_ms < pl.col(WINDOW_CLOSE_TIME)).fill_null(value=False)
     rows = (
         rows.with_row_index(ROW)
         .with_columns(own.cast(pl.Int64).alias(OWN_WINDOW))
-        .with_columns(is_straggler.alias(LATE_FOR_OWN_WINDOW))
+        .with_columns(is_late.alias(LATE_FOR_OWN_WINDOW))
     )
-    stragglers = rows.filter(LATE_FOR_OWN_WINDOW)
-    if not stragglers.height:
+    late = rows.filter(LATE_FOR_OWN_WINDOW)
+    if not late.height:
         return rows.with_columns(pl.lit(False).alias(DROPPED))
-    found = _found(_arrivals(rows, stragglers, difference_ms), difference_ms)
-    is_found = pl.col(ROW).is_in(pl.Series(found, dtype=pl.UInt32).implode())
-    return rows.with_columns((pl.col(LATE_FOR_OWN_WINDOW) & ~is_found).alias(DROPPED))
+    accepted = _accepted(_arrivals(rows, late, difference_ms), difference_ms)
+    is_accepted = pl.col(ROW).is_in(pl.Series(accepted, dtype=pl.UInt32).implode())
+    return rows.with_columns((pl.col(LATE_FOR_OWN_WINDOW) & ~is_accepted).alias(DROPPED))
 
 
-def _arrivals(rows: pl.DataFrame, stragglers: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
-    """Return the stragglers that can be in an open window, and the others that can have made one; as they arrived."""
+def _arrivals(rows: pl.DataFrame, late: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
+    """Return the late events that can be in an open window, and the others that can have opened one, by arrival."""
     columns = (PARTITION, GROUP, OFFSET, TIMESTAMP)
-    doubtful = stragglers.filter(pl.col(TIMESTAMP) + difference_ms >= pl.col(WINDOW_CLOSE_TIME)).select(
+    doubtful = late.filter(pl.col(TIMESTAMP) + difference_ms >= pl.col(WINDOW_CLOSE_TIME)).select(
         *columns, WINDOW_CLOSE_TIME, ROW
     )
     near = doubtful.select(PARTITION, GROUP, TIMESTAMP, ROW).sort(TIMESTAMP)
@@ -82,10 +86,10 @@ def _arrivals(rows: pl.DataFrame, stragglers: pl.DataFrame, difference_ms: int) 
     return arrivals.select(PARTITION, GROUP, TIMESTAMP, WINDOW_CLOSE_TIME, ROW)
 
 
-def _found(arrivals: pl.DataFrame, difference_ms: int) -> list[int]:
-    """Return the stragglers that found an open window."""
-    # A loop, because a straggler that was taken opens a window to the next one.
-    found = []
+def _accepted(arrivals: pl.DataFrame, difference_ms: int) -> list[int]:
+    """Return the ``ROW`` of the late events for which a window was open."""
+    # A loop, because a late event that was accepted opens a window for the next one.
+    accepted = []
     place, taken, timely = None, list[int](), list[int]()
     for partition, group, time, close, row in arrivals.iter_rows():
         if (partition, group) != place:
@@ -93,14 +97,14 @@ def _found(arrivals: pl.DataFrame, difference_ms: int) -> list[int]:
         if row is None:
             insort(timely, time)
         else:
-            # Open are the window that ends with a timely event, from ``close`` on, and the one behind any event
-            # that ends at ``close`` or later. An event at or after 1970 makes no window that holds a time before it.
+            # Open are a timely event's own window, where it ends at ``close`` or later, and the window after any event,
+            # where that does. An event at or after 1970 makes no window that holds a time before 1970.
             last = time + difference_ms if time >= 0 else min(time + difference_ms, -1)
             if not (_holds(timely, close, last) or _holds(taken, close - 1 - difference_ms, time - 1)):
                 continue
-            found.append(row)
+            accepted.append(row)
         insort(taken, time)
-    return found
+    return accepted
 
 
 def _holds(times: list[int], first: int, last: int) -> bool:
@@ -118,8 +122,7 @@ _End: TypeAlias = tuple[str, str, Literal["forward", "backward"]]
 class SlidingWindows(EventWindows):
     """Windows of width ``difference_ms`` that begin and end where events do.
 
-    An event is late for a window that ended before stream time minus grace; see ``stragglers.py`` for those that are
-    late for the window that ends with them. Tombstones and events with a null among ``by`` are skipped, as in Kafka.
+    An event is late for a window that ended before stream time minus grace. Tombstones and events with a null among ``by`` are skipped, as in Kafka.
     Inside a window, rows are in order of time, partition, offset.
     """
 
@@ -129,21 +132,20 @@ class SlidingWindows(EventWindows):
         """Return a row per window and group with the value of each expression."""
         rows = self._prepared(events, by)
         starts = self._starts(rows)
-        # Polars rolls over no width of zero; there, no event is in two windows, so that nothing is saved either.
-        # An expression over all columns must not see the columns that rolling needs.
+        # Polars can't roll over a width of zero. And an expression over all columns must not see those that rolling needs.
         names_all = any(expr.meta.has_multiple_outputs() for expr in exprs)
         if names_all or not self.difference_ms:
             return self._named(self._gathered(rows, starts, exprs, by), rows, by)
         try:
             values = self._rolled(rows.filter(~pl.col(DROPPED)), starts, exprs)
         except pl.exceptions.ComputeError:
-            # Some expressions, such as get(0), refuse to be evaluated where there is no row, as behind a last event.
+            # Expressions such as get(0) raise on an empty frame, as there is after a last event.
             values = self._gathered(rows, starts, exprs, by).with_columns(pl.lit(False).alias(PARTLY_LATE))
-        mixed = values.filter(PARTLY_LATE).select(GROUP, WINDOW)
+        partly_late = values.filter(PARTLY_LATE).select(GROUP, WINDOW)
         values = values.filter(~pl.col(PARTLY_LATE)).drop(PARTLY_LATE)
-        if mixed.height:
-            again = self._gathered(rows, mixed, exprs, by)
-            values = pl.concat([values, again.select(values.columns)])
+        if partly_late.height:
+            gathered = self._gathered(rows, partly_late, exprs, by)
+            values = pl.concat([values, gathered.select(values.columns)])
         return self._named(values, rows, by)
 
     def finals(self, windows: pl.DataFrame, watermark: int | None) -> pl.Series:
@@ -157,18 +159,17 @@ class SlidingWindows(EventWindows):
         return mark_late(rows.sort(GROUP, TIMESTAMP, PARTITION, OFFSET), self.difference_ms)
 
     def _in_time(self, rows: pl.DataFrame) -> pl.DataFrame:
-        # As many rows as the windows have events in all.
         kept = rows.filter(~pl.col(DROPPED))
         return self._contents(kept, self._spans(kept, self._starts(rows))).drop(_HELPERS)
 
     def _too_late(self, rows: pl.DataFrame) -> pl.DataFrame:
-        # With the windows that they missed: the one that would end with them, and others that exist. Early events can
-        # miss some too: their own window [0, d] ends later than others that hold them.
-        behind = rows.filter(pl.col(TIMESTAMP) < pl.col(WINDOW_CLOSE_TIME))
+        # An event misses its own window, and others that exist. One shortly after 1970 can miss others alone: its own
+        # window [0, d] ends later than they do.
+        late = rows.filter(pl.col(TIMESTAMP) < pl.col(WINDOW_CLOSE_TIME))
         is_missed = pl.col(DROPPED) | (pl.col(WINDOW_END) < pl.col(WINDOW_CLOSE_TIME))
-        spans = _batches(self._spans(behind, self._starts(rows)))
-        own = self._ended(behind.filter(LATE_FOR_OWN_WINDOW).with_columns(pl.col(OWN_WINDOW).alias(WINDOW)))
-        missed = [own, *(_taken(behind, batch).filter(is_missed) for batch in spans)]
+        spans = _batches(self._spans(late, self._starts(rows)))
+        own = self._ended(late.filter(LATE_FOR_OWN_WINDOW).with_columns(pl.col(OWN_WINDOW).alias(WINDOW)))
+        missed = [own, *(_taken(late, batch).filter(is_missed) for batch in spans)]
         return pl.concat(missed).unique([ROW, WINDOW]).drop(_HELPERS)
 
     def _starts(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -186,13 +187,13 @@ class SlidingWindows(EventWindows):
 
     def _spans(self, rows: pl.DataFrame, starts: pl.DataFrame) -> pl.DataFrame:
         """Return the windows of ``starts`` with the indices of the first and the last of the sorted ``rows`` in them."""
-        found = self._ended(starts.sort(GROUP, WINDOW))
+        spans = self._ended(starts.sort(GROUP, WINDOW))
         ends: tuple[_End, _End] = ((WINDOW, FIRST, "forward"), (WINDOW_END, LAST, "backward"))
         for time, name, strategy in ends:
             places = rows.select(GROUP, pl.col(TIMESTAMP).alias(time)).with_row_index(name)
             # Polars can't check that each group is sorted.
-            found = found.join_asof(places, on=time, by=GROUP, strategy=strategy, check_sortedness=False)
-        return found.filter(pl.col(FIRST) <= pl.col(LAST))
+            spans = spans.join_asof(places, on=time, by=GROUP, strategy=strategy, check_sortedness=False)
+        return spans.filter(pl.col(FIRST) <= pl.col(LAST))
 
     def _contents(self, rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
         """Return the rows once per window of ``spans`` that they are in and in time for."""
@@ -202,16 +203,16 @@ class SlidingWindows(EventWindows):
     def _gathered(
         self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr], by: Sequence[str]
     ) -> pl.DataFrame:
-        """Return the values of the windows of ``starts``, each from the rows that are in it."""
+        """Return the values of the windows of ``starts``, each from the rows that are in it: exact, and slow."""
         kept = rows.filter(~pl.col(DROPPED))
         spans = _batches(self._spans(kept, starts))
-        held = (self._contents(kept, batch).select(GROUP, WINDOW, *field_names(rows)) for batch in spans)
-        return pl.concat([each.group_by(GROUP, WINDOW, *by).agg(*exprs).drop(by) for each in held])
+        contents = (self._contents(kept, batch).select(GROUP, WINDOW, *field_names(rows)) for batch in spans)
+        return pl.concat([lines.group_by(GROUP, WINDOW, *by).agg(*exprs).drop(by) for lines in contents])
 
     def _rolled(self, rows: pl.DataFrame, starts: pl.DataFrame, exprs: Sequence[pl.Expr]) -> pl.DataFrame:
-        """Return the values of the windows of ``starts`` without taking any window's rows out of ``rows``.
+        """Return the values of the windows of ``starts`` by Polars' rolling aggregation, with ``PARTLY_LATE``.
 
-        ``PARTLY_LATE`` says of a window that some row in it is late for it: its values are to be had otherwise.
+        The values are wrong where that is true: rolling takes in the rows that are late for the window.
         """
         width = self.difference_ms
         latest = pl.col(WINDOW_CLOSE_TIME).max().alias(WINDOW_CLOSE_TIME)
@@ -227,10 +228,10 @@ class SlidingWindows(EventWindows):
         early = frame.filter(pl.col(TIMESTAMP).is_between(0, width))
         parts.append(early.group_by(GROUP, pl.lit(0, dtype=pl.Int64).alias(WINDOW)).agg(*exprs, latest))
         columns = parts[-1].columns
-        made = pl.concat([part.select(columns) for part in parts])
-        distinct = made.join(starts, on=[GROUP, WINDOW], how="semi").unique([GROUP, WINDOW], keep="any")
-        is_mixed = (pl.col(WINDOW_CLOSE_TIME) > pl.col(WINDOW) + width).fill_null(value=False)
-        return distinct.with_columns(is_mixed.alias(PARTLY_LATE)).drop(WINDOW_CLOSE_TIME)
+        rolled = pl.concat([part.select(columns) for part in parts])
+        distinct = rolled.join(starts, on=[GROUP, WINDOW], how="semi").unique([GROUP, WINDOW], keep="any")
+        is_partly_late = (pl.col(WINDOW_CLOSE_TIME) > pl.col(WINDOW) + width).fill_null(value=False)
+        return distinct.with_columns(is_partly_late.alias(PARTLY_LATE)).drop(WINDOW_CLOSE_TIME)
 
     def _named(self, values: pl.DataFrame, rows: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """Return ``values`` with the columns ``by`` in place of the number of the group."""
@@ -248,6 +249,7 @@ def _taken(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def _batches(spans: pl.DataFrame) -> list[pl.DataFrame]:
-    """Return ``spans`` in parts, at least one; windows of a dense stream have more rows in all than fit into memory."""
+    """Return ``spans`` in parts, at least one."""
+    # The windows of a dense stream have more rows in all than fit into memory.
     rows = (pl.col(LAST).cast(pl.Int64) - pl.col(FIRST) + 1).cum_sum()
     return spans.with_columns((rows // _BATCH_ROWS).alias(BATCH)).partition_by(BATCH) or [spans]

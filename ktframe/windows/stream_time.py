@@ -1,7 +1,4 @@
-"""Stream time: when a partition has gone so far that an event comes too late.
-
-What too late means for a kind of window is said by that kind; here is only the clock, which each partition keeps alone.
-"""
+"""Stream time, Kafka's clock of a partition: the greatest timestamp so far. Each kind of window says what is late by it."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ def with_close_time(
 def has_closed(watermark: int | None, delay_ms: int | None) -> pl.Expr:
     """Return an expression that says whether ``WINDOW_END`` plus ``delay_ms`` lies before ``watermark``.
 
-    Where either is None, nothing is past.
+    Where either is None, no window has closed.
     """
     end = pl.col(WINDOW_END)
     # A literal alone would be one row high wherever the expression is selected by itself.

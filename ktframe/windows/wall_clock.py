@@ -90,8 +90,8 @@ class Grid(NamedTuple):
                 opens_ms = max(opens_ms, segment.reached_ms)
             walls = self._walls(opens_ms, segment.end_ms + segment.offset_ms)
             pieces.append(pl.Series(walls, dtype=pl.Int64) + (self.offset_ms - segment.offset_ms))
-        found = pl.concat(pieces).unique().sort()
-        return found.filter(found.is_between(first_ms, end_ms, closed="left"))
+        boundaries = pl.concat(pieces).unique().sort()
+        return boundaries.filter(boundaries.is_between(first_ms, end_ms, closed="left"))
 
     def divisor_ms(self) -> int:
         """Return the greatest length of which every boundary from 1970 to 2100 is a multiple."""
