@@ -1,30 +1,30 @@
-"""Everything ktframe raises, one tree.
+"""All exceptions that ktframe raises, as one tree.
 
 ::
 
     KtframeError
     ├── ConfigurationError            an argument, a setting or a declaration is wrong
-    │   └── SchemaError               a declared schema, key or time can't be what was said
+    │   └── SchemaError               a declared schema, key or time does not fit
     ├── ContextError
     │   ├── NotConnectedError         no Context yet
     │   ├── ContextClosedError        this object's Context was closed
     │   └── NotWritableError          this object's Context only reads
-    ├── BrokerError                   the cluster, as seen from here
+    ├── BrokerError                   the cluster refused or failed
     │   ├── BrokerUnreachableError
     │   ├── AuthenticationError
     │   ├── AuthorizationError
     │   ├── UnknownTopicError
-    │   ├── OffsetOutOfRangeError     the log no longer holds what was asked for
-    │   └── WriteError                not all records were written; it knows which were
+    │   ├── OffsetOutOfRangeError     the log does not hold the next offset to read
+    │   └── WriteError                not all records were written; it says which
     ├── RegistryError                 the schema registry does not answer, or refuses the login
     ├── StoreError                    a local store
     │   ├── StoreLockedError          another process has it open
     │   ├── StoreMismatchError        it belongs to another cluster, topic or format version
     │   └── StoreCorruptError
-    └── NotReadyError                 rows can't be complete (in time)
+    └── NotReadyError                 rows are not complete (in time)
 
 Each class makes its own text from its attributes: the fact first, then a line ``Hint:`` with what helps.
-Foreign exceptions are translated only in the module that owns their library. Nothing here may hold a secret.
+Exceptions of other libraries are translated only in the module that owns their library. Nothing here may hold a secret.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ktframe.ipython import short_traceback
 
 
 class KtframeError(Exception):
-    """Root of all errors of ktframe; ``fact`` says what is so, ``hint`` what helps."""
+    """Root of all errors of ktframe; ``fact`` says what is wrong, ``hint`` what helps."""
 
     @property
     def fact(self) -> str:
@@ -54,11 +54,11 @@ class KtframeError(Exception):
         return f"{self.fact}\n\nHint: {self.hint}" if self.hint else self.fact
 
     def _render_traceback_(self) -> list[str]:
-        # What IPython asks for in place of a traceback.
+        # IPython calls this to show an error.
         return short_traceback(self, fact=self.fact, hint=self.hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Exception's own pickling replays positional args; the attributes are the whole state here.
+        # Exception pickles its positional arguments; here the attributes are the whole state.
         return _restore, (type(self), dict(vars(self)))
 
 
@@ -91,7 +91,7 @@ class ConfigurationError(KtframeError):
 
 
 class SchemaError(ConfigurationError):
-    """A declared schema, key or time column can't be what was said."""
+    """A declared schema, key or time column does not fit."""
 
 
 class ContextError(KtframeError):
@@ -127,7 +127,7 @@ class ContextClosedError(ContextError):
 
 @dataclass(eq=False)
 class NotWritableError(ContextError):
-    """The Context of this object only reads, as it does unless told otherwise."""
+    """The Context of this object only reads, as by default."""
 
     name: str
 
@@ -142,7 +142,7 @@ class NotWritableError(ContextError):
 
 @dataclass(eq=False)
 class BrokerError(KtframeError):
-    """The cluster refused or failed; ``is_fatal`` errors do not heal by trying again."""
+    """The cluster refused or failed; trying again does not help against ``is_fatal`` errors."""
 
     bootstrap: str
     reason: str
@@ -184,7 +184,7 @@ class AuthenticationError(BrokerError):
 
 @dataclass(eq=False)
 class AuthorizationError(BrokerError):
-    """The credentials are right but not allowed to do this."""
+    """The user is known, but not allowed to do this."""
 
     resource: str = ""
     is_fatal: bool = True
@@ -226,7 +226,7 @@ class UnknownTopicError(BrokerError):
 
 @dataclass(eq=False)
 class OffsetOutOfRangeError(BrokerError):
-    """The log no longer holds (or never held) the offset that was to be read next."""
+    """The log no longer holds, or never held, the next offset to read."""
 
     topic: str = ""
     partition: int = -1
@@ -238,10 +238,10 @@ class OffsetOutOfRangeError(BrokerError):
 
 @dataclass(eq=False)
 class WriteError(BrokerError):
-    """Not all records were written: which were and which were not, by their place among those given.
+    """Not all records were written: which were and which were not, by their index among the records to write.
 
-    ``failed`` says why. The ``unknown`` were under way when time was over: they may be there, now or in a moment.
-    ``keys`` holds those of the first few of each kind, ``unknown`` and ``failed`` before ``written``.
+    ``failed`` has the reasons. The ``unknown`` were in flight at the timeout: they may be written, now or in a moment.
+    ``keys`` holds the keys of the first few of each kind.
     """
 
     topic: str = ""
@@ -277,7 +277,7 @@ class WriteError(BrokerError):
 
 @dataclass(eq=False)
 class RegistryError(KtframeError):
-    """The schema registry can't be asked; ``is_fatal`` errors do not heal by trying again."""
+    """The schema registry does not answer or refuses; trying again does not help against ``is_fatal`` errors."""
 
     url: str
     reason: str
@@ -352,7 +352,7 @@ class StoreCorruptError(StoreError):
 
 @dataclass(eq=False)
 class NotReadyError(KtframeError):
-    """Rows can't be complete (in time): ``reason`` is the code, ``partitions`` what is missing where."""
+    """Rows are not complete (in time): ``reason`` is a code, ``partitions`` are those that are behind."""
 
     name: str
     reason: str

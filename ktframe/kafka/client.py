@@ -1,4 +1,4 @@
-"""Makes librdkafka's clients; lends an AdminClient to many threads, and may be closed beneath them."""
+"""Makes librdkafka's clients, and shares one AdminClient between threads until it is closed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ C = TypeVar("C")
 
 
 def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
-    """Return a client, such as an AdminClient or a Consumer, of these settings.
+    """Return a client, such as an AdminClient or a Consumer, with these settings.
 
     Raises
     ------
     ConfigurationError
-        When it does not take them.
+        When it does not accept them.
     BrokerError
         When it can't be made for another reason, such as an ``oauth_cb`` without a token.
     """
@@ -32,23 +32,23 @@ def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
         return kind(dict(config), logger=logger)
     except (KafkaException, TypeError, ValueError, SystemError) as error:
         refusal = refused_settings(error, config)
-    # Out here it has neither a cause nor a context, which a traceback or a logger might show.
+    # Raised out here, without cause or context: a traceback or a logger would show those, and secrets with them.
     raise refusal
 
 
 class Connection:
-    """Lends its client to one question at a time per thread; closing it lets the questions under way be answered."""
+    """Lends its AdminClient to any number of threads; ``close`` waits for the requests under way."""
 
     def __init__(self, config: Mapping[str, Any], *, name: str) -> None:
         self._client = new_client(AdminClient, config)
         self._name = name
         self._idle = Condition()
-        self._questions = 0
+        self._requests = 0
         self._is_open = True
 
     @contextmanager
     def client(self) -> Iterator[AdminClient]:
-        """Lend the client until it has answered.
+        """Lend the client for a request.
 
         Raises
         ------
@@ -58,21 +58,21 @@ class Connection:
         with self._idle:
             if not self._is_open:
                 raise ContextClosedError(self._name)
-            self._questions += 1
+            self._requests += 1
         try:
             yield self._client
         finally:
             with self._idle:
-                self._questions -= 1
+                self._requests -= 1
                 self._idle.notify_all()
 
     def close(self) -> None:
-        """Hang up; a second call does nothing."""
+        """Disconnect; a second call does nothing."""
         with self._idle:
             if not self._is_open:
                 return
             self._is_open = False
-            # A client that is destroyed forgets its questions: who asked would wait for nothing.
-            self._idle.wait_for(lambda: self._questions == 0)
+            # A client that is destroyed never answers its requests: their callers would wait for nothing.
+            self._idle.wait_for(lambda: self._requests == 0)
         with self._client:
-            pass  # leaving is the client's own way to be destroyed
+            pass  # leaving its context destroys the client

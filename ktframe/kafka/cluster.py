@@ -1,4 +1,4 @@
-"""Facts about a cluster: topics, partitions, offsets. Asks, never changes anything; every question has a timeout."""
+"""Facts about a cluster: topics, partitions, offsets. Only reads; every request has a timeout."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ logger = logging.getLogger("ktframe.kafka")
 T = TypeVar("T")
 
 RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backoff.max.ms": 1_000})
-"""What users may override: a broker that comes back is found within a second or two, not ten as by default."""
+"""Defaults, which users may override: a broker that is back is found within two seconds, not ten."""
 
 _SLICE_SECONDS = 0.5
 _RETRY_SECONDS = 0.05
 _NO_TOPIC_ID = str(Uuid(0, 0))
 
-_NO_SUCH_QUESTION = frozenset(
+_UNSUPPORTED = frozenset(
     {
         KafkaError.UNSUPPORTED_VERSION,
         KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - librdkafka's word for the same
@@ -54,7 +54,7 @@ class TopicFacts:
 
 
 class Cluster(Protocol):
-    """What the rest of ktframe asks of Kafka; any thread may ask."""
+    """What the rest of ktframe needs to know from Kafka. Any thread may call it."""
 
     @property
     def bootstrap(self) -> str:
@@ -67,45 +67,45 @@ class Cluster(Protocol):
         """Return the number of partitions of every topic that may be seen, internal ones left out."""
 
     def topic(self, name: str) -> TopicFacts:
-        """Return what the cluster says of one topic."""
+        """Return the number of partitions and the id of a topic."""
 
     def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return the first offset that the log still holds, per partition."""
 
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
-        """Return the offset behind the last record (of committed transactions only, unless told otherwise)."""
+        """Return the offset after the last record, without those of open transactions if ``committed``."""
 
     def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """Return the offset of the first record from ``at_ms`` (ms since 1970) on, per partition; the end without one.
 
-        Of a time before 1970, and where the cluster can't look it up, it is the start: more is read, never less.
+        For a time before 1970, and where the cluster has no lookup, it is the start of the log: more is read, never less.
         """
 
     def cleanup_policy(self, topic: str) -> str | None:
-        """Return ``delete``, ``compact`` or ``compact,delete``; None where that is not told to this user."""
+        """Return ``delete``, ``compact`` or ``compact,delete``; None where this user may not know."""
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
-        """Return the offsets that the logs of many topics hold; ``topics`` says how many partitions each has.
+        """Return the offsets that the logs of many topics hold; ``topics`` has their numbers of partitions.
 
-        They run to the end of open transactions. A topic of which they are not known is left out.
+        They include open transactions. Topics whose offsets are not known are left out.
         """
 
     def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
         """Return the cleanup policy of many topics."""
 
     def last_timestamps(self, topics: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the greatest timestamp (ms) of a record of each topic, None where there is none or it is not known."""
+        """Return the greatest timestamp (ms) of a record of each topic, None where there is none or it is unknown."""
 
 
 Lookup: TypeAlias = Callable[[str, int, int], int]
-"""The offset of the first record of topic and partition from a time on: the mock cluster can't say."""
+"""Returns the offset of the first record of a topic and partition from a time on, for a mock cluster, which can't."""
 
 
 class KafkaCluster:
     """A ``Cluster`` over one AdminClient.
 
-    ``has_topic_ids`` None means that it is found out. librdkafka's mock cluster has none and never says so: it has to
-    be told.
+    ``has_topic_ids`` None means that it is found out. For librdkafka's mock cluster, which never says that it has none,
+    it has to be False.
     """
 
     def __init__(
@@ -123,13 +123,13 @@ class KafkaCluster:
             **settings.librdkafka,
             "bootstrap.servers": settings.bootstrap,
             "error_cb": self._on_error,
-            "log_level": 0,  # what matters comes through error_cb
+            "log_level": 0,  # errors that matter are reported to error_cb
         }
         self._config = config
         self._connection = Connection(config, name=f"Kafka at {self.bootstrap}")
 
     def close(self) -> None:
-        """Hang up, once the questions under way are answered; a second call does nothing."""
+        """Disconnect once the requests under way are answered; a second call does nothing."""
         self._connection.close()
 
     def _on_error(self, error: KafkaError) -> None:
@@ -150,25 +150,25 @@ class KafkaCluster:
         }
 
     def topic(self, name: str) -> TopicFacts:
-        """Return what the cluster says of one topic.
+        """Return the number of partitions and the id of a topic.
 
         Raises
         ------
         UnknownTopicError
-            When there is no such topic, with the names that come close.
+            When there is no such topic, with similar names.
         AuthorizationError
-            When it may not be seen; Kafka then does not tell whether there is one.
+            When it may not be seen; Kafka then does not say whether it exists.
         """
         if self._has_topic_ids is False:
             return self._topic_from_metadata(name)
         try:
             with self._connection.client() as admin:
-                asked = admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
-                found = self._answer(asked[name])
+                futures = admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
+                description = self._answer(futures[name])
         except KafkaException as error:
-            # Nothing else says that there are none. Taken for it, a timeout would end the watch for topics that
-            # are recreated: the binding would read on in the new one from where it stood in the old one.
-            if self._has_topic_ids or error.args[0].code() not in _NO_SUCH_QUESTION:
+            # Only these codes mean that the cluster has no topic ids. If a timeout were taken for it, recreated topics
+            # would no longer be noticed, and a binding would go on in the new topic at its old offset.
+            if self._has_topic_ids or error.args[0].code() not in _UNSUPPORTED:
                 raise self._with_suggestions(self._meaning(error.args[0], name), name) from error
             logger.info(
                 "this cluster has no topic ids: topics that are recreated can't be told from old ones"
@@ -176,21 +176,21 @@ class KafkaCluster:
             self._has_topic_ids = False
             return self._topic_from_metadata(name)
         self._has_topic_ids = True
-        topic_id = str(found.topic_id)
-        return TopicFacts(len(found.partitions), None if topic_id == _NO_TOPIC_ID else topic_id)
+        topic_id = str(description.topic_id)
+        return TopicFacts(len(description.partitions), None if topic_id == _NO_TOPIC_ID else topic_id)
 
     def _topic_from_metadata(self, name: str) -> TopicFacts:
-        # All topics, because asking for one by name makes it on clusters that create topics on demand.
-        found = self._metadata().topics.get(name)
-        if found is None:
+        # All topics: a request for a single one would create it on clusters that create topics on demand.
+        metadata = self._metadata().topics.get(name)
+        if metadata is None:
             missing = UnknownTopicError(self.bootstrap, "no such topic", topic=name)
             raise self._with_suggestions(missing, name)
-        if found.error is not None:
-            raise self._meaning(found.error, name)
-        return TopicFacts(len(found.partitions), None)
+        if metadata.error is not None:
+            raise self._meaning(metadata.error, name)
+        return TopicFacts(len(metadata.partitions), None)
 
     def _with_suggestions(self, error: BrokerError, name: str) -> BrokerError:
-        """Return ``error`` with the visible topics whose names come close to ``name``, where that may help."""
+        """Return ``error`` with the visible topics whose names are similar to ``name``, where that may help."""
         if isinstance(error, UnknownTopicError | AuthorizationError):
             close = similar_names(name, self.topics(), most=2)
             if isinstance(error, UnknownTopicError):
@@ -204,41 +204,43 @@ class KafkaCluster:
         return self._offsets(topic, partitions, OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
 
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
-        """Return the offset behind the last record (of committed transactions only, unless told otherwise)."""
+        """Return the offset after the last record, without those of open transactions if ``committed``."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         return self._offsets(topic, partitions, OffsetSpec.latest(), level)
 
     def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """Return the offset of the first record from ``at_ms`` on, per partition; the end where there is none.
 
-        librdkafka's mock cluster has no lookup by timestamp, and says of every time that nothing is later: there it
-        is the start.
+        librdkafka's mock cluster has no lookup by timestamp, and answers that no record is later: there the start is
+        returned.
         """
         partitions = tuple(partitions)
         if self._lookup is not None:
             return {partition: self._lookup(topic, partition, at_ms) for partition in partitions}
         if at_ms < 0 or self._is_mock:
             return self.start_offsets(topic, partitions)
-        # Before the lookup: what arrives between the two would be skipped.
+        # Before the lookup, or records that arrive between the two requests would be skipped.
         ends = self.end_offsets(topic, partitions, committed=False)
         spec = OffsetSpec.for_timestamp(at_ms)
-        found = self._offsets(topic, partitions, spec, IsolationLevel.READ_UNCOMMITTED)
-        return {partition: ends[partition] if at < 0 else at for partition, at in found.items()}
+        offsets = self._offsets(topic, partitions, spec, IsolationLevel.READ_UNCOMMITTED)
+        return {partition: ends[partition] if offset < 0 else offset for partition, offset in offsets.items()}
 
     def _offsets(
         self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
     ) -> dict[int, int]:
-        asked = {TopicPartition(topic, partition): spec for partition in partitions}
+        request = {TopicPartition(topic, partition): spec for partition in partitions}
         deadline = time.monotonic() + self._timeout
         while True:
             try:
                 with self._connection.client() as admin:
-                    futures = admin.list_offsets(asked, isolation_level=level, request_timeout=self._timeout)
+                    futures = admin.list_offsets(
+                        request, isolation_level=level, request_timeout=self._timeout
+                    )
                     return {at.partition: self._answer(future).offset for at, future in futures.items()}
             except KafkaException as error:
                 if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
-            self.topic(topic)  # one that is gone looks the same, but stays so
+            self.topic(topic)  # raises if the topic is gone: the error of the offsets would be the same
             time.sleep(_RETRY_SECONDS)
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
@@ -246,12 +248,12 @@ class KafkaCluster:
         return extents(self._connection, topics, self._timeout)
 
     def cleanup_policy(self, topic: str) -> str | None:
-        """Return ``delete``, ``compact`` or ``compact,delete``; None without the right to know."""
+        """Return ``delete``, ``compact`` or ``compact,delete``; None without the right to read it."""
         return self.cleanup_policies([topic])[topic]
 
     def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
         """Return the cleanup policy of many topics."""
-        if self._has_topic_ids is False:  # the mock cluster would let the question time out
+        if self._has_topic_ids is False:  # the mock cluster does not answer, and the request would time out
             return dict.fromkeys(topics)
         return cleanup_policies(self._connection, topics, self._timeout)
 
@@ -261,7 +263,9 @@ class KafkaCluster:
 
     def _answer(self, future: Future[T]) -> T:
         try:
-            return future.result(self._timeout + 1)  # librdkafka keeps the time itself: a net below the net
+            return future.result(
+                self._timeout + 1
+            )  # librdkafka has this timeout too; a second longer, in case it fails to
         except TimeoutError as error:
             raise BrokerUnreachableError(self.bootstrap, f"no answer in {self._timeout:g} s") from error
 
@@ -272,14 +276,14 @@ class KafkaCluster:
                 with self._connection.client() as admin:
                     return admin.list_topics(timeout=_SLICE_SECONDS)
             except KafkaException as error:
-                # A refused login looks like a slow answer here: in slices, the callback tells at once.
+                # To this call a refused login looks like a slow answer. With short timeouts the callback is seen early.
                 meaning = self._meaning(error.args[0])
                 if meaning.is_fatal or time.monotonic() > deadline:
                     raise meaning from error
 
     def _meaning(self, error: KafkaError, topic: str = "") -> BrokerError:
         with suppress(KafkaException), self._connection.client() as admin:
-            admin.poll(0)  # serves the error callback
+            admin.poll(0)  # runs the error callback
         denied, self._denied = self._denied, None
         return self._translate(denied or error, topic)
 
@@ -291,5 +295,5 @@ class KafkaCluster:
 
 def mechanism_of(settings: Settings) -> str:
     """Return the name of the SASL mechanism in use, empty without one."""
-    found = settings.librdkafka.get("sasl.mechanism", settings.librdkafka.get("sasl.mechanisms", ""))
-    return str(found)
+    mechanism = settings.librdkafka.get("sasl.mechanism", settings.librdkafka.get("sasl.mechanisms", ""))
+    return str(mechanism)

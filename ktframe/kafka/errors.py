@@ -1,4 +1,4 @@
-"""librdkafka's errors in ktframe's terms: the one place that knows their codes."""
+"""Translates librdkafka's errors into ktframe's: the only place that knows their codes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _OUT_OF_RANGE = frozenset(
 
 PASSING = frozenset(
     {
-        # Just after a topic was made or a broker came back: metadata names a leader that does not know it yet.
+        # Just after a topic was created or a broker came back: metadata names a leader that does not know it yet.
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.UNKNOWN_LEADER_EPOCH,
@@ -77,7 +77,7 @@ PASSING = frozenset(
         KafkaError._NOENT,  # noqa: SLF001 - "no leaders found"
     },
 )
-"""What heals by asking again in a moment."""
+"""Errors that go away when the request is repeated a moment later."""
 
 
 def translate(
@@ -90,9 +90,9 @@ def translate(
     config: Mapping[str, object] = _NOTHING,
     verb: str = "read",
 ) -> BrokerError:
-    """Return what ``error`` means, without the secrets in ``config``; the caller raises it.
+    """Return ktframe's error for ``error``, without the secrets in ``config``; the caller raises it.
 
-    ``verb`` is what was to be done: a user may be allowed to read and not to write.
+    ``verb`` is what was attempted: a user may be allowed to read and not to write.
     """
     code, reason = error.code(), f"{without_secrets(str(error.str()), config)} [{error.name()}]"
     if code in _AUTHENTICATION:
@@ -110,13 +110,13 @@ def translate(
 
 
 def refused_settings(error: Exception, config: Mapping[str, object]) -> ConfigurationError | BrokerError:
-    """Return what ``error``, on which a client could not be made of ``config``, means; no value is in its text.
+    """Return the error to raise when ``error`` kept a client from being made with ``config``; its text has no value.
 
-    It is to be raised without ``error`` as its cause: that one's text has the values.
+    Raise it without ``error`` as its cause, whose text contains values.
     """
     if isinstance(error, KafkaException):
         if error.args[0].code() != KafkaError._INVALID_ARG:  # noqa: SLF001
-            # Not the settings' fault: an oauth_cb that got no token, no memory or threads left.
+            # Not the settings: an oauth_cb without a token, no memory, no threads.
             mechanism = config.get("sasl.mechanism", config.get("sasl.mechanisms", ""))
             bootstrap = str(config.get("bootstrap.servers", ""))
             return translate(error.args[0], bootstrap=bootstrap, mechanism=str(mechanism), config=config)

@@ -1,6 +1,6 @@
-"""A Kafka cluster inside the process, for trying things out: librdkafka's own mock, no installation.
+"""A Kafka cluster inside the process, to try things without an installation: librdkafka's own mock.
 
-It keeps about 5 MB a partition, has no admin requests and no disk, and forgets everything when it is closed.
+It keeps about 5 MB per partition in memory, answers no admin requests, and forgets everything when it is closed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _FLUSH_EVERY = 10_000
 
 
 class EmbeddedBroker:
-    """A mock cluster of one broker; it lives until ``close``."""
+    """A mock cluster of one broker; it runs until ``close``."""
 
     def __init__(self) -> None:
         config = {"test.mock.num.brokers": 1, "log_level": 0, "linger.ms": 5, "partitioner": "murmur2_random"}
@@ -35,11 +35,11 @@ class EmbeddedBroker:
         self.bootstrap = f"{broker.host}:{broker.port}"
         self._stop = Event()
         self._latest: dict[tuple[str, int], list[int]] = defaultdict(list)
-        """Of each offset, the greatest timestamp up to it: the mock cluster has no lookup by time."""
+        """For each offset the greatest timestamp up to it: the mock cluster has no lookup by time."""
         self._threads: list[Thread] = []
 
     def create(self, topic: str) -> None:
-        """Make an empty topic: the mock makes one when it is first asked about it."""
+        """Create an empty topic, by asking for it: the mock cluster creates unknown topics."""
         self._producer.list_topics(topic, timeout=_TIMEOUT_SECONDS)
 
     def load(self, topic: str, records: Iterable[SampleRecord]) -> int:
@@ -108,7 +108,7 @@ class EmbeddedBroker:
             self._producer.poll(0)
 
     def close(self) -> None:
-        """Stop producing and take the cluster down; a second call does nothing."""
+        """Stop producing and the cluster; a second call does nothing."""
         self._stop.set()
         for thread in self._threads:
             thread.join(_TIMEOUT_SECONDS)

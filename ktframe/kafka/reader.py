@@ -1,4 +1,4 @@
-"""Reads assigned partitions as batches of raw columns. No group, no commit, positions are the caller's."""
+"""Reads assigned partitions as batches of raw columns. No consumer group, no commits; the caller keeps the positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ktframe.kafka.errors import translate
 BATCH_RECORDS = 10_000
 _POLL_SECONDS = 0.1
 
-# Without rights on the group librdkafka says so once and reads on: there is no group.
+# Without rights on the group librdkafka reports this once and reads on: the group is never used.
 HARMLESS = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
 
 
@@ -27,12 +27,12 @@ class Reader(Protocol):
     """Reads one topic; owned by the binding's thread."""
 
     def assign(self, positions: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset given, in place of what was read before."""
+        """Read these partitions from these offsets, instead of those assigned before."""
 
     def poll(self) -> RecordBatch | None:
         """Return what arrived, None when nothing did for a tenth of a second.
 
-        A partition's end (also where it is a transaction marker or a hole of compaction) only advances ``positions``.
+        Reaching the end of a partition only advances ``positions``, also past transaction markers and compacted offsets.
         """
 
     def close(self) -> None:
@@ -44,10 +44,10 @@ def reading_config(
 ) -> dict[str, Any]:
     """Return the settings of a consumer that reads assigned partitions and leaves nothing on the cluster.
 
-    ``defaults`` are librdkafka's names with underscores; what the user set wins over them.
+    ``defaults`` are librdkafka's names with underscores; the user's own settings win over them.
     """
     return {
-        "group.id": "ktframe",  # librdkafka wants one; with assign and no commits the cluster never hears it
+        "group.id": "ktframe",  # required by librdkafka; with assign() and without commits the cluster never sees it
         "queued.max.messages.kbytes": 65_536,
         "fetch.wait.max.ms": 50,
         "fetch.error.backoff.ms": 50,
@@ -83,13 +83,13 @@ class KafkaReader:
         if error.code() in HARMLESS:
             return
         meaning = self._translate(error)
-        # Single connections come and go. A failure is: no broker left, a refused login, a topic that is gone.
-        is_over = meaning.is_fatal or isinstance(meaning, UnknownTopicError)
-        if is_over or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+        # Single connections come and go. A failure is a refused login, a topic that is gone, or no broker left.
+        is_failure = meaning.is_fatal or isinstance(meaning, UnknownTopicError)
+        if is_failure or error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self._failure = meaning
 
     def assign(self, positions: Mapping[int, int]) -> None:
-        """Read these partitions, each from the offset given, in place of what was read before."""
+        """Read these partitions from these offsets, instead of those assigned before."""
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def poll(self) -> RecordBatch | None:
@@ -98,7 +98,7 @@ class KafkaReader:
             failure, self._failure = self._failure, None
             raise failure
         try:
-            # consume(n, t) waits out its whole timeout; one poll wakes at once, the rest is already here.
+            # consume(n, t) waits for its whole timeout. poll() returns with the first record; the others are queued by then.
             first = self._consumer.poll(_POLL_SECONDS)
             if first is None:
                 return None
@@ -116,9 +116,9 @@ class KafkaReader:
         return columns_of(records, positions, with_headers=self._with_headers)
 
     def _until_errors(self, messages: list[Any]) -> tuple[list[Any], dict[int, int]]:
-        """Return the records, and the ends, that each partition has before its error; the next poll raises that.
+        """Return the records and ends of each partition before its error, which the next ``poll`` raises.
 
-        What comes behind it must wait: with it the position would pass the records that could not be read.
+        What follows the error is dropped: with it the position would pass the records that could not be read.
         """
         records: list[Any] = []
         ends: dict[int, int] = {}
@@ -137,7 +137,9 @@ class KafkaReader:
                     limits[partition] = offset
         for partition, limit in limits.items():
             if limit is not None and limit >= 0:
-                records = [each for each in records if each.partition() != partition or each.offset() < limit]
+                records = [
+                    record for record in records if record.partition() != partition or record.offset() < limit
+                ]
                 if partition in ends:
                     ends[partition] = min(ends[partition], limit)
         return records, ends
@@ -156,7 +158,7 @@ class KafkaReader:
         if partition is not None and partition >= 0:
             meaning.reason = f"partition {partition}, offset {offset}: {meaning.reason}"
         if isinstance(meaning, UnknownTopicError):
-            # It was there a moment ago: whether it is gone is seen when it is opened again.
+            # It existed a moment ago. Whether it is really gone is found out when the topic is opened again.
             meaning.is_fatal = False
         return meaning
 
@@ -168,11 +170,11 @@ class KafkaReader:
 def columns_of(
     records: list[Any], ends: Mapping[int, int] = MappingProxyType({}), *, with_headers: bool = False
 ) -> RecordBatch:
-    """Return messages of one topic, none of them an error, as a batch; ``ends`` are positions they may not reach."""
+    """Return messages of one topic, none of them an error, as a batch; ``ends`` are positions at least reached."""
     partitions = [message.partition() for message in records]
     offsets = [message.offset() for message in records]
     positions = dict(ends)
-    # The last of each partition wins: offsets rise within a partition.
+    # dict() keeps the last offset of each partition, which is the greatest.
     last = dict(zip(partitions, offsets, strict=True))
     for partition, offset in last.items():
         positions[partition] = max(positions.get(partition, 0), offset + 1)

@@ -1,4 +1,4 @@
-"""Takes the values of settings out of librdkafka's texts: it quotes what it can't read, and that may be a secret."""
+"""Removes the values of settings from librdkafka's messages: it quotes values it can't parse, which may be secrets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ktframe.config.settings import redact
 _MASK: Final = "***"
 
 _SHORTEST_PART: Final = 4
-"""Characters: shorter parts of a secret are in any text by chance."""
+"""In characters: shorter parts of a secret occur in any text by chance."""
 
 
 def without_secrets(text: str, config: Mapping[str, object]) -> str:
@@ -23,7 +23,7 @@ def without_secrets(text: str, config: Mapping[str, object]) -> str:
     if not secrets:
         return text
     names = "|".join(re.escape(name) for name in sorted(config, key=len, reverse=True))
-    # Names at the odd places.
+    # The names are at the odd indices.
     parts = re.split(rf"(?<![\w.])({names})(?![\w.])", text)
     return "".join(part if at % 2 else _masked(part, secrets) for at, part in enumerate(parts))
 
@@ -44,8 +44,8 @@ def _secrets(config: Mapping[str, object]) -> Iterator[str]:
         if shown[name] == _MASK:
             yield str(value)
             continue
-        before, _, behind = str(shown[name]).partition(f"{_MASK}@")  # credentials in a URL
-        user_info = str(value)[len(before) : len(str(value)) - len(behind) - 1]
+        before, _, after = str(shown[name]).partition(f"{_MASK}@")  # credentials in a URL
+        user_info = str(value)[len(before) : len(str(value)) - len(after) - 1]
         yield from (part for part in (user_info, *user_info.split(":")) if part)
 
 
@@ -54,7 +54,7 @@ def _masked(text: str, secrets: list[str]) -> str:
         text = _masked_words(text, secret)
     shown, at = "", 0
     while at < len(text):
-        length = max(_common(text, at, secret) for secret in secrets)
+        length = max(_common_length(text, at, secret) for secret in secrets)
         is_part = length >= _SHORTEST_PART
         shown += _MASK if is_part else text[at]
         at += length if is_part else 1
@@ -65,8 +65,8 @@ def _masked_words(text: str, value: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _MASK, text)
 
 
-def _common(text: str, at: int, secret: str) -> int:
-    """Return how many characters of ``text`` from ``at`` on stand together somewhere in ``secret``."""
+def _common_length(text: str, at: int, secret: str) -> int:
+    """Return the length of the longest piece of ``text`` from ``at`` on that occurs in ``secret``."""
     end = at
     while end < len(text) and text[at : end + 1] in secret:
         end += 1

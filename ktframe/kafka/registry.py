@@ -1,6 +1,6 @@
-"""Asks a schema registry that speaks Confluent's REST API. Reads only: ktframe registers no schema.
+"""A client for schema registries with Confluent's REST API. Only reads: ktframe registers no schema.
 
-The client and its HTTP library are imported when a registry is first asked: most connections have none.
+The client library and its HTTP library are imported at the first request: most connections have no registry.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from ktframe.kafka.redaction import without_secrets
 T = TypeVar("T")
 _NOT_FOUND: Final = 404
 
-# No subject, version, schema (https://docs.confluent.io/platform/current/schema-registry/develop/api.html). A server that
-# is no registry says 404 as well, without such a code; so does a registry that knows nothing of GUIDs.
-_NO_SUCH_THING: Final = (40401, 40402, 40403)
-_REFUSED: Final = (401, 403)
-_DEEPEST: Final = 16
+# No such subject, version or schema (https://docs.confluent.io/platform/current/schema-registry/develop/api.html).
+# Without such a code, a 404 comes from a server that is not a registry, or from a registry without GUIDs.
+_NO_SUCH_ENTRY: Final = (40401, 40402, 40403)
+_LOGIN_REFUSED: Final = (401, 403)
+_MAX_DEPTH: Final = 16
 _PROTOBUF: Final = "PROTOBUF"
 
 
 class Registry(Protocol):
-    """What ktframe asks of a registry; any thread may ask."""
+    """What ktframe needs of a registry. Any thread may call it."""
 
     def fetch(self, schema_ref: bytes) -> SchemaDocument:
-        """Return the schema that ``schema_ref`` names; UnknownSchemaError where there is none."""
+        """Return the schema that ``schema_ref`` names; raise UnknownSchemaError if there is none."""
 
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
         """Return the newest schema of ``subject`` with its id, None where nothing is registered."""
 
     def close(self) -> None:
-        """Hang up."""
+        """Disconnect."""
 
 
 class RegistryClient:
-    """A ``Registry`` over confluent-kafka's client; ``timeout`` seconds bound each request.
+    """A ``Registry`` over confluent-kafka's client; each request may take ``timeout`` seconds.
 
-    ``client`` is used as it is where given, as tests do.
+    Tests pass a ``client`` of their own.
     """
 
     def __init__(self, config: Mapping[str, ConfigValue], timeout: float, *, client: Any = None) -> None:
@@ -59,45 +59,45 @@ class RegistryClient:
         Raises
         ------
         UnknownSchemaError
-            When the registry has none.
+            When the registry has no such schema.
         RegistryError
             When it does not answer, or refuses the login.
         ConfigurationError
-            When the client does not take its settings, or is not installed.
+            When the client does not accept its settings, or is not installed.
         """
         number = schema_id_of(schema_ref)
 
-        def ask(client: Any, form: str | None) -> Any:
+        def request(client: Any, form: str | None) -> Any:
             if number is None:
                 return client.get_schema_by_guid(guid_of(schema_ref), fmt=form)
             return client.get_schema(number, fmt=form)
 
-        found = self._ask(lambda: self._document(ask, 0))
-        if found is None:
+        document = self._send(lambda: self._document(request, 0))
+        if document is None:
             message = f"{describe_ref(schema_ref)} is not in the registry at {self.url}"
             raise UnknownSchemaError(message)
-        return found
+        return document
 
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
         """Return the newest schema of ``subject`` with its id, None where nothing is registered; raises as ``fetch``."""
 
-        def ask() -> int:
-            self._client.clear_latest_caches()  # the client would believe for ever what was the newest once
-            newest = _found(
+        def newest_id() -> int:
+            self._client.clear_latest_caches()  # otherwise the client would return its first answer forever
+            newest = _answer(
                 lambda client, form: client.get_latest_version(subject, fmt=form), self._client, None
             )
             return int(newest.schema_id)
 
-        number = self._ask(ask)
+        number = self._send(newest_id)
         return None if number is None else (number, self.fetch(id_ref(number)))
 
-    def _ask(self, question: Callable[[], T]) -> T | None:
-        """Return what the registry answers to a question to ``_client``, None where it has no such thing."""
+    def _send(self, request: Callable[[], T]) -> T | None:
+        """Return the result of ``request``, which uses ``_client``; None if the registry has no such entry."""
         with self._lock:
             if self._client is None:
                 self._client = _new_client(self._config, self._timeout)
             try:
-                return question()
+                return request()
             except _NotFoundError:
                 return None
             except UnknownSchemaError:
@@ -105,28 +105,28 @@ class RegistryClient:
             except Exception as error:
                 raise self._meaning(error) from error
 
-    def _document(self, question: Callable[[Any, str | None], Any], depth: int) -> SchemaDocument:
-        schema = _found(question, self._client, None)
+    def _document(self, request: Callable[[Any, str | None], Any], depth: int) -> SchemaDocument:
+        schema = _answer(request, self._client, None)
         if schema.schema_type == _PROTOBUF:
-            # As descriptors where the registry has that form; it keeps answers by id alone.
+            # Again in serialized form, where the registry has it. The client caches by id alone, whatever the form.
             self._client.clear_caches()
-            schema = _found(question, self._client, "serialized")
-        if depth > _DEEPEST:
-            message = f"a schema refers to schemas more than {_DEEPEST} deep"
+            schema = _answer(request, self._client, "serialized")
+        if depth > _MAX_DEPTH:
+            message = f"the references of a schema are more than {_MAX_DEPTH} levels deep"
             raise UnknownSchemaError(message)
         references = tuple(
-            (each.name, self._document(_version_of(each.subject, each.version), depth + 1))
-            for each in schema.references or ()
+            (reference.name, self._document(_version_of(reference.subject, reference.version), depth + 1))
+            for reference in schema.references or ()
         )
         return SchemaDocument(schema.schema_type or "AVRO", schema.schema_str, references)
 
     def _meaning(self, error: Exception) -> RegistryError:
         status = getattr(error, "http_status_code", getattr(error, "status_code", None))
         reason = without_secrets(str(error) or type(error).__name__, self._config)
-        return RegistryError(self.url, reason, is_fatal=status in _REFUSED)
+        return RegistryError(self.url, reason, is_fatal=status in _LOGIN_REFUSED)
 
     def close(self) -> None:
-        """Hang up; a second call does nothing."""
+        """Disconnect; a second call does nothing."""
         with self._lock:
             client, self._client = self._client, None
         if client is not None and hasattr(client, "close"):
@@ -134,16 +134,16 @@ class RegistryClient:
 
 
 class _NotFoundError(Exception):
-    """The registry answers that there is no such thing."""
+    """The registry has no such entry."""
 
 
-def _found(question: Callable[[Any, str | None], Any], client: Any, form: str | None) -> Any:
+def _answer(request: Callable[[Any, str | None], Any], client: Any, form: str | None) -> Any:
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
     try:
-        return question(client, form)
+        return request(client, form)
     except SchemaRegistryError as error:
-        if error.http_status_code == _NOT_FOUND and error.error_code in _NO_SUCH_THING:
+        if error.http_status_code == _NOT_FOUND and error.error_code in _NO_SUCH_ENTRY:
             raise _NotFoundError from error
         raise
 
@@ -165,6 +165,6 @@ def _new_client(config: Mapping[str, ConfigValue], timeout: float) -> Any:
         return SchemaRegistryClient.new_client({**defaults, **bearer, **config})
     except (ValueError, TypeError, OSError) as error:
         reason = without_secrets(str(error), config)
-    # Out here it has neither a cause nor a context, which a traceback or a logger might show.
+    # Raised out here, without cause or context: a traceback or a logger would show those, and secrets with them.
     message = f"the schema registry's client does not take these settings: {reason}"
     raise ConfigurationError(message, "names and values are those of confluent-kafka's SchemaRegistryClient.")

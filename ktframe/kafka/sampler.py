@@ -1,4 +1,4 @@
-"""Reads a few records of many topics within a deadline, to look at them. Nothing is kept, nothing committed."""
+"""Reads a few records of many topics within a deadline, to inspect them. Stores nothing, commits nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was read of a topic in time, and why not more where it was refused."""
+    """The records of a topic that could be read in time, and the error that kept others from being read."""
 
     batch: RecordBatch = field(default_factory=RecordBatch)
     failure: BrokerError | None = None
@@ -46,7 +46,7 @@ class Sampler(Protocol):
     """Reads parts of topics; owned by one thread, which closes it."""
 
     def read(self, ranges_by_topic: RangesByTopic, seconds: float) -> dict[str, Sample]:
-        """Return what could be read of each topic in ``seconds``; sooner when all of it, or its end, was."""
+        """Return what could be read of each topic in ``seconds``; sooner if all ranges, or their ends, are reached."""
 
     def close(self) -> None:
         """Stop reading."""
@@ -65,7 +65,7 @@ class KafkaSampler:
         self._config = reading_config(
             settings,
             self._on_error,
-            # Small fetches: of many partitions only a little is wanted, and the deadline is near.
+            # Small fetches: only little is needed of many partitions, and the deadline is near.
             fetch_message_max_bytes=131_072,
             queued_max_messages_kbytes=16_384,
         )
@@ -96,8 +96,8 @@ class KafkaSampler:
                 if first is not None:
                     done = reading.take([first, *self._consumer.consume(_BATCH_RECORDS, 0)])
                     if done and not reading.is_over:
-                        # Or a long log is read on while the others are waited for. A pause would do it too, but
-                        # librdkafka may take a second to notice that it is over.
+                        # Otherwise long logs are read on while others are waited for. pause() would do as well, but
+                        # librdkafka may take a second to notice the resume.
                         self._consumer.incremental_unassign(done)
             self._consumer.unassign()
         except KafkaException as error:
@@ -116,7 +116,7 @@ class KafkaSampler:
 
 
 class _Reading:
-    """What one ``read`` has so far."""
+    """The records of one ``read`` so far, and what is missing."""
 
     def __init__(
         self, ranges_by_topic: RangesByTopic, translate: Callable[[KafkaError, str], BrokerError]
@@ -127,26 +127,26 @@ class _Reading:
             for topic, ranges in ranges_by_topic.items()
             for partition, offsets in ranges.items()
         }
-        self._found: dict[str, list[Any]] = {topic: [] for topic in ranges_by_topic}
+        self._messages: dict[str, list[Any]] = {topic: [] for topic in ranges_by_topic}
         self._failures: dict[str, BrokerError] = {}
         self._bytes = 0
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is missing any more, or memory says stop."""
+        """Whether nothing is missing, or the memory limit is reached."""
         return not self._missing or self._bytes > _MOST_BYTES
 
     def take(self, messages: list[Any]) -> list[TopicPartition]:
-        """Note records, ends and refusals; return the partitions of which all that was wanted is here."""
+        """Add messages, ends and errors; return the partitions that are complete."""
         done: list[TopicPartition] = []
         for message in messages:
             at = message.topic(), message.partition()
             if at not in self._missing:
                 continue
             if message.error() is not None:
-                self._refused(at, message.error())
+                self._add_error(at, message.error())
                 continue
-            self._found[at[0]].append(message)
+            self._messages[at[0]].append(message)
             self._bytes += len(message)
             self._missing[at] -= 1
             if self._missing[at] <= 0:
@@ -154,20 +154,20 @@ class _Reading:
                 done.append(TopicPartition(*at))
         return done
 
-    def _refused(self, at: tuple[str, int], error: KafkaError) -> None:
+    def _add_error(self, at: tuple[str, int], error: KafkaError) -> None:
         if error.code() in HARMLESS:
             return
         del self._missing[at]
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             return
         meaning = self._translate(error, at[0])
-        # One that moved on while it was looked at is no failure of the topic.
+        # Retention removed the range meanwhile: not a failure of the topic.
         if not isinstance(meaning, OffsetOutOfRangeError):
             self._failures.setdefault(at[0], meaning)
 
     def samples(self, failure: BrokerError | None) -> dict[str, Sample]:
-        """Return what there is; ``failure`` is one of all topics."""
+        """Return the samples; ``failure`` is an error that concerns all topics."""
         return {
-            topic: Sample(columns_of(found), self._failures.get(topic, failure))
-            for topic, found in self._found.items()
+            topic: Sample(columns_of(messages), self._failures.get(topic, failure))
+            for topic, messages in self._messages.items()
         }

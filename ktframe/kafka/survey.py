@@ -1,4 +1,4 @@
-"""Questions about many topics at once, in one request each. What is not told is left out or None, never raised."""
+"""Facts about many topics at once, in one request each. What can't be found out is left out or None, never raised."""
 
 from __future__ import annotations
 
@@ -21,87 +21,90 @@ _RETRY_SECONDS = 0.05
 
 
 def extents(connection: Connection, topics: Mapping[str, int], timeout: float) -> dict[str, dict[int, range]]:
-    """Return the offsets that each partition of each topic holds, without the topics where that is not known."""
+    """Return the offsets that each partition of each topic holds, without the topics where that is unknown."""
     starts, ends = (
-        _listed(connection, topics, spec, timeout) for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+        _offsets_of(connection, topics, spec, timeout)
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
     )
-    found: dict[str, dict[int, range]] = {}
+    by_topic: dict[str, dict[int, range]] = {}
     for topic, count in topics.items():
         partitions = [TopicPartition(topic, partition) for partition in range(count)]
         if all(partition in starts and partition in ends for partition in partitions):
-            found[topic] = {
-                each.partition: range(starts[each].offset, max(starts[each].offset, ends[each].offset))
-                for each in partitions
+            by_topic[topic] = {
+                at.partition: range(starts[at].offset, max(starts[at].offset, ends[at].offset))
+                for at in partitions
             }
-    return found
+    return by_topic
 
 
 def last_timestamps(
     connection: Connection, topics: Mapping[str, int], timeout: float
 ) -> dict[str, int | None]:
     """Return the greatest timestamp (ms) of a record of each topic, None where there is none or it is not known."""
-    found: dict[str, int | None] = dict.fromkeys(topics)
-    for partition, answer in _listed(connection, topics, OffsetSpec.max_timestamp(), timeout).items():
+    times: dict[str, int | None] = dict.fromkeys(topics)
+    for partition, answer in _offsets_of(connection, topics, OffsetSpec.max_timestamp(), timeout).items():
         if answer.timestamp >= 0:
-            found[partition.topic] = max(found[partition.topic] or 0, answer.timestamp)
-    return found
+            times[partition.topic] = max(times[partition.topic] or 0, answer.timestamp)
+    return times
 
 
 def cleanup_policies(connection: Connection, topics: Iterable[str], timeout: float) -> dict[str, str | None]:
-    """Return the cleanup policy of each topic, None where it may not be asked for."""
-    asked = {ConfigResource(ResourceType.TOPIC, topic): topic for topic in topics}
-    found: dict[str, str | None] = dict.fromkeys(asked.values())
-    if not asked:
-        return found
+    """Return the cleanup policy of each topic, None where it may not be read."""
+    resources = {ConfigResource(ResourceType.TOPIC, topic): topic for topic in topics}
+    policies: dict[str, str | None] = dict.fromkeys(resources.values())
+    if not resources:
+        return policies
     try:
         with connection.client() as admin:
-            futures = admin.describe_configs(list(asked), request_timeout=timeout)
-            answers = {asked[resource]: _answer(future, timeout) for resource, future in futures.items()}
+            futures = admin.describe_configs(list(resources), request_timeout=timeout)
+            answers = {resources[resource]: _answer(future, timeout) for resource, future in futures.items()}
     except KafkaException as error:
         logger.debug("no cleanup policies: %s", error)
-        return found
+        return policies
     for topic, answer in answers.items():
         if isinstance(answer, dict) and "cleanup.policy" in answer:
-            found[topic] = ",".join(sorted(str(answer["cleanup.policy"].value).split(",")))
-    return found
+            policies[topic] = ",".join(sorted(str(answer["cleanup.policy"].value).split(",")))
+    return policies
 
 
-def _listed(
+def _offsets_of(
     connection: Connection, topics: Mapping[str, int], spec: OffsetSpec, timeout: float
 ) -> dict[TopicPartition, Any]:
-    """Return what the brokers say of each partition, without those of which they say nothing."""
+    """Return the brokers' answer for each partition, without the partitions that got none."""
     missing = [
         TopicPartition(topic, partition) for topic, count in topics.items() for partition in range(count)
     ]
-    found: dict[TopicPartition, Any] = {}
+    known: dict[TopicPartition, Any] = {}
     deadline = time.monotonic() + min(timeout, _WAIT_SECONDS)
     while missing:
         answers = _list_offsets(connection, missing, spec, timeout)
-        found |= {at: answer for at, answer in answers.items() if not isinstance(answer, Exception)}
+        known |= {at: answer for at, answer in answers.items() if not isinstance(answer, Exception)}
         missing = [at for at, answer in answers.items() if _is_passing(answer)]
         if time.monotonic() > deadline:
             break
         if missing:
             time.sleep(_RETRY_SECONDS)
-    return found
+    return known
 
 
 def _list_offsets(
     connection: Connection, partitions: Iterable[TopicPartition], spec: OffsetSpec, timeout: float
 ) -> dict[TopicPartition, Any]:
-    asked = dict.fromkeys(partitions, spec)
+    request = dict.fromkeys(partitions, spec)
     level = IsolationLevel.READ_UNCOMMITTED
     try:
         with connection.client() as admin:
-            futures = admin.list_offsets(asked, isolation_level=level, request_timeout=timeout)
+            futures = admin.list_offsets(request, isolation_level=level, request_timeout=timeout)
             return {at: _answer(future, timeout) for at, future in futures.items()}
     except KafkaException as error:
-        return dict.fromkeys(asked, error)
+        return dict.fromkeys(request, error)
 
 
 def _answer(future: Future[T], timeout: float) -> T | Exception:
     try:
-        return future.result(timeout + 1)  # librdkafka keeps the time itself: a net below the net
+        return future.result(
+            timeout + 1
+        )  # librdkafka has this timeout too; a second longer, in case it fails to
     except (KafkaException, TimeoutError) as error:
         return error
 
