@@ -105,6 +105,15 @@ def test_topics_has_one_row_per_topic(kt: Context) -> None:
     assert 400 < found["bytes"][1] < 800
 
 
+def test_sizes_come_from_the_newest_records() -> None:
+    """The bytes of a topic are estimated from its last 25 records per partition, and not from older ones."""
+    broker = FakeBroker()
+    for number in range(60):
+        broker.produce("events", "k", "x" * (9 if number < 35 else 99), timestamp=NOW_MS + number)
+    with broker.connect() as kt:
+        assert kt.topics()["bytes"].to_list() == [60 * 100]
+
+
 def test_topics_of_an_empty_cluster_has_its_columns() -> None:
     """No topics: no rows, the same dtypes, and no sampler is opened."""
     found = topics_frame(FakeBroker(), lambda: pytest.fail("nothing to sample"))
