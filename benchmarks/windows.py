@@ -1,7 +1,7 @@
 """Aggregate a million rows in windows, and compare: ``agg()`` on ktframe against bare Polars on a frame of these rows.
 
 Every round applies 1,000 changes first, so that each answer is fresh and no result can be an earlier one; what applying
-takes, in which a table that is at leisure also merges them, is printed beside. Rounds are 0.6 s apart. Bare Polars
+takes, in which an idle table also merges them, is printed next to it. Rounds are 0.6 s apart. Bare Polars
 aggregates a frame with the same rows, in one piece and sorted as it came, in the same round. Prints medians and their
 ratio for the windows of a table and of a stream, and for ``between()`` of one window. Run it with ``make bench``; the
 number of rows is the first argument, that of rounds the second, and a third one, the name of a line, profiles that.

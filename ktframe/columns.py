@@ -1,7 +1,6 @@
-"""Names and types of ktframe's own columns: those beside the user's fields in a change, in the view, or on the way there.
+"""Names and types of ktframe's own columns: those of changes and of the view that are not the user's fields."""
 
-Every such name is made here, so that no two mean different things in one frame.
-"""
+# All are made here, so that no two mean different things in one frame.
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ TIMESTAMP: Final = own_name("timestamp")
 BOOKKEEPING: Final = pl.Schema(
     {HASH: pl.UInt64(), PARTITION: pl.Int32(), OFFSET: pl.Int64(), TIMESTAMP: pl.Int64()},
 )
-"""Columns that every row of the view has beside its identity and its fields; timestamps are ms since 1970."""
+"""Columns that every row of the view has besides its identity and its fields; timestamps are ms since 1970."""
 
 # --- of some identities -----------------------------------------------------------------------------------------------
 

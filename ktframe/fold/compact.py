@@ -54,9 +54,8 @@ def _without_deleted_by_key(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.Dat
     on = [PARTITION, WINDOW, RECORD_KEY]
     until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(REMOVED_UNTIL))
     joined = rows.join(until, on=on, how="left")
-    return joined.filter(pl.col(REMOVED_UNTIL).is_null() | (pl.col(OFFSET) > pl.col(REMOVED_UNTIL))).drop(
-        REMOVED_UNTIL
-    )
+    is_kept = pl.col(REMOVED_UNTIL).is_null() | (pl.col(OFFSET) > pl.col(REMOVED_UNTIL))
+    return joined.filter(is_kept).drop(REMOVED_UNTIL)
 
 
 def roll_up(
@@ -68,7 +67,7 @@ def roll_up(
     ----------
     rows, markers
         Rows and tombstones' markers of tumbling windows without grace that divide every boundary of ``windows``.
-    shown
+    user_key
         ``WINDOW`` and the key's columns.
     """
     assigned = _assign(rows, windows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import polars as pl
 
@@ -16,13 +15,14 @@ from ktframe.fold.row_codec import record_key_of
 from ktframe.fold.value_columns import at_lines, spread
 from ktframe.formats import Format
 from ktframe.formats.base import VALUE_COLUMN, Refusal
+from ktframe.formats.dtypes import struct_fields
 
 _KEYLESS_TOMBSTONE = "a tombstone without a record key: it deletes nothing"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyColumn:
-    """The record keys of a topic in ``format``, as far as an identity uses them; a key that is null has this reason."""
+    """How the record keys of a topic become a column; ``null_reason`` is why a record without one is refused."""
 
     format: Format
     use: KeyUse
@@ -89,7 +89,9 @@ def key_type(schema: pl.Schema) -> pl.DataType:
 
 def key_columns(dtype: pl.DataType) -> pl.Schema:
     """Return the columns of which ``key_type`` made ``dtype``."""
-    return struct_schema(dtype) if isinstance(dtype, pl.Struct) else pl.Schema({VALUE_COLUMN: dtype})
+    return (
+        pl.Schema(struct_fields(dtype)) if isinstance(dtype, pl.Struct) else pl.Schema({VALUE_COLUMN: dtype})
+    )
 
 
 def as_key(decoded: pl.DataFrame) -> pl.Series:
@@ -106,10 +108,5 @@ def part_types(dtypes: Iterable[pl.DataType]) -> list[pl.DataType]:
     return [part for dtype in dtypes for part in _parts(dtype)]
 
 
-def struct_schema(dtype: pl.Struct) -> pl.Schema:
-    """Return the fields of a struct."""
-    return pl.Schema({field.name: cast("pl.DataType", field.dtype) for field in dtype.fields})
-
-
 def _parts(dtype: pl.DataType) -> list[pl.DataType]:
-    return list(struct_schema(dtype).values()) if isinstance(dtype, pl.Struct) else [dtype]
+    return list(struct_fields(dtype).values()) if isinstance(dtype, pl.Struct) else [dtype]

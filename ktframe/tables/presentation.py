@@ -14,8 +14,8 @@ from ktframe.columns import KEY, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
-from ktframe.fold.key_column import struct_schema
 from ktframe.fold.records import RefusedRecord
+from ktframe.formats.dtypes import struct_fields
 
 Metadata: TypeAlias = bool | str | Sequence[str]
 """Which columns about the record to add: all, none, or those named."""
@@ -169,7 +169,7 @@ class Presentation:
         for name in self.key:
             dtype = schema[name]
             if isinstance(dtype, pl.Struct):
-                inner = struct_schema(dtype).items()
+                inner = struct_fields(dtype).items()
                 parts += [
                     _KeyPart(pl.col(name).struct.field(field), kind, repr(field)) for field, kind in inner
                 ]

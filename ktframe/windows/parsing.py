@@ -36,11 +36,11 @@ def parse_windows(
     size
         Minutes as a number, text with a unit, or a timedelta.
     every
-        How far each window starts after the one before, if they overlap; spelt as ``size``.
+        How far each window starts after the one before, if they overlap; in the forms of ``size``.
     tz
         The name of a time zone.
     offset
-        Moves all boundaries, also back (``"-1d"``: weeks from Sunday); spelt as ``size``.
+        Moves all boundaries, also back (``"-1d"``: weeks from Sunday); in the forms of ``size``.
 
     Raises
     ------

@@ -79,8 +79,8 @@ def placed_sliding(windows: SlidingWindows, events: list[Event]) -> tuple[list[P
     timely, late = [], []
     for event in usable:
         holding = [s for group, s in made if group == event.group and s <= event.time <= s + width]
-        is_straggler = own(event.time) + width < event.close
-        for start in {*holding, *([own(event.time)] if is_straggler else [])}:
+        is_late = own(event.time) + width < event.close
+        for start in {*holding, *([own(event.time)] if is_late else [])}:
             is_in = event in taken and start + width >= event.close
             (timely if is_in else late).append((event.value, start, start + width))
     return timely, late
