@@ -211,14 +211,14 @@ class Delivery:
     def reasons(self, indices: Iterable[int], producer: IdempotentProducer) -> dict[int, str]:
         """Return the reason of each record that failed. Equal reasons share one text: there may be a million."""
         texts: dict[tuple[int, int | None], str] = {}
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for index in indices:
             partition = None if self.records.partitions is None else self.records.partitions[index]
             kind = self.errors[index].code(), partition
             if kind not in texts:
                 texts[kind] = self.meaning(index, producer).reason
-            found[index] = texts[kind]
-        return found
+            reasons[index] = texts[kind]
+        return reasons
 
 
 def check_time(producer: IdempotentProducer, deadline: float) -> None:

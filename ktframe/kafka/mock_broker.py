@@ -25,7 +25,7 @@ _TIMEOUT_SECONDS = 10.0
 _FLUSH_EVERY = 10_000
 
 
-class EmbeddedBroker:
+class MockBroker:
     """A mock cluster of one broker; it runs until ``close``."""
 
     def __init__(self) -> None:

@@ -41,10 +41,10 @@ class BindingReader:
         self._bindings = bindings
         self._stall_timeout = stall_timeout
 
-    def started(self, *, again: bool = False) -> Materializer:
-        """Start the binding unless it runs, and return its rows; with ``again`` also one that has failed."""
-        resting = (BindingState.STOPPED,) if again else (BindingState.STOPPED, BindingState.FAILED)
-        if self.binding.state not in resting:
+    def started(self, *, restart: bool = False) -> Materializer:
+        """Start the binding unless it runs, and return its rows; with ``restart`` also one that has failed."""
+        final = (BindingState.STOPPED,) if restart else (BindingState.STOPPED, BindingState.FAILED)
+        if self.binding.state not in final:
             self._bindings.start(self.binding)
         materializer = self.binding.materializer
         if materializer is None or self.binding.state is BindingState.STOPPED:
@@ -53,12 +53,12 @@ class BindingReader:
 
     def present(self) -> Materializer | None:
         """Return the rows if the binding was started, without starting it."""
-        is_resting = self.binding.state in (BindingState.CREATED, BindingState.STOPPED)
-        return None if is_resting else self.binding.materializer
+        has_rows = self.binding.state not in (BindingState.CREATED, BindingState.STOPPED)
+        return self.binding.materializer if has_rows else None
 
     def read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
         """Return what ``take`` returns: once everything that is in the topic now is in the view, or at once."""
-        materializer = self.started(again=fresh)
+        materializer = self.started(restart=fresh)
         if not fresh:
             self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
             return take(materializer)
@@ -67,14 +67,14 @@ class BindingReader:
 
     def wait_until_passed(self, ends: Mapping[int, int]) -> None:
         """Wait until the records before ``ends`` (an offset per partition) are in the view."""
-        self.started(again=True)
+        self.started(restart=True)
         with self._progress(shown=True) as on_wait:
             self._barrier.wait_until_passed(ends, stall_timeout=self._stall_timeout, on_wait=on_wait)
 
     def wait_until_ready(self, timeout: float | str | timedelta | None, *, progress: bool) -> Readiness:
         """Wait until everything that was in the topic when reading began is in the view."""
         seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
-        self.started(again=True)
+        self.started(restart=True)
         with self._progress(shown=progress) as on_wait:
             self._barrier.wait_until_ready(
                 stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait

@@ -12,7 +12,7 @@ from ktframe.config.settings import Settings
 from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError
 from ktframe.kafka.cluster import KafkaCluster
-from ktframe.kafka.mock_broker import EmbeddedBroker
+from ktframe.kafka.mock_broker import MockBroker
 from ktframe.kafka.registry import Registry
 from ktframe.tour.samples import SAMPLE_NAMES, live_orders, load_sample
 
@@ -28,7 +28,7 @@ _SEED = 20_261
 class Demo:
     """A broker in this process, and a Context connected to it; closing the Context ends both."""
 
-    broker: EmbeddedBroker
+    broker: MockBroker
     context: Context
 
 
@@ -43,7 +43,7 @@ def start_demo(
     if rate < 0:
         message = f"rate={rate} is negative."
         raise ConfigurationError(message, "rate is in order changes a second; 0 keeps the topics still.")
-    broker = EmbeddedBroker()
+    broker = MockBroker()
     clock = SystemClock()
     loaded_at = now_ms(clock)
     for name in SAMPLE_NAMES:

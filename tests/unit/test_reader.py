@@ -21,22 +21,22 @@ BROKEN = KafkaError._BAD_MSG
 
 
 @dataclass(frozen=True)
-class Said:
+class FakeMessage:
     """A message as confluent_kafka hands it out: a record, or an error with a code."""
 
     at: tuple[int | None, int | None]
     code: int | None = None
 
     def error(self) -> KafkaError | None:
-        """Return the error that this is, if any."""
+        """Return the error, if this is one."""
         return None if self.code is None else KafkaError(self.code)
 
     def partition(self) -> int | None:
-        """Return None where it is the client's own."""
+        """Return None for an error of the client itself."""
         return self.at[0]
 
     def offset(self) -> int | None:
-        """Return None where it is the client's own."""
+        """Return None for an error of the client itself."""
         return self.at[1]
 
     def timestamp(self) -> tuple[int, int]:
@@ -52,17 +52,17 @@ class Said:
         return b"v"
 
 
-class Arrived:
+class FakeConsumer:
     """A consumer that has these messages, and no more."""
 
-    def __init__(self, messages: list[Said]) -> None:
+    def __init__(self, messages: list[FakeMessage]) -> None:
         self._messages = messages
 
-    def poll(self, *_: object) -> Said | None:
+    def poll(self, *_: object) -> FakeMessage | None:
         """Return the first."""
         return self._messages.pop(0) if self._messages else None
 
-    def consume(self, *_: object) -> list[Said]:
+    def consume(self, *_: object) -> list[FakeMessage]:
         """Return the rest."""
         messages, self._messages = self._messages, []
         return messages
@@ -77,8 +77,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaReader]:
         reader._consumer = own
 
 
-def _poll(reader: KafkaReader, *messages: Said) -> RecordBatch:
-    consumer: Any = Arrived(list(messages))
+def _poll(reader: KafkaReader, *messages: FakeMessage) -> RecordBatch:
+    consumer: Any = FakeConsumer(list(messages))
     reader._consumer = consumer
     batch = reader.poll()
     assert batch is not None
@@ -93,13 +93,13 @@ def test_nothing_passes_an_error_of_its_partition(reader: KafkaReader) -> None:
     """Records and the end behind an error wait for the restart; other partitions go on."""
     batch = _poll(
         reader,
-        Said((0, 4)),
-        Said((1, 7)),
-        Said((0, 5), BROKEN),
-        Said((0, 6)),
-        Said((1, 8)),
-        Said((0, 7), EOF),
-        Said((1, 9), EOF),
+        FakeMessage((0, 4)),
+        FakeMessage((1, 7)),
+        FakeMessage((0, 5), BROKEN),
+        FakeMessage((0, 6)),
+        FakeMessage((1, 8)),
+        FakeMessage((0, 7), EOF),
+        FakeMessage((1, 9), EOF),
     )
     assert _read(batch) == [(0, 4), (1, 7), (1, 8)]
     assert batch.positions == {0: 5, 1: 9}
@@ -109,19 +109,30 @@ def test_nothing_passes_an_error_of_its_partition(reader: KafkaReader) -> None:
 
 def test_an_error_at_the_start_leaves_the_position_where_it_was(reader: KafkaReader) -> None:
     """With nothing read before it a partition has no new position at all."""
-    batch = _poll(reader, Said((0, 5), BROKEN), Said((0, 6)), Said((0, 7), EOF))
+    batch = _poll(reader, FakeMessage((0, 5), BROKEN), FakeMessage((0, 6)), FakeMessage((0, 7), EOF))
     assert (_read(batch), batch.positions) == ([], {})
 
 
 def test_the_offset_of_an_error_is_never_passed(reader: KafkaReader) -> None:
     """Even records and an end that came before the error go no further than its offset."""
-    batch = _poll(reader, Said((0, 4)), Said((0, 5)), Said((0, 6), EOF), Said((0, 5), BROKEN))
+    batch = _poll(
+        reader,
+        FakeMessage((0, 4)),
+        FakeMessage((0, 5)),
+        FakeMessage((0, 6), EOF),
+        FakeMessage((0, 5), BROKEN),
+    )
     assert (_read(batch), batch.positions) == ([(0, 4)], {0: 5})
 
 
 def test_an_error_of_no_partition_keeps_what_came_with_it(reader: KafkaReader) -> None:
     """The client's own errors, which have neither partition nor offset, fail the next poll only."""
-    batch = _poll(reader, Said((0, 4)), Said((None, None), KafkaError._ALL_BROKERS_DOWN), Said((0, 5)))
+    batch = _poll(
+        reader,
+        FakeMessage((0, 4)),
+        FakeMessage((None, None), KafkaError._ALL_BROKERS_DOWN),
+        FakeMessage((0, 5)),
+    )
     assert (_read(batch), batch.positions) == ([(0, 4), (0, 5)], {0: 6})
     with pytest.raises(BrokerError):
         reader.poll()
@@ -130,7 +141,13 @@ def test_an_error_of_no_partition_keeps_what_came_with_it(reader: KafkaReader) -
 def test_harmless_errors_and_ends_hold_nothing_back(reader: KafkaReader) -> None:
     """An end advances the position past holes; missing rights on a group that is not used mean nothing."""
     harmless = KafkaError.GROUP_AUTHORIZATION_FAILED
-    batch = _poll(reader, Said((0, 4)), Said((0, 9), EOF), Said((0, 9), harmless), Said((0, 9)))
+    batch = _poll(
+        reader,
+        FakeMessage((0, 4)),
+        FakeMessage((0, 9), EOF),
+        FakeMessage((0, 9), harmless),
+        FakeMessage((0, 9)),
+    )
     assert (_read(batch), batch.positions) == ([(0, 4), (0, 9)], {0: 10})
     assert reader.poll() is None
 

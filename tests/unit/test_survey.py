@@ -1,4 +1,4 @@
-"""Questions about offsets in time and about many topics: what is concluded from what an admin client answers."""
+"""Offsets by time and facts about many topics: what is made of the answers of an admin client."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ktframe.errors import ConfigurationError, ContextClosedError, WriteError
 from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import KafkaCluster
 from ktframe.kafka.delivery import Delivery
-from ktframe.kafka.mock_broker import EmbeddedBroker, SampleRecord
+from ktframe.kafka.mock_broker import MockBroker, SampleRecord
 from ktframe.kafka.producer import IdempotentProducer, ProducerKind, writing_config
 from ktframe.kafka.reader import reading_config
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords, Sent
@@ -31,7 +31,7 @@ NOWHERE = Settings(bootstrap="localhost:1")
 @pytest.fixture
 def settings() -> Iterator[Settings]:
     """Yield the settings of a mock cluster with the topic ``t`` of four partitions, one record in it."""
-    with closing(EmbeddedBroker()) as broker:
+    with closing(MockBroker()) as broker:
         broker.load("t", [SampleRecord(b"k", b"v", 1)])
         yield Settings(bootstrap=broker.bootstrap)
 

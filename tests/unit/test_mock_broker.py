@@ -1,4 +1,4 @@
-"""EmbeddedBroker: what is loaded is there, or it raises."""
+"""MockBroker: all records that are loaded are in the topic, or it raises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from ktframe.errors import BrokerError
-from ktframe.kafka.mock_broker import EmbeddedBroker, SampleRecord
+from ktframe.kafka.mock_broker import MockBroker, SampleRecord
 
 RECORDS = [SampleRecord(b"k", b"v", 1)] * 3
 
@@ -35,7 +35,7 @@ class Outcome:
 @pytest.fixture
 def load() -> Iterator[Callable[..., int]]:
     """Return a function that loads three records with the outcome given."""
-    with closing(EmbeddedBroker()) as broker:
+    with closing(MockBroker()) as broker:
         own = broker._producer
 
         def load(*, error: KafkaError | None = None, waiting: int = 0) -> int:
