@@ -73,7 +73,7 @@ def test_values_are_shown_as_fastavro_reads_them(schema: Any, dtype: pl.DataType
 
 
 @pytest.mark.parametrize("kind", ["float", "double"])
-def test_what_is_no_number_stays_none(kind: str) -> None:
+def test_nan_and_negative_zero_are_kept(kind: str) -> None:
     """NaN and the negative zero come back as they are."""
     nan, zero = values(kind, written(kind, math.nan), written(kind, -0.0))
     assert (math.isnan(nan), math.copysign(1, zero)) == (True, -1)
@@ -97,7 +97,7 @@ def test_nanoseconds_and_instants_beyond_python_are_kept(prefix: str) -> None:
 
 
 def test_uuids_are_text_in_their_usual_form() -> None:
-    """A UUID is lower-case text, whether it is written as text or as 16 bytes; other text is none."""
+    """A UUID is lower-case text, whether it is written as text or as 16 bytes; other text is refused."""
     text, fixed = _logical("string", "uuid"), _fixed(16, logicalType="uuid")
     assert values(text, written("string", ID), written("string", ID.upper())) == [ID, ID]
     assert values(fixed, UUID(ID).bytes) == [ID]
@@ -122,7 +122,7 @@ def test_wide_decimals_are_text_and_endless_ones_bytes() -> None:
     [(b"", True), (b"\x03\xe7", True), (b"\0" * 30 + b"\x03\xe7", True), (b"\xff" * 30 + b"\xfc\x19", True), (b"\x03\xe8", False), (b"\xfc\x18", False), (b"\x7f" + b"\0" * 16, False), (b"\x80" + b"\0" * 15, False), (b"\x01" + b"\0" * 100_000, False)],
 )  # fmt: skip
 def test_decimals_keep_to_their_precision(raw: bytes, is_good: bool) -> None:  # noqa: FBT001 - given
-    """A value of more digits than the schema allows is refused, however many bytes spell it."""
+    """A value of more digits than the schema allows is refused, however many bytes it has."""
     schema = _logical("bytes", "decimal", precision=3, scale=1)
     if is_good:
         assert values(schema, written("bytes", raw)) == [
@@ -188,7 +188,7 @@ def test_branches_of_one_short_name_are_told_apart() -> None:
 
 
 def test_records_are_rows_and_other_schemas_one_column() -> None:
-    """The fields of a record are the columns; a schema that is none has one called ``value``."""
+    """The fields of a record are the columns; any other schema has one column called ``value``."""
     schema = record(field("a", "int"), field("p", POINT), field("q", "Point"))
     bodies = [written(schema, {"a": 1, "p": {"x": 2, "y": 0.0}, "q": {"x": 3, "y": 1.5}})]
     assert read(schema, bodies).frame.to_dicts() == [
@@ -198,7 +198,7 @@ def test_records_are_rows_and_other_schemas_one_column() -> None:
 
 
 def test_a_record_without_fields_has_rows() -> None:
-    """It has no columns, and as many rows as bodies, however many there are."""
+    """A record without fields gives a frame without columns and as many rows as bodies."""
     found = read(record(), [b""] * 2_500 + [b"\0"])
     assert (found.frame.shape, dict(found.refused)) == ((2_500, 0), {2_500: "1 byte too many"})
     assert reader(record()).note == "a record without fields: record by record"
@@ -222,12 +222,12 @@ def test_a_record_without_fields_has_rows() -> None:
     ],
 )  # fmt: skip
 def test_the_note_says_why_bodies_are_read_one_by_one(schema: Any, note: str | None) -> None:
-    """It names the reason and the field, and there is none where batches are read whole."""
+    """The note names the reason and the field; there is no note where batches are read whole."""
     assert reader(record(schema)).note == (None if note is None else f"{note}: record by record")
 
 
 def test_unions_may_have_many_types() -> None:
-    """The last of as many branches as are read in batches is told from the type that is put behind it."""
+    """With the most branches that batches allow, the last one is not confused with the type added after it."""
     branches = [{"type": "enum", "name": f"E{at}", "symbols": ["X"]} for at in range(126)]
     assert values(branches, number(125) + b"\0", b"\0\0")[0]["E125"] == "X"
     assert reason(branches, number(126) + b"\0") == "no branch 126 in a union"

@@ -1,4 +1,4 @@
-"""Whole batches of Avro payloads: what happens where the native library is missing, fails, or gives what is not certain."""
+"""Whole batches of Avro payloads where the native library is missing, fails, or gives an array that is in doubt."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _failing(error: BaseException) -> Callable[..., Any]:
     return fail
 
 
-def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the optional package making a reader says what to install, unless it would not be asked anyway."""
+def test_a_missing_package_is_named_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the optional package, making a reader says what to install, unless the reader would not use it."""
     monkeypatch.setitem(sys.modules, "polars_avro._avro_rs", None)
     with pytest.raises(ConfigurationError) as caught:
         reader(ROW)
@@ -53,7 +53,7 @@ def test_the_module_is_imported_without_the_package() -> None:
 def test_what_the_library_can_not_read_is_read_one_by_one(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    """Neither its errors nor its panics, which are no exceptions, lose a body."""
+    """No body is lost when the library raises an error or panics."""
     by = reader(ROW)
     monkeypatch.setattr(by._native, "_source", _failing(error))
     assert by._read_natively(BODIES) is None
@@ -62,7 +62,7 @@ def test_what_the_library_can_not_read_is_read_one_by_one(
 
 
 def test_an_interrupt_is_no_failure_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What asks a program to end is not taken for a body that can't be read."""
+    """KeyboardInterrupt is not taken for a body that can't be read."""
     by = reader(ROW)
     monkeypatch.setattr(by._native, "_source", _failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
@@ -70,7 +70,7 @@ def test_an_interrupt_is_no_failure_of_the_library(monkeypatch: pytest.MonkeyPat
 
 
 def test_rows_are_counted_and_their_ends_are_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch of other rows than bodies, or whose rows end elsewhere, is not taken."""
+    """A batch with another number of rows than bodies, or with rows that end elsewhere, is not used."""
     by = reader(record(field("a", "bytes")))
     assert by._native is not None
     one_in_two = [b"\x06ab"]  # a length that reaches into what comes behind
@@ -81,7 +81,7 @@ def test_rows_are_counted_and_their_ends_are_proven(monkeypatch: pytest.MonkeyPa
 
 
 def test_batches_that_are_too_large_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is beyond the offsets of Arrow is read in pieces, natively."""
+    """A batch with more bytes than Arrow's offsets can count is read natively in pieces."""
     monkeypatch.setattr("ktframe.formats.avro.batches._LARGEST_BYTES", 3_000)
     by = reader("string")
     bodies = [b"\x14" + str(at).zfill(10).encode() for at in range(1_000)]
@@ -91,7 +91,7 @@ def test_batches_that_are_too_large_are_cut(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_wide_items_are_read_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So are lists that might become more cells than are made at once; each piece keeps its place."""
+    """Lists that might become too many cells for one call are read in pieces, each in its place."""
     monkeypatch.setattr("ktframe.formats.avro.bounds._MOST_CELLS_AT_ONCE", 20_000)
     wide = record(*(field(f"f{at}", ["null", "int"]) for at in range(40)), name="Wide")
     schema = {"type": "array", "items": ["null", wide]}
@@ -114,7 +114,7 @@ def test_arrays_of_other_types_are_doubted() -> None:
 
 
 def test_values_that_no_column_holds_are_refused_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Should Arrow refuse a value that is one, only its body is refused."""
+    """If Arrow can't hold a valid value, only that body is refused."""
     build = avro_reader.build_frame
 
     def picky(values: Any, schema: pl.Schema, *, is_record: bool) -> pl.DataFrame:
@@ -130,7 +130,7 @@ def test_values_that_no_column_holds_are_refused_alone(monkeypatch: pytest.Monke
 
 
 def test_heavy_bodies_are_made_columns_of_in_light_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However what is read one by one is cut, its rows and its refusals stay where they are."""
+    """Wherever the bodies that are read one by one are cut into frames, rows and refusals keep their places."""
     monkeypatch.setattr(avro_reader, "_BYTES_PER_FRAME", 50)
     monkeypatch.setattr(avro_reader, "_ROWS_PER_FRAME", 7)
     bodies = [b"\x14" + b"x" * 10 if at % 3 else b"\x80" for at in range(100)]

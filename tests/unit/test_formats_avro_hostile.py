@@ -1,4 +1,4 @@
-"""Avro payloads that are none: each is refused with its reason, alone or in a batch, and costs no more than its bytes."""
+"""Invalid Avro payloads: each is refused with its reason, alone or in a batch, and takes memory in proportion to its bytes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_bodies_that_end_too_soon_are_truncated(schema: Any, body: bytes) -> Non
     ],
 )  # fmt: skip
 def test_bytes_that_mean_nothing_are_refused(schema: Any, body: bytes, why: str) -> None:
-    """Bytes too many, numbers too large, text of no characters and times of no day are refused, each with its reason."""
+    """Bytes too many, numbers too large, invalid text and times out of range are refused, each with its reason."""
     assert reason(schema, body) == why
 
 
@@ -107,7 +107,7 @@ def test_bytes_that_mean_nothing_are_refused(schema: Any, body: bytes, why: str)
 )
 @pytest.mark.parametrize("index", [3, -1, 127, 128, 256, 2**31, 2**32, 2**60 - 1, -(2**63), 2**63 - 1])
 def test_indices_of_no_branch_are_refused(schema: list[str], index: int) -> None:
-    """Whatever the union, an index that it has not is none of its values: it is neither null nor another branch."""
+    """In any union, an index without a branch is refused: it is neither null nor another branch."""
     assert reason(schema, number(index) + b"\0") == f"no branch {index} in a union"
     among = {"type": "array", "items": schema}
     if schema != ["null"]:
@@ -115,7 +115,7 @@ def test_indices_of_no_branch_are_refused(schema: list[str], index: int) -> None
 
 
 def test_numbers_may_be_longer_than_they_need() -> None:
-    """Zeros behind a number are part of it, up to ten bytes, as in other readers."""
+    """A number may have leading zeros, up to ten bytes, as in other readers."""
     assert values("long", b"\x82\0", b"\x82" + b"\x80" * 8 + b"\0") == [1, 1]
     assert values(["null", "int"], b"\x82\0\x04", b"\x80\0") == [2, None]
 
@@ -139,7 +139,7 @@ def test_one_bad_body_takes_no_other_with_it() -> None:
 
 
 def test_items_without_bytes_are_counted() -> None:
-    """Ten thousand of them may be in a body, in one list or several; more, however they are claimed, are too many."""
+    """A body may have ten thousand items without bytes, in one list or several, and no more."""
     why = "more than 10,000 items that take no bytes"
     twice = record(field("a", EMPTY_LIST), field("b", {"type": "array", "items": _fixed(0)}))
     assert values(EMPTY_LIST, number(10_000) + b"\0") == [[None] * 10_000]
@@ -167,7 +167,7 @@ CHEAP = ["null", WIDE]
     ],
 )  # fmt: skip
 def test_items_that_are_wider_than_their_bytes_are_counted(schema: Any, body: Any) -> None:
-    """A null of one byte is a hundred empty cells: both ways to read allow a body the same number, and no more."""
+    """Where a null of one byte is a hundred empty cells, both ways to read allow a body the same number of them."""
     counts = range(292, 302)
     found = read(schema, [body(count) for count in counts])
     most = next(count for count in counts if 100 * count > 20_000 + 32 * len(body(count)))
@@ -178,7 +178,7 @@ def test_items_that_are_wider_than_their_bytes_are_counted(schema: Any, body: An
 @examples(1)
 @given(st.data(), schemas(), st.integers(0, 12))
 def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: int) -> None:
-    """Whatever the schema, a body that has one cell too many in its lists is the same for both, and so is one at the limit."""
+    """For any schema, both ways to read agree on a body at the limit of cells, and on one with a cell more."""
     simple = plain(made.schema, made, set())
     bodies = [written(simple, data.draw(made_values(made.schema, made))) for _ in range(4)] * 8
     with pytest.MonkeyPatch.context() as patch:
@@ -196,7 +196,7 @@ def test_both_ways_count_the_same_cells(data: st.DataObject, made: Made, most: i
 
 
 def test_a_megabyte_of_nulls_is_not_a_gigabyte() -> None:
-    """A million nulls in place of a record of 300 fields are refused, and others beside it read."""
+    """A million nulls in place of a record of 300 fields are refused, and the other bodies are read."""
     wide = record(*(field(f"f{at}", "string") for at in range(300)), name="Wide")
     schema = {"type": "array", "items": ["null", wide]}
     bomb = number(10**6) + b"\0" * 10**6 + b"\0"

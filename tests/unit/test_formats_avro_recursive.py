@@ -1,4 +1,4 @@
-"""Avro records inside of themselves: JSON text as Avro has it, both ways, and how deep it may be."""
+"""Avro records that contain themselves: they are read and written as JSON text, up to a depth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _chain(length: int) -> bytes:
 
 
 def test_the_column_is_text_and_the_note_says_so() -> None:
-    """What can't be a column of its own is one of text, where it stands inside of itself; that is not read in batches."""
+    """A record inside of itself is a column of text, and the note says that such bodies are read one by one."""
     by = reader(NODE)
     assert {column.name: column.dtype for column in by.columns} == {"value": pl.Int32(), "next": pl.String()}
     assert by.note == "a Node inside of itself in field 'next': record by record"
@@ -98,7 +98,7 @@ WITH_DEFAULTS = {
 
 
 def test_every_type_has_its_text() -> None:
-    """Bytes are characters below 256, logical types as they are stored, and branches of several types named."""
+    """Bytes are characters below 256, logical types are shown as stored, and branches of a union are named."""
     bodies = writer(WITH_DEFAULTS).write(pl.DataFrame({"next": [json.dumps(VALUE)]}))
     frame = read(EVERY, bodies).frame
     assert list(json.loads(frame["next"][0]).items()) == list(VALUE.items())
@@ -118,7 +118,7 @@ def test_what_json_has_no_number_for_is_text(value: float, text: str) -> None:
 
 
 def test_text_has_a_limit_of_depth() -> None:
-    """So many levels are read and written back, one more is refused, and a million do no harm."""
+    """Sixty-four levels are read and written back, one more is refused, and a million do no harm."""
     found = read(NODE, [_chain(LEVELS), _chain(LEVELS + 1), _chain(10**6)])
     assert dict(found.refused) == dict.fromkeys((1, 2), "nested deeper than 64 levels")
     assert writer(NODE).write(found.frame) == [_chain(LEVELS)]
@@ -143,7 +143,7 @@ def test_text_has_a_limit_of_depth() -> None:
     ],
 )
 def test_damaged_bodies_are_refused(schema: Any, body: bytes, why: str) -> None:
-    """What is wrong inside of a text has the same reasons as outside."""
+    """A damaged record inside of a text is refused for the same reasons as elsewhere."""
     assert dict(read(schema, [body]).refused) == {0: why}
 
 
@@ -169,7 +169,7 @@ def _nested(name: str, kind: Any, value: bytes) -> tuple[Any, bytes]:
     ],
 )
 def test_values_inside_of_text_are_checked(kind: Any, value: bytes, why: str) -> None:
-    """A key that comes twice would be lost in JSON; indices, lengths and items without bytes are bounded as elsewhere."""
+    """A map with a key twice is refused, as JSON would lose one; indices, lengths and items are checked as elsewhere."""
     schema, body = _nested("v", kind, value)
     assert dict(read(schema, [body]).refused) == {0: why}
 
@@ -219,7 +219,7 @@ def test_text_that_is_no_such_record_is_refused(change: Any, why: str) -> None:
 
 
 def test_text_may_lack_what_has_a_default() -> None:
-    """A field that text has not is written as its default, also where that is a record inside of itself."""
+    """A field that the text lacks is written as its default, also where that is a record inside of itself."""
     schema = record(field("v", "int", default=7), field("u", ["int", "string"], default="x"), field("next", ["null", "Row"], default=None))  # fmt: skip
     (body,) = writer(schema).write(pl.DataFrame({"next": ["{}"]}))
     assert body == b"\x0e\x02\x02x" + b"\x02" + b"\x0e\x02\x02x" + b"\0"

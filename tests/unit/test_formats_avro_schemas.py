@@ -1,4 +1,4 @@
-"""Avro schemas: which texts are none, how names are found, and what defaults and aliases make of other schemas' rows."""
+"""Avro schemas: which texts are refused, how names are resolved, and how defaults and aliases show rows of other schemas."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _logical(kind: Any, name: str, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_texts_that_are_no_schema_are_refused(schema: Any, why: str) -> None:
-    """The error says what is wrong and with which part, whether it is to be read by or written by."""
+    """Reader and writer both refuse the text, and the error says what is wrong with which part."""
     for make in (AvroReader, AvroWriter):
         with pytest.raises(SchemaError) as caught:
             make(document(schema))
@@ -88,7 +88,7 @@ def test_texts_that_are_no_schema_are_refused(schema: Any, why: str) -> None:
         assert why in caught.value.fact
 
 
-def test_a_name_that_is_not_defined_has_a_remedy() -> None:
+def test_a_name_that_is_not_defined_has_a_hint() -> None:
     """The error says that a registry has to be told where the name is defined."""
     with pytest.raises(SchemaError) as caught:
         reader(record(field("a", "shop.Point")))
@@ -219,7 +219,7 @@ DEFAULTS: list[tuple[Any, Any, Any]] = [
 
 @pytest.mark.parametrize(("kind", "given", "shown"), DEFAULTS, ids=lambda each: str(each)[:30])
 def test_a_default_is_shown_and_written_where_its_field_is_missing(kind: Any, given: Any, shown: Any) -> None:
-    """It is what rows of a schema without the field show, exactly, and what is written for frames without it."""
+    """A default is what rows of a schema without the field show, and what is written for frames without the column."""
     schema = record(field("a", "int"), field("b", kind, default=given))
     columns = reader(schema).columns
     assert columns[1].default == shown
@@ -272,7 +272,7 @@ def test_defaults_are_those_that_fastavro_resolves(kind: Any, given: Any) -> Non
         (_logical("string", "uuid"), "x", "not a UUID"),
     ],
 )
-def test_defaults_that_are_none_of_the_values_are_refused(kind: Any, given: Any, why: str) -> None:
+def test_defaults_that_are_no_values_are_refused(kind: Any, given: Any, why: str) -> None:
     """A default that no body could have makes the schema unusable, and the error names its field."""
     with pytest.raises(SchemaError) as caught:
         reader(record(field("a", kind, default=given)))
@@ -281,7 +281,7 @@ def test_defaults_that_are_none_of_the_values_are_refused(kind: Any, given: Any,
 
 
 def test_a_default_of_a_record_inside_of_itself_is_text() -> None:
-    """It has the text that a body with it would have: with every field, and with its branches named."""
+    """The default has the text that a body with it would have: with every field, and with its branches named."""
     schema = record(field("node", NODE), field("more", "Node", default={"value": 5}), name="Outer")
     assert reader(schema).columns[1].default == {"value": {"int": 5, "string": None}, "next": None}
     union = [{"type": "array", "items": "Node"}, {"type": "map", "values": "float"}, "null"]

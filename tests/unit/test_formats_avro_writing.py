@@ -1,4 +1,4 @@
-"""Rows to Avro payloads: the bytes that fastavro writes, what is taken beside what is shown, and what is refused."""
+"""Rows to Avro payloads: the bytes are those of fastavro, equal values of other types are taken, others are refused."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_bytes_are_those_that_fastavro_writes(schema: Any, given: list[Any], sam
     ids=lambda each: str(each)[:40],
 )  # fmt: skip
 def test_what_means_the_same_is_taken(schema: Any, series: pl.Series, body: bytes | None) -> None:
-    """Other widths, units, zones and categories are no other values."""
+    """Values of other widths, units, zones and categories are written if they mean the same."""
     if body is None:
         bodies = writer(record(field("value", schema))).write(pl.DataFrame({"value": series}))
         assert bodies == [b"\x02\0\0\xc0\x3f\x02\x04"]
@@ -155,7 +155,7 @@ def test_what_means_the_same_is_taken(schema: Any, series: pl.Series, body: byte
     ids=lambda each: str(each)[:40],
 )  # fmt: skip
 def test_values_that_do_not_fit_name_their_column_and_row(schema: Any, value: Any, why: str) -> None:
-    """Nothing is rounded, cut or guessed: what has no bytes of its own is refused, with where it stands."""
+    """Nothing is rounded, cut or guessed: a value that does not fit is refused with its column and row."""
     rows = pl.DataFrame({"good": [1, 2, 3], "value": [None, None, value]}, strict=False)
     branches = schema if isinstance(schema, list) else [schema]
     nullable = record(field("good", "int"), field("value", ["null", *branches]))
@@ -167,7 +167,7 @@ def test_values_that_do_not_fit_name_their_column_and_row(schema: Any, value: An
 
 @pytest.mark.parametrize("schema", ["boolean", "int", "float", "double", "string", "bytes", _fixed(2), ENUM, DECIMAL, ["int", "string"], {"type": "array", "items": "int"}, POINT, _logical("int", "date"), _logical("int", "time-millis"), _logical("string", "uuid")])  # fmt: skip
 def test_null_is_refused_where_it_may_not_be(schema: Any) -> None:
-    """A type without null has none, whether all values are null or one is."""
+    """Null is refused under a type without null, whether all values are null or one is."""
     rows = pl.DataFrame({"good": [1], "value": [None]})
     with pytest.raises(SchemaError, match="column 'value', row 0: "):
         writer(record(field("good", "int"), field("value", schema))).write(rows)
@@ -190,7 +190,7 @@ def test_only_null_is_null() -> None:
 
 
 def test_columns_are_those_of_the_schema() -> None:
-    """One that the schema has not, and one that it needs, are refused by name; what may be null or has a default is not."""
+    """A column that the schema lacks, and a missing one that it needs, are refused by name; one with a default is not."""
     schema = record(
         field("a", "int"), field("b", ["null", "int"]), field("c", "int", default=7), field("n", "null")
     )
@@ -205,7 +205,7 @@ def test_columns_are_those_of_the_schema() -> None:
 
 
 def test_fields_of_structs_are_those_of_the_schema() -> None:
-    """The same holds inside of structs, lists and maps, and the error has the path."""
+    """Unknown and missing fields are refused inside of structs, lists and maps too, with their path."""
     schema = record(field("p", ["null", POINT]), field("l", {"type": "array", "items": "Point"}, default=[]))
     assert writer(schema).write(pl.DataFrame({"p": [{"x": 1}, None]})) == [
         b"\x02\x02\0\0\xc0\x3f\0\0",
@@ -239,7 +239,7 @@ def test_parts_of_frames_are_written_as_they_are() -> None:
 
 
 def test_columns_that_nothing_can_be_made_of_are_refused() -> None:
-    """Types that Arrow has not are an error of the schema, not of Arrow, and name the column."""
+    """A column of a type that Arrow lacks raises SchemaError, which names the column."""
     with pytest.raises(SchemaError, match="column 'value', row 0: "):
         column("string", pl.Series([object()], dtype=pl.Object))
     with pytest.raises(SchemaError, match="column 'value' of Int128 can't be written"):

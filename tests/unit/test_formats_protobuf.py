@@ -66,7 +66,7 @@ def _reasons(reader: ProtobufReader, *bodies: bytes) -> dict[int, str]:
     ],
 )
 def test_indexes_are_zigzag_varints(packed: bytes, indexes: tuple[int, ...]) -> None:
-    """The count, then each index; a zero alone is the first message."""
+    """A list is its count and each index; a single zero stands for the first message."""
     assert parse_indexes(packed + b"rest") == (indexes, b"rest")
 
 
@@ -249,7 +249,7 @@ def test_times_are_exact_or_refused() -> None:
 
 
 def test_json_stands_for_what_has_no_columns() -> None:
-    """Struct, Value and messages inside of themselves are JSON text with the names of the schema."""
+    """Struct, Value and messages that contain themselves are JSON text with the names of the schema."""
     reader = _reader(
         "google.protobuf.Value v = 1; repeated Order sub_orders = 2; optional int32 number_of = 3;"
     )
@@ -269,7 +269,7 @@ def test_json_stands_for_what_has_no_columns() -> None:
 
 @pytest.mark.parametrize("body", [b"\x0a", b"\x0a\x02x", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", b"\x0b", b"\xff" * 11, b"\0", b"\x0c"])  # fmt: skip
 def test_damaged_bodies_alone_are_refused(body: bytes) -> None:
-    """Bytes that are cut off, lengths beyond them, groups without an end and the field zero are no message."""
+    """Bodies that are cut off, have lengths beyond them, groups without an end or a field zero are refused, no others."""
     reader = _reader("string a = 1; int32 b = 2;")
     bodies = [b"\x10\x01"] * 2000 + [body] + [b"\x10\x02"] * 2000
     read = reader.read(bodies)
@@ -322,7 +322,7 @@ def test_required_fields_count_at_any_depth() -> None:
 
 
 def test_heavy_batches_are_read_in_light_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However a batch is cut, its rows and its refusals stay where they are."""
+    """Wherever a batch is cut, rows and refusals keep their places."""
     monkeypatch.setattr("ktframe.formats.protobuf.reader._MOST_BYTES", 50)
     monkeypatch.setattr("ktframe.formats.protobuf.reader._MOST_ROWS", 30)
     bodies = [b"\x0a" + bytes([size]) + b"x" * size for size in range(100)]
@@ -464,7 +464,7 @@ def test_no_rows_make_no_bodies() -> None:
 
 
 @pytest.mark.parametrize("package", ["google.protobuf", "ptars"])
-def test_a_missing_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+def test_a_missing_package_is_named_with_a_hint(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     """Without an optional package making a reader says what to install."""
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigurationError) as caught:

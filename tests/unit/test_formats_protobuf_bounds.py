@@ -62,7 +62,7 @@ def test_half_a_million_empty_messages_are_refused() -> None:
     ],
 )  # fmt: skip
 def test_messages_may_have_so_many_fields_and_no_more(fields: str, item: bytes, most: int) -> None:
-    """However the tag is spelt, and wherever the message is, one more than the bytes allow is too many."""
+    """However the tag is encoded, and wherever the message is, one more than the bytes allow is refused."""
     reader = _reader(fields)
     count = next(n for n in range(100_000) if n * most > 20_000 + 32 * n * len(item))
     read = reader.read([item * (count - 1), item * count])
@@ -71,7 +71,7 @@ def test_messages_may_have_so_many_fields_and_no_more(fields: str, item: bytes, 
 
 
 def test_groups_are_counted() -> None:
-    """A group has a beginning and an end in place of a length."""
+    """Groups, which have an end tag instead of a length, are counted as other messages are."""
     reader = _reader(f"repeated group Wide = 1 {{ {FIELDS} }}", "proto2")
     assert reader.read([b"\x0b\x0c" * 147, b"\x0b\x0c" * 148]).refused == {1: WHY}
 
@@ -90,7 +90,7 @@ def test_what_only_looks_like_messages_is_read() -> None:
 
 @pytest.mark.parametrize("body", [b"\x0a\0" * 100 + b"\n" * 2_000, b"\n" * 5_000 + b"\xff" * 12, b"\x0c" + b"\n" * 5_000, b"\x0a\xff\xff\xff\xff\x0f" + b"\n" * 5_000, b"\xff" * 5_000])  # fmt: skip
 def test_damaged_bodies_are_damaged_and_not_too_large(body: bytes) -> None:
-    """Where the messages can't be counted to the end, Google's library says that they are none."""
+    """Where the messages can't be counted to the end, Google's library gives the reason."""
     reader = _reader(f"repeated Wide w = 1; {WIDE}")
     (reason,) = reader.read([body]).refused.values()
     assert reason == "not a message of type shop.Order: truncated or corrupt"
@@ -132,7 +132,7 @@ def _cells(message: Any, widths: dict[str, int]) -> int:
 
 
 def test_bodies_are_counted_as_google_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of any message what is counted is what is in it, and its weight is never less."""
+    """For any message, the count is that of the cells in it, and the weight is never less."""
     text = "Wide w = 1; repeated Wide v = 2; repeated Order o = 3; In i = 4; repeated string s = 5;"
     text += f"message In {{ repeated In i = 3; Wide w = 10; }} {WIDE}"
     reader = _reader(text)

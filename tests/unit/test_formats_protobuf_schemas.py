@@ -170,7 +170,7 @@ def test_what_google_and_confluent_ship_needs_no_reference() -> None:
 
 
 def test_an_import_of_options_alone_may_be_missing() -> None:
-    """What no type of the schema needs need not be found."""
+    """An import need not be found if no type of the schema needs it."""
     assert list(_dtypes(_reader('syntax = "proto3"; import "rules.proto"; message M { int32 a = 1; }'))) == [
         "a"
     ]
@@ -207,14 +207,14 @@ def _wide(levels: int) -> str:
     ],
 )
 def test_what_is_no_usable_schema_says_why(text: str, indexes: tuple[int, ...], reason: str) -> None:
-    """Text that is none, types that are missing and messages that are not there raise when the reader is made."""
+    """Invalid text, missing types and message indexes without a message raise when the reader is made."""
     with pytest.raises(SchemaError) as caught:
         _reader(text, indexes)
     assert reason in caught.value.fact
 
 
 def test_a_bad_reference_is_named() -> None:
-    """The error says which of the files it is."""
+    """The error names the file that is not Protobuf."""
     with pytest.raises(SchemaError, match=r"'lib.proto' is not Protobuf: line 1"):
         _reader(MAIN, lib="nonsense")
 

@@ -137,7 +137,7 @@ def test_a_store_opens_while_the_registry_is_away(shop: Shop, tmp_path: Path) ->
 
 
 def test_a_refused_login_fails_at_once(shop: Shop, kt: ktframe.Context) -> None:
-    """No time heals it: the table has failed, and says what to check."""
+    """After a refused login the table has failed at once, and says what to check."""
     shop.produce("o-1", ORDER, shop.register(ORDER), {"amount": 5, "region": "EU"})
     shop.registry.go_down(is_fatal=True)
     with pytest.raises(RegistryError, match="check the login"):
@@ -217,7 +217,7 @@ WIDER_KEY = {**KEY, "fields": [KEY["fields"][0], {"name": "id", "type": "long"}]
 
 
 def test_keys_are_decoded_by_their_schema(shop: Shop, kt: ktframe.Context) -> None:
-    """A key is what it says, not how it is spelt: another schema and another wire format mean the same row."""
+    """A key is its values, not its bytes: another schema and another wire format mean the same row."""
     first, second = shop.register(KEY, "orders-key"), shop.register(WIDER_KEY, "orders-key")
     key = {"region": "EU", "id": 1}
     shop.broker.produce("orders", shop.registry.prefix(first) + body(KEY, key), {"x": 1})
@@ -235,7 +235,7 @@ def test_keys_are_decoded_by_their_schema(shop: Shop, kt: ktframe.Context) -> No
 
 
 def test_keys_with_other_fields_are_no_keys_of_the_table(shop: Shop, kt: ktframe.Context) -> None:
-    """They could never update or delete the rows that are there: they are refused."""
+    """Keys with other fields are refused, because they could never update or delete a row."""
     first = shop.register(KEY, "orders-key")
     odd = {"type": "record", "name": "Key", "fields": [{"name": "region", "type": "string"}]}
     second = shop.register(odd, "orders-key")
@@ -253,7 +253,7 @@ def test_keys_with_other_fields_are_no_keys_of_the_table(shop: Shop, kt: ktframe
 
 @pytest.mark.parametrize("kind", ["table", "window", "stream"])
 def test_windows_and_streams_have_such_keys_too(shop: Shop, tmp_path: Path, kind: str) -> None:
-    """Keys and values by schema, both wire formats, fresh and from the store."""
+    """Windows and streams read keys and values by schema, in both wire formats, fresh and from the store."""
     first, second = shop.register(KEY, "orders-key"), shop.register(ORDER)
     key = {"region": "EU", "id": 1}
     headers = [(VALUE_HEADER, shop.registry.header(second)), (KEY_HEADER, shop.registry.header(first))]
@@ -321,7 +321,7 @@ def test_writing_follows_the_newest_schema_of_the_topic(shop: Shop, tmp_path: Pa
         assert orders.keys() == ["o-1"]
 
 
-def test_a_key_is_deleted_as_it_was_spelt(shop: Shop, tmp_path: Path) -> None:
+def test_a_tombstone_has_the_bytes_of_the_key(shop: Shop, tmp_path: Path) -> None:
     """A tombstone carries the bytes of the record's key: compaction compares these."""
     first = shop.register(KEY, "orders-key")
     second = shop.register(WIDER_KEY, "orders-key")
@@ -357,7 +357,7 @@ def test_rows_without_a_field_stand_beside_others(
 
 @pytest.mark.parametrize("key_format", ["auto", "json"])
 def test_keys_may_be_objects_under_a_json_schema(shop: Shop, tmp_path: Path, key_format: str) -> None:
-    """They are keys of several parts, in either wire format, read and written; what is no such object is refused."""
+    """Objects are keys of several parts, in either wire format, read and written; other keys are refused."""
     fields = {"region": {"type": "string"}, "id": {"type": "integer"}}
     text = json.dumps({"type": "object", "properties": fields})
     number = shop.registry.register("orders-key", text, "JSON")
@@ -379,7 +379,7 @@ def test_keys_may_be_objects_under_a_json_schema(shop: Shop, tmp_path: Path, key
 
 
 def test_a_key_under_a_json_schema_of_text_is_text(shop: Shop, kt: ktframe.Context) -> None:
-    """A schema that tells of no fields says nothing of keys: they are what their bytes are."""
+    """Keys under a schema without fields are text."""
     number = shop.registry.register("orders-key", '{"type": "string"}', "JSON")
     shop.broker.produce("orders", shop.registry.prefix(number) + b'"EU"', {"x": 1})
     assert kt.table("orders").keys() == ['"EU"']

@@ -1,4 +1,4 @@
-"""How payloads name their schemas, and who is asked for them how often."""
+"""How payloads refer to their schemas, and how often the registry is asked for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LONG = SchemaDocument("AVRO", '"long"')
     ],
 )
 def test_a_payload_names_its_schema_by_its_first_bytes(payload: bytes, schema_ref: bytes) -> None:
-    """Confluent's formats are told from everything else; a small number in eight bytes names no schema."""
+    """Only Confluent's two formats are a reference to a schema; a small number in eight bytes is not."""
     assert schema_ref_of(payload) == schema_ref
 
 
@@ -66,7 +66,7 @@ def test_a_header_is_put_before_the_payload() -> None:
 
 @pytest.mark.parametrize("rest", [b"\1", b"\0\0", b"\2\2x", b"\xff" * 12])
 def test_a_header_of_another_length_names_nothing(rest: bytes) -> None:
-    """A GUID that is cut off takes no bytes from the payload, and what stands behind one adds none to it."""
+    """A header with a cut-off GUID, or with more than message indexes after it, is not put before the payload."""
     schema_ref = b"\1" + GUID.bytes
     for header in (schema_ref[:-1], schema_ref + rest):
         assert with_header_ref(b"x", [(VALUE_HEADER, header)], VALUE_HEADER) == b"x"
@@ -85,7 +85,7 @@ class _Registry:
 
 
 def test_a_schema_is_asked_for_once() -> None:
-    """What is known is not asked for again; what was not found, not for a while; an outage is never believed."""
+    """A known schema is not asked for again, an unknown one not for a while, and after an outage at once."""
     registry, now = _Registry(), [0.0]
     schemas = TopicSchemas(registry.fetch, clock=lambda: now[0])
     assert schemas.document(id_ref(1)) == schemas.document(id_ref(1)) == LONG
@@ -102,7 +102,7 @@ def test_a_schema_is_asked_for_once() -> None:
     assert schemas.document(id_ref(2)) == LONG
 
 
-def test_what_was_met_is_kept_with_the_rows() -> None:
+def test_schemas_that_were_seen_are_kept_with_the_rows() -> None:
     """Another opening of the store asks nobody, has the same order, and keeps keys and values apart."""
     store, registry = MemoryStore(), _Registry()
     values = stored_schemas(store, "value", registry.fetch)
