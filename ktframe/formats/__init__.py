@@ -1,6 +1,7 @@
-"""Formats: whole batches of payload bytes to typed columns, looked up by the name a user gives.
+"""Formats: payload bytes to typed columns and back, whole batches at a time. Nothing here knows Kafka, keys or stores.
 
-A new format is one file beside this one and one line in a table here.
+``value_format`` and ``key_format`` return a format by the name that a user gives, ``schemas_of`` tells the formats apart
+whose payloads refer to schemas in a registry. A new format is a module here and one line in a table below.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def value_format(
     exact_fields
         Fields that are part of a row's identity; only for a format with fields.
     schemas
-        Where the schemas that payloads name are looked up; None: nowhere.
+        Looks up the schemas that payloads refer to; None: payloads that refer to one are refused.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def value_format(
     if name in KINDS_OF:
         has_plain = JSON in KINDS_OF[name]
         if declared and not has_plain:
-            message = f"value={name!r}: the schemas in the registry say the types of the fields."
+            message = f"value={name!r}: the schemas in the registry decide the types of the fields."
             raise SchemaError(message, "leave schema= out, and cast columns of the frame.")
         plain = JsonFormat(declared, exact_fields) if has_plain else None
         return RegistryFormat(name, _readers(name, schemas), plain, exact_fields)
@@ -91,19 +92,20 @@ def value_format(
 
 
 def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
-    """Return the format that decodes record keys: ``"auto"`` is by the schema that a key names, else text.
+    """Return the format that decodes record keys.
 
-    ``"windowed:string"`` and the like are keys of Kafka Streams' and ksqlDB's windows, ``"session:string"`` of their
-    sessions. All fields of a key that is a record or an object are part of the identity: none may be a float, list or struct.
+    ``"auto"`` decodes a key by the schema that it refers to, and as text where it refers to none. ``"windowed:string"``
+    and the like are keys of windows in Kafka Streams and ksqlDB, ``"session:string"`` those of their sessions. Every field
+    of a key with fields is part of the identity, so none may be a float, a list or a struct.
 
     Raises
     ------
     ConfigurationError
         There is no format of that name.
     """
-    times, inside = split_name(name)
+    times, inner = split_name(name)
     if times:
-        return WindowedKeyFormat(key_format(inside, schemas=schemas), times)
+        return WindowedKeyFormat(key_format(inner, schemas=schemas), times)
     if name not in KINDS_OF:
         return value_format(name)
     objects = JsonFormat(are_all_exact=True)
@@ -123,5 +125,5 @@ def _readers(name: str, schemas: Schemas | None) -> BodyReaders:
 
 
 def _unknown(name: str) -> ConfigurationError:
-    known = ", ".join(repr(each) for each in sorted({*_PLAIN, *KINDS_OF}))
+    known = ", ".join(map(repr, sorted({*_PLAIN, *KINDS_OF})))
     return ConfigurationError(f"there is no format {name!r}.", f"the formats are {known}.")

@@ -1,8 +1,7 @@
-"""What a format is: whole batches of payload bytes to typed columns.
+"""The protocols of formats, and what they return: every payload is a row of a frame or a refusal with its reason.
 
-A format knows nothing of Kafka, keys or stores. Every payload comes out exactly once: as a row of the frame or as
-a refusal with its reason. JSON and the plain formats live beside this file; one that carries a schema id in the
-payload fits the same protocol (a header that names one is put before the payload: ``wire.with_header_ref``).
+A format never raises on data. A schema reference in a header is put before the payload (``wire.with_header_ref``), so
+that formats only ever see payloads.
 """
 
 from __future__ import annotations
@@ -16,28 +15,28 @@ import polars as pl
 from ktframe.formats.bodies import SchemaDocument
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
-"""The headers of one record, as Kafka orders them."""
+"""The headers of one record, in Kafka's order."""
 
 VALUE_COLUMN = "value"
-"""Name of the only column of a format whose payload is one plain value."""
+"""Name of the only column of formats whose payloads have no fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One payload that is not in the frame: its index in the batch, and why."""
+    """A payload that did not become a row: its index in the batch, and why."""
 
     index: int
     reason: str
     is_conflict: bool = False
-    """True when the payload is well formed but disagrees with the schema."""
+    """Whether the payload is well formed but disagrees with the columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a batch of payloads became.
+    """A decoded batch.
 
-    ``frame`` has a row for every accepted payload, in input order, and exactly the columns of ``schema``;
-    ``accepted`` are their indices in the batch (ascending); ``refused`` the others.
+    ``frame`` has a row for every accepted payload, in the order of the batch, and exactly the columns of ``schema``.
+    ``accepted`` are their indices in the batch, ascending; ``refused`` are the other payloads.
     """
 
     frame: pl.DataFrame
@@ -47,7 +46,7 @@ class Decoded:
 
 
 class Format(Protocol):
-    """Decodes payloads. A format holds settings, never state: ``decode`` gets the schema known so far and returns the next."""
+    """Decodes payloads. It holds settings, never state: ``decode`` gets the schema known so far and returns the next."""
 
     @property
     def name(self) -> str:

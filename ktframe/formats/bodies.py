@@ -1,6 +1,6 @@
-"""Schemas as a registry keeps them, what their columns are, and what reads and writes the payloads of one of them.
+"""Schemas as a registry keeps them, their columns, and the protocols of what reads and writes the bodies under one schema.
 
-Nothing here asks a registry; see ``schemas.py`` for how a payload names its schema and who looks it up.
+A body is a payload without its schema reference (``wire``). Nothing here asks a registry (``schemas``).
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, Protocol
 import polars as pl
 
 NO_DEFAULT: Any = object()
-"""Stands where a column has no default: a record that was written without it shows null."""
+"""A column without a default: records under schemas that lack the column are null there."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaDocument:
-    """The text of one schema with the schemas that it refers to, each under the name it refers to it by.
+    """The text of one schema and the schemas that it refers to, by the names that it uses for them.
 
     ``kind`` is the registry's name of the format: ``"AVRO"``, ``"PROTOBUF"`` or ``"JSON"``.
     """
@@ -27,23 +27,23 @@ class SchemaDocument:
     references: tuple[tuple[str, SchemaDocument], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as values that JSON has."""
+        """Return the document as values that JSON can hold."""
         references = [[name, document.as_json()] for name, document in self.references]
         return {"kind": self.kind, "text": self.text, "references": references}
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> SchemaDocument:
-        """Return what ``as_json`` was asked of."""
-        references = tuple((name, cls.from_json(document)) for name, document in found["references"])
-        return cls(found["kind"], found["text"], references)
+    def from_json(cls, values: Mapping[str, Any]) -> SchemaDocument:
+        """Return the document of which ``as_json`` returned ``values``."""
+        references = tuple((name, cls.from_json(document)) for name, document in values["references"])
+        return cls(values["kind"], values["text"], references)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as one schema has it.
+    """A column of one schema.
 
-    ``default`` is the Python value that a record written under a schema without this column shows; ``aliases`` are the
-    names under which other schemas have it. ``inner`` are the fields of a struct, also of one inside of lists.
+    ``default`` is the Python value in rows of schemas that lack the column; ``aliases`` are names that other schemas
+    have for it. ``inner`` are the fields of a struct, also of a struct in a list.
     """
 
     name: str
@@ -55,26 +55,26 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class BodiesRead:
-    """What became of some bodies: a row for each that could be read, in order, and why the others could not."""
+    """The rows of the bodies that could be read, in order, and why the others could not."""
 
     frame: pl.DataFrame
     refused: Mapping[int, str] = field(default_factory=dict)
-    """Index of the body to the reason."""
+    """The reason for each body that is not in ``frame``, by its index."""
 
 
 class BodyReader(Protocol):
-    """Reads the bodies (payloads without what names their schema) that were written under one schema."""
+    """Reads the bodies that were written under one schema."""
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """The columns that the schema has, in its order; one called ``value`` where it is no record."""
+        """The columns of the schema in its order; one called ``value`` where the schema is not a record."""
 
     @property
     def note(self) -> str | None:
-        """How bodies are read where it is not column by column, for people to see; None where it is."""
+        """For people: why bodies are not read in whole batches; None where they are."""
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
-        """Read ``bodies`` into exactly ``columns``; never raises on data, and refuses what it can't read exactly."""
+        """Read ``bodies`` into exactly ``columns``; refuse, and never raise for, what can't be read exactly."""
 
 
 class BodyWriter(Protocol):

@@ -26,7 +26,7 @@ def as_instance(dtype: Any) -> pl.DataType:
 
 def leaf_types(dtype: pl.DataType) -> frozenset[type[pl.DataType]]:
     """Return the types inside ``dtype`` that hold no other type."""
-    if isinstance(dtype, pl.List):
+    if isinstance(dtype, pl.List | pl.Array):
         return leaf_types(as_instance(dtype.inner))
     if isinstance(dtype, pl.Struct):
         return frozenset().union(*map(leaf_types, struct_fields(dtype).values()))

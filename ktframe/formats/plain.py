@@ -1,6 +1,6 @@
-"""Payloads that are one plain value, as Kafka's own serializers write them: string, int, long, bytes.
+"""Formats of payloads that are one plain value, as Kafka's own serializers write them: string, int, long, bytes.
 
-Whole batches are converted by Polars; records are looked at one by one only when some are bad.
+Polars converts whole batches; payloads are checked one by one only where some are refused.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ktframe.formats.base import VALUE_COLUMN, Decoded, Refusal
 
 
 class _Plain:
-    """What plain formats share: one column, whose type never changes."""
+    """The base of plain formats: one column, whose type never changes."""
 
     __slots__ = ()
     is_canonical: ClassVar[bool] = True
@@ -23,7 +23,7 @@ class _Plain:
     dtype: ClassVar[pl.DataType]
 
     def supports(self, schema: pl.Schema) -> bool:
-        """Say whether ``schema`` has no column but the one there is."""
+        """Say whether ``schema`` is empty or the one column."""
         return not schema or schema == self.initial_schema
 
     @property
@@ -38,13 +38,13 @@ class _Plain:
 
 @dataclass(frozen=True, slots=True)
 class BytesFormat(_Plain):
-    """Payloads as they are: one ``value`` column of ``Binary``; nothing is ever refused."""
+    """Payloads as they are: one ``value`` column of ``Binary``; no payload is refused."""
 
     name: ClassVar[str] = "bytes"
     dtype: ClassVar[pl.DataType] = pl.Binary()
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
-        """Return every payload unchanged; ``schema`` plays no part."""
+        """Return every payload unchanged; ``schema`` is not used."""
         del schema
         return _decoded(_binary(payloads), pl.Binary(), range(len(payloads)), ())
 
@@ -53,14 +53,14 @@ class BytesFormat(_Plain):
 class StringFormat(_Plain):
     """UTF-8 text, as ``StringSerializer`` writes it: one ``value`` column of ``String``.
 
-    Strictly UTF-8: anything else is refused, never replaced. No bytes are the empty string.
+    Bytes that are not UTF-8 are refused, never replaced. An empty payload is the empty string.
     """
 
     name: ClassVar[str] = "string"
     dtype: ClassVar[pl.DataType] = pl.String()
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
-        """Return the text of every payload that is UTF-8; ``schema`` plays no part."""
+        """Return the text of every payload that is UTF-8; ``schema`` is not used."""
         del schema
         try:
             text = _binary(payloads).cast(pl.String)
@@ -85,7 +85,7 @@ class _IntegerFormat(_Plain):
     serializer: ClassVar[str]
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
-        """Return the number in every payload of the right width; ``schema`` plays no part."""
+        """Return the number in every payload of the right width; ``schema`` is not used."""
         del schema
         binary = _binary(payloads)
         is_bad = binary.bin.size() != self.width_bytes

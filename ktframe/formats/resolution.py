@@ -1,8 +1,7 @@
-"""Several schemas, one set of columns: what a column becomes, and how rows of one schema look in it.
+"""Merges the columns of several schemas, and turns rows of one schema into rows of the merged columns.
 
-Avro's rules of schema resolution, for every format: numbers widen as far as no digit is lost, a column that a schema
-lacks shows its default, an alias is another name of the same column, and fields of structs follow the same rules.
-What does not fit is a conflict, never a guess.
+These are Avro's rules of schema resolution, for every format: types widen by ``dtypes.common_dtype``, a column that a
+schema lacks has its default, an alias is another name of the same column, and so in structs. All else is a conflict.
 """
 
 from __future__ import annotations
@@ -14,51 +13,48 @@ from typing import Any
 import polars as pl
 
 from ktframe.formats.bodies import NO_DEFAULT, Column
-from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, short_name
+from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, short_name, struct_fields
 from ktframe.formats.errors import ConflictError
 
 
 def columns_of(schema: Mapping[str, pl.DataType], catalog: Iterable[Column] = ()) -> tuple[Column, ...]:
-    """Return fields that are known by their types as columns, with what ``catalog`` tells of their names beside."""
-    told = {column.name: column for column in catalog}
-    return tuple(_column(name, as_instance(dtype), told.get(name)) for name, dtype in schema.items())
+    """Return the fields of ``schema`` as columns, with the defaults and aliases that ``catalog`` has for them."""
+    known = {column.name: column for column in catalog}
+    return tuple(_column(name, as_instance(dtype), known.get(name)) for name, dtype in schema.items())
 
 
-def _column(name: str, dtype: pl.DataType, told: Column | None) -> Column:
-    fields = {field.name: field.dtype for field in _struct_fields(dtype)}
-    inner = columns_of(fields, () if told is None else told.inner)
-    return Column(name, dtype, inner=inner) if told is None else replace(told, dtype=dtype, inner=inner)
+def _column(name: str, dtype: pl.DataType, known: Column | None) -> Column:
+    inner = columns_of(_inner_fields(dtype), () if known is None else known.inner)
+    return Column(name, dtype, inner=inner) if known is None else replace(known, dtype=dtype, inner=inner)
 
 
-def _struct_fields(dtype: pl.DataType) -> Iterable[Any]:
+def _inner_fields(dtype: pl.DataType) -> Mapping[str, pl.DataType]:
     while isinstance(dtype, pl.List):
-        dtype = dtype.inner  # type: ignore[assignment]  # an instance, where the column was made from one
-    return dtype.fields if isinstance(dtype, pl.Struct) else ()
+        dtype = as_instance(dtype.inner)
+    return struct_fields(dtype) if isinstance(dtype, pl.Struct) else {}
 
 
 def joined(known: Iterable[Column], further: Iterable[Column]) -> tuple[Column, ...]:
-    """Return the columns that rows of both fit in: the known ones first, in their order.
+    """Return the columns that hold rows of both: the known ones first, in their order.
 
-    ``further`` is the newer schema: where both have a default, its counts; where it names a known column as an alias,
-    its name does.
+    ``further`` is the newer schema: its defaults win, and where it has a known column as an alias, so does its name.
 
     Raises
     ------
     ConflictError
-        When a column can't be both.
+        When a column has no type for the values of both.
     """
     result = {column.name: column for column in known}
     for column in further:
         old = next((name for name in (column.name, *column.aliases) if name in result), None)
-        old = old or next((each.name for each in result.values() if column.name in each.aliases), None)
+        old = old or next((name for name, known in result.items() if column.name in known.aliases), None)
         if old is None:
             result[column.name] = column
             continue
         name = old if column.name in result[old].aliases else column.name
         both = replace(_widened(result[old], column), name=name)
-        result = {
-            each.name: each for each in (both if key == old else found for key, found in result.items())
-        }
+        merged = [both if key == old else other for key, other in result.items()]
+        result = {other.name: other for other in merged}
     return tuple(result.values())
 
 
@@ -83,16 +79,16 @@ def _widened(known: Column, further: Column) -> Column:
     )
 
 
-def counterpart(column: Column, found: Mapping[str, Column]) -> Column | None:
-    """Return what another schema has for ``column``, under its name or an alias of either; None where nothing."""
+def counterpart(column: Column, others: Mapping[str, Column]) -> Column | None:
+    """Return the same column of another schema: one of this name, or one of the two has the other as an alias."""
     for name in (column.name, *column.aliases):
-        if name in found:
-            return found[name]
-    return next((each for each in found.values() if column.name in each.aliases), None)
+        if name in others:
+            return others[name]
+    return next((other for other in others.values() if column.name in other.aliases), None)
 
 
 def changes_old_rows(before: Iterable[Column], after: Iterable[Column]) -> bool:
-    """Say whether rows that were read as ``before`` read otherwise as ``after``: by a default, or by a new name."""
+    """Say whether rows read with the columns ``before`` read differently with ``after``: other defaults or names."""
     known = {column.name: column for column in before}
     for column in after:
         old = counterpart(column, known)
@@ -108,11 +104,11 @@ def _shown_default(column: Column) -> Any:
 
 
 def reading(have: Mapping[str, Column], want: Column) -> pl.Expr:
-    """Return the column ``want`` of rows whose columns are ``have``."""
-    found = counterpart(want, have)
-    if found is None:
+    """Return the column ``want`` of rows that have the columns ``have``."""
+    source = counterpart(want, have)
+    if source is None:
         return _default(want).alias(want.name)
-    return _fitted(pl.col(found.name), found, want, found.dtype, want.dtype).alias(want.name)
+    return _fitted(pl.col(source.name), source, want, source.dtype, want.dtype).alias(want.name)
 
 
 def _default(column: Column) -> pl.Expr:
@@ -122,7 +118,7 @@ def _default(column: Column) -> pl.Expr:
 
 
 def _fitted(values: pl.Expr, have: Column, want: Column, old: pl.DataType, new: pl.DataType) -> pl.Expr:
-    """Return ``values`` of type ``old`` as ``new``; the columns say what fields structs inside have."""
+    """Return ``values`` of type ``old`` as ``new``; the columns have the fields of structs inside."""
     if old == new and not changes_old_rows(have.inner, want.inner):
         return values
     if isinstance(old, pl.List) and isinstance(new, pl.List):
@@ -131,33 +127,33 @@ def _fitted(values: pl.Expr, have: Column, want: Column, old: pl.DataType, new: 
     if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
         fields = {column.name: column for column in have.inner}
         inner = [_field(values, fields, column) for column in want.inner]
-        made = pl.struct(inner) if inner else pl.lit({}, dtype=new)
-        return pl.when(values.is_null()).then(pl.lit(None, dtype=new)).otherwise(made)
+        whole = pl.struct(inner) if inner else pl.lit({}, dtype=new)
+        return pl.when(values.is_null()).then(pl.lit(None, dtype=new)).otherwise(whole)
     return values.cast(new)
 
 
 def _field(values: pl.Expr, have: Mapping[str, Column], want: Column) -> pl.Expr:
-    found = counterpart(want, have)
-    if found is None:
+    source = counterpart(want, have)
+    if source is None:
         return _default(want).alias(want.name)
-    part = values.struct.field(found.name)
-    return _fitted(part, found, want, found.dtype, want.dtype).alias(want.name)
+    part = values.struct.field(source.name)
+    return _fitted(part, source, want, source.dtype, want.dtype).alias(want.name)
 
 
 def rounding(values: pl.Expr, old: pl.DataType, new: pl.DataType) -> pl.Expr | None:
-    """Return where an integer among ``values`` has more digits than the float it becomes; None where none can."""
+    """Return where ``values`` hold an integer that the float would round; None where no value can be rounded."""
     if isinstance(old, pl.List) and isinstance(new, pl.List):
         item = rounding(pl.element(), as_instance(old.inner), as_instance(new.inner))
         return None if item is None else values.list.eval(item).list.any()
     if isinstance(old, pl.Struct) and isinstance(new, pl.Struct):
-        wanted = {field.name: as_instance(field.dtype) for field in new.fields}
-        parts = [
-            rounding(values.struct.field(field.name), as_instance(field.dtype), wanted[field.name])
-            for field in old.fields
-            if field.name in wanted
+        wanted = struct_fields(new)
+        fields = [
+            rounding(values.struct.field(name), dtype, wanted[name])
+            for name, dtype in struct_fields(old).items()
+            if name in wanted
         ]
-        found = [part for part in parts if part is not None]
-        return pl.any_horizontal(found) if found else None
+        rounded = [field for field in fields if field is not None]
+        return pl.any_horizontal(rounded) if rounded else None
     if old.is_integer() and new.is_float() and old in (pl.Int64(), pl.UInt64(), pl.Int128()):
         return ~values.is_between(-LARGEST_EXACT, LARGEST_EXACT)
     return None

@@ -1,13 +1,14 @@
-"""Keys that Kafka Streams and ksqlDB give to windowed results: the key, then when its window starts.
+"""The keys of windowed results in Kafka Streams and ksqlDB: the key itself, then the times of its window.
 
-Time windows (``TimeWindowedSerializer``) put eight bytes behind the key: the start, in milliseconds since 1970,
-big-endian; their size is in no record. Session windows (``SessionWindowedSerializer``) put sixteen: end, then start.
+Time windows (``TimeWindowedSerializer``) add eight bytes to the key: the start, in milliseconds since 1970, big-endian.
+The window's size is not in the record. Session windows (``SessionWindowedSerializer``) add sixteen: end, then start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Final
 
 import polars as pl
@@ -16,7 +17,7 @@ from ktframe.errors import SchemaError
 from ktframe.formats.base import VALUE_COLUMN, Decoded, Format, Refusal
 
 PREFIXES: Final = {"windowed:": ("window_start",), "session:": ("window_end", "window_start")}
-"""How a format of such keys is called, before the name of the format inside, and the times behind a key as they come."""
+"""The prefixes of the names of such formats, and the times after a key, in their order."""
 
 _TIME_BYTES: Final = 8
 _TIME: Final = pl.Datetime("ms", "UTC")
@@ -24,7 +25,7 @@ _KEY: Final = "key"
 
 
 def split_name(name: str) -> tuple[tuple[str, ...], str]:
-    """Return the times that a key has behind it, and the name of the format inside; no times for any other name."""
+    """Return the times after a key and the name of the format of the key itself; no times for any other name."""
     for prefix, times in PREFIXES.items():
         if name.startswith(prefix):
             return times, name.removeprefix(prefix)
@@ -33,7 +34,7 @@ def split_name(name: str) -> tuple[tuple[str, ...], str]:
 
 @dataclass(frozen=True, slots=True)
 class WindowedKeyFormat:
-    """Decodes such keys into the columns of ``inner`` (a plain value is called ``key``) and ``times``, as UTC."""
+    """Decodes such keys into the columns of ``inner``, where a plain value is called ``key``, and ``times`` in UTC."""
 
     inner: Format
     times: tuple[str, ...]
@@ -47,7 +48,7 @@ class WindowedKeyFormat:
 
     @property
     def initial_schema(self) -> pl.Schema:
-        """The columns; none while the format inside does not know its own."""
+        """The columns of the key and the times; none while those of the key are not known."""
         return self._outer(self.inner.initial_schema)
 
     def without_float_widening(self, *fields: str) -> WindowedKeyFormat:
@@ -55,24 +56,24 @@ class WindowedKeyFormat:
         return replace(self, inner=self.inner.without_float_widening(*fields))
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
-        """Decode ``payloads``: what stands before the times by the format inside."""
+        """Decode ``payloads``: the times here, what is before them with ``inner``."""
         width = _TIME_BYTES * len(self.times)
         lines = [line for line, payload in enumerate(payloads) if len(payload) >= width]
         decoded = self.inner.decode([payloads[line][:-width] for line in lines], self._inner(schema))
-        refused = [replace(each, index=lines[each.index]) for each in decoded.refused]
+        refused = [replace(refusal, index=lines[refusal.index]) for refusal in decoded.refused]
         short = set(range(len(payloads))).difference(lines)
-        refused += [Refusal(line, f"no windowed key: fewer than {width} bytes") for line in short]
+        refused += [Refusal(line, f"not a windowed key: fewer than {width} bytes") for line in short]
         accepted = [lines[index] for index in decoded.accepted]
-        behind = pl.Series([payloads[line][-width:] for line in accepted], dtype=pl.Binary).bin
+        suffixes = pl.Series([payloads[line][-width:] for line in accepted], dtype=pl.Binary).bin
         times = [
-            behind.slice(at * _TIME_BYTES, _TIME_BYTES)
+            suffixes.slice(at * _TIME_BYTES, _TIME_BYTES)
             .bin.reinterpret(dtype=pl.Int64, endianness="big")
             .cast(_TIME)
             .alias(name)
             for at, name in enumerate(self.times)
         ]
         frame = decoded.frame.rename({VALUE_COLUMN: _KEY}, strict=False).hstack(times)
-        refused.sort(key=lambda each: each.index)
+        refused.sort(key=attrgetter("index"))
         return Decoded(frame, accepted, tuple(refused), self._outer(decoded.schema))
 
     def _outer(self, inner: pl.Schema) -> pl.Schema:
@@ -88,7 +89,7 @@ class WindowedKeyFormat:
 
 
 def with_times(bodies: Sequence[bytes], rows: pl.DataFrame, times: tuple[str, ...]) -> list[bytes]:
-    """Return written keys with the times of ``rows`` behind them.
+    """Return written keys with the times of ``rows`` after them.
 
     Raises
     ------

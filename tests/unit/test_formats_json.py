@@ -540,7 +540,7 @@ def test_white_space_around_does_not_cost_the_quick_way(
     padding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Payloads that end in a newline are read as whole batches, without looking at the records."""
-    monkeypatch.setattr("ktframe.formats.json.format.judge", None)
+    monkeypatch.setattr("ktframe.formats.json.format.decode_records", None)
     decoded = JsonFormat().decode([f'{{"a":1}}{padding}'.encode()] * 3, pl.Schema({"a": pl.Int64()}))
     assert decoded.frame["a"].to_list() == [1, 1, 1]
 

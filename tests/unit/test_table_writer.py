@@ -117,7 +117,7 @@ def test_deleted_keys_are_gone(kt: Context) -> None:
         ({"region": "EU", "amount": 1}, "no column 'key'"),
         ({"key": 5, "region": "EU", "amount": 1}, "column 'key': 5 is not String"),
         ({"key": "o-1", "region": "EU", "amount": True}, "column 'amount': True is not Int64"),
-        ({"key": None, "region": "EU", "amount": 1}, "'value', row 0: None can't be written as String"),
+        ({"key": None, "region": "EU", "amount": 1}, "'value', row 0: None cannot be written as String"),
         ({"key": "o-1", "region": b"x", "amount": 1}, "column 'region': b'x' is not String"),
     ],
 )

@@ -173,7 +173,7 @@ def test_put_rounds_nothing(broker: FakeBroker, kt: Context, column: str, value:
 def test_numbers_that_json_has_not_are_refused(broker: FakeBroker, kt: Context, value: object) -> None:
     """They would be written as null."""
     broker.create_topic("t")
-    with pytest.raises(SchemaError, match=r"column 'f', row 1: JSON has no form for .*(nan|inf)"):
+    with pytest.raises(SchemaError, match=r"column 'f', row 1: .*(nan|inf).* cannot be written as JSON"):
         kt.publish("t", pl.DataFrame({"f": [None, value]}))
 
 
@@ -201,7 +201,7 @@ def test_a_row_that_is_there_keeps_its_record_key(broker: FakeBroker, kt: Contex
     table = kt.table("t", key="id")
     assert table.put({**table[7], "n": 3})["key"].to_list() == [b"7"]
     assert table[7]["n"] == 3
-    with pytest.raises(SchemaError, match="wanted is String"):
+    with pytest.raises(SchemaError, match="but String is needed"):
         table.put({"id": 8, "n": 1})
 
 

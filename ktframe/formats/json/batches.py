@@ -42,7 +42,7 @@ class _Plan:
 
 
 def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | None:
-    """Return the rows of ``payloads`` if every one of them certainly is one object of ``schema``, else None."""
+    """Return the rows of ``payloads`` if each of them certainly is one object that fits ``schema``, else None."""
     plan = _plan(tuple(schema.items()))
     buffer = _one_object_a_line(payloads)
     if plan.parse_options is None or buffer is None or len(buffer) > _LARGEST_BLOCK_BYTES:
@@ -65,9 +65,10 @@ def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | N
 
 
 def _one_object_a_line(payloads: Sequence[bytes]) -> bytes | None:
-    """Join with newlines, if those are all that is between objects: then n rows mean one object a payload.
+    """Return the payloads joined with newlines if n rows of that mean one object a payload; else None.
 
-    A newline inside an object can't stand between a closing and an opening brace (a comma must), nor in a string.
+    That is so if all newlines are between objects. Inside of one, no newline is between a closing and an opening brace,
+    where a comma must be, nor in a string.
     """
     seams = len(payloads) - 1
     for strip in (False, True):
@@ -89,7 +90,7 @@ def _leaves(array: Any) -> Iterator[Any]:
 
 
 def _is_certain(leaf: Any) -> bool:
-    """Tell whether no value of a leaf can be one that the record readers would refuse or read differently."""
+    """Say whether ``records`` would accept every value of a leaf and read it in the same way."""
     if pa.types.is_floating(leaf.type):
         # Below this no integer was rounded; NaN and the infinities, which Arrow reads, compare as False.
         return _is_all(pc.less(pc.abs(leaf), float(LARGEST_EXACT)))

@@ -1,4 +1,4 @@
-"""JSON objects to typed columns: whole batches in Arrow where that is certain, record by record where it is not."""
+"""The JSON format: whole batches with Arrow where the outcome is certain, record by record where it is not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ktframe.formats.base import Decoded
 from ktframe.formats.batches import split_batch
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.records import judge
+from ktframe.formats.json.records import decode_records
 from ktframe.formats.json.values import reader_of
 
 _SAMPLE = 200
@@ -22,14 +22,14 @@ _SAMPLE = 200
 
 @dataclass(frozen=True, slots=True)
 class JsonFormat:
-    """One JSON object a payload; accepted values equal those of ``json.loads``, absent fields are null.
+    """Decodes payloads that are one JSON object each: values as ``json.loads`` returns them, absent fields as null.
 
     Parameters
     ----------
     declared
-        Fields whose type is fixed. Their values are taken exactly or the record is refused; only a Float32 rounds.
-        Dates and times are ISO 8601 strings: with an offset for a column that has a time zone, without one for a
-        column that has none. A Decimal takes numbers and strings. Other fields are inferred, and kept.
+        Fields whose type is fixed. A record is refused where a value does not fit exactly; only a Float32 rounds.
+        Dates and times are ISO 8601 strings, with an offset for a column that has a time zone and without one for a
+        column that has none. A Decimal takes numbers and strings. The types of all other fields are inferred.
     exact_fields
         Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
     integer_fields
@@ -40,18 +40,19 @@ class JsonFormat:
     Raises
     ------
     SchemaError
-        A declared type has no form in JSON, or can't be part of an identity.
+        A declared type can't be read from JSON, or can't be part of an identity.
 
     Notes
     -----
-    *Refused*: what isn't one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), what is nested
-    deeper than 64 levels, what has a NUL in a field's name or U+0001 at its start, and, as a conflict, what its column can't hold exactly. Of equal keys the last one counts.
+    *Refused* are payloads that are not one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), that
+    are nested deeper than 64 levels, or that have a field whose name has a NUL or begins with U+0001; and, as conflicts,
+    those with a value that its column can't hold exactly. Of equal keys in one object the last one counts.
 
-    *Inferred*: Null < every kind, Int64 < Float64, structs and lists inside; others conflict. A field takes the
-    commonest kind among the records of the batch in which it first isn't null. Null alone is a ``Null`` column, ``{}``
-    a struct without fields. A known kind never changes but from Int64 to Float64, and not in a batch that holds an
-    integer beyond 2**53 there; a Float64 column refuses such integers. Fields are in order of first appearance, and
-    refused records leave no trace in the schema.
+    *Inferred* types widen from Null to any other and from Int64 to Float64, also in structs and lists; all else is a
+    conflict. A field gets the commonest kind among the records of the batch in which it first isn't null. A field that
+    is always null is a ``Null`` column, and ``{}`` a struct without fields. Int64 does not become Float64 in a batch
+    that has an integer beyond 2**53 in that field, and a Float64 column refuses such integers. Fields are in the order
+    in which they first came. Refused records have no effect on the schema.
     """
 
     declared: pl.Schema | None = field(default=None, hash=False)
@@ -82,14 +83,13 @@ class JsonFormat:
     def without_float_widening(self, *fields: str) -> JsonFormat:
         """Return this format with ``fields`` never widened from Int64 to Float64.
 
-        ``decode`` knows the schema, not the rows of earlier batches. ``Materializer.apply``, which keeps them, asks
-        its view (``View.inexact``) for the columns that the new schema makes floats and in which a row holds an
-        integer beyond 2**53; it decodes the batch again with this, and the floats are refused instead.
+        ``decode`` sees one batch, not the rows of earlier ones. Whoever keeps those rows decodes the batch again with
+        this where one of them has an integer beyond 2**53; then the floats are refused instead.
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
 
     def supports(self, schema: pl.Schema) -> bool:
-        """Say whether JSON has a form for these types."""
+        """Say whether columns of these types can be read from JSON."""
         try:
             for name, dtype in schema.items():
                 reader_of(dtype, name)
@@ -100,7 +100,7 @@ class JsonFormat:
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads`` against ``schema``, which may be empty.
 
-        At most some ten thousand payloads a call keep the time short for which other threads wait.
+        Not more than some ten thousand payloads a call: other threads wait meanwhile.
         """
         known = self._with_declared(schema)
         if not payloads:
@@ -112,12 +112,12 @@ class JsonFormat:
         return self._decode_pieces(payloads, known)
 
     def _likely(self, payloads: Sequence[bytes], known: pl.Schema) -> Iterator[pl.Schema]:
-        """Yield what the whole batch may fit: what is known, then what its first records make of that.
+        """Yield schemas that the whole batch may fit: the known one, then that one widened by the first records.
 
-        A batch that fits the second as a whole would have widened the schema to just that.
+        If all records fit the second, inference from all of them would give the same schema.
         """
         yield known
-        sample = judge(payloads, range(min(_SAMPLE, len(payloads))), known, self._rules)
+        sample = decode_records(payloads, range(min(_SAMPLE, len(payloads))), known, self._rules)
         if sample.schema != known:
             yield sample.schema
 
@@ -137,21 +137,21 @@ class JsonFormat:
         return pl.Schema({**declared, **{name: schema[name] for name in schema if name not in declared}})
 
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
-        """Read what can be read in pieces and judge the rest together, with the outcome of judging everything."""
+        """Read what can be read in pieces, and all other records together; the outcome is that of ``_decode_records``."""
         split = split_batch(range(len(payloads)), lambda piece: read_batch(_slice(payloads, piece), known))
-        verdict = judge(payloads, split.unread, known, self._rules)
-        if verdict.schema != known:
-            again = split.read_again(lambda piece: read_batch(_slice(payloads, piece), verdict.schema))
+        decoded = decode_records(payloads, split.unread, known, self._rules)
+        if decoded.schema != known:
+            again = split.read_again(lambda piece: read_batch(_slice(payloads, piece), decoded.schema))
             if again.unread != split.unread:  # a piece holds integers that the wider type would round
                 return self._decode_records(payloads, known)
             split = again
-        frame, accepted = split.merge(verdict.frame, verdict.accepted)
-        return Decoded(frame, accepted, verdict.refused, verdict.schema)
+        frame, accepted = split.merge(decoded.frame, decoded.accepted)
+        return Decoded(frame, accepted, decoded.refused, decoded.schema)
 
     def _decode_records(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
-        """Judge every payload: what ``decode`` must equal."""
-        verdict = judge(payloads, range(len(payloads)), known, self._rules)
-        return Decoded(verdict.frame, verdict.accepted, verdict.refused, verdict.schema)
+        """Decode record by record, which ``decode`` must equal."""
+        decoded = decode_records(payloads, range(len(payloads)), known, self._rules)
+        return Decoded(decoded.frame, decoded.accepted, decoded.refused, decoded.schema)
 
 
 def _slice(payloads: Sequence[bytes], piece: range) -> Sequence[bytes]:
@@ -159,12 +159,12 @@ def _slice(payloads: Sequence[bytes], piece: range) -> Sequence[bytes]:
 
 
 def _checked(declared: pl.Schema) -> pl.Schema:
-    """Return ``declared`` fully specified; SchemaError names the field that can't be."""
+    """Return ``declared``; SchemaError names a field that can't be read from JSON or held in a column."""
     for name, dtype in declared.items():
         reader_of(dtype, name)
         try:
             frame_of_records([], pl.Schema({name: dtype}))
         except NATIVE_ERRORS as error:
-            message = f"field {name!r} is declared {dtype}, which can't be held: {error}"
+            message = f"field {name!r} is declared {dtype}, which a column can't hold: {error}"
             raise SchemaError(message, "see the Polars data types.") from error
     return declared

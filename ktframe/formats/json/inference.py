@@ -1,7 +1,7 @@
-"""The kinds of JSON values as a lattice, and which column type the values seen at a path ask for.
+"""Infers the types of columns from JSON values, by counting the kinds of values in each field.
 
-Null < every kind; Int64 < Float64 while every integer is exact as a float; lists and structs join inside. All other
-pairs conflict. Nothing here decodes: it counts what was seen and answers with Polars types.
+Null widens to every type, and Int64 to Float64 while every integer is exact as a float, also in lists and structs; all
+other pairs of kinds conflict (``dtypes.common_dtype`` has the same rule for types). Nothing here decodes.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ _IDENTITY_KINDS = frozenset({_INTEGER, _BOOLEAN, _STRING})
 
 @dataclass(frozen=True, slots=True)
 class InferenceRules:
-    """Which top-level fields are not free to take the commonest kind."""
+    """Which top-level fields don't simply get the commonest kind."""
 
     fixed: frozenset[str] = frozenset()
-    """Declared: their types never change."""
+    """Declared fields: their types never change."""
     exact: frozenset[str] = frozenset()
-    """Part of an identity: String, Int64 or Boolean only."""
+    """Fields of an identity: String, Int64 or Boolean only."""
     are_all_exact: bool = False
-    """Every field is part of an identity, as in a record key."""
+    """Whether every field is part of an identity, as in a record key."""
     integer: frozenset[str] = frozenset()
-    """Their integers never become floats, at any depth."""
+    """Fields whose integers never become floats, at any depth."""
 
 
 def widened(known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: InferenceRules) -> pl.Schema:
-    """Return ``known`` with every inferred type widened, and every new field added, as ``records`` ask for.
+    """Return ``known`` with its inferred types widened and new fields added, so that most of ``records`` fit.
 
-    A column whose kind isn't known yet takes the commonest kind (counted in records, first seen among equals). Of
-    integers beyond 2**53 and floats at one path, which exclude each other, the commoner decides, floats when equal.
-    A known Int64 becomes Float64 if there are floats and no integer beyond 2**53. No other known kind changes.
+    A column without a type gets the commonest kind, counted in records; among equals the one seen first. Integers
+    beyond 2**53 and floats in one field exclude each other: the more frequent wins, floats when equal. A known Int64
+    becomes Float64 if there are floats and no integer beyond 2**53. No other known type changes.
     """
     sightings: dict[str, _Sightings] = {}
     for number, record in enumerate(records):
@@ -59,7 +59,7 @@ def widened(known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: Infer
 
 
 class _Sightings:
-    """In how many records each kind was seen at one path: however often in one record, it counts once."""
+    """In how many records each kind was seen at one path; several times in one record count once."""
 
     __slots__ = ("_latest", "fields", "items", "records")
 
@@ -93,7 +93,7 @@ class _Sightings:
             if abs(value) > LARGEST_EXACT:
                 self._count(_WIDE, record)
         else:
-            return  # no inferred kind holds it, so it has no say
+            return  # no inferred type holds it, so it does not count
         self._count(_NUMBER, record)
 
     def _count(self, kind: str, record: int) -> None:

@@ -1,6 +1,6 @@
-"""The authority: payload by payload, what is accepted, what is refused and why, and what the schema becomes.
+"""Decodes JSON record by record: which are accepted, which refused and why, and what the schema becomes.
 
-Slower than a whole batch in Arrow and always right; ``json_arrow`` may only be quicker, never different.
+This decides what is right. ``batches`` is faster, and must never give another outcome.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WHITESPACE = b" \t\r\n"
 """What JSON allows around a value."""
 
 DEEPEST = 64
-"""Levels of lists and objects in one payload."""
+"""How many levels of lists and objects a payload may have."""
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
 _BOM = b"\xef\xbb\xbf"
@@ -38,8 +38,8 @@ _JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of some payloads: a row each of the accepted ones, in order, and the schema that they need."""
+class DecodedRecords:
+    """The rows of the accepted payloads, in order, with their indices and schema; and the refused ones."""
 
     frame: pl.DataFrame
     accepted: list[int]
@@ -47,14 +47,14 @@ class Verdict:
     schema: pl.Schema
 
 
-def judge(
+def decode_records(
     payloads: Sequence[bytes], indices: Iterable[int], known: pl.Schema, rules: InferenceRules
-) -> Verdict:
-    """Decide on the payloads at ``indices``.
+) -> DecodedRecords:
+    """Decode the payloads at ``indices``.
 
-    All of them say what the schema could become; each is then held against that; and the accepted ones alone say
-    what it does become, so that a refused record leaves no trace. The order of the records decides only ties and
-    the order of new columns.
+    Where some don't fit the known schema, all of them widen it, and those that don't fit even then are refused. The
+    accepted ones alone then widen the known schema again, so that refused records have no effect on it. The order of
+    the records decides only ties and the order of new columns.
     """
     has_decimals = any(pl.Decimal in leaf_types(dtype) for dtype in known.values())
     records: dict[int, dict[str, Any]] = {}
@@ -76,11 +76,11 @@ def judge(
             rows, _ = _read(accepted, schema)
     frame, unbuildable = _build(rows, schema)
     refused += unfit + unbuildable
-    return Verdict(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
+    return DecodedRecords(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
 
 
 def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
-    """Return the object that a payload is, its integers exact and, where asked for, its other numbers too."""
+    """Return the payload as an object with exact integers, and Decimals for other numbers if ``has_decimals``."""
     if not payload:
         message = "empty value"
         raise RefusedError(message)
@@ -118,7 +118,7 @@ def _read(
 
 
 def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:
-    """Make the frame of ``rows``, after taking out those that Arrow or Polars can't hold: none that is known of."""
+    """Return the frame of ``rows``; remove and refuse those that no column can hold."""
     built = frame_of_rows(rows, schema, lambda some: _frame(some, schema))
     for index in built.refused:
         del rows[index]
@@ -152,7 +152,7 @@ def _check_names(value: dict[str, Any]) -> None:
         raise RefusedError(message)
     level: list[Any] = [value]
     while level:
-        if any("\0" in name for each in level if type(each) is dict for name in each):
+        if any("\0" in name for value in level if type(value) is dict for name in value):
             message = "a field name holds a NUL character, which no column name can"
             raise RefusedError(message)
         level = [

@@ -1,7 +1,7 @@
-"""What a JSON Schema tells of the columns that its objects make.
+"""Reads from a JSON Schema the types of the columns of its objects.
 
-Only of what has one type is told; the rest is inferred from the records, as without a schema. A schema says what
-producers promise: it types a column that has been null so far, and refuses nothing.
+Only fields with exactly one type get one; all others are inferred from the records, as without a schema. A schema
+types columns that have only been null so far. It refuses no record: checking records is the producer's task.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _DEEPEST: Final = 64
 
 
 def json_columns(document: SchemaDocument) -> tuple[Column, ...]:
-    """Return the columns that ``document`` tells of.
+    """Return the columns that ``document`` has types for.
 
     Raises
     ------
     SchemaError
-        When it is no JSON Schema.
+        When it is not JSON.
     """
     root = _parsed(document)
-    others = {name: _parsed(each) for name, each in document.references}
+    others = {name: _parsed(reference) for name, reference in document.references}
     return _Types(root, others).columns(root, 0)
 
 
@@ -48,7 +48,7 @@ def _parsed(document: SchemaDocument) -> Any:
 
 
 class _Types:
-    """The types in one schema; ``others`` are those that it refers to by name."""
+    """The types of one schema; ``others`` are the schemas that it refers to by name."""
 
     def __init__(self, root: Any, others: Mapping[str, Any]) -> None:
         self._root = root
@@ -58,9 +58,11 @@ class _Types:
         properties = self._resolved(schema, depth).get("properties")
         if not isinstance(properties, Mapping):
             return ()
-        found = ((name, self._column(str(name), each, depth + 1)) for name, each in properties.items())
+        columns = (self._column(str(name), inner, depth + 1) for name, inner in properties.items())
         return tuple(
-            column for name, column in found if column is not None and is_field(name) and "\0" not in name
+            column
+            for column in columns
+            if column is not None and is_field(column.name) and "\0" not in column.name
         )
 
     def _column(self, name: str, schema: Any, depth: int) -> Column | None:
@@ -70,27 +72,29 @@ class _Types:
             return Column(name, _SCALARS[kind])
         if kind == "object" and not _is_open(schema):
             inner = self.columns(schema, depth)
-            promised = schema.get("properties") or {}
-            # Of a part of the fields nothing is told: the others would be refused as unknown to the struct.
-            if inner and len(inner) == len(promised):
-                return Column(name, pl.Struct({each.name: each.dtype for each in inner}), inner=inner)
+            properties = schema.get("properties") or {}
+            # With only some of the fields, values of the others would be refused: the struct is known and lacks them.
+            if inner and len(inner) == len(properties):
+                return Column(name, pl.Struct({column.name: column.dtype for column in inner}), inner=inner)
         if kind == "array" and isinstance(schema.get("items"), Mapping):
             item = self._column(name, schema["items"], depth + 1)
             return None if item is None else Column(name, pl.List(item.dtype), inner=item.inner)
         return None
 
     def _resolved(self, schema: Any, depth: int) -> Mapping[str, Any]:
-        """Return what ``schema`` is behind references and choices between null and one other; nothing if unclear."""
+        """Follow references and choices between null and one other schema; return ``{}`` where several are left."""
         while isinstance(schema, Mapping) and depth < _DEEPEST:
             depth += 1
             choices = next(
-                (schema[each] for each in ("oneOf", "anyOf") if isinstance(schema.get(each), list)), None
+                (schema[word] for word in ("oneOf", "anyOf") if isinstance(schema.get(word), list)), None
             )
             if isinstance(schema.get("$ref"), str):
                 schema = self._referred(schema["$ref"])
             elif choices is not None:
                 others = [
-                    each for each in choices if not (isinstance(each, Mapping) and each.get("type") == "null")
+                    choice
+                    for choice in choices
+                    if not (isinstance(choice, Mapping) and choice.get("type") == "null")
                 ]
                 schema = others[0] if len(others) == 1 else None
             else:
@@ -99,12 +103,11 @@ class _Types:
 
     def _referred(self, reference: str) -> Any:
         name, _, path = reference.partition("#")
-        found = self._root if not name else self._others.get(name)
+        target = self._root if not name else self._others.get(name)
         for step in filter(None, path.split("/")):
-            found = (
-                found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-            )
-        return found
+            key = step.replace("~1", "/").replace("~0", "~")
+            target = target.get(key) if isinstance(target, Mapping) else None
+        return target
 
 
 def _kind(schema: Mapping[str, Any]) -> str | None:

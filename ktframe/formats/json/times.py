@@ -1,4 +1,4 @@
-"""ISO 8601 text to counted units, exactly: what a declared Date, Datetime or Time field accepts.
+"""Converts ISO 8601 text to counted units, exactly, for declared Date, Datetime and Time fields.
 
 Python's own ``datetime`` stops at microseconds, so fractions are counted here.
 """
@@ -20,7 +20,7 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_SECONDS = 86_400
 
 FIRST_SECOND = (date.min.toordinal() - _EPOCH_DAY) * _DAY_SECONDS
-"""The start of year 1, in seconds since 1970: what comes before has no Python value."""
+"""The start of year 1, in seconds since 1970; Python has no earlier dates."""
 
 END_SECOND = (date.max.toordinal() + 1 - _EPOCH_DAY) * _DAY_SECONDS
 """The end of year 9999."""
@@ -47,8 +47,8 @@ def nanoseconds_of(text: str) -> int:
 def units_of(text: str, unit: str, *, is_aware: bool) -> int:
     """Return the time units since 1970 UTC of a time such as ``2024-01-31T12:34:56.789Z``.
 
-    A column with a time zone needs an offset in the text and one without must have none: neither is ever guessed.
-    A fraction finer than ``unit`` is refused, not cut. A date alone is its midnight, where no offset is needed.
+    Text for a column with a time zone needs an offset, and other text must have none: neither is ever guessed. A
+    fraction finer than ``unit`` is a ValueError, never cut. A date alone is its midnight, if no offset is needed.
     """
     match = _DATETIME_PATTERN.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""Holds JSON objects against a JSON Schema before they are written."""
+"""Validates JSON objects against a JSON Schema before they are written. Alone imports jsonschema."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ktframe.formats.bodies import SchemaDocument
 
 
 def validator_of(document: SchemaDocument) -> Callable[[Any], str | None]:
-    """Return what says of an object why it does not fit ``document``, None where it does.
+    """Return a function that returns why an object does not fit ``document``, None where it does.
 
     Raises
     ------
     ConfigurationError
         When jsonschema is not installed.
     SchemaError
-        When it is no JSON Schema.
+        When ``document`` is not a JSON Schema.
     """
     try:
         import jsonschema
@@ -30,20 +30,28 @@ def validator_of(document: SchemaDocument) -> Callable[[Any], str | None]:
         raise ConfigurationError(message, "pip install 'ktframe[registry]'") from error
     try:
         schema = orjson.loads(document.text)
-        others = [(name, DRAFT7.create_resource(orjson.loads(each.text))) for name, each in _all(document)]
+        others = [
+            (name, DRAFT7.create_resource(orjson.loads(reference.text)))
+            for name, reference in _references(document)
+        ]
         kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft7Validator)
         kind.check_schema(schema)
     except (orjson.JSONDecodeError, jsonschema.exceptions.SchemaError) as error:
-        message = f"it is no JSON Schema: {error}."
+        message = f"this is not a JSON Schema: {error}."
         raise SchemaError(message) from error
     validator = kind(schema, registry=referencing.Registry().with_resources(others))
 
-    def wrong(value: Any) -> str | None:
-        found = jsonschema.exceptions.best_match(validator.iter_errors(value))
-        return None if found is None else f"{found.json_path}: {found.message}"
+    def reason(value: Any) -> str | None:
+        error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+        return None if error is None else f"{error.json_path}: {error.message}"
 
-    return wrong
+    return reason
 
 
-def _all(document: SchemaDocument) -> list[tuple[str, SchemaDocument]]:
-    return [pair for name, each in document.references for pair in ((name, each), *_all(each))]
+def _references(document: SchemaDocument) -> list[tuple[str, SchemaDocument]]:
+    """Return the schemas that ``document`` refers to, and those that they refer to, by name."""
+    return [
+        pair
+        for name, reference in document.references
+        for pair in ((name, reference), *_references(reference))
+    ]

@@ -1,7 +1,6 @@
-"""One function per column type that takes a parsed JSON value exactly, or refuses it with the reason.
+"""Converts parsed JSON values to what ``pa.array`` takes for a column, exactly; a ConflictError says what does not fit.
 
-What comes out is what Arrow's builders take: temporal values as counted units, decimals as ``Decimal``, the rest as
-parsed. Null is taken everywhere and never reaches a reader.
+Times become counted units and decimals ``Decimal``; all else stays as parsed. Null fits everywhere and reaches no reader.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _INTEGER_RANGES: dict[type[pl.DataType], tuple[int, int]] = {
 }
 
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103
-"""From here on the nearest Float32 is an infinity."""
+"""From here on a number rounds to an infinite Float32."""
 
 _DECIMAL_TEXT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,6})?", re.ASCII)
 
@@ -45,30 +44,37 @@ _KINDS: dict[type[pl.DataType], type] = {
     pl.Categorical: str,
 }
 
-_FOUND = {bool: "Boolean", int: "Int64", float: "Float64", Decimal: "Float64", str: "String", list: "List"}
+_KIND_NAMES = {
+    bool: "Boolean",
+    int: "Int64",
+    float: "Float64",
+    Decimal: "Float64",
+    str: "String",
+    list: "List",
+}
 
 
 @lru_cache(maxsize=64)
 def row_reader(columns: tuple[tuple[str, pl.DataType], ...]) -> RowReader:
-    """Return what takes a whole parsed record for these columns; fields that are absent stay absent."""
+    """Return the reader of parsed records for these columns; absent fields stay absent."""
     return _fields_reader(dict(columns), "")
 
 
 def reader_of(dtype: pl.DataType, path: str) -> Reader:
-    """Return the reader of a column type; SchemaError names the field whose type JSON can't fill."""
+    """Return the reader of a column type; SchemaError names the field if its type can't be read from JSON."""
     make = _READERS.get(type(dtype))
     if make is not None:
         return make(dtype, path)
-    message = f"field {path!r} is declared {dtype}, which has no form in JSON."
+    message = f"field {path!r} is declared {dtype}, which can't be read from JSON."
     raise SchemaError(
         message, "declare the type that is in the JSON, such as pl.String or pl.Int64, and cast later."
     )
 
 
 def _conflict(path: str, dtype: pl.DataType, value: Any) -> ConflictError:
-    found = _FOUND.get(type(value), "Struct")
+    kind = _KIND_NAMES.get(type(value), "Struct")
     return ConflictError(
-        f"field {path!r}: wanted {short_name(dtype)}, found {found}; schema= can fix its type"
+        f"field {path!r}: wanted {short_name(dtype)}, found {kind}; schema= can fix its type"
     )
 
 
