@@ -95,11 +95,11 @@ class SchemaError(ConfigurationError):
 
 
 class ContextError(KtframeError):
-    """The Context that an object needs is missing or gone."""
+    """The Context that an object needs is missing, closed or read-only."""
 
 
 class NotConnectedError(ContextError):
-    """Nothing is connected yet."""
+    """There is no connection yet."""
 
     @property
     def fact(self) -> str:
@@ -122,7 +122,7 @@ class ContextClosedError(ContextError):
 
     @property
     def hint(self) -> str:
-        return "ask for it again; where the connection is gone, after ktframe.connect(...)."
+        return "open it again; if the connection was closed, call ktframe.connect(...) first."
 
 
 @dataclass(eq=False)

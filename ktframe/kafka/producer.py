@@ -45,7 +45,7 @@ def writing_config(
 
     ``batching`` wins over the user's own settings.
     """
-    # Whoever sends keeps the time: no limit per record. In a transaction librdkafka applies the transaction's limit.
+    # No limit per record: ``Delivery`` watches the deadline. In a transaction librdkafka applies the transaction's limit.
     limit = {"transactional.id": transactional_id} if transactional_id else {"message.timeout.ms": 0}
     return {
         "partitioner": "murmur2_random",  # Java's: a key goes to one partition, whichever client writes it

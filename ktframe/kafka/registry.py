@@ -34,7 +34,7 @@ class Registry(Protocol):
         """Return the schema that ``schema_ref`` names; raise UnknownSchemaError if there is none."""
 
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
-        """Return the newest schema of ``subject`` with its id, None where nothing is registered."""
+        """Return the newest schema of ``subject`` with its id, None if there is none."""
 
     def close(self) -> None:
         """Disconnect."""
@@ -79,7 +79,7 @@ class RegistryClient:
         return document
 
     def latest(self, subject: str) -> tuple[int, SchemaDocument] | None:
-        """Return the newest schema of ``subject`` with its id, None where nothing is registered; raises as ``fetch``."""
+        """Return the newest schema of ``subject`` with its id, None if there is none; raises as ``fetch``."""
 
         def newest_id() -> int:
             self._client.clear_latest_caches()  # otherwise the client would return its first answer forever

@@ -96,7 +96,7 @@ class Barrier:
         self._wait_for(ends, self._binding.look_again(), WaitPolicy(stall_timeout, on_wait=on_wait))
 
     def wait_until_loaded(self, *, stall_timeout: float) -> None:
-        """Return once the view holds what the store held when it was opened; no cluster is asked."""
+        """Return once the stored rows are in the view; the cluster is not asked."""
         self._wait(WaitPolicy(stall_timeout), lambda: self._binding.is_loaded, tuple)
 
     def wait_until_ready(

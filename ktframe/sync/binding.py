@@ -41,7 +41,7 @@ class TopicBinding:
     """Keeps one ``Materializer`` in step with its topic.
 
     ``open_reader`` and ``open_materializer`` are called by the binding's thread and by ``prepare`` respectively, so
-    that nothing is opened before somebody asks for rows.
+    that nothing is opened before rows are read.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TopicBinding:
         self.held_back = 0
         """How many offsets, at the last check, were after the start of an open transaction: these are not waited for."""
         self.is_loaded = False
-        """Whether the view holds what the store held when it was opened."""
+        """Whether the stored rows are in the view."""
         self.attached: TopicFacts | None = None
         """The topic that the view shows; None while that is being found out."""
         self.began_at: int | None = None

@@ -52,7 +52,7 @@ class BindingManager:
         for follower in followers:
             try:
                 self._start_one(follower)
-            except KtframeError as error:  # it is raised to whoever reads the follower
+            except KtframeError as error:  # a read of the follower raises it again
                 logger.warning("%s: %s", follower.name, error.fact)
 
     def _start_one(self, binding: TopicBinding) -> None:

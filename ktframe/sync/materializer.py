@@ -153,12 +153,14 @@ class Materializer:
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return
-        gone = self.view.below(column, further)
+        dropped = self.view.below(column, further)
         # The store first: whoever sees that rows are missing must also see the horizon that explains it.
-        self.store.drop({p: Horizon(at, bound(p, at), *gone.get(p, (0, None))) for p, at in further.items()})
+        self.store.drop(
+            {p: Horizon(at, bound(p, at), *dropped.get(p, (0, None))) for p, at in further.items()}
+        )
         self.view.drop(column, further)
-        if gone:
-            total = sum(count for count, _ in gone.values())
+        if dropped:
+            total = sum(count for count, _ in dropped.values())
             logger.info("%s: retention dropped %s rows, below %s", self.name, f"{total:,}", further)
 
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
@@ -180,21 +182,21 @@ class Materializer:
     def remove_before(self, offsets: Mapping[int, int]) -> None:
         """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on."""
         first = pl.col(PARTITION).replace_strict(dict(offsets), default=None, return_dtype=pl.Int64)
-        gone = self.view.lines()[0].filter((pl.col(OFFSET) < first).fill_null(value=False))
-        if not gone.height:
+        removed = self.view.lines()[0].filter((pl.col(OFFSET) < first).fill_null(value=False))
+        if not removed.height:
             return
         self.generation += 1
-        frame = gone.with_columns(pl.lit(value=True).alias(REMOVED))
-        identities = self.decoder.identity.encode(gone).to_list()
-        partitions = gone[PARTITION].to_list()
-        changes = Changes(partitions, identities, [None] * gone.height, frame, schema=self.schema)
+        frame = removed.with_columns(pl.lit(value=True).alias(REMOVED))
+        identities = self.decoder.identity.encode(removed).to_list()
+        partitions = removed[PARTITION].to_list()
+        changes = Changes(partitions, identities, [None] * removed.height, frame, schema=self.schema)
         self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
         self.view.apply(frame, self.decoder.frame_schema(self.schema), {})
 
     def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
-        """Pass offsets that hold no record for us: transaction markers, holes of compaction, a late start.
+        """Advance past offsets without records to apply: transaction markers, compacted records, what ``start=`` skips.
 
-        ``lost`` counts those among them that held records which the log has lost before they were read.
+        ``lost`` counts the offsets before them that the log lost before they were read.
         """
         known = self.view.positions()
         if any(known.get(partition) != offset for partition, offset in positions.items()):

@@ -222,9 +222,9 @@ class ReadyMonitor:
         if self._is_ready:
             return Reason.READY, "", None
         if state is BindingState.CREATED:
-            return Reason.NOT_STARTED, "nothing has asked for its rows yet", None
+            return Reason.NOT_STARTED, "its rows have not been read yet", None
         if state is BindingState.STOPPED:
-            return Reason.STOPPED, "it was closed", "ask for the table again"
+            return Reason.STOPPED, "it was closed", "open the table again"
         if state is BindingState.LAGGING:
             return Reason.LAGGING, "", None
         return Reason.RESTORING, "", None

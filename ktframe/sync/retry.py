@@ -1,4 +1,4 @@
-"""How often and how soon a binding tries again: exponential back-off, and the count of failures behind it."""
+"""How often and how soon a binding tries again after a failure: exponential back-off with jitter."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Retry:
         self._wake = Event()
 
     def run(self, session: Callable[[], None]) -> None:
-        """Run ``session``, and again after a failure that time may heal; raise the one that is too many."""
+        """Run ``session``, again after each failure that may pass, until it returns; raise one failure too many."""
         failures, delay = 0, self._policy.initial_delay
         while True:
             self.sessions += 1

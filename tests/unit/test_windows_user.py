@@ -292,7 +292,7 @@ def test_a_closed_connection_is_named_in_the_error(kt: Context) -> None:
     windows = [orders.window(5), clicks.session(5)]
     kt.close()
     for each in windows:
-        with pytest.raises(ContextClosedError, match=r"ask for it again"):
+        with pytest.raises(ContextClosedError, match=r"open it again"):
             each.to_polars()
     with pytest.raises(ContextClosedError):
         orders.window(5)
