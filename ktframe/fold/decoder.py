@@ -30,7 +30,7 @@ from ktframe.fold.identity_codec import encode_parts, physical_part
 from ktframe.fold.key_column import KeyColumn, part_types
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StoredRows
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
-from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
+from ktframe.fold.row_codec import pack_lines, record_key_of, unpack_rows
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import Format, SeenSchemas, schemas_of
 from ktframe.formats.base import Refusal
@@ -213,7 +213,12 @@ class TopicDecoder:
             # Sorted writes take RocksDB a fraction of the time of unsorted ones.
             .sort(PARTITION, IDENTITY)
         )
-        values = self._stored_values(batch, folded)
+        values = pack_lines(
+            batch,
+            folded[LINE].to_list(),
+            with_keys=self._keeps_key_bytes,
+            with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
+        )
         keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
         return Changes(
             partitions=folded[PARTITION].to_list(),
@@ -240,21 +245,10 @@ class TopicDecoder:
             frame = frame.with_columns(sizes.alias(SIZE))
         return frame.select(name for name in (*self.frame_schema(schema), REMOVED) if name in frame.columns)
 
-    def _stored_values(self, batch: RecordBatch, folded: pl.DataFrame) -> list[bytes | None]:
-        lines = folded[LINE].to_list()
-        removes = self.identity.tombstone is Tombstone.REMOVES
-        kept = [line for line in lines if batch.values[line] is not None] if removes else lines
-        timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in kept)
-        offsets = [batch.offsets[line] for line in kept]
-        payloads = [batch.values[line] for line in kept]
-        if self.identity.key_use is KeyUse.IDENTITY and self.key_format.is_canonical:
-            packed = pack_rows(timestamps, offsets, payloads)
-        else:
-            packed = pack_keyed_rows(timestamps, offsets, payloads, [batch.keys[line] for line in kept])
-        if len(packed) == len(lines):
-            return list(packed)
-        row = iter(packed)
-        return [None if batch.values[line] is None else next(row) for line in lines]
+    @property
+    def _keeps_key_bytes(self) -> bool:
+        """Whether stored rows carry their record key: where its bytes don't follow from the identity."""
+        return self.identity.key_use is not KeyUse.IDENTITY or not self.key_format.is_canonical
 
     # --- from the store -------------------------------------------------------------------------------------------
 

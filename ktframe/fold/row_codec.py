@@ -21,6 +21,7 @@ from struct import Struct
 import polars as pl
 
 from ktframe.columns import OFFSET, TIMESTAMP, TOMBSTONE
+from ktframe.fold.records import RecordBatch
 
 _HEADER = Struct(">Bqq")
 _LENGTH = Struct(">I")
@@ -56,6 +57,24 @@ def pack_keyed_rows(
         + (value or b"")
         for (kind, at), offset, value, key in zip(timestamps, offsets, values, keys, strict=True)
     ]
+
+
+def pack_lines(
+    batch: RecordBatch, lines: Sequence[int], *, with_keys: bool, with_tombstones: bool
+) -> list[bytes | None]:
+    """Return the stored bytes of the records at ``lines`` of ``batch``; None for a tombstone that is not stored."""
+    kept = lines if with_tombstones else [line for line in lines if batch.values[line] is not None]
+    timestamps = ((batch.timestamp_types[line], batch.timestamps[line]) for line in kept)
+    offsets = [batch.offsets[line] for line in kept]
+    values = [batch.values[line] for line in kept]
+    if with_keys:
+        packed = pack_keyed_rows(timestamps, offsets, values, [batch.keys[line] for line in kept])
+    else:
+        packed = pack_rows(timestamps, offsets, values)
+    if len(packed) == len(lines):
+        return list(packed)
+    rows = iter(packed)
+    return [None if batch.values[line] is None else next(rows) for line in lines]
 
 
 def record_key_of(stored: bytes) -> bytes | None:

@@ -20,13 +20,12 @@ import polars as pl
 
 from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.fold.compact import latest_rows
-from ktframe.formats.dtypes import common_dtype, widened
+from ktframe.fold.stack import in_few_chunks, stack
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
 _MERGE_ABOVE_DELTAS = 1_000
 _MERGE_FRACTION = 4
-_MAX_CHUNKS = 4
 _FEW_DELTAS = 100
 _FEW_SHARE = 16
 _IDLE_FACTOR = 9
@@ -85,7 +84,7 @@ class View:
         self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int], schema: pl.Schema | None = None
     ) -> None:
         """Take the rows of a store that was just opened, and its positions; ``schema`` are the columns from now on."""
-        base = _stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
+        base = stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
         markers = base.clear()
         if REMOVED in base.columns:
             markers, base = base.filter(REMOVED).drop(REMOVED), base.filter(~pl.col(REMOVED)).drop(REMOVED)
@@ -259,8 +258,8 @@ class View:
             base, markers, deltas, schema = self._base, self._markers, self._deltas, self._schema
             positions, contested = dict(self._positions), self._contested
         if base.schema != schema:
-            base = _stack([pl.DataFrame(schema=schema), base])
-            markers = _stack([pl.DataFrame(schema=schema), markers])
+            base = stack([pl.DataFrame(schema=schema), base])
+            markers = stack([pl.DataFrame(schema=schema), markers])
         merged = _Merged(base, markers, positions, contested)
         if deltas:
             merged = self._folded(merged, deltas)
@@ -287,11 +286,11 @@ class View:
             unchanged = contested.filter(~contested.is_in(delta[HASH].implode()))
             now_contested = pl.concat([unchanged, now_contested])
         rows = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
-        return _Merged(_in_few_chunks(rows), markers, merged.positions, now_contested)
+        return _Merged(in_few_chunks(rows), markers, merged.positions, now_contested)
 
     def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
         """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
-        delta = _stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
+        delta = stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
         return delta.unique(self._row, keep="last", maintain_order=True) if len(deltas) > 1 else delta
 
     def _one_per_user_key(self, merged: _Merged) -> pl.DataFrame:
@@ -318,43 +317,5 @@ def _is_above(column: str, horizons: Mapping[int, int]) -> pl.Expr:
     return (pl.col(column) >= horizon).fill_null(value=True)
 
 
-def _stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Put frames under each other; columns and struct fields that one lacks are null there, types widen."""
-    try:
-        return pl.concat(frames, how="vertical", rechunk=False)
-    except pl.exceptions.PolarsError:  # their columns differ, which is seldom
-        pass
-    schema: dict[str, pl.DataType] = {}
-    for frame in frames:
-        for name, dtype in frame.schema.items():
-            both = common_dtype(schema.get(name, pl.Null()), dtype)
-            if both is None:
-                message = f"column {name!r} is {schema[name]} and {dtype}"
-                raise TypeError(message)
-            schema[name] = both
-    return pl.concat([_as_schema(frame, schema) for frame in frames], how="vertical", rechunk=False)
-
-
-def _as_schema(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return ``frame`` with the columns of ``schema``: widened, or null where it has none."""
-    columns = [
-        widened(pl.col(name), frame.schema[name], dtype).alias(name)
-        if name in frame.columns
-        else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in schema.items()
-    ]
-    return frame.with_columns(columns).select(*schema)
-
-
 def _repeated(hashes: pl.Series) -> pl.Series:
     return hashes.filter(hashes.is_duplicated()).unique()
-
-
-def _in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return ``frame`` in few chunks: the first and large one as it is, the small ones behind it as one."""
-    if frame.n_chunks() <= _MAX_CHUNKS:
-        return frame
-    head_rows = frame[HASH].chunk_lengths()[0]
-    if (frame.height - head_rows) * _MERGE_FRACTION > head_rows:
-        return frame.rechunk()
-    return pl.concat([frame.head(head_rows), frame.slice(head_rows).rechunk()], rechunk=False)

@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from ktframe.columns import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, TIMESTAMP
-from ktframe.fold import view as frame_module
+from ktframe.fold import view as view_module
+from ktframe.fold.stack import MAX_CHUNKS
 from ktframe.fold.view import View
 
 FIELDS = {"n": pl.Int64()}
@@ -273,8 +274,8 @@ def test_integers_that_a_float_cannot_hold_are_found(
 
 def test_unread_changes_are_merged_by_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody reads does not pile up: the writer merges beyond a number of rows or of batches."""
-    monkeypatch.setattr(frame_module, "_MERGE_ABOVE_ROWS", 10)
-    monkeypatch.setattr(frame_module, "_MERGE_ABOVE_DELTAS", 4)
+    monkeypatch.setattr(view_module, "_MERGE_ABOVE_ROWS", 10)
+    monkeypatch.setattr(view_module, "_MERGE_ABOVE_DELTAS", 4)
     view = view_of(*[delta((0, f"k{number}", 1, number)) for number in range(5)])
     assert view._deltas == ()
     view.apply(delta(*[(0, f"k{number}", 2, number) for number in range(12)]), SCHEMA, {0: 9})
@@ -284,7 +285,7 @@ def test_unread_changes_are_merged_by_the_writer(monkeypatch: pytest.MonkeyPatch
 
 def test_the_writer_does_not_wait_for_a_merging_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a reader replaces the base, a batch that would be due for merging is only appended."""
-    monkeypatch.setattr(frame_module, "_MERGE_ABOVE_DELTAS", 0)
+    monkeypatch.setattr(view_module, "_MERGE_ABOVE_DELTAS", 0)
     view = View((KEY,), SCHEMA)
     with view._merging:
         view.apply(delta((0, "a", 1, 1)), SCHEMA, {0: 1})
@@ -300,13 +301,13 @@ def test_reading_often_keeps_the_chunks_few() -> None:
         key = f"k{number * 7 % 1100}"
         view.apply(delta((0, key, number, number)), SCHEMA, {0: number})
         expected[key] = number
-        assert view.snapshot().rows.n_chunks() <= frame_module._MAX_CHUNKS
+        assert view.snapshot().rows.n_chunks() <= MAX_CHUNKS
     assert values(view) == expected
 
 
 def test_snapshots_stand_for_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one thread applies, every snapshot of another holds exactly what its positions say."""
-    monkeypatch.setattr(frame_module, "_MERGE_ABOVE_DELTAS", 20)
+    monkeypatch.setattr(view_module, "_MERGE_ABOVE_DELTAS", 20)
     view = View((KEY,), SCHEMA)
     is_done = threading.Event()
     keys = [f"k{number}" for number in range(50)]
