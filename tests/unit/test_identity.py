@@ -22,9 +22,12 @@ from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.record_key import RecordKey
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.fold.row_codec import record_key_of, unpack_rows
+from ktframe.fold.stream_key import StreamKey
 from ktframe.fold.view import View
+from ktframe.fold.window_key import WindowKey
 from ktframe.formats import key_format, value_format
 from ktframe.store.memory import MemoryStore
+from ktframe.windows.fixed import FixedWindows
 
 
 @dataclass(frozen=True)
@@ -241,6 +244,15 @@ def test_the_record_key_is_the_identity() -> None:
     decoded = RecordKey().decode(encoded, pl.Schema({KEY: pl.String()}))
     assert decoded[KEY].to_list() == ["", "a\0b", "☃"]
     assert RecordKey().encode(decoded).to_list() == encoded
+
+
+def test_retention_bounds_windows_and_offsets() -> None:
+    """Retention cuts identities at a window's start or a partition's offset; those of a table begin anywhere."""
+    windows = FixedWindows(300_000, 300_000)
+    for key in (RecordKey(), FieldKey(("id",))):
+        assert WindowKey(key, windows).lower_bound(3, 600_000) == encode_parts([600_000])
+        assert key.lower_bound(3, 600_000) == b""
+    assert StreamKey().lower_bound(3, 17) == encode_parts([3, 17])
 
 
 def test_a_missing_identity_is_explained() -> None:
