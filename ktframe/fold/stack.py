@@ -16,28 +16,31 @@ def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
     """Put frames under each other; columns and struct fields that one lacks are null there, types widen."""
     try:
         return pl.concat(frames, how="vertical", rechunk=False)
-    except pl.exceptions.PolarsError:  # their columns differ, which is seldom
+    except pl.exceptions.PolarsError:  # their columns differ
         pass
-    schema: dict[str, pl.DataType] = {}
-    for frame in frames:
-        for name, dtype in frame.schema.items():
-            both = common_dtype(schema.get(name, pl.Null()), dtype)
+    schemas = [frame.schema for frame in frames]
+    whole: dict[str, pl.DataType] = {}
+    for schema in schemas:
+        for name, dtype in schema.items():
+            if name in whole and whole[name] == dtype:
+                continue
+            both = common_dtype(whole.get(name, pl.Null()), dtype)
             if both is None:
-                message = f"column {name!r} is {schema[name]} and {dtype}"
+                message = f"column {name!r} is {whole[name]} and {dtype}"
                 raise TypeError(message)
-            schema[name] = both
-    return pl.concat([_as_schema(frame, schema) for frame in frames], how="vertical", rechunk=False)
+            whole[name] = both
+    wide = [_widened(frame, schema, whole) for frame, schema in zip(frames, schemas, strict=True)]
+    return pl.concat(wide, how="diagonal", rechunk=False)
 
 
-def _as_schema(frame: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Return ``frame`` with the columns of ``schema``: widened, or null where it has none."""
-    columns = [
-        widened(pl.col(name), frame.schema[name], dtype).alias(name)
-        if name in frame.columns
-        else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in schema.items()
-    ]
-    return frame.with_columns(columns).select(*schema)
+def _widened(frame: pl.DataFrame, schema: pl.Schema, target: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return ``frame``, whose columns have the types ``schema``, with the types of ``target``."""
+    narrow = {name: dtype for name, dtype in schema.items() if dtype != target[name]}
+    if not narrow:
+        return frame
+    return frame.with_columns(
+        widened(pl.col(name), dtype, target[name]).alias(name) for name, dtype in narrow.items()
+    )
 
 
 def in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
