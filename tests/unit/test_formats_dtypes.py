@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from ktframe.formats.dtypes import common_dtype, widened
-from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.inference import widened as inferred
+from ktframe.formats.json.inference import InferenceRules, inferred_schema
 
 INT, FLOAT, TEXT = pl.Int64(), pl.Float64(), pl.String()
 UTC_MS, UTC_US = pl.Datetime("ms", "UTC"), pl.Datetime("us", "UTC")
@@ -97,5 +96,5 @@ def test_json_inference_widens_by_the_same_rule(
 ) -> None:
     """A column that has a type takes the common type with a value's, and keeps its own where there is none."""
     for (known, _), (dtype, value) in ((one, other), (other, one)):
-        schema = inferred(pl.Schema({"x": known}), [{"x": value}], InferenceRules())
+        schema = inferred_schema(pl.Schema({"x": known}), [{"x": value}], InferenceRules())
         assert schema["x"] == (common_dtype(known, dtype) or known)

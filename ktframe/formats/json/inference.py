@@ -36,7 +36,9 @@ class InferenceRules:
     """Fields whose integers never become floats, at any depth."""
 
 
-def widened(known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: InferenceRules) -> pl.Schema:
+def inferred_schema(
+    known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: InferenceRules
+) -> pl.Schema:
     """Return ``known`` with its inferred types widened and new fields added, so that most of ``records`` fit.
 
     A column without a type gets the commonest kind, counted in records; among equals the one seen first. Integers

@@ -22,7 +22,7 @@ from ktframe.formats.base import Refusal
 from ktframe.formats.batches import frame_of_rows
 from ktframe.formats.dtypes import leaf_types
 from ktframe.formats.errors import ConflictError, RefusedError
-from ktframe.formats.json.inference import InferenceRules, widened
+from ktframe.formats.json.inference import InferenceRules, inferred_schema
 from ktframe.formats.json.values import row_reader
 
 WHITESPACE = b" \t\r\n"
@@ -67,10 +67,10 @@ def decode_records(
     schema = known
     rows, unfit = _read(records, schema)
     if unfit:
-        schema = widened(known, records.values(), rules)
+        schema = inferred_schema(known, records.values(), rules)
         rows, unfit = _read(records, schema)
         accepted = {index: records[index] for index in rows}
-        final = widened(known, accepted.values(), rules)
+        final = inferred_schema(known, accepted.values(), rules)
         if final != schema:
             schema = final
             rows, _ = _read(accepted, schema)
