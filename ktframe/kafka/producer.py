@@ -169,7 +169,7 @@ class IdempotentProducer:
         if last is None:
             return BrokerError(self.bootstrap, reason)
         meaning = self.meaning(last)
-        meaning.reason = f"{reason}; last heard: {meaning.reason}"
+        meaning.reason = f"{reason}; last error: {meaning.reason}"
         return meaning
 
     def await_topic(self, deadline: float) -> None:

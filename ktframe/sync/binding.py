@@ -72,11 +72,11 @@ class TopicBinding:
         """Whether the stored rows are in the view."""
         self.attached: TopicFacts | None = None
         """The topic that the view shows; None while that is being found out."""
-        self.began_at: int | None = None
+        self.start_ms: int | None = None
         """The time (ms since 1970) from which the topic is read; None means from its start."""
         self.cleanup_policy: str | None = None
         """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
-        self.heard: dict[int, float] = {}
+        self.last_active: dict[int, float] = {}
         """When each partition last had a record, or reading began; monotonic seconds."""
         self.changed = Condition()
         """Notified whenever positions or the state change."""
@@ -165,11 +165,11 @@ class TopicBinding:
         self._announce()
         started_ms = now_ms(self._clock)
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
-        self.began_at = None if self.start is None else self.start.moment(started_ms)
+        self.start_ms = None if self.start is None else self.start.moment(started_ms)
         resumed = resume(self.required(), self._cluster, self.topic, self.start, started_ms)
         if resumed.rebuilt:
             self.events.emit(TableRebuilt(resumed.rebuilt, self._clock.now()))
-        self.heard = dict.fromkeys(resumed.positions, self._clock.monotonic())
+        self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         self.monitor.begin(resumed.positions, ends, records=resumed.passed)
         self.attached = resumed.facts
@@ -193,7 +193,7 @@ class TopicBinding:
         materializer = self.required()
         row_count = 0
         if len(batch):
-            self.heard |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
+            self.last_active |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
             changes = materializer.apply(batch)
             row_count = len(changes)
             times = (self._newest, *changes.stream_times.values())
@@ -296,7 +296,7 @@ class TopicBinding:
         )
 
     def now(self) -> float:
-        """Return the monotonic time that ``heard`` is measured in."""
+        """Return the monotonic time that ``last_active`` is measured in."""
         return self._clock.monotonic()
 
     def required(self) -> Materializer:

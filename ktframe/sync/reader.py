@@ -93,8 +93,8 @@ class BindingReader:
         if self.binding.state not in (BindingState.READY, BindingState.LAGGING):
             return ()
         now, lagging = self.binding.now(), self.binding.monitor.lagging()
-        heard = dict(self.binding.heard)
-        return tuple(p for p, at in heard.items() if now - at >= idle_after and p not in lagging)
+        last_active = dict(self.binding.last_active)
+        return tuple(p for p, at in last_active.items() if now - at >= idle_after and p not in lagging)
 
     @contextmanager
     def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:

@@ -144,8 +144,8 @@ def detected_formats(materializer: Materializer) -> str:
 def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:
     """Return why rows of the topic may be missing, each reason in a few words."""
     reasons = []
-    if binding.began_at is not None:
-        reasons.append(f"partial: from {as_datetime(binding.began_at):%Y-%m-%d %H:%M:%S} UTC on")
+    if binding.start_ms is not None:
+        reasons.append(f"partial: from {as_datetime(binding.start_ms):%Y-%m-%d %H:%M:%S} UTC on")
     positions = sorted(materializer.store.positions().items())
     reasons += [
         f"{position.lost:,} offsets of partition {partition} were lost before they were read"
