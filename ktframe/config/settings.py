@@ -189,7 +189,7 @@ class Settings:
 
 @dataclass(slots=True)
 class RuntimeSettings:
-    """What may change while everything runs; the one mutable object here, shared by those who act on it."""
+    """Settings that can change while tables are open: one mutable object, which every table reads."""
 
     monitor_interval: float
     flush_interval: float

@@ -43,7 +43,7 @@ class _Entry(Generic[T]):
 
 
 class Catalog:
-    """What users of one Context hold. Any thread may ask.
+    """The tables, windows and streams that users of one Context hold. Thread safe.
 
     Parameters
     ----------

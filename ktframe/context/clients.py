@@ -43,7 +43,7 @@ class Clients:
         on_close: Callable[[], object] | None,
     ) -> None:
         self.closers: list[Callable[[], object]] = [] if on_close is None else [on_close]
-        """What closes them, in the order in which they were made."""
+        """Functions that close the clients, in the order in which these were made."""
         if cluster is None:
             cluster = kafka = KafkaCluster(settings)
             self.closers.append(kafka.close)

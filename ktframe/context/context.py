@@ -109,8 +109,8 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        given = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
-        resolved = self._resolve(topic, {**given, "start": start}, store)
+        arguments = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
+        resolved = self._resolve(topic, {**arguments, "start": start}, store)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
         window_specs = [WindowSpec.parse(size) for size in (*resolved.windows, *sizes)]
         return self._catalog.table(resolved.spec, key_name, resolved.store, window_specs)
@@ -149,8 +149,8 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        given = {"value": value, "schema": schema, "time": time, "key_format": key_format}
-        resolved = self._resolve(topic, {**given, "start": start}, store)
+        arguments = {"value": value, "schema": schema, "time": time, "key_format": key_format}
+        resolved = self._resolve(topic, {**arguments, "start": start}, store)
         spec = replace(resolved.spec, key=None)  # every record is an event, whatever its key
         keep = parse_retention(retention)
         if keep is None and resolved.store.retention is not None:

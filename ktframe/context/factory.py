@@ -43,7 +43,7 @@ class BindingFactory:
         Raises
         ------
         ConfigurationError
-            When an option is not there yet, or there is no such format.
+            When there is no such format.
         SchemaError
             When the schema does not fit the format.
         """

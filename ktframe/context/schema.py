@@ -33,13 +33,13 @@ _SCALARS: dict[Any, pl.DataType] = {
 def as_schema(schema: SchemaLike) -> pl.Schema:
     """Return ``schema`` in Polars' terms."""
     if isinstance(schema, type):
-        found = pl.Schema(_fields_of(schema))
+        fields = pl.Schema(_fields_of(schema))
     else:
-        found = pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
-    for name, dtype in found.items():
+        fields = pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
+    for name, dtype in fields.items():
         check_field_name(name)
         _check_inner_names(name, dtype)
-    return found
+    return fields
 
 
 def check_field_name(name: str) -> None:
@@ -70,18 +70,18 @@ def _fields_of(cls: type) -> dict[str, pl.DataType]:
         message = f"schema={cls.__name__} is not a dataclass."
         raise SchemaError(message, "pass a dataclass, or a mapping of field name to dtype.")
     hints = typing.get_type_hints(cls)
-    return {each.name: _dtype(hints[each.name], each.name) for each in dataclasses.fields(cls)}
+    return {field.name: _dtype(hints[field.name], field.name) for field in dataclasses.fields(cls)}
 
 
 def _dtype(annotation: Any, name: str) -> pl.DataType:
-    found = _scalar(annotation) or _compound(annotation, name)
-    if found is None:
-        message = f"field {name!r}: {annotation!r} is no column type."
+    dtype = _scalar(annotation) or _compound(annotation, name)
+    if dtype is None:
+        message = f"field {name!r}: {annotation!r} can't be the type of a column."
         hint = (
             "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, or a Polars dtype."
         )
         raise SchemaError(message, hint)
-    return found
+    return dtype
 
 
 def _scalar(annotation: Any) -> pl.DataType | None:

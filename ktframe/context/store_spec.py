@@ -17,7 +17,7 @@ from ktframe.windows.retention import Retention, WindowRetention
 
 @dataclass(frozen=True, slots=True)
 class StoreSpec:
-    """What a binding needs to know to open a store and fill it."""
+    """The store that a binding opens and fills."""
 
     name: str
     """How log lines and threads call it."""

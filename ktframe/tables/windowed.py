@@ -214,7 +214,7 @@ class WindowedTopic(MaterializedTopic):
         Raises
         ------
         ConfigurationError
-            As in ``agg``, and when ``every`` is no duration, or ``rows`` out of range.
+            As in ``agg``, and when ``every`` is not a duration, or ``rows`` out of range.
         """
         from ktframe.widgets import live_aggregate  # noqa: PLC0415 - ipywidgets is slow to import
 

@@ -68,7 +68,7 @@ def lag_chart(watched: Watched, window: Duration = "10m") -> Panel:
     Raises
     ------
     ConfigurationError
-        When ``window`` is no duration.
+        When ``window`` is not a duration.
     """
     _require(watched, Watched, "lag_chart", _TABLES)
     length = timedelta(seconds=parse_seconds("window", window))
@@ -94,7 +94,7 @@ def live(shown: Watched, every: Duration = "1s", *, rows: int = 10) -> Panel:
     Raises
     ------
     ConfigurationError
-        When ``every`` is no duration, or ``rows`` out of range.
+        When ``every`` is not a duration, or ``rows`` out of range.
     """
     _require(shown, Watched, "live", _TABLES)
     return _live(TopicRows(shown, _checked(rows)), every)

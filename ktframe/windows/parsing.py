@@ -45,7 +45,7 @@ def parse_windows(
     Raises
     ------
     ConfigurationError
-        An argument is no duration, too long or not positive; ``every`` is longer than ``size`` or doesn't fit it; the
+        An argument is not a duration, too long or not positive; ``every`` is longer than ``size`` or doesn't fit it; the
         zone is unknown; or the size has no place on a wall clock (``"36h"``).
     """
     every = size if every is None else every
@@ -64,7 +64,7 @@ def parse_minutes(name: str, value: Minutes, *, is_zero_allowed: bool = False) -
     Raises
     ------
     ConfigurationError
-        ``value`` is no duration, negative, zero where that isn't allowed, or longer than 100 years.
+        ``value`` is not a duration, negative, zero where that isn't allowed, or longer than 100 years.
     """
     length_ms = _parse_ms(name, value)
     if length_ms < 0 or (length_ms == 0 and not is_zero_allowed):
