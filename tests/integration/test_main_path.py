@@ -257,8 +257,8 @@ RESUME = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from support.readers import Gate
-from ktframe.configuration import resolve_settings
-from ktframe.context import Context
+from ktframe.config.sources import resolve_settings
+from ktframe.context.context import Context
 settings, gate = resolve_settings(sys.argv[2], state_dir=sys.argv[3]), Gate()
 with Context(settings, open_reader=gate.reader(settings)) as context:
     table = context.table(sys.argv[4])

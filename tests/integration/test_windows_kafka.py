@@ -122,7 +122,7 @@ def turn_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
     def turn(by: timedelta) -> None:
         moved[0] += by
 
-    monkeypatch.setattr("ktframe.context.opener.SystemClock", LaterClock)
+    monkeypatch.setattr("ktframe.context.factory.SystemClock", LaterClock)
     return turn
 
 
