@@ -79,7 +79,7 @@ def test_a_table_offers_what_it_promises(name: str) -> None:
 
 
 def test_widgets_offer_what_they_export() -> None:
-    """Neither their modules nor what tables call of them is in the way."""
+    """``ktframe.widgets`` lists neither its modules nor what only tables call."""
     shown = [name for name in dir(ktframe.widgets) if not name.startswith("_")]
     assert shown == ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
 

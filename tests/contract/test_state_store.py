@@ -284,7 +284,7 @@ def test_documents_are_kept_in_order(store: StateStore) -> None:
 
 
 def test_the_record_key_may_be_part_of_the_schema(store: StateStore) -> None:
-    """Its type comes back first, beside fields of any name."""
+    """The type of the record key comes back first, beside fields of any name."""
     schema = pl.Schema({KEY: pl.Struct({"id": pl.Int64()}), "key": pl.String(), "": pl.Int64()})
     store.apply(replace(changes_of([(0, A, b"1")]), schema=schema), {0: 1})
     assert store.schema() == schema

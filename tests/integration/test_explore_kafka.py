@@ -29,7 +29,7 @@ START_MS = 1_790_000_000_000
 
 
 def test_offsets_at_a_time(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """The first record from then on, also where times go back and forth; beyond the end it is the end."""
+    """A moment leads to the first record from then on, however times jump, and to the end where there is none."""
     name = kafka.create_topic(topic(), partitions=3)
     kafka.produce(
         name, [(b"k", b"v", 0, START_MS + at) for at in (0, 10, 5, 30)] + [(b"k", b"v", 1, START_MS)]
@@ -50,7 +50,7 @@ def test_offsets_at_a_time(kafka: KafkaTopics, topic: Name, connect: Connect) ->
 def test_a_record_of_an_open_transaction_is_not_skipped(
     kafka: KafkaTopics, topic: Name, connect: Connect
 ) -> None:
-    """It may be committed any moment: a reader that starts there sees it then."""
+    """A reader that starts at a record of an open transaction sees it once it is committed."""
     name = kafka.create_topic(topic())
     producer = kafka.transactional_producer(f"{name}-writer")
     producer.begin_transaction()
@@ -66,7 +66,7 @@ def test_a_record_of_an_open_transaction_is_not_skipped(
 def test_policies_and_last_timestamps_of_many_topics(
     kafka: KafkaTopics, topic: Name, connect: Connect
 ) -> None:
-    """One question each; an empty topic has no timestamp."""
+    """Each fact of many topics is asked for once; an empty topic has no timestamp."""
     plain = kafka.create_topic(topic("plain"), partitions=2)
     compacted = kafka.create_topic(topic("compacted"), cleanup_policy="compact")
     both = kafka.create_topic(topic("both"), cleanup_policy="delete,compact")
@@ -85,7 +85,7 @@ def test_policies_and_last_timestamps_of_many_topics(
 
 
 def test_topics(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """Records, bytes, policy and time of each topic, within the deadline."""
+    """The survey has records, bytes, policy and time of each topic within its deadline."""
     full = kafka.create_topic(topic("full"), partitions=4)
     wide = kafka.create_topic(topic("wide"), partitions=64, cleanup_policy="compact")
     empty = kafka.create_topic(topic("empty"))
@@ -113,7 +113,7 @@ def test_topics(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
 
 
 def test_inspect_json(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """Formats, columns, shares, samples and partitions of a topic with tombstones and missing keys."""
+    """A topic with tombstones and missing keys shows formats, columns, shares, samples and partitions."""
     name = kafka.create_topic(topic(), partitions=2)
     records = [(b"k%d" % n, b'{"id": %d, "tags": ["x"]}' % n, n % 2, START_MS + n) for n in range(90)]
     records += [(b"k0", None, 0, START_MS + 100), (None, b'{"id": 1.5}', 1, START_MS + 200)]
@@ -159,7 +159,7 @@ def test_inspect_other_formats(
 
 
 def test_inspect_an_empty_topic(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """At once, and without samples."""
+    """Inspecting an empty topic answers at once, without samples."""
     name = kafka.create_topic(topic(), partitions=3)
     found = connect().inspect(name)
     assert (found.samples.height, found.partitions.height) == (0, 3)
@@ -169,7 +169,7 @@ def test_inspect_an_empty_topic(kafka: KafkaTopics, topic: Name, connect: Connec
 def test_inspect_many_partitions_of_which_few_are_filled(
     kafka: KafkaTopics, topic: Name, connect: Connect
 ) -> None:
-    """Nobody waits for empty ones."""
+    """Inspecting a topic waits for no partition that is empty."""
     name = kafka.create_topic(topic(), partitions=64)
     kafka.produce(
         name, [(b"k%d" % n, b'{"n": %d}' % n, 17 if n % 2 else 63, START_MS + n) for n in range(5_000)]
@@ -183,7 +183,7 @@ def test_inspect_many_partitions_of_which_few_are_filled(
 
 
 def test_inspect_a_compacted_topic(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """Its records are fewer than its offsets: the number is an upper bound, and the text says what may be gone."""
+    """The number of records is an upper bound where compaction left holes, and the text says so."""
     name = kafka.create_compacted_topic(topic())
     kafka.produce(name, [(b"k%d" % (n % 3), b'{"n": %d}' % n) for n in range(60)])
     kafka.wait_until_compacted(name)
@@ -194,7 +194,7 @@ def test_inspect_a_compacted_topic(kafka: KafkaTopics, topic: Name, connect: Con
 
 
 def test_inspect_a_tail_of_aborted_records(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """Offsets near the end hold nothing that may be read: the records before them are shown."""
+    """Where the last offsets hold nothing that may be read, the records before them are shown."""
     name = kafka.create_topic(topic())
     kafka.produce(name, [(b"k", b'{"n": 1}', 0, START_MS)])
     producer = kafka.transactional_producer(f"{name}-writer")
@@ -206,7 +206,7 @@ def test_inspect_a_tail_of_aborted_records(kafka: KafkaTopics, topic: Name, conn
 
 
 def test_inspect_leaves_no_group(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """Nothing is left behind on the cluster."""
+    """Inspecting leaves no consumer group behind on the cluster."""
     name = kafka.create_topic(topic())
     kafka.produce(name, [(b"k", b'{"n": 1}')])
     context = connect()
@@ -217,7 +217,7 @@ def test_inspect_leaves_no_group(kafka: KafkaTopics, topic: Name, connect: Conne
 
 
 def test_inspect_an_unknown_topic(kafka: KafkaTopics, topic: Name, connect: Connect) -> None:
-    """The names that come close are offered, and none is made."""
+    """An unknown topic is refused with the names that come close, and is not created."""
     name = kafka.create_topic(topic("orders"))
     context = connect()
     with pytest.raises(UnknownTopicError) as caught:
@@ -245,7 +245,7 @@ def test_what_may_not_be_read(broker: KafkaBroker, topic: Name, connect: Connect
 def test_a_topic_that_may_be_described_but_not_read(
     broker: KafkaBroker, topic: Name, connect: Connect
 ) -> None:
-    """Its row has no bytes, soon; looking at it is refused by name."""
+    """Such a topic is listed without its bytes, soon, and inspecting it is refused by name."""
     name = broker.create_topic(topic())
     broker.produce(name, [(b"k", b'{"n": 1}', 0, START_MS)])
     user = f"User:{broker.scram_user}"

@@ -34,7 +34,7 @@ def ask(registry: SchemaRegistry) -> Iterator[RegistryClient]:
 def test_schemas_come_with_what_they_refer_to(
     confluent: SchemaRegistryClient, ask: RegistryClient, topic: Any
 ) -> None:
-    """By id, by GUID, and as the newest of a subject."""
+    """A schema comes with its references by id, by GUID, and as the newest of a subject."""
     money, order = topic("money"), topic("order")
     confluent.register_schema(money, Schema(MONEY))
     number = confluent.register_schema(order, Schema(ORDER, "AVRO", [SchemaReference("Money", money, 1)]))
@@ -61,7 +61,7 @@ def test_the_newest_schema_is_asked_for_every_time(
 def test_protobuf_and_json_schemas_come_as_they_are(
     confluent: SchemaRegistryClient, ask: RegistryClient, topic: Any
 ) -> None:
-    """The kind says how to read the text."""
+    """Text of either kind comes back unchanged, with the kind that says how to read it."""
     proto = 'syntax = "proto3";\nmessage M {\n  int64 x = 1;\n}\n'
     for kind, text in (
         ("PROTOBUF", proto),
@@ -73,7 +73,7 @@ def test_protobuf_and_json_schemas_come_as_they_are(
 
 
 def test_an_unknown_schema_is_told_from_a_silent_registry(ask: RegistryClient) -> None:
-    """What does not exist is said to be unknown; nobody there is an error that time may heal."""
+    """A schema that does not exist is unknown; a registry that is away is an error that time may heal."""
     with pytest.raises(UnknownSchemaError, match="schema id 987654 is not in the registry at http"):
         ask.fetch(id_ref(987_654))
     nobody = RegistryClient({"url": "http://127.0.0.1:9"}, 1.0)
@@ -95,7 +95,7 @@ def test_a_registry_that_hangs_is_given_up(registry: SchemaRegistry) -> None:
 
 
 def test_logins_are_basic_or_bearer_and_never_shown(caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong one is fatal; no error and no log has the password."""
+    """A wrong login is fatal, and no error and no log has the password."""
     caplog.set_level(logging.DEBUG)
     with SchemaRegistry(guarded=True) as guarded:
         good = RegistryClient(guarded.settings("reader"), 5.0)
@@ -124,7 +124,7 @@ def test_a_bearer_token_is_sent(registry: SchemaRegistry) -> None:
 
 
 def test_settings_of_the_registry_are_checked() -> None:
-    """A name that is none, or a file that is missing, is said before anything is read; without the values."""
+    """An unknown name or a missing file is refused before anything is read, without showing any value."""
     with pytest.raises(ktframe.ConfigurationError, match=r"did you mean 'basic\.auth\.user\.info'"):
         ktframe.connect(
             "localhost:9", schema_registry={"url": "http://x", "basic.auth.user.inf": "a:hunter2"}

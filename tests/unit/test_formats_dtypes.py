@@ -70,7 +70,7 @@ def test_structs_have_the_fields_of_both() -> None:
 def test_columns_can_be_cast_to_the_common_type(
     one: pl.DataType, other: pl.DataType, both: pl.DataType
 ) -> None:
-    """Nulls and no rows too."""
+    """Columns that are all null, or have no rows, can be cast as well."""
     for dtype in (one, other):
         for column in (pl.Series("x", [], dtype=dtype), pl.Series("x", [None], dtype=dtype)):
             cast = column.to_frame().select(widened(pl.col("x"), dtype, both)).to_series()

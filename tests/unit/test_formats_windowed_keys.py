@@ -38,7 +38,7 @@ def test_the_start_stands_behind_the_key() -> None:
 
 
 def test_a_session_has_its_end_first() -> None:
-    """As ``SessionWindowedSerializer`` writes it."""
+    """The end comes before the start, as ``SessionWindowedSerializer`` writes it."""
     found = key_format("session:string")
     decoded = found.decode([b"u" + END_BYTES + START_BYTES], found.initial_schema)
     assert decoded.frame.to_dicts() == [{"key": "u", "window_end": END, "window_start": START}]
