@@ -16,6 +16,7 @@ from threading import Event, Thread
 from typing import Self
 
 from confluent_kafka import Consumer, TopicPartition
+from history import record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -130,6 +131,14 @@ def main() -> None:
         print(f"fresh read, nothing new     {sorted(again)[10] * 1000:>12.1f} ms (median)")
         print(
             f"re-open to frame            {reopen:>12.2f} s, {load.seconds / reopen:.1f} x faster than loading"
+        )
+        record(
+            "load",
+            {
+                "rate / bare consume()": load.rate / bare.rate,
+                "CPU s of bare consume() / CPU s": bare.cpu_seconds / load.cpu_seconds,
+                "load / re-open": load.seconds / reopen,
+            },
         )
 
 
