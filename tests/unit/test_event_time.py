@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import hypothesis.strategies as st
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from ktframe.fold.event_time import as_datetime, event_times
 
@@ -93,6 +93,7 @@ def test_what_is_no_finite_float_is_null(dtype: pl.DataType) -> None:
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+@example(1_001)
 def test_float_seconds_keep_their_milliseconds(milliseconds: int) -> None:
     """Seconds as a float give back the very millisecond, though 1.001 * 1000 is below 1001."""
     assert times(pl.Series([milliseconds / 1000])) == [milliseconds]
