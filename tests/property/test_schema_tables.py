@@ -11,7 +11,7 @@ import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import examples, few_examples
+from support.examples import examples, few_examples, histories
 
 from ktframe.formats.wire import VALUE_HEADER
 from ktframe.testing import FakeBroker, FakeRegistry
@@ -49,7 +49,7 @@ VALUES = (
     {"n": 5, "s": {"x": 3, "y": 4, "z": 5}},
     {"a": 6, "s": {"x": 7}},
 )
-STEPS = st.lists(
+STEPS = histories(
     st.one_of(
         st.tuples(st.sampled_from("abc"), st.integers(0, 4), st.booleans(), st.integers(0, 1)),
         st.tuples(
@@ -60,7 +60,6 @@ STEPS = st.lists(
         ),
         st.sampled_from(["read", "reopen", "reopen without a registry"]),
     ),
-    max_size=30,
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import examples, few_examples
+from support.examples import examples, few_examples, histories
 
 from ktframe import KTable
 from ktframe.testing import FakeBroker
@@ -24,7 +24,7 @@ VALUES = st.one_of(
     st.builds(lambda n, t: {"n": n, "t": t}, st.integers(-5, 5), st.sampled_from(["x", "y"])),
 )
 RECORDS = st.tuples(KEYS, VALUES, st.integers(0, 2), st.one_of(st.none(), st.integers(0, 5)))
-STEPS = st.lists(st.one_of(RECORDS, st.sampled_from(["read", "reopen", "skip"])), max_size=40)
+STEPS = histories(st.one_of(RECORDS, RECORDS, st.sampled_from(["read", "reopen", "skip"])), longest=40)
 
 
 @dataclass
@@ -119,17 +119,17 @@ FIELD_RECORDS = st.tuples(
         st.none(),
         st.builds(
             lambda r, i, n: {"r": r, "i": i, "n": n},
-            st.sampled_from(["x", "x|", "", None]),
-            st.sampled_from([1, 2, None]),
+            st.sampled_from(["x", "x", "x", "x|", "", None]),
+            st.sampled_from([1, 1, 1, 2, None]),
             st.integers(0, 9),
         ),
     ),
 )
-FIELD_STEPS = st.lists(st.one_of(FIELD_RECORDS, st.just("read")), max_size=30)
+FIELD_STEPS = histories(st.one_of(FIELD_RECORDS, FIELD_RECORDS, st.just("read")))
 
 
 @pytest.mark.slow
-@examples(1)
+@examples(2)
 @given(steps=FIELD_STEPS)
 def test_a_table_keyed_by_fields_equals_a_dictionary(steps: list[Any]) -> None:
     """A composite key folds by its fields; a tombstone removes the rows whose newest record carried its record key."""

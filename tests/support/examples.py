@@ -4,7 +4,12 @@
 ``pytest --hypothesis-profile=nightly`` chooses one; ``ci`` is the default.
 """
 
+from typing import TypeVar
+
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+T = TypeVar("T")
 
 _EXAMPLES = {"quick": 20, "ci": 100, "nightly": 2_000}
 
@@ -30,3 +35,10 @@ def examples(share: float) -> settings:
 def few_examples() -> settings:
     """Return settings for a property on RocksDB that is tested on the memory store, which the contract holds equal."""
     return examples(0.1)
+
+
+def histories(step: st.SearchStrategy[T], *, longest: int = 30) -> st.SearchStrategy[list[T]]:
+    """Return lists of steps, long ones as often as short ones: Hypothesis' own have about five items."""
+    return st.integers(0, longest - 8).flatmap(
+        lambda fewest: st.lists(step, min_size=fewest, max_size=fewest + 8)
+    )

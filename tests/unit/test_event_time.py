@@ -92,6 +92,7 @@ def test_what_is_no_finite_float_is_null(dtype: pl.DataType) -> None:
     assert times(series) == [1500, None, None, None, None, None]
 
 
+@example(1001)
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
 @example(1_001)
 def test_float_seconds_keep_their_milliseconds(milliseconds: int) -> None:
