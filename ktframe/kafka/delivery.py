@@ -71,6 +71,11 @@ class Delivery:
         """Whether every record is acknowledged."""
         return _NOT_ACKNOWLEDGED not in self.partitions
 
+    @property
+    def has_overtaken(self) -> bool:
+        """Whether records were left out because a later one of their key was written."""
+        return bool(self._overtaken)
+
     def run(self, producer: IdempotentProducer, deadline: float) -> None:
         """Hand the records to the client and wait until each is acknowledged or has failed.
 

@@ -98,6 +98,8 @@ class KafkaWriter:
             is_over = level == len(_BATCHINGS) - 1 or time.monotonic() > deadline
             if is_over or (cause is not None and not atomic) or not delivery.retry_in_smaller_batches():
                 break
+        if delivery.has_overtaken:
+            self._levels[topic] = min(level + 1, len(_BATCHINGS) - 1)  # as the hint of the error says
         if not delivery.is_complete:
             cause = cause or delivery.cause(producer) or BrokerError(producer.bootstrap, "no acknowledgement")
             raise _error(delivery, producer, cause) from cause
