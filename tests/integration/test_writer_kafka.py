@@ -84,6 +84,7 @@ def test_restart_under_two_writers(broker: KafkaBroker, topic: Topic, end: Calla
     """Of two processes that write while the broker is killed or stopped, every record is there exactly once."""
     name = broker.create_topic(topic(), partitions=3)
     writers = [writing_process(broker, name, word, count=10_000, way="plain") for word in ("one", "two")]
+    let_write(*writers)
 
     wait_until(lambda: sum(broker.end_offsets(name).values()) > 500, "records of both", timeout=NEAR_SECONDS)
     end(broker)
@@ -117,10 +118,21 @@ def test_offsets_after_a_restart(broker: KafkaBroker, topic: Topic, make_writer:
 def writing_process(
     broker: KafkaBroker, topic: str, word: str, *, count: int, way: str
 ) -> subprocess.Popen[str]:
-    """Start the program that writes."""
+    """Start the program that writes, once it is let."""
     program = [sys.executable, str(SUPPORT / "writing_process.py")]
     arguments = [broker.bootstrap, topic, word, str(count), way]
-    return subprocess.Popen([*program, *arguments], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([*program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def let_write(*writers: subprocess.Popen[str]) -> None:
+    """Let programs write once all are ready to: else one may be done before the other has begun."""
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
 
 
 def said(writer: subprocess.Popen[str]) -> str:
@@ -135,6 +147,7 @@ def test_kill_in_a_transaction(broker: KafkaBroker, topic: Topic, make_writer: M
     make_writer().send(name, numbered(1), timeout=NEAR_SECONDS)
 
     with writing_process(broker, name, "lost", count=1_000, way="uncommitted") as writer:
+        let_write(writer)
         assert writer.stdout is not None
         assert writer.stdout.readline().strip() == "uncommitted"
         written = len(places(broker, name))

@@ -1,7 +1,7 @@
 """A program that writes for a test, and that the test may kill: one send, or a transaction that is never committed.
 
 Arguments: bootstrap, topic, a word with which all keys begin, the number of records, and ``plain`` or ``uncommitted``.
-It prints ``sent`` at its end, or ``uncommitted`` when all is written and nothing committed.
+It prints ``ready``, waits for a line, then writes. It prints ``sent`` at its end, or ``uncommitted`` when all is written and nothing committed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ def main() -> None:
     if way == "uncommitted":
         AtomicDelivery._commit = _hang  # type: ignore[method-assign]
     records = OutgoingRecords(keys, [VALUE] * len(keys))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
     writer.send(topic, records, timeout=TIMEOUT_SECONDS, atomic=way == "uncommitted")
     writer.close()
     sys.stdout.write("sent\n")
