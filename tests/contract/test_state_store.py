@@ -20,7 +20,7 @@ from ktframe.errors import StoreError
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import Position, RefusedRecord
 from ktframe.store.manager import StoreManager
-from ktframe.store.protocol import CHUNK_ROWS, StateStore
+from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 
 A, B, C = (encode_part(letter) for letter in "abc")
 SCHEMA = pl.Schema({"a": pl.Int64()})
@@ -125,6 +125,17 @@ def test_refused_records_are_counted_and_kept(store: StateStore) -> None:
     assert store.positions() == expected
 
 
+def test_late_records_are_kept_apart_from_refused_ones(store: StateStore) -> None:
+    """Late records come back whole, in offset order, are counted by themselves, and go when their partition does."""
+    late = [refused_record(0, 5), refused_record(0, 6), refused_record(1, 2)]
+    changes = changes_of(refused=[refused_record(0, 4)])
+    store.apply(replace(changes, late=tuple(late)), {0: 7, 1: 3})
+    assert (store.late(), store.refused()) == (late, [refused_record(0, 4)])
+    assert store.positions() == {0: Position(7, refused=1, conflicts=0, late=2), 1: Position(3, late=1)}
+    store.clear([0])
+    assert store.late() == late[2:]
+
+
 def test_only_the_newest_refused_records_are_kept(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the oldest of each partition go, within a batch as well, and the counts stay exact."""
     for backend in ("memory", "rocksdb"):
@@ -161,6 +172,25 @@ def test_a_cleared_partition_starts_afresh(store: StateStore) -> None:
     store.apply(changes_of([(0, A, b"new")]), {0: 1})
     assert lines_of(store.items()) == [(0, A, b"new"), (4, C, b"four")]
     assert store.positions() == {0: Position(1), 4: Position(1)}
+
+
+def test_dropping_removes_what_lies_below_the_horizon(store: StateStore) -> None:
+    """Rows below the bound go from their partition alone; the position keeps horizon, count and greatest time."""
+    store.apply(changes_of([(p, each, b"x") for p in (0, 1) for each in (A, B, C)]), {0: 3, 1: 3})
+    store.drop({0: Horizon(7, B, 1, 40)})
+    assert [(p, identity) for p, identity, _ in lines_of(store.items())] == [
+        (0, B),
+        (0, C),
+        (1, A),
+        (1, B),
+        (1, C),
+    ]
+    assert store.positions() == {0: Position(3, horizon=7, dropped=1, cut=40), 1: Position(3)}
+    store.drop({0: Horizon(9, C, 2, 30), 1: Horizon(0, A, 0)})
+    assert [(p, identity) for p, identity, _ in lines_of(store.items())] == [(0, C), (1, A), (1, B), (1, C)]
+    assert store.positions() == {0: Position(3, horizon=9, dropped=3, cut=40), 1: Position(3, horizon=0)}
+    store.apply(changes_of([(0, A, b"later")]), {0: 4})
+    assert store.get(A) == [(0, b"later"), (1, b"x")]
 
 
 def test_clearing_everything_notes_the_topic(store: StateStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from ktframe.config.settings import StoreOptions
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import Position, RefusedRecord
 from ktframe.store.manager import StoreManager
-from ktframe.store.protocol import StateStore
+from ktframe.store.protocol import Horizon, StateStore
 
 SCHEMA = pl.Schema({"a": pl.Int64()})
 PARTITIONS = (0, 1, 2)
@@ -37,6 +37,7 @@ class Model:
     refused: dict[int, list[RefusedRecord]] = field(default_factory=dict)
     offsets: dict[int, int] = field(default_factory=dict)
     times: dict[int, int] = field(default_factory=dict)
+    horizons: dict[int, Horizon] = field(default_factory=dict)
     schema: pl.Schema = field(default_factory=pl.Schema)
     topic_id: str | None = None
 
@@ -59,15 +60,32 @@ class Model:
         self.offsets |= dict.fromkeys(PARTITIONS, change["offset"])
         self.schema = change["schema"] or self.schema
 
+    def drop(self, horizons: dict[int, Horizon]) -> None:
+        """Drop rows below horizons, and add up what went."""
+        for partition, horizon in horizons.items():
+            self.rows = {
+                at: value for at, value in self.rows.items() if at[0] != partition or at[1] >= horizon.bound
+            }
+            before = self.horizons.get(partition, horizon)
+            dropped = horizon.rows + (before.rows if partition in self.horizons else 0)
+            newest = max(before.newest or 0, horizon.newest or 0)
+            self.horizons[partition] = Horizon(horizon.value, horizon.bound, dropped, newest)
+
     def clear(self, partitions: list[int] | None, topic_id: str | None) -> None:
         """Forget partitions."""
         for partition in PARTITIONS if partitions is None else partitions:
             self.rows = {at: value for at, value in self.rows.items() if at[0] != partition}
             self.index = {entry for entry in self.index if entry[0] != partition}
-            for kept in (self.refused, self.offsets, self.times):
+            for kept in (self.refused, self.offsets, self.times, self.horizons):
                 kept.pop(partition, None)
         self.schema = pl.Schema() if partitions is None else self.schema
         self.topic_id = topic_id or self.topic_id
+
+    def _dropped(self, partition: int) -> dict[str, Any]:
+        horizon = self.horizons.get(partition)
+        if horizon is None:
+            return {}
+        return {"horizon": horizon.value, "dropped": horizon.rows, "cut": horizon.newest}
 
     def describe(self) -> dict[str, Any]:
         """Return everything that a store must answer."""
@@ -80,17 +98,27 @@ class Model:
             "index": sorted(self.index),
             "refused": [record for p in PARTITIONS for record in self.refused.get(p, [])[-KEPT:]],
             "positions": {
-                p: Position(
-                    offset,
-                    self.times.get(p),
-                    len(self.refused.get(p, [])),
-                    sum(record.is_conflict for record in self.refused.get(p, [])),
+                p: replace(
+                    Position(
+                        offset,
+                        self.times.get(p),
+                        len(self.refused.get(p, [])),
+                        sum(record.is_conflict for record in self.refused.get(p, [])),
+                    ),
+                    **self._dropped(p),
                 )
                 for p, offset in self.offsets.items()
             },
             "schema": self.schema,
             "topic_id": self.topic_id,
         }
+
+
+@dataclass(frozen=True)
+class _Drop:
+    """A step that drops rows below horizons."""
+
+    horizons: dict[int, Horizon]
 
 
 def described(store: StateStore) -> dict[str, Any]:
@@ -126,8 +154,22 @@ cleared = st.tuples(
     st.none() | st.lists(st.sampled_from(PARTITIONS), unique=True),
     st.none() | st.sampled_from(["id-1", "id-2"]),
 )
+dropped = st.dictionaries(
+    st.sampled_from(PARTITIONS),
+    st.builds(Horizon, st.integers(-5, 5), st.sampled_from(IDENTITIES), st.integers(0, 9), st.integers(0, 9)),
+    min_size=1,
+)
 steps = st.lists(
-    st.one_of(applied, applied, applied, cleared, st.just("reopen"), st.just("flush")), max_size=14
+    st.one_of(
+        applied,
+        applied,
+        applied,
+        cleared,
+        st.builds(_Drop, dropped),
+        st.just("reopen"),
+        st.just("flush"),
+    ),
+    max_size=14,
 )
 
 
@@ -151,6 +193,12 @@ def test_both_backends_equal_a_dict(history: list[Any]) -> None:
                     rocks = manager.get_or_open(ORDERS, options)
                 elif step == "flush":
                     rocks.flush()
+                elif isinstance(step, _Drop):
+                    # Retention drops from partitions that it has seen rows of.
+                    known = {p: each for p, each in step.horizons.items() if p in model.offsets}
+                    model.drop(known)
+                    for store in (memory, rocks):
+                        store.drop(known)
                 elif isinstance(step, tuple):
                     model.clear(*step)
                     for store in (memory, rocks):
