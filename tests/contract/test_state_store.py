@@ -114,6 +114,31 @@ def test_positions_advance_with_or_without_rows(store: StateStore) -> None:
     assert store.positions() == expected
 
 
+def test_dropped_rows_are_gone_and_the_horizon_is_remembered(store: StateStore) -> None:
+    """``drop`` removes the rows below the bound of its partition alone, and its position says what went."""
+    store.apply(changes_of([(0, A, b"1"), (0, B, b"2"), (1, A, b"3")], stream_times={0: 50}), {0: 3, 1: 1})
+    store.drop({0: Horizon(value=20, bound=B, rows=1, newest=19)})
+    assert lines_of(store.items()) == [(0, B, b"2"), (1, A, b"3")]
+    once = Position(3, stream_time=50, horizon=20, dropped=1, cut=19)
+    assert store.positions() == {0: once, 1: Position(1)}
+    store.drop({0: Horizon(value=30, bound=C, rows=1)})
+    assert lines_of(store.items()) == [(1, A, b"3")]
+    assert store.positions()[0] == replace(once, horizon=30, dropped=2)
+
+
+def test_a_horizon_survives_a_restart(tmp_path: Path) -> None:
+    """A store that is opened again knows what retention has dropped."""
+    for step in ("write", "read"):
+        manager = StoreManager(tmp_path, StoreOptions())
+        store = manager.get_or_open(ORDERS, StoreOptions())
+        if step == "write":
+            store.apply(changes_of([(0, A, b"1"), (0, B, b"2")]), {0: 2})
+            store.drop({0: Horizon(value=20, bound=B, rows=1, newest=19)})
+        assert store.positions() == {0: Position(2, horizon=20, dropped=1, cut=19)}
+        assert lines_of(store.items()) == [(0, B, b"2")]
+        manager.close_all()
+
+
 def test_refused_records_are_counted_and_kept(store: StateStore) -> None:
     """Every refused record comes back whole, in offset order, and is counted; conflicts apart."""
     odd = RefusedRecord(1, 3, None, None, None, "null key ☃")
