@@ -23,7 +23,7 @@ _demo: tuple[object, ...] | None = None
 
 
 def connect(
-    bootstrap: str | Path | Mapping[str, Any] | None = None, **options: Unpack[ConnectOptions]
+    bootstrap_or_config: str | Path | Mapping[str, Any] | None = None, /, **options: Unpack[ConnectOptions]
 ) -> Context:
     """Connect to a cluster; ``ktframe.table`` and the other functions use this connection from then on.
 
@@ -33,7 +33,7 @@ def connect(
 
     Parameters
     ----------
-    bootstrap
+    bootstrap_or_config
         ``"host:port"`` (several separated by commas), a mapping of librdkafka settings, or the path of a ``.toml`` or
         ``.properties`` file.
     **options
@@ -61,7 +61,7 @@ def connect(
     >>> ktframe.connect("host:9093", security_protocol="SASL_SSL", sasl_username="ada")  # doctest: +SKIP
     """
     global _demo  # noqa: PLW0603 - the default Context is what this module is for
-    settings = resolve_settings(bootstrap, **options)
+    settings = resolve_settings(bootstrap_or_config, **options)
     with _lock:
         current: Context | None = CURRENT.connection
         if current is not None and not current.is_closed and _demo is None:

@@ -151,7 +151,8 @@ class Events:
     def subscribe(self, kind: type[E], callback: Callable[[E], object]) -> Callable[[], None]:
         """Call ``callback`` with every event of ``kind``; return a function that ends the subscription.
 
-        An error in a callback is logged and reaches neither the other subscribers nor the table.
+        An error in a callback is logged and reaches neither the other subscribers nor the table. Ending a subscription
+        does not wait for a call that another thread is in.
         """
         callbacks = self._callbacks[kind]
 

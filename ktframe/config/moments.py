@@ -18,7 +18,7 @@ from ktframe.errors import ConfigurationError
 Moment: TypeAlias = str | datetime | date | timedelta
 """A datetime, a date, ISO 8601 text, or a negative duration (``"-2h"``, a timedelta) before now."""
 
-_REMEDY = 'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for two hours ago.'
+_HINT = 'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for two hours ago.'
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def parse_start(name: str, value: Moment) -> Start:
     at_ms = parse_moment(name, value)
     if at_ms > datetime.now(UTC).timestamp() * 1000:
         message = f"{name}={value!r} lies in the future."
-        raise ConfigurationError(message, _REMEDY)
+        raise ConfigurationError(message, _HINT)
     return Start(at_ms=at_ms)
 
 
@@ -81,7 +81,7 @@ def _relative_ms(name: str, value: Moment) -> int | None:
     length = parse_duration_ms(value)
     if length >= 0:
         message = f"{name}={value!r} lies in the future."
-        raise ConfigurationError(message, _REMEDY)
+        raise ConfigurationError(message, _HINT)
     return -length
 
 
@@ -96,7 +96,7 @@ def _parsed(name: str, value: object) -> datetime:
         except ValueError:
             pass
     message = f"{name}={value!r} is not a moment."
-    raise ConfigurationError(message, _REMEDY)
+    raise ConfigurationError(message, _HINT)
 
 
 def _in_zone(name: str, wall: datetime, zone: tzinfo) -> datetime:

@@ -26,6 +26,7 @@ class ConnectOptions(TypedDict, total=False):
     Any other librdkafka setting can be given in ``config={"its.name": ...}``.
     """
 
+    bootstrap: str | None
     profile: str | None
     config: Mapping[str, ConfigValue] | None
     librdkafka: Mapping[str, ConfigValue] | None

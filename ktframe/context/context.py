@@ -158,7 +158,7 @@ class Context:
         return self._catalog.stream(spec, keep, parse_skew(max_future_skew), resolved.store)
 
     def initialize(self) -> list[KTable]:
-        """Open every table that the settings declare, and start reading; the seed's ``InitializeStateStores``."""
+        """Open every table that the settings declare, and start reading."""
         tables = [self.table(name) for name in self.settings.tables]
         for table in tables:
             table.readiness()

@@ -5,7 +5,7 @@ Whoever asks with equal specs gets the same table, and the same store on disk.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -127,7 +127,7 @@ def _check_text(name: str, value: object) -> None:
 def _key_fields(key: object) -> tuple[str, ...] | None:
     if key is None:
         return None
-    fields = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, Sequence) else ()
+    fields = (key,) if isinstance(key, str) else tuple(key) if isinstance(key, Iterable) else ()
     if not fields or len(set(fields)) != len(fields) or not all(isinstance(name, str) for name in fields):
         message = f"key={key!r} must name at least one field, each once."
         raise SchemaError(message, _KEY_HINT)

@@ -25,7 +25,9 @@ class BindingManager:
         self._close_store = close_store
         self._lock = Lock()
         self._threads: dict[TopicBinding, Thread] = {}
-        self._followers: dict[TopicBinding, list[TopicBinding]] = {}
+        self._pairing = Lock()
+        # Every read looks here, also one in a callback: tuples that are replaced whole can be read without a lock.
+        self._followers: dict[TopicBinding, tuple[TopicBinding, ...]] = {}
         """Bindings that start when another does."""
         self._stop = Event()
         self._wake = Event()
@@ -33,10 +35,10 @@ class BindingManager:
 
     def start_together(self, leader: TopicBinding, follower: TopicBinding) -> None:
         """Start ``follower`` whenever ``leader`` is started, from now on."""
-        with self._lock:
-            followers = self._followers.setdefault(leader, [])
+        with self._pairing:
+            followers = self._followers.get(leader, ())
             if follower not in followers:
-                followers.append(follower)
+                self._followers[leader] = (*followers, follower)
 
     def start(self, binding: TopicBinding) -> None:
         """Start ``binding`` if it is not running, and its followers; one that has failed is tried again.
@@ -47,9 +49,7 @@ class BindingManager:
             When the connection was closed.
         """
         self._start_one(binding)
-        with self._lock:
-            followers = tuple(self._followers.get(binding, ()))
-        for follower in followers:
+        for follower in self._followers.get(binding, ()):
             try:
                 self._start_one(follower)
             except KtframeError as error:  # a read of the follower raises it again
@@ -110,10 +110,10 @@ class BindingManager:
             return
         with self._lock:
             self._threads.pop(binding, None)
+        with self._pairing:
             self._followers.pop(binding, None)
-            for followers in self._followers.values():
-                if binding in followers:
-                    followers.remove(binding)
+            for leader, followers in self._followers.items():
+                self._followers[leader] = tuple(other for other in followers if other is not binding)
         binding.stopped()
         self._close_store_of(binding)
 

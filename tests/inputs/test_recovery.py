@@ -140,8 +140,6 @@ def test_a_disk_that_was_full_is_used_again(tmp_path: Path) -> None:
     """Once space was made, as the error says, the table is read and closed."""
     isolated = ["unshare", "--mount", "--map-root-user"]
     mount = f"mount -t tmpfs -o size=20m tmpfs {tmp_path}"
-    if subprocess.run([*isolated, "sh", "-c", mount], check=False, capture_output=True).returncode != 0:
-        pytest.skip("this system lets us mount no small disk")
     program = f"{mount} && exec {sys.executable} {HERE / 'full_disk.py'} {tmp_path}"
     done = subprocess.run(
         [*isolated, "sh", "-c", program], check=False, capture_output=True, text=True, timeout=60

@@ -6,6 +6,7 @@ import gc
 import logging
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,51 @@ def test_a_table_without_connection_names_connect_and_demo(monkeypatch: pytest.M
     monkeypatch.setattr(CURRENT, "connection", None)
     with pytest.raises(ktframe.NotConnectedError, match=r"connect\(.*demo\(\)"):
         ktframe.table("orders")
+
+
+def test_a_callback_may_ask_its_own_table(broker: FakeBroker) -> None:
+    """A callback on a change of state runs while the table is being started, and may read what it says of itself."""
+    seen: list[tuple[str, int]] = []
+    with broker.connect() as kt:
+        table = kt.table("orders")
+        table.events.subscribe(
+            ktframe.BindingStateChanged, lambda event: seen.append((event.new.value, table.status().rows))
+        )
+        reader = threading.Thread(target=table.to_polars, daemon=True)
+        reader.start()
+        reader.join(10)
+        assert not reader.is_alive()
+        wait_until(lambda: ("ready", 2) in seen, "the table to be ready")
+    assert seen[0] == ("restoring", 0)
+
+
+def test_a_callback_may_ask_for_a_table_while_another_is_declared(broker: FakeBroker) -> None:
+    """Tables are asked for and started by several threads at once, callbacks among them: no two wait for each other."""
+    inside, declared = threading.Event(), threading.Event()
+    with broker.connect() as kt:
+        table = kt.table("orders")
+
+        def ask(_: ktframe.BindingStateChanged) -> None:
+            if not inside.is_set():
+                inside.set()
+                declared.wait(1)  # not before the other thread has had its chance to hold what this one needs
+                kt.table("orders", key="amount")
+
+        table.events.subscribe(ktframe.BindingStateChanged, ask)
+        reader = threading.Thread(target=table.to_polars, daemon=True)
+        reader.start()
+        assert inside.wait(10)
+        declaring = threading.Thread(
+            target=lambda: (kt.table("orders", key="order_id", windows=["5m"]), declared.set()), daemon=True
+        )
+        declaring.start()
+        for thread in (declaring, reader):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("make", [pl.Series, set, dict.fromkeys, iter])
+def test_a_key_may_be_any_iterable_of_names(broker: FakeBroker, make: Callable[[list[str]], Any]) -> None:
+    """Names of columns come in many containers."""
+    with broker.connect() as kt:
+        assert kt.table("orders", key=make(["order_id"])) is kt.table("orders", key="order_id")
