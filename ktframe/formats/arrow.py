@@ -6,7 +6,7 @@ Nothing here reads payloads; who parses with Arrow does so in its own room.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 import polars as pl
@@ -41,7 +41,7 @@ _ARROW: dict[type[pl.DataType], pa.DataType] = {
 }
 
 
-@cache
+@lru_cache(maxsize=1_024)  # every widened struct is a type of its own
 def arrow_type(dtype: pl.DataType) -> pa.DataType:
     """Return the Arrow type of the arrays that a column of ``dtype`` is built from."""
     if isinstance(dtype, pl.List):

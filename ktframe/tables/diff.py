@@ -100,7 +100,14 @@ def _key_dtype(name: str, old: pl.DataType, new: pl.DataType) -> pl.DataType:
 
 def _comparable(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     """Return the type in which values of both are compared, None where they are of different kinds."""
-    return one if one == other else common_dtype(_as_text(one), _as_text(other))
+    if one == other:
+        return one
+    common = common_dtype(_as_text(one), _as_text(other))
+    if common is None and one.is_numeric() and other.is_numeric():
+        # No column of a table holds both a Decimal and a float, but two frames may: equal numbers did not change.
+        empty = (pl.DataFrame(schema={"number": dtype}) for dtype in (one, other))
+        return pl.concat(empty, how="vertical_relaxed").schema["number"]
+    return common
 
 
 def _as_text(dtype: pl.DataType) -> pl.DataType:

@@ -59,10 +59,11 @@ class _Types:
         if not isinstance(properties, Mapping):
             return ()
         columns = (self._column(str(name), inner, depth + 1) for name, inner in properties.items())
+        # Fields inside of others can't be taken for columns of ours.
         return tuple(
             column
             for column in columns
-            if column is not None and is_field(column.name) and "\0" not in column.name
+            if column is not None and (depth or is_field(column.name)) and "\0" not in column.name
         )
 
     def _column(self, name: str, schema: Any, depth: int) -> Column | None:
