@@ -199,25 +199,6 @@ def test_a_cleared_partition_starts_afresh(store: StateStore) -> None:
     assert store.positions() == {0: Position(1), 4: Position(1)}
 
 
-def test_dropping_removes_what_lies_below_the_horizon(store: StateStore) -> None:
-    """Rows below the bound go from their partition alone; the position keeps horizon, count and greatest time."""
-    store.apply(changes_of([(p, each, b"x") for p in (0, 1) for each in (A, B, C)]), {0: 3, 1: 3})
-    store.drop({0: Horizon(7, B, 1, 40)})
-    assert [(p, identity) for p, identity, _ in lines_of(store.items())] == [
-        (0, B),
-        (0, C),
-        (1, A),
-        (1, B),
-        (1, C),
-    ]
-    assert store.positions() == {0: Position(3, horizon=7, dropped=1, cut=40), 1: Position(3)}
-    store.drop({0: Horizon(9, C, 2, 30), 1: Horizon(0, A, 0)})
-    assert [(p, identity) for p, identity, _ in lines_of(store.items())] == [(0, C), (1, A), (1, B), (1, C)]
-    assert store.positions() == {0: Position(3, horizon=9, dropped=3, cut=40), 1: Position(3, horizon=0)}
-    store.apply(changes_of([(0, A, b"later")]), {0: 4})
-    assert store.get(A) == [(0, b"later"), (1, b"x")]
-
-
 def test_clearing_everything_notes_the_topic(store: StateStore) -> None:
     """``clear()`` forgets the schema too; a topic id is kept until another one comes."""
     assert store.topic_id is None
