@@ -64,6 +64,7 @@ class _StuckReader(FakeReader):
         super().assign({partition: offset for partition, offset in positions.items() if partition != 1})
 
 
+@pytest.mark.slow
 @known_fault("readiness: a read waits for ever for a partition that is stuck while others move")
 def test_a_stuck_partition_stalls_a_read(tmp_path: Path) -> None:
     """A read raises when one partition makes no progress for ``stall_timeout``, however much the others make."""

@@ -90,6 +90,7 @@ def test_a_start_that_was_interrupted_is_made_again() -> None:
         assert rows == 1
 
 
+@pytest.mark.slow
 @known_fault(
     "recovery: a table that was interrupted by Ctrl-C while it started can be neither read nor closed"
 )
@@ -135,6 +136,7 @@ def test_dropped_rows_are_gone_when_compaction_fails(tmp_path: Path, monkeypatch
         assert reopened == shown
 
 
+@pytest.mark.slow
 @known_fault("recovery: after a full disk has space again, the table says for ever that it is full")
 def test_a_disk_that_was_full_is_used_again(tmp_path: Path) -> None:
     """Once space was made, as the error says, the table is read and closed."""
@@ -151,6 +153,7 @@ def test_a_disk_that_was_full_is_used_again(tmp_path: Path) -> None:
         assert told["failures"] == []
 
 
+@pytest.mark.slow
 @known_fault("recovery: RocksDB's own log of an open table grows without end")
 def test_the_log_of_rocksdb_is_bounded(tmp_path: Path) -> None:
     """A busy table with default settings writes less than 20 MB a day into RocksDB's own log."""

@@ -44,6 +44,7 @@ def as_object(record: SampleRecord) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+@pytest.mark.slow
 def test_generating_twice_writes_the_committed_records(tmp_path: Path) -> None:
     """The generator's output is the same each time, and is what the repository holds."""
     first, second = generate_into(tmp_path / "first"), generate_into(tmp_path / "second")

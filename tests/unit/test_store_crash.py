@@ -73,6 +73,7 @@ def rows_by_partition(chunks: Iterator[StoredRows]) -> dict[int, dict[bytes, byt
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_killed_writer_leaves_a_consistent_prefix(tmp_path: Path, seed: int) -> None:
     """After each of several kills the rows equal the fold of all records below the positions, in every partition."""
