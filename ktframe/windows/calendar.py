@@ -1,4 +1,4 @@
-"""Windows of a wall clock: the hours, days, weeks and months of a time zone, 23- and 25-hour days included."""
+"""Windows made of the boundaries of a wall clock, hours to years. ``wall_clock`` finds them, in days of 23 hours too."""
 
 from __future__ import annotations
 
