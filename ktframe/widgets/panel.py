@@ -94,8 +94,7 @@ class Panel:
         if self._thread is not None or picture is None:
             self._register()
             return
-        # Not on the panel's thread: subscribing waits for callbacks, and a callback that closes the panel waits for the
-        # thread.
+        # Before the thread runs: what changes until its first frame is not missed.
         unwatch = picture.watch(self._news.set)
         with self._starting:
             if self._register():
@@ -152,7 +151,7 @@ class Panel:
                 self._rest(time.monotonic() - began)
         finally:
             self._end()
-            unwatch()  # waits for callbacks, and one of them may wait for this thread to end
+            unwatch()
 
     def _rest(self, cost: float) -> None:
         """Wait until news arrives, within the least and the greatest time between two frames."""
