@@ -11,7 +11,7 @@ import polars as pl
 from ktframe.clock import EPOCH
 from ktframe.columns import LINE, TIMESTAMP, TOMBSTONE
 from ktframe.fold.refused import Step
-from ktframe.formats.base import Refusal
+from ktframe.formats.base import Fault, Refusal
 
 _ZONED = (
     "%+",
@@ -109,6 +109,7 @@ def refuse_timeless(rows: pl.DataFrame, field: str | None) -> Step:
     return _refuse(
         rows,
         ~is_usable,
+        Fault.TIME,
         lambda at: source if at is None else f"timestamp {at} ms is outside the years -262143 to 262142",
     )
 
@@ -125,11 +126,15 @@ def refuse_skewed(rows: pl.DataFrame, now_ms: int, max_skew_ms: int | None) -> S
             f"its time is {ahead:,.1f} days in the future; max_future_skew allows {max_skew_ms / _DAY_MS:g}"
         )
 
-    return _refuse(rows, is_skewed, reason)
+    return _refuse(rows, is_skewed, Fault.SKEW, reason)
 
 
-def _refuse(rows: pl.DataFrame, condition: pl.Expr, reason: Callable[[int | None], str]) -> Step:
+def _refuse(
+    rows: pl.DataFrame, condition: pl.Expr, fault: Fault, reason: Callable[[int | None], str]
+) -> Step:
     refused = rows.filter(condition).select(LINE, TIMESTAMP)
     if not refused.height:
         return Step(rows)
-    return Step(rows.filter(~condition), [Refusal(line, reason(at)) for line, at in refused.iter_rows()])
+    return Step(
+        rows.filter(~condition), [Refusal(line, reason(at), fault) for line, at in refused.iter_rows()]
+    )

@@ -10,7 +10,7 @@ import polars as pl
 from ktframe.columns import LINE, TOMBSTONE
 from ktframe.fold.identity import Identity, KeyUse
 from ktframe.fold.refused import Step
-from ktframe.formats.base import Refusal
+from ktframe.formats.base import Fault, Refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,7 @@ class FieldKey(Identity):
         absent = [pl.lit(None).alias(name) for name in self.fields if name not in rows.columns]
         rows = rows.with_columns(absent)
         is_null = pl.all_horizontal(pl.col(self.fields).is_null()) & ~pl.col(TOMBSTONE)
-        refused = [Refusal(line, self.null_key_reason) for line in rows.filter(is_null)[LINE]]
+        refused = [
+            Refusal(line, self.null_key_reason, Fault.KEY_FIELDS) for line in rows.filter(is_null)[LINE]
+        ]
         return Step(rows.filter(~is_null) if refused else rows, refused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -14,7 +14,7 @@ from ktframe.fold.refused import Step
 from ktframe.fold.row_codec import record_key_of
 from ktframe.fold.value_columns import at_lines, spread
 from ktframe.formats import Format
-from ktframe.formats.base import VALUE_COLUMN, Refusal
+from ktframe.formats.base import VALUE_COLUMN, Fault, Refusal
 from ktframe.formats.dtypes import struct_fields
 
 _KEYLESS_TOMBSTONE = "a tombstone without a record key: it deletes nothing"
@@ -48,7 +48,9 @@ class KeyColumn:
             return self._decoded(batch, lines, schema)
         keys = pl.Series(RECORD_KEY, batch.keys, dtype=pl.Binary)
         is_keyless = pl.col(TOMBSTONE) & keys.is_null()
-        refused = [Refusal(line, _KEYLESS_TOMBSTONE) for line in lines.filter(is_keyless)[LINE]]
+        refused = [
+            Refusal(line, _KEYLESS_TOMBSTONE, Fault.TOMBSTONE) for line in lines.filter(is_keyless)[LINE]
+        ]
         if self.use is KeyUse.PART_OF_IDENTITY:
             lines = lines.with_columns(keys)
         return Step(lines.filter(~is_keyless) if refused else lines, refused)
@@ -62,11 +64,14 @@ class KeyColumn:
         if len(accepted) == len(batch):
             return Step(lines.with_columns(keys))
         refused = [
-            replace(refusal, index=keyed[refusal.index], reason=f"key: {refusal.reason}")
-            for refusal in decoded.refused
+            Refusal(keyed[refusal.index], f"key: {refusal.reason}", Fault.KEY) for refusal in decoded.refused
         ]
         if self.use is KeyUse.IDENTITY:
-            null = [Refusal(line, self.null_reason) for line, key in enumerate(batch.keys) if key is None]
+            null = [
+                Refusal(line, self.null_reason, Fault.NULL_KEY)
+                for line, key in enumerate(batch.keys)
+                if key is None
+            ]
             return Step(at_lines(lines, accepted).with_columns(keys), [*refused, *null])
         joined = lines.join(pl.DataFrame([accepted, keys]), on=LINE, how="left", maintain_order="left")
         unread = [refusal.index for refusal in refused]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ktframe.formats.base import Headers
+from ktframe.formats.base import Fault, Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,10 @@ class RefusedRecord:
     value: bytes | None
     reason: str
     is_conflict: bool = False
+    fault: Fault = field(default=Fault.VALUE, compare=False)
+    """What kept it from becoming a row; of a record that was read from a store, not known."""
+    fields: tuple[str, ...] = field(default=(), compare=False)
+    """The fields that disagree with their columns; not known either then."""
 
 
 def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
@@ -87,6 +91,24 @@ def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
         keys=[record.key for record in records],
         values=[record.value for record in records],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why records of one partition were refused: those with the same cause, counted.
+
+    Their reasons differ in numbers only; ``reason`` is that of the first one. ``first`` and ``last`` are offsets, the
+    times (ms) are those of the records there.
+    """
+
+    reason: str
+    fault: Fault
+    fields: tuple[str, ...]
+    records: int
+    first: int
+    last: int
+    first_time: int | None = None
+    last_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +146,10 @@ class Changes:
     """The greatest timestamp (ms) of the batch per partition."""
     schema: pl.Schema = field(default_factory=pl.Schema)
     """The fields as known after this batch."""
+    accepted: Mapping[int, int] = field(default_factory=dict)
+    """How many records of each partition with a value were not refused."""
+    records: Mapping[int, int] = field(default_factory=dict)
+    """How many records of each partition there were."""
     is_keyless: bool = False
     """Whether a row came without the record key by which a tombstone could delete it."""
 
@@ -149,6 +175,10 @@ class Position:
     """The greatest timestamp among these, in milliseconds: windows that began up to then are incomplete."""
     lost: int = 0
     """How many offsets the log had lost before they were read, where the rows before them stayed."""
+    records: int = 0
+    """How many records were applied; compaction and transactions leave offsets without one."""
+    accepted: int = 0
+    """How many of these have a value and were not refused."""
 
 
 @dataclass(frozen=True, slots=True)

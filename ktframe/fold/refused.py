@@ -19,31 +19,33 @@ class Step(NamedTuple):
     refused: Sequence[Refusal] = ()
 
 
-def refused_record(batch: RecordBatch, line: int, reason: str, *, is_conflict: bool = False) -> RefusedRecord:
-    """Return the record at ``line`` with its bytes and the reason why it becomes no row."""
+def refused_record(batch: RecordBatch, refusal: Refusal) -> RefusedRecord:
+    """Return the record that ``refusal`` is about, with its bytes."""
+    line = refusal.index
     return RefusedRecord(
         partition=batch.partitions[line],
         offset=batch.offsets[line],
         timestamp=batch.timestamps[line] if batch.timestamp_types[line] else None,
         key=batch.keys[line],
         value=batch.values[line],
-        reason=reason,
-        is_conflict=is_conflict,
+        reason=refusal.reason,
+        is_conflict=refusal.is_conflict,
+        fault=refusal.fault,
+        fields=refusal.fields,
     )
 
 
 def refused_records(batch: RecordBatch, refused: Sequence[Refusal]) -> tuple[RefusedRecord, ...]:
     """Return the refused records, in the order of the batch."""
     return tuple(
-        refused_record(batch, refusal.index, refusal.reason, is_conflict=refusal.is_conflict)
-        for refusal in sorted(refused, key=lambda refusal: refusal.index)
+        refused_record(batch, refusal) for refusal in sorted(refused, key=lambda refusal: refusal.index)
     )
 
 
 def late_records(batch: RecordBatch, late: pl.DataFrame) -> tuple[RefusedRecord, ...]:
     """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
     by_line = late.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
-    return tuple(refused_record(batch, line, " ".join(windows)) for line, windows in by_line)
+    return tuple(refused_record(batch, Refusal(line, " ".join(windows))) for line, windows in by_line)
 
 
 def key_tombstones(batch: RecordBatch, lines: pl.Series) -> tuple[KeyTombstone, ...]:

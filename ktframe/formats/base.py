@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, Self, TypeAlias
 
 import polars as pl
@@ -21,14 +22,45 @@ VALUE_COLUMN = "value"
 """Name of the only column of formats whose payloads have no fields."""
 
 
+class Fault(StrEnum):
+    """What about a record keeps it from becoming a row. Which argument would keep it follows from that."""
+
+    VALUE = "value"
+    """The value can't be read."""
+    FIELD = "field"
+    """A field of the value disagrees with its column."""
+    SCHEMA = "schema"
+    """The schema of the value disagrees with the columns."""
+    UNKNOWN_SCHEMA = "unknown schema"
+    """Nobody has the schema that the value names."""
+    KEY = "key"
+    """The record key can't be read."""
+    NULL_KEY = "null key"
+    """There is no record key."""
+    KEY_FIELDS = "key fields"
+    """The value has none of the fields that are the key."""
+    TOMBSTONE = "tombstone"
+    """It is a tombstone without the record key that it would delete by."""
+    TIME = "time"
+    """There is no usable event time."""
+    SKEW = "skew"
+    """The event time is too far in the future."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """A payload that did not become a row: its index in the batch, and why."""
 
     index: int
     reason: str
-    is_conflict: bool = False
-    """Whether the payload is well formed but disagrees with the columns."""
+    fault: Fault = Fault.VALUE
+    fields: tuple[str, ...] = ()
+    """The top-level fields that disagree with their columns."""
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether the payload is well formed but disagrees with the columns."""
+        return self.fault in (Fault.FIELD, Fault.SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)

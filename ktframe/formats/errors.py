@@ -11,7 +11,12 @@ class RefusedError(Exception):
 
 
 class ConflictError(RefusedError):
-    """A payload is well formed but disagrees with the columns, or a schema with those of earlier schemas."""
+    """A payload is well formed but disagrees with the columns, or a schema with those of earlier schemas.
+
+    ``fields`` are the top-level fields that disagree, as far as that was found out.
+    """
+
+    fields: tuple[str, ...] = ()
 
 
 class UnusableSchemaError(Exception):

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from ktframe.formats.base import Decoded, Refusal, SchemalessFormat
+from ktframe.formats.base import Decoded, Fault, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, WriterSchema
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
@@ -149,7 +149,9 @@ class RegistryFormat:
             try:
                 reader, plain, columns = self._reader(writer_schema)
             except UnknownSchemaError as error:
-                refused += [Refusal(line, f"{UNKNOWN_SCHEMA}: {error}") for line in lines]
+                refused += [
+                    Refusal(line, f"{UNKNOWN_SCHEMA}: {error}", Fault.UNKNOWN_SCHEMA) for line in lines
+                ]
             except UnusableSchemaError as error:
                 refused += [Refusal(line, str(error)) for line in lines]
             else:
@@ -190,7 +192,7 @@ class RegistryFormat:
                 columns = self._joined(columns, group.columns)
                 accepted.append(group)
             except ConflictError as conflict:
-                refused += [Refusal(line, str(conflict), is_conflict=True) for line in group.lines]
+                refused += [Refusal(line, str(conflict), Fault.SCHEMA) for line in group.lines]
         return accepted, columns, refused
 
     def _joined(self, known: tuple[Column, ...], new: tuple[Column, ...]) -> tuple[Column, ...]:
@@ -233,7 +235,7 @@ class RegistryFormat:
         try:
             return part, joined(columns, part.columns)
         except ConflictError as conflict:
-            conflicts = [Refusal(line, str(conflict), is_conflict=True) for line in part.lines]
+            conflicts = [Refusal(line, str(conflict), Fault.SCHEMA) for line in part.lines]
             return Part((), decoded.frame.clear(), part.columns, (*part.refused, *conflicts)), columns
 
 

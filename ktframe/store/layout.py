@@ -5,7 +5,8 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
     slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
-                                                      late u64, horizon i64, dropped u64, cut i64, lost u64
+                                                      late u64, horizon i64, dropped u64, cut i64, lost u64,
+                                                      records u64, accepted u64
     slot n   row           identity                   see row_codec.py
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
     slot n   refused       offset (u64)               see pack_refused
@@ -27,12 +28,12 @@ from ktframe.columns import KEY
 from ktframe.fold.records import Changes, Position, RefusedRecord
 from ktframe.store.engine import Batch
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METADATA, POSITION, ROW, LATE, REFUSED, INDEX = range(6)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
-_POSITION = Struct(">qqQQQqQqQ")
+_POSITION = Struct(">qqQQQqQqQQQ")
 _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
 _IS_KEY = {b"ktframe": b"record key"}
@@ -85,12 +86,13 @@ def pack_position(position: Position) -> bytes:
     horizon = _NONE if position.horizon is None else position.horizon
     cut = _NONE if position.cut is None else position.cut
     counts = (position.refused, position.conflicts, position.late)
-    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, position.lost)
+    tail = (position.lost, position.records, position.accepted)
+    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, *tail)
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``pack_position`` was given."""
-    offset, time, refused, conflicts, late, horizon, dropped, cut, lost = _POSITION.unpack(raw)
+    offset, time, refused, conflicts, late, horizon, dropped, cut, *tail = _POSITION.unpack(raw)
     return Position(
         offset,
         None if time == _NONE else time,
@@ -100,7 +102,7 @@ def unpack_position(raw: bytes) -> Position:
         None if horizon == _NONE else horizon,
         dropped,
         None if cut == _NONE else cut,
-        lost,
+        *tail,
     )
 
 

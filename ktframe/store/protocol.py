@@ -127,6 +127,8 @@ def advanced(
             late=previous.late + late[partition],
             lost=previous.lost + changes.lost.get(partition, 0),
             dropped=previous.dropped + changes.expired.get(partition, 0),
+            records=previous.records + changes.records.get(partition, 0),
+            accepted=previous.accepted + changes.accepted.get(partition, 0),
         )
     return after
 

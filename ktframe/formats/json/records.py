@@ -18,7 +18,7 @@ import polars as pl
 
 from ktframe.columns import is_field
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
-from ktframe.formats.base import Refusal
+from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.batches import frame_of_rows
 from ktframe.formats.dtypes import leaf_types
 from ktframe.formats.errors import ConflictError, RefusedError
@@ -113,7 +113,7 @@ def _read(
         try:
             rows[index] = read(record)
         except ConflictError as error:
-            unfit.append(Refusal(index, str(error), is_conflict=True))
+            unfit.append(Refusal(index, str(error), Fault.FIELD, error.fields))
     return rows, unfit
 
 

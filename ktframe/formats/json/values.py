@@ -56,8 +56,29 @@ _KIND_NAMES = {
 
 @lru_cache(maxsize=64)
 def row_reader(columns: tuple[tuple[str, pl.DataType], ...]) -> RowReader:
-    """Return the reader of parsed records for these columns; absent fields stay absent."""
-    return _fields_reader(dict(columns), "")
+    """Return the reader of parsed records for these columns; absent fields stay absent.
+
+    Its ConflictError is about the first value that does not fit, and names the fields of all such values.
+    """
+    readers = {name: reader_of(dtype, name) for name, dtype in columns}
+
+    def read(record: Mapping[str, Any]) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        conflicts: dict[str, ConflictError] = {}
+        for name, item in record.items():
+            try:
+                reader = _known(readers, name)
+                if item is not None:
+                    row[name] = reader(item)
+            except ConflictError as conflict:
+                conflicts[name] = conflict
+        if conflicts:
+            first = next(iter(conflicts.values()))
+            first.fields = tuple(conflicts)
+            raise first
+        return row
+
+    return read
 
 
 def reader_of(dtype: pl.DataType, path: str) -> Reader:
@@ -190,7 +211,7 @@ def _struct_reader(dtype: pl.Struct, path: str) -> Reader:
 
 
 def _fields_reader(fields: Mapping[str, pl.DataType], path: str) -> Reader:
-    prefix = f"{path}." if path else ""
+    prefix = f"{path}."
     readers = {name: reader_of(dtype, prefix + name) for name, dtype in fields.items()}
     whole = pl.Struct([])
 
@@ -199,15 +220,20 @@ def _fields_reader(fields: Mapping[str, pl.DataType], path: str) -> Reader:
             raise _conflict(path, whole, value)
         row = {}
         for name, item in value.items():
-            reader = readers.get(name)
-            if reader is None:
-                message = f"field {prefix + name!r} is not in the schema; schema= can declare it"
-                raise ConflictError(message)
+            reader = _known(readers, name, prefix)
             if item is not None:
                 row[name] = reader(item)
         return row
 
     return read
+
+
+def _known(readers: Mapping[str, Reader], name: str, prefix: str = "") -> Reader:
+    reader = readers.get(name)
+    if reader is None:
+        message = f"field {prefix + name!r} is not in the schema; schema= can declare it"
+        raise ConflictError(message)
+    return reader
 
 
 _READERS: dict[type[pl.DataType], Callable[[Any, str], Reader]] = {
