@@ -19,7 +19,7 @@
     ├── RegistryError                 the schema registry does not answer, or refuses the login
     ├── StoreError                    a local store
     │   ├── StoreLockedError          another process has it open
-    │   ├── StoreMismatchError        it belongs to another cluster, topic or format version
+    │   ├── StoreMismatchError        it belongs to another cluster or topic
     │   └── StoreCorruptError
     └── NotReadyError                 rows are not complete (in time)
 
@@ -335,7 +335,7 @@ class StoreLockedError(StoreError):
 
 
 class StoreMismatchError(StoreError):
-    """The store belongs to another cluster, topic or format version; it was left untouched."""
+    """The store belongs to another cluster or topic; it was left untouched."""
 
     @property
     def hint(self) -> str:

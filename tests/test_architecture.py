@@ -58,7 +58,7 @@ SHOWN = {
         *("windowed_keys", "wire", "writers"),
     },
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "writer"},
-    "store": {"manager", "protocol", "schemas"},
+    "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
         *("barrier", "binding", "health", "history", "manager", "materializer", "monitor", "progress"),
         *("reader", "status"),

@@ -8,7 +8,7 @@ from ktframe.clock import SystemClock
 from ktframe.config.settings import RuntimeSettings, Settings, StoreOptions
 from ktframe.context.clients import Clients
 from ktframe.context.store_spec import StoreSpec
-from ktframe.events import Events
+from ktframe.events import Events, ReadyChanged
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
 from ktframe.store.schemas import stored_schemas
@@ -50,12 +50,13 @@ class BindingFactory:
         # Made once now, without schemas, so that what can't be decoded is refused before anything starts.
         needs_headers = spec.topic.decoder(spec.identity).needs_headers
         topic, clock, cluster = spec.topic.topic, SystemClock(), self._clients.cluster
+        events = Events()
         binding = TopicBinding(
             topic,
             cluster=cluster,
-            open_materializer=lambda: self._open_materializer(spec),
+            open_materializer=lambda: self._open_materializer(spec, events),
             open_reader=lambda: self._clients.open_reader(topic, needs_headers),
-            events=Events(),
+            events=events,
             clock=clock,
             retry=self._settings.retry,
             flush_interval=self._flush_interval_of(spec.options),
@@ -70,7 +71,7 @@ class BindingFactory:
             clock=clock,
         )
 
-    def _open_materializer(self, spec: StoreSpec) -> Materializer:
+    def _open_materializer(self, spec: StoreSpec, events: Events) -> Materializer:
         description = StoreDescription(
             self._cluster_id, spec.topic.topic, spec.identity.kind, spec.settings()
         )
@@ -79,7 +80,13 @@ class BindingFactory:
             fetch = self._clients.fetch_schema
             values, keys = (stored_schemas(store, role, fetch) for role in ("value", "key"))
             decoder = spec.topic.decoder(spec.identity, values=values, keys=keys)
-            return Materializer(spec.name, decoder, store, SystemClock())
+            replacement = self._stores.replacement_of(store)
+            if replacement is not None:
+                # Ready: the new store has what was in the topic when reading began.
+                events.subscribe(
+                    ReadyChanged, lambda event: replacement.complete() if event.is_ready else None
+                )
+            return Materializer(spec.name, decoder, store, SystemClock(), replacement)
         except BaseException:
             self._stores.close(store)
             raise

@@ -29,6 +29,8 @@ from ktframe.fold.records import Changes, Position, RefusedRecord
 from ktframe.store.engine import Batch
 
 FORMAT_VERSION = 3
+_ROW_KEYS_SINCE = 2
+"""The first version whose keys of partitions and rows are those of today."""
 METADATA, POSITION, ROW, LATE, REFUSED, INDEX = range(6)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
@@ -38,6 +40,11 @@ _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
 _IS_KEY = {b"ktframe": b"record key"}
 _HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
+
+
+def has_same_row_keys(version: str) -> bool:
+    """Say whether rows of a store of this format version can be counted by their keys."""
+    return version.isdecimal() and _ROW_KEYS_SINCE <= int(version) <= FORMAT_VERSION
 
 
 def prefix(slot: int, kind: int) -> bytes:

@@ -1,8 +1,9 @@
 """Finds, creates, opens and closes stores, and makes sure that each is open only once.
 
 A store is a directory: ``store.json`` (whose rows they are), ``owner.json`` (who has it open) and ``rocksdb/``. It is
-created under a temporary name and renamed, so that a directory that exists is complete. Anything else found there is
-refused, never repaired or overwritten.
+created under a temporary name and renamed, so that a directory that exists is complete. A store of another format version
+stays where it is, and a new one is made beside it (see ``versions``). Anything else found there is refused, never repaired
+or overwritten.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,17 +27,33 @@ from ktframe.config.settings import StoreOptions
 from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError, StoreMismatchError
 from ktframe.store.engine import DATA, Engine, SharedMemory
 from ktframe.store.errors import file_errors
-from ktframe.store.layout import FORMAT_VERSION
+from ktframe.store.layout import FORMAT_VERSION, metadata_key
 from ktframe.store.memory import MemoryStore
 from ktframe.store.protocol import StateStore, StoreDescription
+from ktframe.store.replacement import Replacement, note_of
 from ktframe.store.rocksdb import RocksDBStore
+from ktframe.store.versions import (
+    DESCRIPTION,
+    described,
+    free_place,
+    outdated_places,
+    places,
+    read_json,
+    sweep,
+)
 
-_DESCRIPTION, _OWNER = "store.json", "owner.json"
+_OWNER = "owner.json"
+
+
+class _OtherVersionError(StoreError):
+    """The rows have another format version, the ``reason``, than ``store.json`` says."""
 
 
 @dataclass(slots=True)
 class _Opened:
     store: StateStore
+    place: Path
+    replacement: Replacement | None = None
     holders: int = 0
 
 
@@ -49,7 +67,10 @@ class StoreManager:
         self._open: dict[Path, _Opened] = {}
 
     def path_of(self, description: StoreDescription) -> Path:
-        """Return the directory of a store; its name contains a hash of every setting that decides which rows exist."""
+        """Return the directory of a store; its name contains a hash of every setting that decides which rows exist.
+
+        A store that was built beside one of another format version has a number after this name.
+        """
         settings = json.dumps(dict(description.settings), sort_keys=True).encode()
         digest = hashlib.blake2b(settings, digest_size=8).hexdigest()
         topic = quote(description.topic, safe="")
@@ -70,7 +91,7 @@ class StoreManager:
         StoreLockedError
             When another process, or another manager of this one, has it open.
         StoreMismatchError
-            When the store that is there belongs to another cluster, topic or format version.
+            When the store that is there belongs to another cluster or topic.
         StoreCorruptError
             When the store that is there can't be read.
         StoreError
@@ -80,51 +101,81 @@ class StoreManager:
         with self._lock:
             opened = self._open.get(path)
             if opened is None:
-                opened = self._open[path] = _Opened(self._open_store(path, description, options))
+                opened = self._open[path] = self._open_store(path, description, options)
             opened.holders += 1
             return opened.store
 
-    def _open_store(self, path: Path, description: StoreDescription, options: StoreOptions) -> StateStore:
+    def replacement_of(self, store: StateStore) -> Replacement | None:
+        """Return what knows which stores of other format versions an open store replaces; None for one in memory."""
+        with self._lock:
+            return next((each.replacement for each in self._open.values() if each.store is store), None)
+
+    def _open_store(self, path: Path, description: StoreDescription, options: StoreOptions) -> _Opened:
         if options.backend == "memory":
-            return MemoryStore()
+            return _Opened(MemoryStore(), path)
+        damage: StoreCorruptError | None = None
+        opened: tuple[Path, RocksDBStore] | None = None
         with file_errors(path):
-            if not path.exists():
-                self._create(path, description, options)
-            _check_description(path, description)
-            try:
-                engine = Engine(path, options, self._memory)
-            except StoreLockedError as error:
-                raise _locked(path, error.reason) from error
-            try:
-                store = RocksDBStore(engine)
-                _check_metadata(path, store, description)
-                _write_json(path / _OWNER, _this_process())
-            except BaseException:
-                with suppress(StoreError):  # the first error says more
-                    engine.close()
-                raise
+            sweep(path)
+            outdated = outdated_places(path, description)
+            for place in places(path):
+                if opened is not None or place in outdated:
+                    continue
+                try:
+                    opened = place, self._open_place(place, description, options)
+                except _OtherVersionError as error:
+                    outdated[place] = error.reason
+                except StoreCorruptError as error:
+                    damage = error
+            if opened is None:
+                if damage is not None:
+                    raise damage
+                place = self._create(free_place(path), description, options, outdated)
+                opened = place, self._open_place(place, description, options)
+        place, store = opened
+        replacement = Replacement(store, outdated, options, self._memory, in_use=_locked)
+        return _Opened(store, place, replacement)
+
+    def _open_place(self, place: Path, description: StoreDescription, options: StoreOptions) -> RocksDBStore:
+        _check_description(place, description)
+        try:
+            engine = Engine(place, options, self._memory)
+        except StoreLockedError as error:
+            raise _locked(place, error.reason) from error
+        try:
+            _check_version(place, engine)
+            store = RocksDBStore(engine)
+            _check_metadata(place, store, description)
+            _write_json(place / _OWNER, _this_process())
+        except BaseException:
+            with suppress(StoreError):  # the first error says more
+                engine.close()
+            raise
         return store
 
-    def _create(self, path: Path, description: StoreDescription, options: StoreOptions) -> None:
+    def _create(
+        self, place: Path, description: StoreDescription, options: StoreOptions, outdated: Mapping[Path, str]
+    ) -> Path:
         # One by one from the top: mkdir(parents=True) would apply the mode to the last one only.
-        for parent in reversed([path.parent, *path.parent.parents]):
+        for parent in reversed([place.parent, *place.parent.parents]):
             if not parent.exists():
                 parent.mkdir(mode=0o700, exist_ok=True)
-        draft = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        draft = Path(mkdtemp(prefix=f".{place.name}.", dir=place.parent))
         try:
             store = RocksDBStore(Engine(draft, options, self._memory, create=True))
             try:
-                store.set_metadata(_metadata(description))
+                store.set_metadata(_metadata(description) | note_of(outdated.values()))
             finally:
                 store.close()
-            _write_json(draft / _DESCRIPTION, {"format_version": FORMAT_VERSION, **_as_json(description)})
+            _write_json(draft / DESCRIPTION, {"format_version": FORMAT_VERSION, **_as_json(description)})
             try:
-                draft.rename(path)
+                draft.rename(place)
             except OSError:
-                if not path.exists():  # else another process was faster, and its store is as good
+                if not place.exists():  # else another process was faster, and its store is as good
                     raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+        return place
 
     def close(self, store: StateStore) -> None:
         """Release ``store``; when its last holder does, close and forget it, even if flushing fails."""
@@ -152,9 +203,9 @@ class StoreManager:
         """Close the store at ``path``; the caller holds the lock."""
         opened = self._open.pop(path)
         # Before RocksDB's lock is released: afterwards the file may already be that of the next owner.
-        if _owner_of(path).get("pid") == os.getpid():
+        if _owner_of(opened.place).get("pid") == os.getpid():
             with suppress(OSError):
-                (path / _OWNER).unlink()
+                (opened.place / _OWNER).unlink()
         opened.store.close()
 
 
@@ -176,18 +227,23 @@ def _metadata(description: StoreDescription) -> dict[str, bytes]:
 
 
 def _check_description(path: Path, description: StoreDescription) -> None:
-    if not (path / _DESCRIPTION).is_file() or not (path / DATA / "CURRENT").is_file():
-        reason = f"it is not a complete ktframe store: {_DESCRIPTION} or {DATA}/CURRENT is missing"
-        raise StoreCorruptError(str(path), reason)
-    stored = _read_json(path / _DESCRIPTION)
+    if not (path / DESCRIPTION).is_file():
+        raise StoreCorruptError(str(path), f"it is not a complete ktframe store: {DESCRIPTION} is missing")
+    stored = described(path)
     if not stored:
-        raise StoreCorruptError(str(path), f"{_DESCRIPTION} can't be read")
-    if stored.get("format_version") != FORMAT_VERSION:
-        reason = f"its format version is {stored.get('format_version')}, this ktframe reads {FORMAT_VERSION}"
-        raise StoreMismatchError(str(path), reason)
+        raise StoreCorruptError(str(path), f"{DESCRIPTION} can't be read")
+    if not (path / DATA / "CURRENT").is_file():
+        raise StoreCorruptError(str(path), f"it is not a complete ktframe store: {DATA}/CURRENT is missing")
     for name, expected in _as_json(description).items():
         if stored.get(name) != expected:
             raise StoreMismatchError(str(path), f"its {name} is {stored.get(name)!r}, not {expected!r}")
+
+
+def _check_version(path: Path, engine: Engine) -> None:
+    """Check the version of the rows, which may differ from that in ``store.json``, before anything else is read."""
+    version = engine.get(metadata_key("format_version"))
+    if version is not None and version != str(FORMAT_VERSION).encode():
+        raise _OtherVersionError(str(path), version.decode(errors="replace"))
 
 
 def _check_metadata(path: Path, store: RocksDBStore, description: StoreDescription) -> None:
@@ -216,18 +272,10 @@ def _locked(path: Path, reason: str) -> StoreLockedError:
 
 def _owner_of(path: Path) -> dict[str, Any]:
     try:
-        owner = _read_json(path / _OWNER)
+        owner = read_json(path / _OWNER)
     except OSError:
         return {}
     return {name: owner.get(name) for name in ("pid", "host", "since")}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

@@ -19,6 +19,8 @@ from ktframe.store.protocol import REFUSED_KEPT, Horizon, advanced, dropped
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
+REPLACED = "replaced"
+"""The name in slot 0 of what tells which store of another format version this one replaces; see ``replacement``."""
 
 
 class RocksDBStore:
@@ -220,7 +222,7 @@ class RocksDBStore:
             ]
             ranges = [layout.slot_range(self._slots[partition]) for partition in cleared]
             documents = [name for name in self.metadata if name.startswith(_DOCUMENT)]
-            obsolete = ["schema", *documents] if partitions is None else []
+            obsolete = ["schema", REPLACED, *documents] if partitions is None else []
 
             def build(batch: Batch) -> None:
                 for start, end in ranges:

@@ -19,6 +19,7 @@ from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
 from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
+from ktframe.store.replacement import Replacement
 from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
@@ -30,10 +31,19 @@ _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 class Materializer:
     """Applies batches to a store, then to its view, so that the view is never ahead of the store."""
 
-    def __init__(self, name: str, decoder: TopicDecoder, store: StateStore, clock: Clock) -> None:
+    def __init__(
+        self,
+        name: str,
+        decoder: TopicDecoder,
+        store: StateStore,
+        clock: Clock,
+        replacement: Replacement | None = None,
+    ) -> None:
         self.name = name
         self.decoder = decoder
         self.store = store
+        self.replacement = replacement
+        """Which stores of other format versions the store replaces; None for one that can't."""
         self.schema = self._initial_schema()
         self.view = View(
             decoder.identity.columns,
@@ -203,6 +213,19 @@ class Materializer:
             empty = Changes([], [], [], pl.DataFrame(), lost=lost, schema=self.schema)
             self.store.apply(empty, positions)
             self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
+
+    def begin_replacement(self, starts: Mapping[int, int]) -> str | None:
+        """Return the line that says why the store is built anew, if it is and that was not said yet.
+
+        ``starts`` are the first offsets that the log still has.
+        """
+        if self.replacement is None:
+            return None
+        identity = self.decoder.identity
+        bounds = {p: identity.lower_bound(p, at) for p, at in starts.items() if at > 0}
+        # With retention the rows may be such as it would have dropped by now.
+        countable = identity.keeps_history and identity.retention is None
+        return self.replacement.begin(bounds, keeps_history=identity.keeps_history, is_countable=countable)
 
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""

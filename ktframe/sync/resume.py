@@ -134,6 +134,9 @@ def resume(
     if plan.forget or store.topic_id != facts.topic_id:
         forget = None if log.is_recreated else sorted(plan.forget)
         materializer.forget(forget, topic_id=facts.topic_id)
+    begun = materializer.begin_replacement(log.starts)
+    if begun is not None:
+        logger.warning("%s: %s", materializer.name, begun)
     materializer.advance(
         plan.positions, lost={partition: end - first for partition, (first, end) in plan.gaps.items()}
     )
@@ -142,7 +145,8 @@ def resume(
     elif log.is_moving:
         materializer.remove_before(log.wanted)
     passed = sum(plan.positions.values()) - sum(log.first(partition) for partition in partitions)
-    return Resumption(facts, plan.positions, passed, plan.forget)
+    rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
+    return Resumption(facts, plan.positions, passed, rebuilt)
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:

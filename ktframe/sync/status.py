@@ -146,6 +146,8 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     reasons = []
     if binding.start_ms is not None:
         reasons.append(f"partial: from {as_datetime(binding.start_ms):%Y-%m-%d %H:%M:%S} UTC on")
+    replaced = None if materializer.replacement is None else materializer.replacement.notice
+    reasons += [replaced] if replaced else []
     positions = sorted(materializer.store.positions().items())
     reasons += [
         f"{position.lost:,} offsets of partition {partition} were lost before they were read"

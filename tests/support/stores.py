@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ktframe.config.settings import StoreOptions
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import StoredRows
+from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StateStore, StoreDescription
+from ktframe.store.rocksdb import RocksDBStore
 from support.changes import changes_of
 
 OPTIONS = StoreOptions()
@@ -43,3 +46,24 @@ def lines_of(chunks: Iterable[StoredRows]) -> list[tuple[int, bytes, bytes]]:
         for chunk in chunks
         for line in zip(chunk.partitions, chunk.identities, chunk.values, strict=True)
     ]
+
+
+def edit_description(**changes: object) -> Callable[[Path], None]:
+    """Return what changes names in ``store.json``."""
+
+    def edit(path: Path) -> None:
+        found = json.loads((path / "store.json").read_text())
+        (path / "store.json").write_text(json.dumps(found | changes))
+
+    return edit
+
+
+def edit_rows(**names: bytes) -> Callable[[Path], None]:
+    """Return what changes the metadata beside the rows."""
+
+    def edit(path: Path) -> None:
+        store = RocksDBStore(Engine(path, OPTIONS, SharedMemory(OPTIONS)))
+        store.set_metadata(names)
+        store.close()
+
+    return edit

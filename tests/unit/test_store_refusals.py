@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,38 +9,15 @@ from pathlib import Path
 
 import pytest
 from support.changes import changes_of
-from support.stores import OPTIONS, ORDERS, contents, make_store, rows_of
+from support.stores import OPTIONS, ORDERS, contents, edit_description, edit_rows, make_store, rows_of
 
 from ktframe.errors import StoreCorruptError, StoreMismatchError
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import Position
-from ktframe.store.engine import Engine, SharedMemory
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
-from ktframe.store.rocksdb import RocksDBStore
 
 A = encode_part("a")
-
-
-def edit_description(**changes: object) -> Callable[[Path], None]:
-    """Return what changes names in ``store.json``."""
-
-    def edit(path: Path) -> None:
-        found = json.loads((path / "store.json").read_text())
-        (path / "store.json").write_text(json.dumps(found | changes))
-
-    return edit
-
-
-def edit_rows(**names: bytes) -> Callable[[Path], None]:
-    """Return what changes the metadata beside the rows."""
-
-    def edit(path: Path) -> None:
-        store = RocksDBStore(Engine(path, OPTIONS, SharedMemory(OPTIONS)))
-        store.set_metadata(names)
-        store.close()
-
-    return edit
 
 
 @pytest.mark.parametrize(
@@ -51,16 +27,14 @@ def edit_rows(**names: bytes) -> Callable[[Path], None]:
         (edit_description(topic="x"), "its topic is 'x', not 'orders'"),
         (edit_description(kind="x"), "its kind is 'x', not 'table'"),
         (edit_description(settings={}), "its settings is {}, not"),
-        (edit_description(format_version=1), "its format version is 1, this ktframe reads 2"),
         (edit_rows(cluster_id=b"x"), "the cluster_id of its rows is 'x', not 'cluster'"),
         (edit_rows(topic=b"\xff"), "the topic of its rows is '\N{REPLACEMENT CHARACTER}', not 'orders'"),
-        (edit_rows(format_version=b"1"), "the format_version of its rows is '1', not '2'"),
     ],
 )
 def test_a_foreign_store_is_left_alone(
     manager: StoreManager, edit: Callable[[Path], None], message: str
 ) -> None:
-    """A store of another cluster, topic, kind or version, by its description or its rows, is refused unchanged."""
+    """A store of another cluster, topic or kind, by its description or its rows, is refused unchanged."""
     path = make_store(manager)
     edit(path)
     before = {
