@@ -14,7 +14,7 @@ import polars as pl
 from ktframe._connect import default_context
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
-from ktframe.config.settings import StoreOptions
+from ktframe.config.settings import OnRefused, Stale, StoreOptions
 from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
 from ktframe.tables.stream import KStream
@@ -35,6 +35,8 @@ def table(
     start: Moment | None = None,
     windows: Minutes | Sequence[Minutes] = (),
     store: StoreOptions | None = None,
+    on_refused: OnRefused | None = None,
+    stale: Stale | None = None,
 ) -> KTable:
     """Return the latest row per key of ``topic``: Kafka's KTable. Returns at once; reading starts with the first read.
 
@@ -65,6 +67,14 @@ def table(
         Sizes of windows to keep as well, as ``KTable.window`` takes them; they start when the table does.
     store
         How this table's store is kept, where it differs from the settings.
+    on_refused
+        What a read does when records were refused, that is, could not become rows: ``"warn"`` (default) issues a
+        ``KtframeWarning``, once for each cause, and again when its share has grown tenfold; it raises
+        ``IncompleteError`` where all records were refused for one cause. ``"raise"`` always raises. ``"ignore"`` gives
+        the frame as it is. ``errors()`` has the records.
+    stale
+        What a read does with rows whose newest record was refused: ``"hide"`` (default) leaves them out, ``"show"``
+        gives the older record, ``"raise"`` raises ``StaleRowsError``.
 
     Returns
     -------
@@ -98,6 +108,8 @@ def table(
         start=start,
         windows=windows,
         store=store,
+        on_refused=on_refused,
+        stale=stale,
     )
 
 
@@ -113,6 +125,7 @@ def stream(
     key_format: str | None = None,
     max_future_skew: Minutes | None = "1d",
     store: StoreOptions | None = None,
+    on_refused: OnRefused | None = None,
 ) -> KStream:
     """Return every event of ``topic``: Kafka's KStream. Returns at once; reading starts with the first read.
 
@@ -131,6 +144,8 @@ def stream(
         Records with a time further ahead of the wall clock are refused; None: never.
     store
         How this stream's store is kept, where it differs from the settings.
+    on_refused
+        As for ``table``.
 
     Returns
     -------
@@ -163,6 +178,7 @@ def stream(
         key_format=key_format,
         max_future_skew=max_future_skew,
         store=store,
+        on_refused=on_refused,
     )
 
 

@@ -61,6 +61,8 @@ IDENTITY: Final = own_name("identity")
 """The canonical bytes of the identity."""
 REMOVED: Final = own_name("removed")
 """Whether the line removes its row."""
+STALE: Final = own_name("stale")
+"""Whether the line is a refused record whose identity is known: it makes older rows of that identity stale."""
 REMOVED_UNTIL: Final = own_name("removed_until")
 """The offset up to which markers remove the rows of a record key."""
 

@@ -21,7 +21,11 @@
     │   ├── StoreLockedError          another process has it open
     │   ├── StoreMismatchError        it belongs to another cluster or topic
     │   └── StoreCorruptError
-    └── NotReadyError                 rows are not complete (in time)
+    ├── NotReadyError                 rows are not complete (in time)
+    └── IncompleteError               records were refused, and the caller wants an error then
+        └── StaleRowsError            rows show an older record, because the newest was refused
+
+    KtframeWarning                    a UserWarning: what is missing from rows that were read
 
 Each class makes its own text from its attributes: the fact first, then a line ``Hint:`` with what helps.
 Exceptions of other libraries are translated only in the module that owns their library. Nothing here may hold a secret.
@@ -364,3 +368,25 @@ class NotReadyError(KtframeError):
     def fact(self) -> str:
         where = f" (partitions {', '.join(map(str, self.partitions))})" if self.partitions else ""
         return f"{self.name} is not ready: {self.reason}{where}: {self.detail}"
+
+
+@dataclass(eq=False)
+class IncompleteError(KtframeError):
+    """Records were refused: all of them for one cause, or some while the table has ``on_refused="raise"``."""
+
+    message: str
+    hint: str | None = None
+    refused: int = 0
+    records: int = 0
+
+    @property
+    def fact(self) -> str:
+        return self.message
+
+
+class StaleRowsError(IncompleteError):
+    """Rows show an older record, because their newest one was refused, and the table has ``stale="raise"``."""
+
+
+class KtframeWarning(UserWarning):
+    """What is missing from the rows that were just read, why, and what would keep it."""

@@ -32,6 +32,11 @@ class Reason(StrEnum):
 
     READY = "READY"
     SCHEMA_CONFLICT = "SCHEMA_CONFLICT"
+    """More than 1 % of the records disagree with the schema."""
+    REFUSED = "REFUSED"
+    """More than 1 % of the records, or all, were refused."""
+    STALE_ROWS = "STALE_ROWS"
+    """The newest record of some rows was refused."""
     NOT_STARTED = "NOT_STARTED"
     RESTORING = "RESTORING"
     LAGGING = "LAGGING"

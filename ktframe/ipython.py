@@ -6,11 +6,11 @@ IPython is never imported to find out whether it runs: if nobody has imported it
 from __future__ import annotations
 
 import sys
-import sysconfig
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
+
+from ktframe.call_site import is_of_library
 
 
 def shell() -> Any:
@@ -22,13 +22,6 @@ def shell() -> Any:
 def has_front_end() -> bool:
     """Return whether the code runs in a Jupyter kernel."""
     return hasattr(shell(), "kernel")
-
-
-_OURS: Final = str(Path(__file__).parent)
-
-_LIBRARIES: Final = tuple(
-    {_OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))}
-)
 
 
 def short_traceback(error: BaseException, *, fact: str, hint: str | None) -> list[str]:
@@ -45,7 +38,7 @@ def short_traceback(error: BaseException, *, fact: str, hint: str | None) -> lis
 def _user_frames(error: BaseException, ipython: Any) -> list[str]:
     """Return the places of the user's own lines in the traceback, without their text: it may contain a secret."""
     frames = traceback.extract_tb(error.__traceback__)
-    own_frames = [frame for frame in frames if not frame.filename.startswith((*_LIBRARIES, "<frozen"))]
+    own_frames = [frame for frame in frames if not is_of_library(frame.filename)]
     return [f"  {_place(frame.filename, ipython)}, line {frame.lineno}" for frame in own_frames]
 
 

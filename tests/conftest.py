@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     that need a browser: a worker starts the servers of a session for itself.
     """
     for item in items:
+        # Many tests refuse records on purpose; those about what reads say of that use ``pytest.warns``.
+        item.add_marker(pytest.mark.filterwarnings("ignore::ktframe.KtframeWarning"))
         if item.path.is_relative_to(INTEGRATION):
             item.add_marker(pytest.mark.kafka)
         if item.path.is_relative_to(BROWSER):

@@ -16,7 +16,7 @@ FACE = frozenset({"_api", "_connect", "__init__", "__main__"})
 
 # Ground floor first. A room imports rooms of lower floors only.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "events", "clock", "columns", "ipython", "gc_pause", "current"}),
+    frozenset({"errors", "events", "clock", "columns", "call_site", "ipython", "gc_pause", "current"}),
     frozenset({"config", "formats"}),
     frozenset({"windows"}),
     frozenset({"fold"}),
@@ -33,6 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 NEIGHBOURS = {
     ("errors", "ipython"),
     ("current", "errors"),
+    ("ipython", "call_site"),
 }
 
 # Which room alone may import which library.
@@ -51,7 +52,8 @@ SHOWN = {
     "explore": {"inspection", "topics"},
     "fold": {
         *("compact", "decoder", "event_time", "identity", "identity_codec", "key_tombstones", "records"),
-        *("row_codec", "view", "field_key", "record_key", "stream_key", "window_key"),
+        *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
+        "window_key",
     },
     "formats": {
         *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "schemas"),
@@ -60,11 +62,21 @@ SHOWN = {
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "writer"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
-        *("barrier", "binding", "health", "history", "manager", "materializer", "monitor", "progress"),
+        *("barrier", "binding", "health", "history", "manager", "materializer", "missing", "monitor"),
+        "progress",
         *("reader", "status"),
     },
     "tables": {
-        *("base", "presentation", "stream", "table", "table_writer", "topic_writer", "window_spec"),
+        *(
+            "base",
+            "completeness",
+            "presentation",
+            "stream",
+            "table",
+            "table_writer",
+            "topic_writer",
+            "window_spec",
+        ),
         *("windowed_stream", "windowed_table"),
     },
     "tour": {"demo"},

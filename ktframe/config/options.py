@@ -14,7 +14,9 @@ from ktframe.config.settings import (
     Backend,
     Compression,
     ConfigValue,
+    OnRefused,
     RetryPolicy,
+    Stale,
     StoreOptions,
     TableDeclaration,
 )
@@ -37,6 +39,8 @@ class ConnectOptions(TypedDict, total=False):
     request_timeout: Duration | None
     write_timeout: Duration | None
     log_level: str | None
+    on_refused: OnRefused | None
+    stale: Stale | None
     tables: Mapping[str, TableDeclaration | Mapping[str, Any]] | None
 
     schema_registry: str | Mapping[str, ConfigValue] | None

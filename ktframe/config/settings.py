@@ -25,6 +25,8 @@ ConfigValue: TypeAlias = str | int | bool | Callable[..., object]
 """A value of a librdkafka setting; the callables are callbacks such as ``oauth_cb``."""
 
 Backend: TypeAlias = Literal["rocksdb", "memory"]
+OnRefused: TypeAlias = Literal["warn", "raise", "ignore"]
+Stale: TypeAlias = Literal["hide", "show", "raise"]
 Compression: TypeAlias = Literal["none", "snappy", "zlib", "bz2", "lz4", "lz4hc", "zstd"]
 
 RUNTIME_SETTINGS: Final = frozenset({"monitor_interval", "flush_interval", "log_level"})
@@ -103,6 +105,8 @@ class TableDeclaration:
     schema: Any = None
     time: str | None = None
     start: str | None = None
+    on_refused: OnRefused | None = None
+    stale: Stale | None = None
     windows: tuple[int | str | timedelta, ...] = ()
     store: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,6 +121,10 @@ class TableDeclaration:
         _set(self, "windows", windows)
         _set(self, "store", MappingProxyType(dict(self.store)))
         self.store_options(StoreOptions())
+        if self.on_refused is not None:
+            _check_choice(self, "on_refused", get_args(OnRefused))
+        if self.stale is not None:
+            _check_choice(self, "stale", get_args(Stale))
 
     def store_options(self, defaults: StoreOptions) -> StoreOptions:
         """Return ``defaults`` with what this table overrides."""
@@ -135,6 +143,7 @@ class Settings:
     ``librdkafka`` holds librdkafka's own names, unchanged, without ``bootstrap.servers``. Times are seconds and may
     be given as any ``Duration``: ``stall_timeout`` is how long a fresh read may go without progress,
     ``write_timeout`` how long the brokers may take to acknowledge what one call writes.
+    ``on_refused`` and ``stale`` are what reads do about refused records; see ``ktframe.table``.
     ``schema_registry`` is an address, or holds it as ``url`` among the names of confluent-kafka's registry client; empty
     means that there is none. Equality compares secrets too; the repr never shows them.
     """
@@ -153,6 +162,8 @@ class Settings:
     tables: Mapping[str, TableDeclaration] = field(default_factory=dict)
     profile: str | None = None
     schema_registry: Mapping[str, ConfigValue] = field(default_factory=dict)
+    on_refused: OnRefused = "warn"
+    stale: Stale = "hide"
 
     def __post_init__(self) -> None:
         _set(self, "bootstrap", _as_bootstrap(self.bootstrap))
@@ -161,6 +172,8 @@ class Settings:
         _set(self, "state_dir", Path(self.state_dir).expanduser())
         _set(self, "tables", MappingProxyType(dict(self.tables)))
         _check_choice(self, "writable", (True, False))
+        _check_choice(self, "on_refused", get_args(OnRefused))
+        _check_choice(self, "stale", get_args(Stale))
         if self.log_level is not None:
             _set(self, "log_level", str(self.log_level).upper())
             _check_choice(self, "log_level", tuple(logging.getLevelNamesMapping()))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ktframe.columns import KEY
 from ktframe.config.settings import StoreOptions
@@ -21,6 +21,7 @@ from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
@@ -31,6 +32,7 @@ from ktframe.tables.windowed_table import WindowedKTable
 from ktframe.windows.retention import Retention
 
 T = TypeVar("T", bound=MaterializedTopic)
+_TableKey: TypeAlias = tuple[TopicSpec, ReadPolicy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,9 @@ class Catalog:
         self._bindings = bindings
         self._topic_writer = topic_writer
         self._lock = RLock()
-        self._tables: dict[TopicSpec, _Entry[KTable]] = {}
-        self._windowed: dict[tuple[TopicSpec, WindowSpec], _Entry[WindowedKTable]] = {}
-        self._streams: dict[tuple[TopicSpec, int | None], _Entry[KStream]] = {}
+        self._tables: dict[_TableKey, _Entry[KTable]] = {}
+        self._windowed: dict[tuple[_TableKey, WindowSpec], _Entry[WindowedKTable]] = {}
+        self._streams: dict[tuple[TopicSpec, int | None, ReadPolicy], _Entry[KStream]] = {}
         self._window_stores: dict[tuple[TopicSpec, WindowSpec], BindingReader] = {}
         """The readers of windows, by what their stores hold."""
 
@@ -73,23 +75,34 @@ class Catalog:
         spec: TopicSpec,
         key_name: str | None,
         store: StoreOptions,
+        policy: ReadPolicy,
         windows: Iterable[WindowSpec] = (),
     ) -> KTable:
-        """Return the table of ``spec``; its ``windows`` start when it does."""
+        """Return the table of ``spec``; its ``windows`` start when it does.
+
+        Tables that differ in their ``policy`` only share a reader.
+        """
         options = {"key_name": key_name, "store": store}
+        key = (spec, policy)
         with self._lock:
-            entry = _existing(self._tables, spec, f"table {spec.topic!r}", options)
+            same_rows = [entry for other, entry in self._tables.items() if other[0] == spec]
+            _require_equal(same_rows, f"table {spec.topic!r}", options)
+            entry = self._tables.get(key)
             if entry is None:
-                entry = self._tables[spec] = self._new_table(spec, options)
+                reader = same_rows[0].reader if same_rows else None
+                entry = self._tables[key] = self._new_table(key, options, reader)
             for window_spec in windows:
-                self.windowed(spec, window_spec)
-                window_reader = self._windowed[spec, window_spec].reader
+                self.windowed(key, window_spec)
+                window_reader = self._windowed[key, window_spec].reader
                 self._bindings.start_together(entry.reader.binding, window_reader.binding)
             return entry.rows
 
-    def _new_table(self, spec: TopicSpec, options: Mapping[str, Any]) -> _Entry[KTable]:
+    def _new_table(
+        self, key: _TableKey, options: Mapping[str, Any], reader: BindingReader | None
+    ) -> _Entry[KTable]:
+        spec, policy = key
         store_spec = StoreSpec.of_table(spec, options["store"])
-        reader = self._factory.new_reader(store_spec)
+        reader = reader or self._factory.new_reader(store_spec)
         presentation = Presentation(store_spec.identity.columns, options["key_name"])
         writer = None
         if self._topic_writer is not None:
@@ -98,14 +111,15 @@ class Catalog:
         table = KTable(
             reader,
             presentation,
+            policy=policy,
             close=self.close,
-            open_windowed=partial(self.windowed, spec),
+            open_windowed=partial(self.windowed, key),
             writer=writer,
         )
         return _Entry(table, reader, options)
 
-    def windowed(self, topic: TopicSpec, spec: WindowSpec) -> WindowedKTable:
-        """Return windows of the table of ``topic``.
+    def windowed(self, key: _TableKey, spec: WindowSpec) -> WindowedKTable:
+        """Return windows of a table.
 
         Raises
         ------
@@ -113,21 +127,22 @@ class Catalog:
             When that table was closed.
         """
         with self._lock:
-            entry = self._windowed.get((topic, spec))
+            entry = self._windowed.get((key, spec))
             if entry is None:
-                table = self._tables.get(topic)
+                table = self._tables.get(key)
                 if table is None:
-                    name = f"table {topic.topic!r}"
+                    name = f"table {key[0].topic!r}"
                     raise ContextClosedError(name)
-                entry = self._windowed[topic, spec] = self._new_windowed(topic, spec, table.options)
+                entry = self._windowed[key, spec] = self._new_windowed(key, spec, table.options)
             return entry.rows
 
     def _new_windowed(
-        self, topic: TopicSpec, spec: WindowSpec, options: Mapping[str, Any]
+        self, key: _TableKey, spec: WindowSpec, options: Mapping[str, Any]
     ) -> _Entry[WindowedKTable]:
+        topic, policy = key
         stored, reader = self._window_store(topic, spec, options["store"])
         presentation = Presentation(topic.identity().columns, options["key_name"], is_windowed=True)
-        windowed = WindowedKTable(reader, presentation, spec, stored.windows, close=self.close)
+        windowed = WindowedKTable(reader, presentation, spec, stored.windows, policy=policy, close=self.close)
         return _Entry(windowed, reader, {})
 
     def _window_store(
@@ -144,16 +159,28 @@ class Catalog:
         return stored, reader
 
     def stream(
-        self, spec: TopicSpec, retention: Retention | None, skew_ms: int | None, store: StoreOptions
+        self,
+        spec: TopicSpec,
+        retention: Retention | None,
+        skew_ms: int | None,
+        store: StoreOptions,
+        policy: ReadPolicy,
     ) -> KStream:
-        """Return the stream of ``spec``."""
+        """Return the stream of ``spec``; streams that differ in their ``policy`` only share a reader."""
         options = {"retention": retention, "store": store}
         with self._lock:
-            entry = _existing(self._streams, (spec, skew_ms), f"stream {spec.topic!r}", options)
+            same_rows = [entry for other, entry in self._streams.items() if other[:2] == (spec, skew_ms)]
+            _require_equal(same_rows, f"stream {spec.topic!r}", options)
+            entry = self._streams.get((spec, skew_ms, policy))
             if entry is None:
-                reader = self._factory.new_reader(StoreSpec.of_stream(spec, skew_ms, retention, store))
-                stream = KStream(reader, Presentation((KEY,), is_stream=True), close=self.close)
-                entry = self._streams[spec, skew_ms] = _Entry(stream, reader, options)
+                reader = (
+                    same_rows[0].reader
+                    if same_rows
+                    else self._factory.new_reader(StoreSpec.of_stream(spec, skew_ms, retention, store))
+                )
+                presentation = Presentation((KEY,), is_stream=True)
+                stream = KStream(reader, presentation, policy=policy, close=self.close)
+                entry = self._streams[spec, skew_ms, policy] = _Entry(stream, reader, options)
             return entry.rows
 
     def tables(self) -> list[KTable]:
@@ -169,9 +196,9 @@ class Catalog:
     def close(self, rows: MaterializedTopic) -> None:
         """Stop what a user closes, a table with its windows; also what only they read from."""
         with self._lock:
-            closed = {spec for spec, entry in self._tables.items() if entry.rows is rows}
+            closed = {key for key, entry in self._tables.items() if entry.rows is rows}
             before = self._open_bindings()
-            self._tables = {spec: entry for spec, entry in self._tables.items() if spec not in closed}
+            self._tables = {key: entry for key, entry in self._tables.items() if key not in closed}
             self._streams = {key: entry for key, entry in self._streams.items() if entry.rows is not rows}
             self._windowed = {
                 key: entry
@@ -202,21 +229,16 @@ class Catalog:
         return list(dict.fromkeys(entry.reader.binding for entry in self._entries()))
 
 
-def _existing(
-    entries: Mapping[Any, _Entry[T]], key: Any, name: str, options: Mapping[str, Any]
-) -> _Entry[T] | None:
-    """Return the entry of ``key`` if there is one with equal options.
+def _require_equal(entries: Iterable[_Entry[Any]], name: str, options: Mapping[str, Any]) -> None:
+    """Check that ``entries``, which show the same rows, have equal options.
 
     Raises
     ------
     ConfigurationError
-        When there is one with other options.
+        When one has others.
     """
-    entry = entries.get(key)
-    if entry is None:
-        return None
-    for option, wanted in options.items():
-        if entry.options[option] != wanted:
-            message = f"{name} is already there with {option}={entry.options[option]!r}, not {wanted!r}."
-            raise ConfigurationError(message, "use the same arguments, or close() it first.")
-    return entry
+    for entry in entries:
+        for option, wanted in options.items():
+            if entry.options[option] != wanted:
+                message = f"{name} is already there with {option}={entry.options[option]!r}, not {wanted!r}."
+                raise ConfigurationError(message, "use the same arguments, or close() it first.")

@@ -17,7 +17,7 @@ import polars as pl
 from ktframe.config.durations import Duration, parse_seconds
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
-from ktframe.config.settings import RuntimeSettings, Settings, StoreOptions
+from ktframe.config.settings import OnRefused, RuntimeSettings, Settings, Stale, StoreOptions
 from ktframe.context.catalog import Catalog
 from ktframe.context.clients import Clients, OpenReader, close_parts
 from ktframe.context.declaration import ResolvedTopic, resolve_topic
@@ -101,6 +101,8 @@ class Context:
         start: Moment | None = None,
         windows: Minutes | Sequence[Minutes] = (),
         store: StoreOptions | None = None,
+        on_refused: OnRefused | None = None,
+        stale: Stale | None = None,
     ) -> KTable:
         """Return the latest row per key of ``topic`` on this connection; see ``ktframe.table``.
 
@@ -110,17 +112,27 @@ class Context:
             When this connection was closed.
         """
         arguments = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
-        resolved = self._resolve(topic, {**arguments, "start": start}, store)
+        policy = {"on_refused": on_refused, "stale": stale}
+        resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
         window_specs = [WindowSpec.parse(size) for size in (*resolved.windows, *sizes)]
-        return self._catalog.table(resolved.spec, key_name, resolved.store, window_specs)
+        return self._catalog.table(resolved.spec, key_name, resolved.store, resolved.policy, window_specs)
 
     def _resolve(
-        self, topic: str | type, arguments: Mapping[str, Any], store: StoreOptions | None
+        self,
+        topic: str | type,
+        arguments: Mapping[str, Any],
+        store: StoreOptions | None,
+        policy: Mapping[str, Any],
     ) -> ResolvedTopic:
         self._require_open()
         return resolve_topic(
-            topic, arguments, store=store, settings=self.settings, key_format=self._key_format
+            topic,
+            arguments,
+            store=store,
+            policy=policy,
+            settings=self.settings,
+            key_format=self._key_format,
         )
 
     @property
@@ -141,6 +153,7 @@ class Context:
         key_format: str | None = None,
         max_future_skew: Minutes | None = "1d",
         store: StoreOptions | None = None,
+        on_refused: OnRefused | None = None,
     ) -> KStream:
         """Return every event of ``topic`` on this connection; see ``ktframe.stream``.
 
@@ -150,12 +163,13 @@ class Context:
             When this connection was closed.
         """
         arguments = {"value": value, "schema": schema, "time": time, "key_format": key_format}
-        resolved = self._resolve(topic, {**arguments, "start": start}, store)
+        policy = {"on_refused": on_refused, "stale": None}
+        resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         spec = replace(resolved.spec, key=None)  # every record is an event, whatever its key
         keep = parse_retention(retention)
         if keep is None and resolved.store.retention is not None:
             keep = EventTimeRetention(round(resolved.store.retention * 1000))
-        return self._catalog.stream(spec, keep, parse_skew(max_future_skew), resolved.store)
+        return self._catalog.stream(spec, keep, parse_skew(max_future_skew), resolved.store, resolved.policy)
 
     def initialize(self) -> list[KTable]:
         """Open every table that the settings declare, and start reading."""

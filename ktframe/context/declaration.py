@@ -16,6 +16,7 @@ from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
+from ktframe.tables.completeness import ReadPolicy
 from ktframe.windows.parsing import Minutes
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class ResolvedTopic:
 
     spec: TopicSpec
     store: StoreOptions
+    policy: ReadPolicy
     windows: tuple[Minutes, ...] = ()
     """Windows that were declared together with the table."""
 
@@ -92,6 +94,7 @@ def resolve_topic(
     arguments: Mapping[str, Any],
     *,
     store: StoreOptions | None,
+    policy: Mapping[str, Any],
     settings: Settings,
     key_format: str,
 ) -> ResolvedTopic:
@@ -105,12 +108,15 @@ def resolve_topic(
         What the call says, by the names of ``topic_spec``; None where it says nothing.
     store
         Store options of the call.
+    policy
+        What the call says about refused records and stale rows, by the names of ``ReadPolicy``.
     settings
         The connection's settings, with the tables that configuration declares.
     key_format
         The format of keys where neither the call nor the declaration names one.
     """
     options: StoreOptions = settings.store
+    policies = {name: getattr(settings, name) for name in policy}
     windows: tuple[Minutes, ...] = ()
     declared: Mapping[str, Any]
     if isinstance(topic, type):
@@ -119,10 +125,12 @@ def resolve_topic(
         table = settings.tables[topic]
         declared = {"topic": table.topic, **{name: getattr(table, name) for name in arguments}}
         options, windows = table.store_options(options), table.windows
+        policies |= _given({name: getattr(table, name) for name in policy})
     else:
         declared = {"topic": topic}
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}
-    return ResolvedTopic(topic_spec(**chosen), store or options, windows)
+    read_policy = ReadPolicy.checked(**policies | _given(policy))
+    return ResolvedTopic(topic_spec(**chosen), store or options, read_policy, windows)
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

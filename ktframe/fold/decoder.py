@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from ktframe.columns import (
     RECORD_KEY,
     REMOVED,
     SIZE,
+    STALE,
     TIMESTAMP,
     TOMBSTONE,
     is_field,
@@ -28,9 +30,10 @@ from ktframe.fold.event_time import EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_parts, physical_part
 from ktframe.fold.key_column import KeyColumn, part_types
-from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StoredRows
+from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_lines, record_key_of, unpack_rows
+from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import Format, SeenSchemas, schemas_of
 from ktframe.formats.base import Refusal
@@ -154,13 +157,35 @@ class TopicDecoder:
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal, late or refused, once."""
         batch = self._with_schema_names(batch)
-        records = self._decoded(batch, schema)
-        assigned = self.identity.assign(records.rows, context)
-        return self._folded(batch, assigned, [*records.refused, *assigned.refused], records.schema)
+        keyed, records = self._decoded(batch, schema)
+        rows = self._with_stale_lines(batch, keyed, records)
+        assigned = self.identity.assign(rows, context)
+        known = {refusal.index for refusal in records.refused}
+        further = [refusal for refusal in assigned.refused if refusal.index not in known]
+        return self._folded(batch, assigned, [*records.refused, *further], records.schema)
+
+    def _with_stale_lines(self, batch: RecordBatch, keyed: pl.DataFrame, records: Records) -> pl.DataFrame:
+        """Return the rows, and the refused records of which the fields can be read that their identity needs.
+
+        These are marked (``STALE``). They make the older rows of their identities stale, and are rows no longer then.
+        """
+        if self.identity.tombstone is Tombstone.IS_ROW or not records.refused:
+            return records.rows
+        lines = keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
+        if not lines.height:
+            return records.rows
+        fields = self.fields(records.schema)
+        names = {*self.identity.columns, self.time} & {*fields}
+        if names:
+            wanted = pl.Schema({name: dtype for name, dtype in fields.items() if name in names})
+            lines = self._values.read_some(batch, lines, wanted)
+        lines = self._event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
+        rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
+        return rows.with_columns(pl.col(STALE).fill_null(value=False))
 
     def read(self, batch: RecordBatch, schema: pl.Schema) -> Records:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
-        return self._decoded(self._with_schema_names(batch), schema)
+        return self._decoded(self._with_schema_names(batch), schema)[1]
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return the rows that ``read`` gives, with all columns of ``schema``."""
@@ -187,15 +212,27 @@ class TopicDecoder:
         return replace(batch, keys=keys, values=values)
 
     @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields of the value that are the key; none where the record key is it."""
+        return self.identity.key_fields
+
+    @property
+    def declared_fields(self) -> frozenset[str]:
+        """The fields of the value that were declared, not inferred."""
+        return self.value_format.declared_fields
+
+    @property
     def decodes_keys(self) -> bool:
         """Whether record keys are decoded, not only kept as bytes."""
         return self.identity.key_use.is_decoded
 
-    def _decoded(self, batch: RecordBatch, schema: pl.Schema) -> Records:
+    def _decoded(self, batch: RecordBatch, schema: pl.Schema) -> tuple[pl.DataFrame, Records]:
+        """Return the lines whose key could be read, and the records whose value could be read too."""
         keyed = self._keys.read(batch, _lines(batch), schema)
         valued, fields = self._values.read(batch, keyed.rows, self.fields(schema))
         rows = self._event_time.apply(valued.rows)
-        return Records(rows, [*keyed.refused, *valued.refused], self._keys.with_type(fields, keyed.rows))
+        records = Records(rows, [*keyed.refused, *valued.refused], self._keys.with_type(fields, keyed.rows))
+        return keyed.rows, records
 
     def _folded(
         self, batch: RecordBatch, assigned: Assigned, refused: Sequence[Refusal], schema: pl.Schema
@@ -207,9 +244,13 @@ class TopicDecoder:
             tombstones = key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
             rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
         identities = self.identity.encode(rows)
+        rows = rows.with_columns(identities.alias(IDENTITY), self.identity.hash(rows, identities))
+        stale = pl.DataFrame()
+        if STALE in rows.columns:
+            stale = stale_marks(rows.filter(STALE), self.identity.columns)
+            rows = rows.filter(~pl.col(STALE)).drop(STALE)
         folded = (
-            rows.with_columns(identities.alias(IDENTITY), self.identity.hash(rows, identities))
-            .unique([PARTITION, IDENTITY], keep="last", maintain_order=True)
+            rows.unique([PARTITION, IDENTITY], keep="last", maintain_order=True)
             # Sorted writes take RocksDB a fraction of the time of unsorted ones.
             .sort(PARTITION, IDENTITY)
         )
@@ -232,6 +273,9 @@ class TopicDecoder:
             stream_times=assigned.stream_times,
             expired=assigned.expired,
             schema=schema,
+            stale=stale,
+            records=Counter(batch.partitions),
+            accepted=_accepted(batch, refused),
             is_keyless=keys is not None and None in keys,
         )
 
@@ -276,6 +320,10 @@ class TopicDecoder:
         hashed = known.select(self.identity.hash(known, rows.identities), pl.all())
         return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if self.keeps_markers else hashed
 
+    def load_marks(self, stored: StaleMarks, schema: pl.Schema) -> pl.DataFrame:
+        """Return the stored marks of refused records as the view keeps them."""
+        return marks_of(stored, self.identity, self.identity_schema(schema))
+
     def _loaded_extra_columns(self, rows: StoredRows, schema: pl.Schema) -> list[pl.Series]:
         """Return the columns that the identity wants and the stored rows hold."""
         wanted = (*self.identity.columns, *self.identity.extra_columns)
@@ -305,6 +353,17 @@ def _lines(batch: RecordBatch) -> pl.DataFrame:
             TOMBSTONE: pl.Series([value is None for value in batch.values], dtype=pl.Boolean),
         },
     )
+
+
+def _accepted(batch: RecordBatch, refused: Sequence[Refusal]) -> Counter[int]:
+    """Return how many records of each partition have a value and were not refused."""
+    accepted = Counter(batch.partitions)
+    if None in batch.values:
+        accepted.subtract(p for p, value in zip(batch.partitions, batch.values, strict=True) if value is None)
+    accepted.subtract(
+        batch.partitions[refusal.index] for refusal in refused if batch.values[refusal.index] is not None
+    )
+    return accepted
 
 
 def _record_times(batch: RecordBatch) -> pl.Series:

@@ -32,6 +32,11 @@ class FieldKey(Identity):
         return self.fields
 
     @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The key fields."""
+        return self.fields
+
+    @property
     def null_key_reason(self) -> str:
         """Name the key fields."""
         names = ", ".join(map(repr, self.fields))

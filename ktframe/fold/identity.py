@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from ktframe.columns import HASH, KEY, LINE, OFFSET, PARTITION, TIMESTAMP, WINDOW
+from ktframe.columns import HASH, KEY, LINE, OFFSET, PARTITION, STALE, TIMESTAMP, WINDOW
 from ktframe.fold.event_time import refuse_skewed
 from ktframe.fold.identity_codec import decode_column, encode_columns, encode_part, encode_parts
 from ktframe.fold.records import BatchContext
@@ -119,12 +119,20 @@ class Identity(ABC):
         """What the record key is for."""
 
     @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields of the value that are the key; none where the record key is it."""
+        return ()
+
+    @property
     def null_key_reason(self) -> str:
         """Why a record without a key is refused."""
         return "the record key is null: no row could ever be updated or deleted by it"
 
     def assign(self, rows: pl.DataFrame, context: BatchContext) -> Assigned:
-        """Give each record its identity, or the reason why it has none."""
+        """Give each record its identity, or the reason why it has none.
+
+        Among ``rows`` may be refused records (``STALE``) whose identity is known: they get it too, and count for nothing.
+        """
         keyed, keyless = self.with_key(rows)
         kept, skewed = refuse_skewed(keyed, context.now_ms, self.max_skew_ms)
         return Assigned(kept, [*keyless, *skewed], stream_times=stream_times(kept))
@@ -161,8 +169,15 @@ class Identity(ABC):
 
 
 def stream_times(rows: pl.DataFrame) -> dict[int, int]:
-    """Return the greatest timestamp (ms) of each partition that has one."""
-    return dict(rows.drop_nulls(TIMESTAMP).group_by(PARTITION).agg(pl.col(TIMESTAMP).max()).iter_rows())
+    """Return the greatest timestamp (ms) of each partition that has one; refused records do not count."""
+    return dict(
+        without_stale(rows).drop_nulls(TIMESTAMP).group_by(PARTITION).agg(pl.col(TIMESTAMP).max()).iter_rows()
+    )
+
+
+def without_stale(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of records that were not refused."""
+    return rows.filter(~pl.col(STALE)) if STALE in rows.columns else rows
 
 
 def hash_identities(identities: Sequence[bytes] | pl.Series) -> pl.Series:

@@ -95,20 +95,48 @@ def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why records of one partition were refused: those with the same cause, counted.
+    """Why records were refused: those with the same cause, counted.
 
-    Their reasons differ in numbers only; ``reason`` is that of the first one. ``first`` and ``last`` are offsets, the
-    times (ms) are those of the records there.
+    Their reasons differ in numbers only; ``reason`` is that of the first one. ``first`` and ``last`` are (partition,
+    offset), the times (ms) are those of the records there.
     """
 
     reason: str
     fault: Fault
     fields: tuple[str, ...]
     records: int
-    first: int
-    last: int
+    first: tuple[int, int]
+    last: tuple[int, int]
     first_time: int | None = None
     last_time: int | None = None
+
+    def __add__(self, other: Cause) -> Cause:
+        """Return both as one, with the first and the last of their records by time."""
+        first = min(self, other, key=lambda cause: (cause.first_time or 0, cause.first))
+        last = max(self, other, key=lambda cause: (cause.last_time or 0, cause.last))
+        return Cause(
+            first.reason,
+            self.fault,
+            tuple(dict.fromkeys((*self.fields, *other.fields))),
+            self.records + other.records,
+            first.first,
+            last.last,
+            first.first_time,
+            last.last_time,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StaleMarks:
+    """Refused records whose identity is known, one per partition and identity: its place, and its timestamp (ms)."""
+
+    partitions: Sequence[int] = ()
+    identities: Sequence[bytes] = ()
+    offsets: Sequence[int] = ()
+    timestamps: Sequence[int | None] = ()
+
+    def __len__(self) -> int:
+        return len(self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +174,8 @@ class Changes:
     """The greatest timestamp (ms) of the batch per partition."""
     schema: pl.Schema = field(default_factory=pl.Schema)
     """The fields as known after this batch."""
+    stale: pl.DataFrame = field(default_factory=pl.DataFrame)
+    """The marks of refused records whose identity is known; see ``stale.py``."""
     accepted: Mapping[int, int] = field(default_factory=dict)
     """How many records of each partition with a value were not refused."""
     records: Mapping[int, int] = field(default_factory=dict)

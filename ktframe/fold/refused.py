@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import polars as pl
 
 from ktframe.columns import LINE, WINDOW
-from ktframe.fold.records import KeyTombstone, RecordBatch, RefusedRecord
+from ktframe.fold.records import Cause, KeyTombstone, RecordBatch, RefusedRecord
 from ktframe.formats.base import Refusal
 
 
@@ -40,6 +42,52 @@ def refused_records(batch: RecordBatch, refused: Sequence[Refusal]) -> tuple[Ref
     return tuple(
         refused_record(batch, refusal) for refusal in sorted(refused, key=lambda refusal: refusal.index)
     )
+
+
+_MOST_CAUSES = 100
+_NUMBER = re.compile(r"(?<![\w'\"])(?<!id )(?:0x[0-9a-f]+|\d[\d,.]*)(?![\w'\"])")
+_OTHER = "other reasons"
+
+
+def with_causes(known: Mapping[str, Cause], records: Iterable[RefusedRecord]) -> dict[str, Cause]:
+    """Return the causes of one partition after ``records`` were refused too.
+
+    Reasons that differ in numbers only (a position, a size) are one cause. There are at most 100, and one for the rest.
+    """
+    causes = dict(known)
+    for record in records:
+        name = cause_name(record.reason)
+        if name not in causes and len(causes) >= _MOST_CAUSES:
+            name = _OTHER
+        cause = causes.get(name)
+        place = (record.partition, record.offset)
+        if cause is None:
+            reason = _OTHER if name == _OTHER else record.reason
+            times = (record.timestamp, record.timestamp)
+            causes[name] = Cause(reason, record.fault, record.fields, 1, place, place, *times)
+        else:
+            causes[name] = replace(
+                cause,
+                fields=tuple(dict.fromkeys((*cause.fields, *record.fields))),
+                records=cause.records + 1,
+                last=place,
+                last_time=record.timestamp,
+            )
+    return causes
+
+
+def all_causes(by_partition: Iterable[Mapping[str, Cause]]) -> list[Cause]:
+    """Return the causes of all partitions together, the commonest first."""
+    causes: dict[str, Cause] = {}
+    for some in by_partition:
+        for name, cause in some.items():
+            causes[name] = causes[name] + cause if name in causes else cause
+    return sorted(causes.values(), key=lambda cause: (-cause.records, cause.first))
+
+
+def cause_name(reason: str) -> str:
+    """Return what ``reason`` has in common with others of its cause."""
+    return _NUMBER.sub("#", reason)
 
 
 def late_records(batch: RecordBatch, late: pl.DataFrame) -> tuple[RefusedRecord, ...]:

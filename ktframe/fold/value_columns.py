@@ -10,7 +10,7 @@ import polars as pl
 from ktframe.columns import LINE, TOMBSTONE
 from ktframe.fold.records import RecordBatch
 from ktframe.fold.refused import Step
-from ktframe.formats import Format
+from ktframe.formats import Format, partial_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,13 @@ class ValueColumns:
             tombstones = lines.filter(pl.col(TOMBSTONE))
             rows = pl.concat([rows, tombstones], how="diagonal_relaxed").sort(LINE)
         return Step(rows, refused), decoded.schema
+
+    def read_some(self, batch: RecordBatch, lines: pl.DataFrame, wanted: pl.Schema) -> pl.DataFrame:
+        """Add the ``wanted`` fields to those ``lines``, of refused records, in whose values they can be read."""
+        numbers = lines[LINE].to_list()
+        decoded = partial_rows(self.format, [batch.values[line] or b"" for line in numbers], wanted)
+        accepted = pl.Series(LINE, [numbers[index] for index in decoded.accepted], dtype=pl.UInt32)
+        return at_lines(lines, accepted).hstack(decoded.frame.get_columns())
 
     def load(self, payloads: Sequence[bytes], is_tombstone: pl.Series, fields: pl.Schema) -> pl.DataFrame:
         """Return the fields of stored values, nulls for tombstones.

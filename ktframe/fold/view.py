@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import is_
 from threading import Lock
 from time import perf_counter
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import polars as pl
 from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.fold.compact import latest_rows
 from ktframe.fold.stack import in_few_chunks, stack
+from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, without_removed
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
@@ -75,15 +77,27 @@ class View:
         self._deltas: tuple[pl.DataFrame, ...] = ()
         self._waiting = 0
         """Rows in the deltas."""
+        self._marks: tuple[pl.DataFrame, ...] = ()
+        """The marks of refused records, in the order in which they came; see ``stale.py``."""
+        self._last_stale = (NO_MARKS, NO_MARKS, NO_STALE)
+        """The rows that ``stale`` was asked about last, the marks then, and the answer: rows are asked about again and again."""
         self._positions: dict[int, int] = {}
         self._next_merge = 0.0
         self._contested = _NONE_CONTESTED
         """Hashes of identities that have rows in more than one partition of the base."""
 
     def load(
-        self, chunks: Iterable[pl.DataFrame], positions: Mapping[int, int], schema: pl.Schema | None = None
+        self,
+        chunks: Iterable[pl.DataFrame],
+        positions: Mapping[int, int],
+        schema: pl.Schema | None = None,
+        *,
+        marks: pl.DataFrame = NO_MARKS,
     ) -> None:
-        """Take the rows of a store that was just opened, and its positions; ``schema`` are the columns from now on."""
+        """Take the rows of a store that was just opened, its positions, and the marks of refused records.
+
+        ``schema`` are the columns from now on.
+        """
         base = stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
         markers = base.clear()
         if REMOVED in base.columns:
@@ -94,10 +108,24 @@ class View:
             self._deltas, self._waiting = (), 0
             self._positions = dict(positions)
             self._contested = twice
+            self._marks = (marks,) if marks.height else ()
 
-    def apply(self, changes: pl.DataFrame, schema: pl.Schema, positions: Mapping[int, int]) -> None:
-        """Append a folded batch and advance the positions; ``schema`` are the columns known after it."""
+    def apply(
+        self,
+        changes: pl.DataFrame,
+        schema: pl.Schema,
+        positions: Mapping[int, int],
+        marks: pl.DataFrame = NO_MARKS,
+    ) -> None:
+        """Append a folded batch and the marks of refused records, and advance the positions.
+
+        ``schema`` are the columns known after it.
+        """
         with self._lock:
+            if self._marks and changes.height:
+                self._marks = tuple(without_removed(some, changes) for some in self._marks)
+            if marks.height:
+                self._marks = (*self._marks, marks)
             if changes.height:
                 self._deltas = (*self._deltas, changes)
                 self._waiting += changes.height
@@ -134,6 +162,7 @@ class View:
                     self._base, self._schema = pl.DataFrame(schema=schema), schema
                     self._markers = self._base
                     self._deltas, self._waiting = (), 0
+                    self._marks = ()
                     self._positions = {}
                     self._contested = _NONE_CONTESTED
                 return
@@ -163,6 +192,7 @@ class View:
         with self._lock:
             self._base, self._contested = base, contested
             self._markers = merged.markers.filter(condition)
+            self._marks = tuple(some.filter(condition) for some in self._marks)
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition: all before it is in the view."""
@@ -178,6 +208,32 @@ class View:
     def contested(self) -> int:
         """How many identities had rows in more than one partition when the view was last read."""
         return len(self._contested)
+
+    def marks(self) -> pl.DataFrame:
+        """Return the marks of refused records, the last one of each row."""
+        with self._lock:
+            frames = self._marks
+        if len(frames) < 2:  # noqa: PLR2004 - one frame has the last ones only
+            return frames[0] if frames else NO_MARKS
+        newest = newest_marks(frames, self._row)
+        with self._lock:
+            if len(self._marks) >= len(frames) and all(map(is_, self._marks, frames)):
+                self._marks = (newest, *self._marks[len(frames) :])
+        return newest
+
+    def stale(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return which of ``rows`` are stale: their numbers, and the place of the record that was refused.
+
+        No row is where no record was refused whose identity is known; see ``stale.newer_marks``.
+        """
+        marks = self.marks()
+        if not marks.height:
+            return NO_STALE
+        last_rows, last_marks, stale = self._last_stale
+        if rows is not last_rows or marks is not last_marks:
+            stale = newer_marks(rows, marks, self._user_key)
+            self._last_stale = (rows, marks, stale)
+        return stale
 
     def snapshot(self) -> Snapshot:
         """Return the rows as of now, one per identity."""

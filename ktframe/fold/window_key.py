@@ -7,10 +7,19 @@ from typing import ClassVar
 
 import polars as pl
 
-from ktframe.columns import LINE, PARTITION, RECORD_KEY, TIMESTAMP, WINDOW, WINDOW_CLOSE_TIME, WINDOW_END
+from ktframe.columns import (
+    LINE,
+    PARTITION,
+    RECORD_KEY,
+    STALE,
+    TIMESTAMP,
+    WINDOW,
+    WINDOW_CLOSE_TIME,
+    WINDOW_END,
+)
 from ktframe.fold.event_time import refuse_skewed, refuse_timeless
 from ktframe.fold.field_key import FieldKey
-from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone, stream_times
+from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone, stream_times, without_stale
 from ktframe.fold.record_key import RecordKey
 from ktframe.fold.records import BatchContext
 from ktframe.windows.base import Windows
@@ -57,6 +66,11 @@ class WindowKey(Identity):
         return (WINDOW, *self.key.columns)
 
     @property
+    def key_fields(self) -> tuple[str, ...]:
+        """Those of the table's key."""
+        return self.key.key_fields
+
+    @property
     def key_use(self) -> KeyUse:
         """As the table's, but that its bytes are part of the identity where fields are the key."""
         return KeyUse.PART_OF_IDENTITY if isinstance(self.key, FieldKey) else KeyUse.IDENTITY
@@ -70,8 +84,8 @@ class WindowKey(Identity):
         rows = self.windows.assign(self._with_close_time(timed, context), TIMESTAMP)
         late = rows.clear()
         if self.grace_ms is not None:
-            is_late = pl.col(WINDOW_END) <= pl.col(WINDOW_CLOSE_TIME)
-            late, rows = rows.filter(is_late), rows.filter(~is_late)
+            is_late = (pl.col(WINDOW_END) <= pl.col(WINDOW_CLOSE_TIME)).fill_null(value=False)
+            late, rows = without_stale(rows.filter(is_late)), rows.filter(~is_late)
         rows, expired = _without_expired(rows, context)
         rows = rows.drop(WINDOW_END, WINDOW_CLOSE_TIME, strict=False)
         return Assigned(rows, [*keyless, *timeless, *skewed], late.select(LINE, WINDOW), times, expired)
@@ -83,7 +97,10 @@ class WindowKey(Identity):
         before = pl.col(PARTITION).replace_strict(
             dict(context.stream_times), default=None, return_dtype=pl.Int64
         )
-        stream_time = pl.max_horizontal(pl.col(TIMESTAMP).cum_max().over(PARTITION), before)
+        times = pl.col(TIMESTAMP)
+        if STALE in rows.columns:  # refused records do not advance the stream time
+            times = pl.when(STALE).then(None).otherwise(times)
+        stream_time = pl.max_horizontal(times.cum_max().forward_fill().over(PARTITION), before)
         return rows.with_columns((stream_time - self.grace_ms).alias(WINDOW_CLOSE_TIME))
 
 
@@ -93,5 +110,5 @@ def _without_expired(rows: pl.DataFrame, context: BatchContext) -> tuple[pl.Data
         return rows, {}
     kept_from = pl.col(PARTITION).replace_strict(dict(context.horizons), default=None, return_dtype=pl.Int64)
     is_kept = (pl.col(WINDOW) >= kept_from).fill_null(value=True)
-    expired = rows.filter(~is_kept)
+    expired = without_stale(rows.filter(~is_kept))
     return rows.filter(is_kept), dict(expired[PARTITION].value_counts().iter_rows())

@@ -6,7 +6,7 @@ whose payloads refer to schemas in a registry. A new format is a module here and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -36,6 +36,7 @@ __all__ = [
     "Refusal",
     "SeenSchemas",
     "key_format",
+    "partial_rows",
     "schemas_of",
     "value_format",
 ]
@@ -118,6 +119,17 @@ def schemas_of(format_: Format) -> SeenSchemas | None:
     """Return the schemas that payloads in this format have referred to; None where they refer to none."""
     inner = format_.inner if isinstance(format_, WindowedKeyFormat) else format_
     return inner if isinstance(inner, RegistryFormat) else None
+
+
+def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
+    """Return the ``wanted`` fields of refused payloads, as far as each has all of them in a form that can be read.
+
+    Null counts as absent does: a field that is not there is null. Formats whose payloads can be read wholly or not at
+    all give no rows.
+    """
+    if isinstance(format_, JsonFormat | RegistryFormat):
+        return format_.decode_partly(payloads, wanted)
+    return Decoded(wanted.to_frame(), (), (), wanted)
 
 
 def _readers(name: str, schemas: Schemas | None) -> BodyReaders:

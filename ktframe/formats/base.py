@@ -89,6 +89,10 @@ class Format(Protocol):
         """The columns that are known before the first record; empty where they are inferred."""
 
     @property
+    def declared_fields(self) -> frozenset[str]:
+        """The fields whose type was declared, not inferred."""
+
+    @property
     def is_canonical(self) -> bool:
         """Whether equal values always have equal bytes, so that the payload follows from the value."""
 

@@ -31,6 +31,11 @@ class _Plain:
         """The one column ``value``."""
         return _schema(self.dtype)
 
+    @property
+    def declared_fields(self) -> frozenset[str]:
+        """None: there are no fields."""
+        return frozenset()
+
     def without_float_widening(self, *_fields: str) -> Self:
         """Return this format: its column never widens."""
         return self

@@ -16,6 +16,7 @@ from ktframe.formats.base import Decoded, Fault, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, WriterSchema
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
+from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.parts import Part, fitted, together, without_extra_fields
 from ktframe.formats.resolution import columns_of, joined
 from ktframe.formats.schemas import UNKNOWN_SCHEMA, UnknownSchemaError
@@ -78,6 +79,11 @@ class RegistryFormat:
         return pl.Schema() if self.plain is None or self.is_key else self.plain.initial_schema
 
     @property
+    def declared_fields(self) -> frozenset[str]:
+        """The fields that were declared for payloads without a schema."""
+        return frozenset() if self.plain is None else self.plain.declared_fields
+
+    @property
     def revision(self) -> int:
         """How many schemas have changed how rows before them read."""
         return self.readers.revision
@@ -131,6 +137,17 @@ class RegistryFormat:
         # The newest default counts, also where its schema is not in this batch.
         columns = columns_of({column.name: column.dtype for column in columns}, merged)
         return together([fitted(part, columns) for part in parts], columns, [*unreadable, *conflicts])
+
+    def decode_partly(self, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
+        """Return the ``wanted`` fields of refused payloads that are JSON; see ``formats.partial_rows``."""
+        frames, lines = [wanted.to_frame()], pl.Series([], dtype=pl.UInt32)
+        for group in self._groups(payloads)[0]:
+            if isinstance(group.plain, JsonFormat):
+                decoded = group.plain.decode_partly(group.bodies, wanted)
+                frames.append(decoded.frame)
+                lines.extend(pl.Series([group.lines[at] for at in decoded.accepted], dtype=pl.UInt32))
+        order = lines.arg_sort()
+        return Decoded(pl.concat(frames)[order], lines[order].to_list(), (), wanted)
 
     def _plain_for_all(self, payloads: Sequence[bytes], schema: pl.Schema) -> SchemalessFormat | None:
         """Return the plain format where no payload has a schema, and nothing has to be fitted to other columns."""

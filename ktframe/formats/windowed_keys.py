@@ -51,6 +51,11 @@ class WindowedKeyFormat:
         """The columns of the key and the times; none while those of the key are not known."""
         return self._outer(self.inner.initial_schema)
 
+    @property
+    def declared_fields(self) -> frozenset[str]:
+        """None: keys are inferred."""
+        return self.inner.declared_fields
+
     def without_float_widening(self, *fields: str) -> WindowedKeyFormat:
         """Return this format with ``fields`` never widened from integers to floats."""
         return replace(self, inner=self.inner.without_float_widening(*fields))

@@ -11,6 +11,8 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
     slot n   refused       offset (u64)               see pack_refused
     slot n   index         length u32, record key, identity     nothing
+    slot n   stale         identity                   offset i64, timestamp i64 of the refused record
+    slot n   cause         what its reasons have in common      JSON, see pack_cause
 
 A partition's rows live in its slot. Widths are fixed and
 numbers big-endian, so that keys sort as numbers do. A stream time, horizon or cut of -2**63 means none.
@@ -18,24 +20,27 @@ numbers big-endian, so that keys sort as numbers do. A stream time, horizon or c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from struct import Struct
 
+import orjson
 import polars as pl
 import pyarrow as pa
 
-from ktframe.columns import KEY
-from ktframe.fold.records import Changes, Position, RefusedRecord
+from ktframe.columns import IDENTITY, KEY, OFFSET, PARTITION, TIMESTAMP
+from ktframe.fold.records import Cause, Changes, Position, RefusedRecord
+from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
 
 FORMAT_VERSION = 3
 _ROW_KEYS_SINCE = 2
 """The first version whose keys of partitions and rows are those of today."""
-METADATA, POSITION, ROW, LATE, REFUSED, INDEX = range(6)
+METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE = range(8)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
 _POSITION = Struct(">qqQQQqQqQQQ")
+_STALE = Struct(">qq")
 _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
 _IS_KEY = {b"ktframe": b"record key"}
@@ -159,6 +164,29 @@ def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
     )
 
 
+def pack_stale(offset: int, timestamp: int | None) -> bytes:
+    """Return the stored bytes of the place of a refused record whose identity is known."""
+    return _STALE.pack(offset, _NONE if timestamp is None else timestamp)
+
+
+def unpack_stale(raw: bytes) -> tuple[int, int | None]:
+    """Return what ``pack_stale`` was given."""
+    offset, timestamp = _STALE.unpack(raw)
+    return offset, None if timestamp == _NONE else timestamp
+
+
+def pack_cause(cause: Cause) -> bytes:
+    """Return the stored bytes of a cause: a JSON object of its attributes."""
+    return orjson.dumps(cause)
+
+
+def unpack_cause(raw: bytes) -> Cause:
+    """Return the cause that ``pack_cause`` was given."""
+    values = orjson.loads(raw)
+    places = {name: tuple(values[name]) for name in ("fields", "first", "last")}
+    return Cause(**{**values, **places, "fault": Fault(values["fault"])})
+
+
 def pack_schema(schema: pl.Schema) -> bytes:
     """Return the fields as an Arrow IPC schema message; the record key, if it is among them, is marked and first."""
     fields = list(pl.DataFrame(schema=schema).to_arrow().schema)
@@ -201,6 +229,20 @@ def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
                 delete(entry)
             else:
                 put(entry, b"")
+
+
+def put_stale(batch: Batch, changes: Changes, slots: Mapping[int, int], marked: Collection[int]) -> None:
+    """Put the marks of refused records; delete those of removed rows, in the partitions that have marks (``marked``)."""
+    for partition, identity, value in zip(
+        changes.partitions, changes.identities, changes.values, strict=True
+    ):
+        if value is None and partition in marked:
+            batch.delete(prefix(slots[partition], STALE) + identity)
+    if changes.stale.height:
+        for partition, identity, *place in changes.stale.select(
+            PARTITION, IDENTITY, OFFSET, TIMESTAMP
+        ).iter_rows():
+            batch.put(prefix(slots[partition], STALE) + identity, pack_stale(*place))
 
 
 def put_refused(

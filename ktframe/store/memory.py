@@ -9,9 +9,20 @@ from threading import Lock
 
 import polars as pl
 
-from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
+from ktframe.columns import IDENTITY, OFFSET, PARTITION, TIMESTAMP
+from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.store.errors import closed_error
-from ktframe.store.protocol import CHUNK_ROWS, REFUSED_KEPT, Horizon, advanced, dropped
+from ktframe.store.protocol import (
+    CHUNK_ROWS,
+    REFUSED_KEPT,
+    Causes,
+    Horizon,
+    advanced,
+    dropped,
+    with_refused,
+)
+
+_MARK = (PARTITION, IDENTITY, OFFSET, TIMESTAMP)
 
 
 class MemoryStore:
@@ -24,6 +35,8 @@ class MemoryStore:
         self._index: dict[int, dict[bytes, set[bytes]]] = {}
         self._refused: dict[int, deque[RefusedRecord]] = {}
         self._late: dict[int, deque[RefusedRecord]] = {}
+        self._causes: dict[int, Causes] = {}
+        self._stale: dict[int, dict[bytes, tuple[int, int | None]]] = {}
         self._positions: dict[int, Position] = {}
         self._schema = pl.Schema()
         self._documents: list[bytes] = []
@@ -66,6 +79,21 @@ class MemoryStore:
         with self._locked():
             return [record for _, records in sorted(self._refused.items()) for record in records]
 
+    def causes(self) -> dict[int, Causes]:
+        """Return why records of each partition were refused, all of them counted."""
+        with self._locked():
+            return dict(self._causes)
+
+    def stale(self) -> StaleMarks:
+        """Return the marks of refused records whose identity is known."""
+        with self._locked():
+            marks = [
+                (partition, identity, *place)
+                for partition, places in sorted(self._stale.items())
+                for identity, place in sorted(places.items())
+            ]
+        return StaleMarks(*(list(column) for column in zip(*marks, strict=True)))
+
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
         with self._locked():
@@ -103,6 +131,7 @@ class MemoryStore:
                 )
                 if value is None:
                     rows.pop(identity, None)
+                    self._stale.get(partition, {}).pop(identity, None)
                     identities.discard(identity)
                 else:
                     rows[identity] = value
@@ -110,6 +139,10 @@ class MemoryStore:
             for kept, records in ((self._refused, changes.refused), (self._late, changes.late)):
                 for record in records:
                     kept.setdefault(record.partition, deque(maxlen=REFUSED_KEPT)).append(record)
+            self._causes |= with_refused(self._causes, changes.refused)
+            if changes.stale.height:
+                for partition, identity, *place in changes.stale.select(_MARK).iter_rows():
+                    self._stale.setdefault(partition, {})[identity] = (place[0], place[1])
             self._positions |= advanced(self._positions, changes, positions)
             if len(changes.schema):
                 self._schema = changes.schema
@@ -119,8 +152,9 @@ class MemoryStore:
         with self._locked():
             for partition, horizon in horizons.items():
                 rows = self._rows.get(partition, {})
-                for identity in [identity for identity in rows if identity < horizon.bound]:
-                    del rows[identity]
+                for kept in (rows, self._stale.get(partition, {})):
+                    for identity in [identity for identity in kept if identity < horizon.bound]:
+                        del kept[identity]
                 self._positions[partition] = dropped(self._positions[partition], horizon)
 
     def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
@@ -131,6 +165,8 @@ class MemoryStore:
                 self._index.pop(partition, None)
                 self._refused.pop(partition, None)
                 self._late.pop(partition, None)
+                self._causes.pop(partition, None)
+                self._stale.pop(partition, None)
                 self._positions.pop(partition, None)
             if partitions is None:
                 self._schema = pl.Schema()
@@ -147,7 +183,7 @@ class MemoryStore:
         """Drop everything; a second call does nothing."""
         with self._lock:
             self._is_open = False
-            for kept in (self._rows, self._index, self._refused, self._late, self._positions):
+            for kept in (self._rows, self._index, self._refused, self._late, self._stale, self._positions):
                 kept.clear()
 
     @contextmanager

@@ -10,14 +10,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import polars as pl
 
-from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
+from ktframe.fold.records import Cause, Changes, Position, RefusedRecord, StaleMarks, StoredRows
+from ktframe.fold.refused import with_causes
 
 CHUNK_ROWS = 10_000
 """How many Python objects one call into native code may handle: it holds the interpreter's lock meanwhile."""
+
+Causes: TypeAlias = Mapping[str, Cause]
+"""Causes by what the reasons of their records have in common."""
 
 REFUSED_KEPT = 10_000
 """How many refused and how many late records are kept per partition: the newest. Their counts stay exact."""
@@ -72,6 +76,15 @@ class StateStore(Protocol):
 
     def refused(self) -> list[RefusedRecord]:
         """Return the kept refused records, in offset order per partition."""
+
+    def causes(self) -> dict[int, Causes]:
+        """Return why records of each partition were refused, all of them counted; see ``fold/refused.py``."""
+
+    def stale(self) -> StaleMarks:
+        """Return the marks of refused records whose identity is known: the last one per partition and identity.
+
+        A mark stays when a later row comes (its offset tells), and goes with a removal of its row.
+        """
 
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition; the reason holds the windows' starts."""
@@ -131,6 +144,14 @@ def advanced(
             accepted=previous.accepted + changes.accepted.get(partition, 0),
         )
     return after
+
+
+def with_refused(known: Mapping[int, Causes], refused: Sequence[RefusedRecord]) -> dict[int, Causes]:
+    """Return the causes of the partitions of ``refused`` after these records."""
+    by_partition: dict[int, list[RefusedRecord]] = {}
+    for record in refused:
+        by_partition.setdefault(record.partition, []).append(record)
+    return {p: with_causes(known.get(p, {}), records) for p, records in by_partition.items()}
 
 
 def dropped(position: Position, horizon: Horizon) -> Position:

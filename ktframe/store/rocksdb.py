@@ -10,12 +10,13 @@ from threading import Lock
 
 import polars as pl
 
+from ktframe.columns import PARTITION
 from ktframe.errors import StoreCorruptError
-from ktframe.fold.records import Changes, Position, RefusedRecord, StoredRows
+from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
-from ktframe.store.layout import put_metadata, put_refused, put_rows
-from ktframe.store.protocol import REFUSED_KEPT, Horizon, advanced, dropped
+from ktframe.store.layout import put_metadata, put_refused, put_rows, put_stale
+from ktframe.store.protocol import REFUSED_KEPT, Causes, Horizon, advanced, dropped, with_refused
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
@@ -36,6 +37,9 @@ class RocksDBStore:
         self._positions: dict[int, Position] = {}
         self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.REFUSED: {}}
         """Offsets of the late and of the refused records that are kept, by partition."""
+        self._causes: dict[int, Causes] = {}
+        self._marked: set[int] = set()
+        """The partitions that may have marks of refused records."""
         self._schema = pl.Schema()
         try:
             self._load_state()
@@ -56,6 +60,13 @@ class RocksDBStore:
             for kind, kept in self._kept.items():
                 scanned = (key for keys, _ in self._scan(slot, kind) for key in keys)
                 kept[partition] = deque(map(layout.refused_offset, scanned))
+            self._causes[partition] = {
+                key[len(layout.prefix(slot, layout.CAUSE)) :].decode(): layout.unpack_cause(value)
+                for keys, values in self._scan(slot, layout.CAUSE)
+                for key, value in zip(keys, values, strict=True)
+            }
+            if any(keys for keys, _ in self._scan(slot, layout.STALE)):
+                self._marked.add(partition)
         if raw_schema := self.metadata.get("schema"):
             self._schema = layout.unpack_schema(raw_schema)
 
@@ -110,6 +121,24 @@ class RocksDBStore:
         """Return the kept refused records, in offset order per partition."""
         return self._refused_of(layout.REFUSED)
 
+    def causes(self) -> dict[int, Causes]:
+        """Return why records of each partition were refused, all of them counted."""
+        with self._locked():
+            return dict(self._causes)
+
+    def stale(self) -> StaleMarks:
+        """Return the marks of refused records whose identity is known."""
+        marks: list[tuple[int, bytes, int, int | None]] = []
+        with self._locked():
+            for partition in sorted(self._marked):
+                head = layout.prefix(self._slots[partition], layout.STALE)
+                for keys, values in self._scan(self._slots[partition], layout.STALE):
+                    places = map(layout.unpack_stale, values)
+                    marks += [
+                        (partition, key[len(head) :], *place) for key, place in zip(keys, places, strict=True)
+                    ]
+        return StaleMarks(*(list(column) for column in zip(*marks, strict=True)))
+
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
         return self._refused_of(layout.LATE)
@@ -150,6 +179,8 @@ class RocksDBStore:
             after = advanced(self._positions, changes, positions)
             by_kind = {layout.LATE: changes.late, layout.REFUSED: changes.refused}
             kept = {kind: self._kept_with(kind, records) for kind, records in by_kind.items()}
+            causes = with_refused(self._causes, changes.refused)
+            marked = self._marked | set(changes.stale[PARTITION] if changes.stale.height else ())
             schema = changes.schema if len(changes.schema) else self._schema
             is_new_schema = schema != self._schema
 
@@ -157,6 +188,12 @@ class RocksDBStore:
                 put_rows(batch, changes, slots)
                 for kind, records in by_kind.items():
                     put_refused(batch, kind, records, kept[kind][1], slots)
+                put_stale(batch, changes, slots, self._marked)
+                for partition, some in causes.items():
+                    for name, cause in some.items():
+                        if self._causes.get(partition, {}).get(name) != cause:
+                            key = layout.prefix(slots[partition], layout.CAUSE) + name.encode()
+                            batch.put(key, layout.pack_cause(cause))
                 if is_new_schema:
                     put_metadata(batch, {"schema": layout.pack_schema(schema)})
                 for partition in added:
@@ -170,6 +207,8 @@ class RocksDBStore:
             self._slots = slots
             self._next_slot += len(added)
             self._positions |= after
+            self._causes |= causes
+            self._marked = marked
             for kind, (offsets, _) in kept.items():
                 self._kept[kind] |= offsets
             self._schema = schema
@@ -196,8 +235,9 @@ class RocksDBStore:
         with self._locked():
             after, ranges = {}, []
             for partition, horizon in horizons.items():
-                head = layout.prefix(self._slots[partition], layout.ROW)
-                ranges.append((head, head + horizon.bound))
+                for kind in (layout.ROW, layout.STALE):
+                    head = layout.prefix(self._slots[partition], kind)
+                    ranges.append((head, head + horizon.bound))
                 after[partition] = dropped(self._positions[partition], horizon)
 
             def build(batch: Batch) -> None:
@@ -236,6 +276,8 @@ class RocksDBStore:
             self._engine.write(build)
             for partition in cleared:
                 del self._slots[partition], self._positions[partition]
+                self._causes.pop(partition, None)
+                self._marked.discard(partition)
                 for kept in self._kept.values():
                     kept.pop(partition, None)
             if partitions is None:

@@ -28,6 +28,7 @@ from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.resume import resume
 from ktframe.sync.retry import Retry
@@ -171,7 +172,7 @@ class TopicBinding:
             self.events.emit(TableRebuilt(resumed.rebuilt, self._clock.now()))
         self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
-        self.monitor.begin(resumed.positions, ends, records=resumed.passed)
+        self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
         self._announce()
         return resumed.positions
@@ -200,15 +201,13 @@ class TopicBinding:
             self._newest = max((time for time in times if time is not None), default=None)
         else:
             materializer.advance(batch.positions)
-        self.monitor.observe(batch.positions, records=len(batch), newest=self._newest)
+        self.monitor.observe(batch.positions, newest=self._newest)
         self._announce()
         if row_count:
             self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
 
     def _announce(self) -> None:
-        """Update the monitor and the state, and wake everyone who waits for positions."""
-        conflicts = sum(position.conflicts for position in self.required().store.positions().values())
-        self.monitor.note_conflicts(conflicts, "pass schema={...} with the dtypes you want, or see errors()")
+        """Update the state, and wake everyone who waits for positions."""
         self._follow_readiness()
         with self.changed:
             self.changed.notify_all()
@@ -276,15 +275,22 @@ class TopicBinding:
             self._reopen.set()
         return facts
 
-    def readiness(self) -> Readiness:
-        """Return whether the table is ready, and if not, why; never waits."""
+    def readiness(self, missing: Missing | None = None) -> Readiness:
+        """Return whether the table is ready, and if not, why; never waits.
+
+        ``missing`` is what the rows that are shown lack, where these are not simply those of the store.
+        """
         failure = self.retry.failure
         has_failed = failure is not None and self.state in (BindingState.FAILED, BindingState.BACKING_OFF)
-        return self.monitor.readiness(self.state, explain(failure) if failure and has_failed else None)
+        if missing is None and self.monitor.is_ready and self.materializer is not None:
+            missing = Missing.of(self.materializer, self.topic)
+        return self.monitor.readiness(
+            self.state, explain(failure) if failure and has_failed else None, missing
+        )
 
-    def health(self) -> BindingHealth:
+    def health(self, readiness: Readiness | None = None) -> BindingHealth:
         """Return state, failures, rate and newest record; never waits."""
-        failure, readiness = self.retry.failure, self.readiness()
+        failure, readiness = self.retry.failure, readiness or self.readiness()
         return BindingHealth(
             state=self.state,
             reason=readiness.reason,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import polars as pl
@@ -17,6 +18,7 @@ from ktframe.errors import StoreCorruptError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
+from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
 from ktframe.store.protocol import Horizon, StateStore
 from ktframe.store.replacement import Replacement
@@ -96,7 +98,8 @@ class Materializer:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        self.view.load(chunks, {}, self.decoder.frame_schema(self.schema))
+        marks = self.decoder.load_marks(self.store.stale(), self.schema)
+        self.view.load(chunks, {}, self.decoder.frame_schema(self.schema), marks=marks)
         self.stream_times = dict(self._context().stream_times)
         self._retain()
         # Last, as in apply(): after an error before it, the store is read again.
@@ -116,13 +119,14 @@ class Materializer:
             # Existing rows hold integers that no float can represent: the records with floats are refused instead.
             changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
+        changes = replace(changes, stale=without_outdated(changes.stale, changes.frame))
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
         schema = self.decoder.frame_schema(self.schema)
         if self._revision == self.decoder.revision:
-            self.view.apply(changes.frame, schema, {})
+            self.view.apply(changes.frame, schema, {}, changes.stale)
         else:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
             self._refill(self.view.positions())
@@ -188,6 +192,11 @@ class Materializer:
         order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
         best = {names[line]: line for line in order}  # of several, the last and greatest stays
         return list(best), rows[list(best.values())]
+
+    def stale_rows(self) -> int:
+        """Return how many rows are stale: their newest record was refused."""
+        # Not without marks: a snapshot merges what waits into the view.
+        return self.view.stale(self.view.snapshot().rows).height if self.view.marks().height else 0
 
     def remove_before(self, offsets: Mapping[int, int]) -> None:
         """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on."""

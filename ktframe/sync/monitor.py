@@ -18,11 +18,20 @@ from types import MappingProxyType
 
 from ktframe.clock import Clock
 from ktframe.events import BindingState, Events, LagUpdated, PartitionLag, ReadyChanged, Reason
+from ktframe.sync.missing import Missing
 
 logger = logging.getLogger("ktframe.monitor")
 HYSTERESIS_CHECKS = 3
 _RATE_WINDOW_SECONDS = 10.0
-_CONFLICT_SHARE = 0.01
+_CONDITIONS = {
+    BindingState.CREATED: "not started",
+    BindingState.RESTORING: "restoring",
+    BindingState.READY: "ready",
+    BindingState.LAGGING: "behind",
+    BindingState.BACKING_OFF: "recovering",
+    BindingState.FAILED: "failed",
+    BindingState.STOPPED: "closed",
+}
 _NO_POSITIONS: Mapping[int, int] = MappingProxyType({})
 
 
@@ -47,6 +56,24 @@ class Readiness:
     at: datetime
     detail: str = ""
     hint: str | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the table is ready, no row is stale, and hardly a record (1 % at most) was refused."""
+        return self.is_ready and self.reason is Reason.READY
+
+    @property
+    def condition(self) -> str:
+        """The condition in a word or two, the same in every repr, status and panel.
+
+        "not started", "restoring", "ready", "incomplete" (ready, but for refused records or stale rows), "behind",
+        "recovering", "failed", "closed".
+        """
+        if self.state is not BindingState.READY:
+            return _CONDITIONS[self.state]
+        if not self.is_ready:
+            return _CONDITIONS[BindingState.LAGGING]
+        return _CONDITIONS[self.state] if self.is_complete else "incomplete"
 
     def __bool__(self) -> bool:
         return self.is_ready
@@ -76,8 +103,6 @@ class ReadyMonitor:
         self._newest: int | None = None
         self._is_ready = False
         self._last_lag: int | None = None
-        self._records = 0
-        self._conflicts: tuple[int, str | None] = (0, None)
 
     @property
     def is_ready(self) -> bool:
@@ -102,10 +127,9 @@ class ReadyMonitor:
             yield
         self._events.deliver()
 
-    def begin(self, positions: Mapping[int, int], ends: Mapping[int, int], *, records: int = 0) -> None:
-        """Start (again) at ``positions``, ``records`` after the start of the log; ready once past ``ends``."""
+    def begin(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        """Start (again) at ``positions``; ready once past ``ends``."""
         with self._changing():
-            self._records = records
             self._positions, self._starts = dict(positions), dict(positions)
             self._targets = dict(ends)
             self._ends = dict(ends)
@@ -113,22 +137,16 @@ class ReadyMonitor:
             self._samples.clear()
             self._decide()
 
-    def observe(self, positions: Mapping[int, int], *, records: int = 0, newest: int | None = None) -> None:
+    def observe(self, positions: Mapping[int, int], *, newest: int | None = None) -> None:
         """Record applied ``positions`` and the newest timestamp (ms) so far."""
         with self._changing():
             self._positions |= positions
-            self._records += records
             if newest is not None:
                 self._newest = max(newest, self._newest or newest)
             now, done = self._clock.monotonic(), sum(self._positions.values())
             self._samples.append((now, done))
             self._forget_samples(now)
             self._decide()
-
-    def note_conflicts(self, conflicts: int, hint: str | None) -> None:
-        """Record how many records disagreed with the schema, and what helps."""
-        with self._lock:
-            self._conflicts = (conflicts, hint)
 
     def check(self, ends: Mapping[int, int]) -> None:
         """Record end offsets that were just read; publish the lag, and whether the table has fallen behind."""
@@ -191,12 +209,15 @@ class ReadyMonitor:
         return 1.0 if span == 0 else (span - left) / span
 
     def readiness(
-        self, state: BindingState, failure: tuple[Reason, str, str | None] | None = None
+        self,
+        state: BindingState,
+        failure: tuple[Reason, str, str | None] | None = None,
+        missing: Missing | None = None,
     ) -> Readiness:
-        """Return the readiness, given the binding's state and what made it fail."""
+        """Return the readiness, given the binding's state, what made it fail, and what its rows lack."""
         with self._lock:
             total, rate = self._total_lag(), self._rate()
-            reason, detail, hint = failure or self._explain(state)
+            reason, detail, hint = failure or self._explain(state, missing or Missing())
             now = self._clock.now()
             return Readiness(
                 name=self.name,
@@ -214,11 +235,9 @@ class ReadyMonitor:
                 hint=hint,
             )
 
-    def _explain(self, state: BindingState) -> tuple[Reason, str, str | None]:
-        conflicts, hint = self._conflicts
-        if self._is_ready and conflicts > _CONFLICT_SHARE * max(self._records, 1):
-            detail = f"{conflicts:,} records disagree with the schema and are in errors()"
-            return Reason.SCHEMA_CONFLICT, detail, hint
+    def _explain(self, state: BindingState, missing: Missing) -> tuple[Reason, str, str | None]:
+        if self._is_ready and missing.reason is not None:
+            return missing.reason, f"{missing}: see errors()", missing.hint
         if self._is_ready:
             return Reason.READY, "", None
         if state is BindingState.CREATED:

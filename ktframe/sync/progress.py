@@ -42,7 +42,7 @@ class Progress:
 
 def describe(readiness: Readiness) -> str:
     """Return a readiness in one line: share, what is left, rate, time left."""
-    parts = [f"{readiness.name}: {readiness.reason.lower().replace('_', ' ')}"]
+    parts = [f"{readiness.name}: {readiness.condition}"]
     if readiness.progress is not None:
         parts.append(f"{readiness.progress:.0%}")
     if readiness.total_lag:
@@ -51,7 +51,7 @@ def describe(readiness: Readiness) -> str:
         parts.append(f"{readiness.rate:,.0f}/s")
     if readiness.eta:
         parts.append(f"about {describe_duration(readiness.eta)} left")
-    if not readiness.is_ready and readiness.detail:
+    if not readiness.is_complete and readiness.detail:
         parts.append(readiness.detail)
     return ", ".join(parts)
 

@@ -105,7 +105,6 @@ class Resumption:
 
     facts: TopicFacts
     positions: dict[int, int]
-    passed: int
     rebuilt: dict[int, str] = field(default_factory=dict)
 
 
@@ -144,9 +143,8 @@ def resume(
         materializer.drop(OFFSET, log.wanted)
     elif log.is_moving:
         materializer.remove_before(log.wanted)
-    passed = sum(plan.positions.values()) - sum(log.first(partition) for partition in partitions)
     rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
-    return Resumption(facts, plan.positions, passed, rebuilt)
+    return Resumption(facts, plan.positions, rebuilt)
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:

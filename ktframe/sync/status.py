@@ -12,6 +12,7 @@ from ktframe.fold.event_time import as_datetime
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.health import BindingHealth
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.missing import Missing, counted, were
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.progress import describe
 
@@ -61,21 +62,33 @@ class TableStatus:
     """Why rows may be missing: where reading began, what the log has lost, what retention has dropped."""
     formats: str = ""
     """The formats of keys and values that were detected, where they were not declared."""
+    stale: int = 0
+    """Rows whose newest record was refused; they are hidden, unless the table was asked for with ``stale="show"``."""
+    records: int = 0
+    """Records that were applied, the refused ones among them."""
 
     def __str__(self) -> str:
-        lines = [f"{describe(self.readiness)}: {self.rows:,} rows"]
+        lines = [f"{describe(self.readiness)}: {counted(self.rows, 'row')}"]
         if self.formats:
             lines.append(self.formats)
         if self.refused:
-            lines.append(
-                f"{self.refused:,} records were refused, {self.conflicts:,} of them for the schema: errors()"
+            of = (
+                f"{self.refused:,} of {self.records:,} records"
+                if self.records
+                else counted(self.refused, "record")
             )
+            was = f"{of} {were(self.refused)} refused, {self.conflicts:,} of them for the schema"
+            lines.append(f'{was}: errors(by="reason")')
+        if self.stale:
+            lines.append(f"the newest record of {counted(self.stale, 'row')} was refused: errors(stale=True)")
         if self.contested:
-            lines.append(f"{self.contested:,} keys have rows in several partitions; the newest row is shown")
+            have = "key has" if self.contested == 1 else "keys have"
+            lines.append(f"{self.contested:,} {have} rows in several partitions; the newest row is shown")
         if not self.sees_deletes:
             lines.append("some rows have no record key: no tombstone can delete them")
         if self.late:
-            lines.append(f"{self.late:,} records were late for their window: late()")
+            whose = "its" if self.late == 1 else "their"
+            lines.append(f"{counted(self.late, 'record')} {were(self.late)} late for {whose} window: late()")
         lines.extend(self.notices)
         if self.health.last_error:
             lines.append(f"last error: {self.health.last_error}")
@@ -110,19 +123,25 @@ class RecentRows:
     """How many rows the table has."""
 
 
-def status_of(binding: TopicBinding, materializer: Materializer | None, *, rows: int) -> TableStatus:
-    """Return the status of a binding; ``materializer`` is None before it was started."""
-    readiness, health = binding.readiness(), binding.health()
+def status_of(
+    binding: TopicBinding, materializer: Materializer | None, *, rows: int, missing: Missing | None = None
+) -> TableStatus:
+    """Return the status of a binding; ``materializer`` is None before it was started, ``missing`` what its rows lack."""
+    readiness = binding.readiness(missing)
+    health = binding.health(readiness)
     if materializer is None:
         return TableStatus(binding.name, readiness, health, 0, 0, 0, 0, sees_deletes=True)
+    missing = missing or Missing.of(materializer, binding.topic)
     positions = materializer.store.positions().values()
     return TableStatus(
         name=binding.name,
         readiness=readiness,
         health=health,
         rows=rows,
-        refused=sum(position.refused for position in positions),
-        conflicts=sum(position.conflicts for position in positions),
+        refused=missing.refused,
+        conflicts=missing.conflicts,
+        stale=missing.stale,
+        records=missing.records,
         contested=materializer.view.contested,
         sees_deletes=materializer.sees_deletes,
         late=sum(position.late for position in positions),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import html
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import polars as pl
 
+from ktframe.call_site import CallSite, call_site
 from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
 from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.missing import counted
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import (
@@ -27,8 +28,10 @@ from ktframe.sync.status import (
     notices,
     status_of,
 )
+from ktframe.tables.complete_reads import CompleteReads
+from ktframe.tables.completeness import ReadPolicy, deferred_to
 from ktframe.tables.diff import difference
-from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame
+from ktframe.tables.presentation import Metadata, Presentation, fields_of
 
 if TYPE_CHECKING:  # slow to import
     from ktframe.widgets.figure import Axes, Chart
@@ -39,7 +42,10 @@ CHUNK_ROWS: Final = (
 )
 
 
-class MaterializedTopic(ABC):
+T = TypeVar("T")
+
+
+class MaterializedTopic(CompleteReads):
     """A topic as rows. Every read is complete as of the call, unless it is called with ``fresh=False``.
 
     A read waits as long as progress is made, and raises ``NotReadyError`` when none is. Any thread may call it.
@@ -48,19 +54,18 @@ class MaterializedTopic(ABC):
     _kind: ClassVar[str]
 
     def __init__(
-        self, reader: BindingReader, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
+        self,
+        reader: BindingReader,
+        presentation: Presentation,
+        *,
+        policy: ReadPolicy,
+        close: Callable[[MaterializedTopic], None],
     ) -> None:
-        self.topic = reader.binding.topic
+        super().__init__(reader, presentation, policy)
         self.events = reader.binding.events
-        self._reader = reader
-        self._presentation = presentation
         self._close = close
         self._origin = self
         """The object that the context knows: this one, or the one that this is a copy of."""
-
-    @abstractmethod
-    def _lines(self, materializer: Materializer) -> pl.DataFrame:
-        """Return the rows as of now, as lines of the view."""
 
     def _name(self, quote: Callable[[str], str] = repr) -> str:
         """Return the topic, and which windows of it, as a repr shows them."""
@@ -87,35 +92,40 @@ class MaterializedTopic(ABC):
         ------
         NotReadyError
             When the rows can't be complete, with the partitions and the reason.
+        IncompleteError, StaleRowsError, SchemaError
+            When records were refused, and that is an error; see ``ktframe.table``.
         BrokerError
             When the cluster does not answer, the topic is unknown, or the login is refused.
-        """
-        return self._present(self._reader.read(self._lines, fresh=fresh), metadata=metadata)
 
-    async def to_polars_async(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:
-        """Return what ``to_polars`` does, leaving the event loop free while it waits."""
-        return await asyncio.to_thread(self.to_polars, fresh=fresh, metadata=metadata)
+        Warns
+        -----
+        KtframeWarning
+            When records were refused or rows are stale: how many, why, and which argument keeps them.
+        """
+        return self._present(self._read(self._lines, fresh=fresh), metadata=metadata)
+
+    def to_polars_async(
+        self, *, fresh: bool = True, metadata: Metadata = False
+    ) -> Coroutine[Any, Any, pl.DataFrame]:
+        """Return what ``to_polars`` does, when awaited, leaving the event loop free while it waits."""
+        # Not ``async def``: a warning names the line of this call, which runs before anything is awaited.
+        return self._in_thread(call_site(), lambda: self.to_polars(fresh=fresh, metadata=metadata))
+
+    @staticmethod
+    async def _in_thread(site: CallSite, read: Callable[[], T]) -> T:
+        with deferred_to(site):
+            return await asyncio.to_thread(read)
 
     def lazy(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.LazyFrame:
         """Return the rows, as of this call, as a LazyFrame."""
         return self.to_polars(fresh=fresh, metadata=metadata).lazy()
 
     def __len__(self) -> int:
-        return self._reader.read(self._lines, fresh=True).height
+        return self._read(self._lines, fresh=True).height
 
     def __bool__(self) -> bool:
         # Without this, ``if table:`` would wait for the whole topic.
         return True
-
-    def errors(self, *, fresh: bool = True) -> pl.DataFrame:
-        """Return the refused records, the newest 10,000 of each partition.
-
-        Columns: ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and
-        ``value`` (Binary, as the producer sent them), ``reason`` (String).
-        """
-        return refused_frame(
-            self._reader.read(lambda materializer: materializer.store.refused(), fresh=fresh)
-        )
 
     @property
     def schema(self) -> pl.Schema:
@@ -149,7 +159,8 @@ class MaterializedTopic(ABC):
         NotReadyError
             When the timeout has passed, or no progress was made for the stall timeout.
         """
-        return self._reader.wait_until_ready(timeout, progress=progress)
+        self._reader.wait_until_ready(timeout, progress=progress)
+        return self.readiness()
 
     async def ready(
         self, timeout: float | str | timedelta | None = None, *, progress: bool = True
@@ -159,8 +170,9 @@ class MaterializedTopic(ABC):
 
     def readiness(self) -> Readiness:
         """Return whether the rows are complete, and if not, why; does not wait."""
-        self._reader.started()
-        return self._reader.binding.readiness()
+        materializer, binding = self._reader.started(), self._reader.binding
+        # Not while it is read: finding stale rows merges what waits into the view.
+        return binding.readiness(self._missing(materializer) if binding.monitor.is_ready else None)
 
     def position(self) -> TablePosition:
         """Return where the rows stand; does not wait."""
@@ -181,7 +193,8 @@ class MaterializedTopic(ABC):
     def status(self) -> TableStatus:
         """Return state, lag, counts and the last error in one value; does not wait."""
         materializer = self._reader.started()
-        return status_of(self._reader.binding, materializer, rows=self._lines(materializer).height)
+        rows, missing = self._lines(materializer).height, self._missing(materializer)
+        return status_of(self._reader.binding, materializer, rows=rows, missing=missing)
 
     @property
     def history(self) -> LagHistory:
@@ -212,14 +225,16 @@ class MaterializedTopic(ABC):
 
     def __repr__(self) -> str:
         binding, materializer = self._reader.binding, self._reader.present()
-        head = f"{self._kind}({self._name()}, {binding.state}"
         if materializer is None:
-            return f"{head})"
-        lag = binding.readiness().total_lag
-        behind = "" if not lag else f", {lag:,} offsets behind"
+            return f"{self._kind}({self._name()}, {binding.readiness().condition})"
+        missing = self._missing(materializer)
+        readiness = binding.readiness(missing)
+        rows = counted(self._lines(materializer).height, "row")
+        lag = f"{readiness.total_lag:,} offsets behind" if readiness.total_lag else ""
+        parts = [self._name(), readiness.condition, rows, lag, str(missing)]
         texts = (detected_formats(materializer), *notices(binding, materializer))
         remarks = "".join(f"; {text}" for text in texts if text)
-        return f"{head}, {self._lines(materializer).height:,} rows{behind}{remarks})"
+        return f"{self._kind}({', '.join(part for part in parts if part)}{remarks})"
 
     def _repr_html_(self) -> str:
         head, materializer = "", self._reader.present()
@@ -263,7 +278,7 @@ class MaterializedTopic(ABC):
         if materializer is None:
             return Preview(status_of(binding, None, rows=0), pl.DataFrame())
         lines = self._lines(materializer)
-        status = status_of(binding, materializer, rows=lines.height)
+        status = status_of(binding, materializer, rows=lines.height, missing=self._missing(materializer))
         return Preview(status, self._present(lines.head(rows), strict=False))
 
     def _recent(self, rows: int = HEAD_ROWS) -> RecentRows:

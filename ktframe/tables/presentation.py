@@ -14,7 +14,6 @@ from ktframe.columns import KEY, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
-from ktframe.fold.records import RefusedRecord
 from ktframe.formats.dtypes import struct_fields
 
 Metadata: TypeAlias = bool | str | Sequence[str]
@@ -158,6 +157,11 @@ class Presentation:
         own = [name for name, own in self.names(fields).items() if own is not None and own.column in wanted]
         return [*own, *(name for name in self.key if is_field(name))]
 
+    @property
+    def has_key(self) -> bool:
+        """Whether frames show what identifies their rows."""
+        return not (KEY in self.key and self.key_name is None) and not self.is_stream
+
     def keys(self, rows: pl.DataFrame) -> list[Any]:
         """Return the key of each row: a value, or a tuple where the key is composite."""
         columns = rows.select(part.column for part in self._parts(rows.schema))
@@ -260,19 +264,3 @@ def _compared(part: _KeyPart, value: object) -> tuple[pl.Expr, pl.Expr]:
         bound = pl.lit(physical)
     less = column.is_null() | (column < bound)
     return less, never if isinstance(physical, Fraction) else (column == bound).fill_null(value=False)
-
-
-def refused_frame(records: Sequence[RefusedRecord]) -> pl.DataFrame:
-    """Return refused records as ``partition, offset, timestamp, key, value, reason``."""
-    schema = {
-        "partition": pl.Int32,
-        "offset": pl.Int64,
-        "timestamp": pl.Int64,
-        "key": pl.Binary,
-        "value": pl.Binary,
-        "reason": pl.String,
-    }
-    rows = [(r.partition, r.offset, r.timestamp, r.key, r.value, r.reason) for r in records]
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
-        as_shown_times(pl.col("timestamp")).alias("timestamp")
-    )

@@ -17,6 +17,7 @@ from ktframe.config.moments import Moment, parse_moment
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed_stream import WindowedKStream
@@ -37,9 +38,14 @@ class KStream(MaterializedTopic):
     _kind: ClassVar[str] = "KStream"
 
     def __init__(
-        self, reader: BindingReader, presentation: Presentation, *, close: Callable[[MaterializedTopic], None]
+        self,
+        reader: BindingReader,
+        presentation: Presentation,
+        *,
+        policy: ReadPolicy,
+        close: Callable[[MaterializedTopic], None],
     ) -> None:
-        super().__init__(reader, presentation, close=close)
+        super().__init__(reader, presentation, policy=policy, close=close)
         self._since: int | None = None
 
     def since(self, moment: Moment) -> Self:
@@ -137,12 +143,17 @@ class KStream(MaterializedTopic):
         )
         presentation = replace(self._presentation, is_windowed=True)
         return WindowedKStream(
-            self._reader, presentation, spec, events=self._lines, close=lambda _: self.close()
+            self._reader,
+            presentation,
+            spec,
+            events=self._all_lines,
+            policy=self._completeness.policy,
+            close=lambda _: self.close(),
         )
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+    def _all_lines(self, materializer: Materializer) -> pl.DataFrame:
         rows = materializer.view.snapshot().rows
         return rows if self._since is None else rows.filter(pl.col(TIMESTAMP) >= self._since)
 

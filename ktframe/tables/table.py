@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from ktframe.columns import ROW
 from ktframe.config.keywords import with_known_keywords
 from ktframe.errors import NotWritableError
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
+from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.window_spec import WindowSpec
@@ -37,15 +39,16 @@ class KTable(MaterializedTopic):
         reader: BindingReader,
         presentation: Presentation,
         *,
+        policy: ReadPolicy,
         close: Callable[[MaterializedTopic], None],
         open_windowed: Callable[[WindowSpec], WindowedKTable],
         writer: TableWriter | None = None,
     ) -> None:
-        super().__init__(reader, presentation, close=close)
+        super().__init__(reader, presentation, policy=policy, close=close)
         self._table_writer = writer
         self._open_windowed = open_windowed
 
-    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+    def _all_lines(self, materializer: Materializer) -> pl.DataFrame:
         return materializer.view.snapshot().rows
 
     def get(self, key: Key, default: Any = None, *, fresh: bool = True) -> Any:
@@ -61,10 +64,14 @@ class KTable(MaterializedTopic):
             encoded = [decoder.encode_key(key, schema) for key in keys]
             wanted = sorted({identity for identity in encoded if identity is not None})
             identities, rows = materializer.newest(wanted)
+            if self._completeness.policy.stale != "show":
+                hidden = set(materializer.view.stale(rows)[ROW])
+                identities = [identity for at, identity in enumerate(identities) if at not in hidden]
+                rows = self._shown(rows, materializer)
             by_identity = dict(zip(identities, self._present(rows).iter_rows(named=True), strict=True))
             return [None if identity is None else by_identity.get(identity) for identity in encoded]
 
-        return self._reader.read(look_up, fresh=fresh)
+        return self._read(look_up, fresh=fresh)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
@@ -80,7 +87,7 @@ class KTable(MaterializedTopic):
 
     def keys(self, *, fresh: bool = True) -> list[Any]:
         """Return all keys, as ``get`` takes them."""
-        rows = self._reader.read(self._lines, fresh=fresh)
+        rows = self._read(self._lines, fresh=fresh)
         return self._presentation.keys(rows)
 
     def _ipython_key_completions_(self) -> list[Any]:
@@ -93,7 +100,7 @@ class KTable(MaterializedTopic):
         self, start: Key = None, end: Key = None, *, fresh: bool = True
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
         """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
-        rows = self._reader.read(self._lines, fresh=fresh)
+        rows = self._read(self._lines, fresh=fresh)
         rows = self._presentation.within(rows, start, end)
         for chunk in rows.iter_slices(CHUNK_ROWS):
             yield from zip(

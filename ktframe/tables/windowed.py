@@ -156,7 +156,7 @@ class WindowedTopic(MaterializedTopic):
             When there is no such column, or an argument does not fit these windows.
         """
         compute = self._aggregation(expressions(exprs, named), by, fill=fill)
-        return self._reader.read(compute, fresh=fresh).frame
+        return self._read(compute, fresh=fresh).frame
 
     def chart(
         self,
@@ -240,9 +240,9 @@ class WindowedTopic(MaterializedTopic):
             events=self.events,
             closes=self._spec.grace_ms is not None,
             compute=lambda: self._reader.read(compute, fresh=False),
-            readiness=self._reader.binding.readiness,
+            readiness=self.readiness,
         )
-        return query, self._reader.read(compute, fresh=fresh)
+        return query, self._read(compute, fresh=fresh)
 
     @abstractmethod
     def _aggregation(

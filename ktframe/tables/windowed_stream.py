@@ -7,15 +7,28 @@ from typing import ClassVar, Self
 
 import polars as pl
 
-from ktframe.columns import FINAL, OFFSET, OPEN, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, own_name
+from ktframe.columns import (
+    FINAL,
+    OFFSET,
+    OPEN,
+    PARTITION,
+    TIMESTAMP,
+    TOMBSTONE,
+    WINDOW,
+    WINDOW_END,
+    own_name,
+)
 from ktframe.errors import ConfigurationError
-from ktframe.fold.records import RefusedRecord
+from ktframe.fold.records import Cause, RefusedRecord
 from ktframe.fold.row_codec import record_key_of, unpack_rows
+from ktframe.formats.base import Fault
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.missing import Missing
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.presentation import Metadata, Presentation, fields_of, refused_frame, unique_name
+from ktframe.tables.completeness import ReadPolicy
+from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import IS_FINAL, WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
@@ -42,9 +55,10 @@ class WindowedKStream(WindowedTopic):
         spec: EventWindowSpec,
         *,
         events: Callable[[Materializer], pl.DataFrame],
+        policy: ReadPolicy,
         close: Callable[[MaterializedTopic], None],
     ) -> None:
-        super().__init__(reader, presentation, close=close)
+        super().__init__(reader, presentation, policy=policy, close=close)
         self._spec = spec
         self._rows = events
 
@@ -80,7 +94,7 @@ class WindowedKStream(WindowedTopic):
                 return shown
             return shown.hstack([lines[FINAL].alias(unique_name(IS_FINAL, set(shown.columns)))])
 
-        return self._reader.read(take, fresh=fresh)
+        return self._read(take, fresh=fresh)
 
     def late(self, *, fresh: bool = True, metadata: Metadata = True) -> pl.DataFrame:
         """Return the events that came after their window had closed, once for each such window."""
@@ -90,30 +104,43 @@ class WindowedKStream(WindowedTopic):
             windows, _ = self._retained(materializer)
             return self._present(windows.late(events, by), metadata=metadata)
 
-        return self._reader.read(take, fresh=fresh)
-
-    def errors(self, *, fresh: bool = True) -> pl.DataFrame:
-        """Return the records that are in no window: the stream's ``errors()``, and its events without a timestamp."""
-
-        def take(materializer: Materializer) -> pl.DataFrame:
-            timeless = self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
-            identities = materializer.decoder.identity.encode(timeless).to_list()
-            rows = materializer.store.get_many(identities)
-            records = [
-                _without_timestamp(partition, stored) for places in rows for partition, stored in places
-            ]
-            return refused_frame([*materializer.store.refused(), *records])
-
-        return self._reader.read(take, fresh=fresh)
+        return self._read(take, fresh=fresh)
 
     def __repr__(self) -> str:
         # Without a count of rows: that would compute the windows.
-        return f"{self._kind}({self._name()}, {self._reader.binding.state})"
+        materializer = self._reader.present()
+        if materializer is None:
+            return f"{self._kind}({self._name()}, {self._reader.binding.readiness().condition})"
+        missing = self._missing(materializer)
+        condition = self._reader.binding.readiness(missing).condition
+        remark = f", {missing}" if str(missing) else ""
+        return f"{self._kind}({self._name()}, {condition}{remark})"
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+    def _all_lines(self, materializer: Materializer) -> pl.DataFrame:
         return self._assigned(materializer, self._watermark())
+
+    def _timeless(self, materializer: Materializer) -> pl.DataFrame:
+        """Return the events without a timestamp: they are in no window."""
+        return self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
+
+    def _refused(self, materializer: Materializer) -> list[RefusedRecord]:
+        identities = materializer.decoder.identity.encode(self._timeless(materializer)).to_list()
+        rows = materializer.store.get_many(identities)
+        records = [_without_timestamp(partition, stored) for places in rows for partition, stored in places]
+        return [*super()._refused(materializer), *records]
+
+    def _missing(self, materializer: Materializer) -> Missing:
+        missing, timeless = Missing.of(materializer, self.topic, stale=0), self._timeless(materializer)
+        if not timeless.height:
+            return missing
+        places = timeless.select(PARTITION, OFFSET)
+        return missing.with_cause(
+            Cause(_TIMELESS, Fault.TIME, (), timeless.height, places.row(0), places.row(-1)),
+            materializer,
+            self.topic,
+        )
 
     def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
         return self._assigned(materializer, self._watermark(), with_finality=True)

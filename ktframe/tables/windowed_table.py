@@ -11,15 +11,17 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from ktframe.columns import HASH, LINE, OPEN, WINDOW, WINDOW_END
+from ktframe.columns import HASH, LINE, OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW, WINDOW_END
 from ktframe.config.moments import Moment
 from ktframe.fold.compact import roll_up
 from ktframe.fold.records import batch_of
+from ktframe.fold.stale import NO_STALE, in_windows, newer_marks
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
+from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import IS_FINAL, WindowedTopic, WindowRange
@@ -46,9 +48,10 @@ class WindowedKTable(WindowedTopic):
         spec: WindowSpec,
         stored: Windows,
         *,
+        policy: ReadPolicy,
         close: Callable[[MaterializedTopic], None],
     ) -> None:
-        super().__init__(reader, presentation, close=close)
+        super().__init__(reader, presentation, policy=policy, close=close)
         self._spec = spec
         self._stored = stored
         """The windows of the store, from which the windows of the spec are made."""
@@ -95,18 +98,18 @@ class WindowedKTable(WindowedTopic):
                 [self._finals(lines, watermark).alias(unique_name(IS_FINAL, set(shown.columns)))]
             )
 
-        return self._reader.read(take, fresh=fresh)
+        return self._read(take, fresh=fresh)
 
     def get(self, key: Any, *, fresh: bool = True) -> pl.DataFrame:
         """Return the row of ``key`` in each window that has one, in order of windows."""
-        rows = self._presentation.of_key(self._reader.read(self._lines, fresh=fresh), key)
+        rows = self._presentation.of_key(self._read(self._lines, fresh=fresh), key)
         return self._present(rows.sort(WINDOW))
 
     def items(
         self, start: Moment | None = None, end: Moment | None = None, key: Any = None, *, fresh: bool = True
     ) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
         """Yield ``((window_start, key), row)`` with ``start <= window_start < end``, in order of windows, then keys."""
-        rows = self._reader.read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - of the same class
+        rows = self._read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - of the same class
         if key is not None:
             rows = self._presentation.of_key(rows, key)
         rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
@@ -133,7 +136,7 @@ class WindowedKTable(WindowedTopic):
             windows = closed.to_frame().with_row_index(LINE).explode(WINDOW).cast({WINDOW: pl.Int64})
             return self._present(self._spec.windows.with_ends(rows.join(windows, on=LINE)), metadata=metadata)
 
-        return self._reader.read(take, fresh=fresh)
+        return self._read(take, fresh=fresh)
 
     def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
         """Return what has changed since ``since``, an earlier ``to_polars()`` of these windows; see ``KTable.diff``."""
@@ -148,12 +151,23 @@ class WindowedKTable(WindowedTopic):
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _lines(self, materializer: Materializer) -> pl.DataFrame:
+    def _all_lines(self, materializer: Materializer) -> pl.DataFrame:
         if self._is_stored and self._range == WindowRange():
             # All rows: a snapshot leaves the view merged for the next read, a part does not.
             rows = self._whole(materializer.view.snapshot().rows, materializer)
             return self._spec.windows.with_ends(rows)
         return self._rows(materializer)
+
+    def _stale(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+        if self._is_stored:
+            return super()._stale(lines, materializer)
+        marks = in_windows(materializer.view.marks(), self._spec.windows)
+        return newer_marks(lines, marks.drop(HASH), self._user_key) if marks.height else NO_STALE
+
+    @property
+    def _user_key(self) -> tuple[str, ...]:
+        """The columns of the view by which users tell rows apart."""
+        return (WINDOW, *self._presentation.key)
 
     def _aggregation(
         self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool
@@ -168,7 +182,7 @@ class WindowedKTable(WindowedTopic):
             usual = [name for name in self._presentation.names(fields) if name not in own]
             known = Columns(columns, usual)
             needed = {name for expr in known.needed(exprs, group) for name in expr.meta.root_names()}
-            rows = self._rows(materializer, [name for name in empty.columns if name in needed])
+            rows = self._shown_columns(materializer, [name for name in empty.columns if name in needed])
             values = aggregate_rows(rows, self._spec.windows, known, exprs, group)
             if fill:
                 values = filled(values, self._spec.windows, exprs, group, empty.select(columns.values()))
@@ -176,6 +190,14 @@ class WindowedKTable(WindowedTopic):
             return Aggregate(self._presentation.aggregates(values), is_open, tuple(group))
 
         return compute
+
+    def _shown_columns(self, materializer: Materializer, columns: Sequence[str]) -> pl.DataFrame:
+        """Return the rows that are shown, with these columns and maybe others."""
+        if self._completeness.policy.stale == "show" or not materializer.view.marks().height:
+            return self._rows(materializer, columns)
+        # Which rows are stale follows from where they are; by their hash they are found sooner.
+        needed = dict.fromkeys((*columns, *self._user_key, HASH, PARTITION, OFFSET, TIMESTAMP))
+        return self._shown(self._rows(materializer, [*needed]), materializer)
 
     def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of the windows in the range, or some of their columns, without touching other windows' rows."""
@@ -188,7 +210,7 @@ class WindowedKTable(WindowedTopic):
             rows = materializer.view.part(names, stored.condition)
         else:
             lines, markers = (stored.filter(part).drop(HASH) for part in materializer.view.lines())
-            rows = roll_up(lines, markers, self._spec.windows, (WINDOW, *self._presentation.key))
+            rows = roll_up(lines, markers, self._spec.windows, self._user_key)
         # The horizon after the rows: if it has moved meanwhile, one window more is hidden, and never a part of one.
         rows = self._range.filter(self._whole(rows, materializer))
         if columns is None or WINDOW_END in columns or self._range.is_final_only:

@@ -75,8 +75,8 @@ _HEADS = ("state", "name", "rows", "to go", "time left", "newest record", "rate"
 def _line(status: TableStatus) -> list[str]:
     readiness = status.readiness
     if readiness.state is BindingState.CREATED:
-        return [markup.badge(readiness.state), markup.escape(status.name), *[""] * (len(_HEADS) - 2)]
-    why = "" if readiness.is_ready else readiness.hint or readiness.detail
+        return [markup.badge(readiness), markup.escape(status.name), *[""] * (len(_HEADS) - 2)]
+    why = "" if readiness.is_complete else readiness.hint or readiness.detail
     age = readiness.data_age
     texts = (
         markup.count(status.rows),
@@ -88,6 +88,6 @@ def _line(status: TableStatus) -> list[str]:
         why,
     )
     return [
-        markup.badge(readiness.state, is_ready=readiness.is_ready),
+        markup.badge(readiness),
         *map(markup.escape, (status.name, *texts)),
     ]

@@ -14,7 +14,6 @@ from typing import Final
 import polars as pl
 
 from ktframe.config.durations import describe_duration
-from ktframe.events import BindingState
 from ktframe.sync.monitor import Readiness
 from ktframe.widgets.polars_text import cell_texts, dtype_texts
 
@@ -45,14 +44,16 @@ _NO_MATHS: Final = "mathjax_ignore tex2jax_ignore"
 # without this class would hide cells where outputs are nested in another way.
 _OUTPUT: Final = ".jp-OutputArea-child"
 
+# By the word of Readiness.condition.
 _BADGES: Final = {
-    BindingState.CREATED: ("○", "#5f6368", "not started"),
-    BindingState.RESTORING: ("◔", "#0061a8", "restoring"),
-    BindingState.READY: ("●", "#00735c", "ready"),
-    BindingState.LAGGING: ("◑", "#b35900", "behind"),
-    BindingState.BACKING_OFF: ("↻", "#b35900", "recovering"),
-    BindingState.FAILED: ("✕", "#b3261e", "failed"),
-    BindingState.STOPPED: ("■", "#5f6368", "closed"),
+    "not started": ("○", "#5f6368"),
+    "restoring": ("◔", "#0061a8"),
+    "ready": ("●", "#00735c"),
+    "incomplete": ("▲", "#8a4500"),
+    "behind": ("◑", "#b35900"),
+    "recovering": ("↻", "#b35900"),
+    "failed": ("✕", "#b3261e"),
+    "closed": ("■", "#5f6368"),
 }
 
 
@@ -82,12 +83,10 @@ def hiding(name: str) -> str:
     return f"<style>.{name},{_OUTPUT}:has(> * > .{name}){{display:none}}</style>"
 
 
-def badge(state: BindingState, *, is_ready: bool = True) -> str:
-    """Return the state as a coloured label with a sign of its own; READY with rows to go is shown as behind."""
-    if state is BindingState.READY and not is_ready:
-        state = BindingState.LAGGING
-    sign, colour, words = _BADGES[state]
-    return f'<span class="ktf-badge" style="background:{colour}">{sign} {words}</span>'
+def badge(readiness: Readiness) -> str:
+    """Return the condition as a coloured label with a sign of its own; green only where the rows are complete."""
+    sign, colour = _BADGES[readiness.condition]
+    return f'<span class="ktf-badge" style="background:{colour}">{sign} {readiness.condition}</span>'
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:
@@ -154,13 +153,13 @@ def count(number: float | None) -> str:
 
 
 def incomplete(name: str, readiness: Readiness) -> tuple[str, str]:
-    """Return a warning to show above rows that may be incomplete or old, as HTML and as text; empty when ready."""
-    if readiness.is_ready:
+    """Return a warning to show above rows that may be incomplete or old, as HTML and as text; empty when complete."""
+    if readiness.is_complete:
         return "", ""
     return headline(name, readiness), f"{readiness}\n"
 
 
 def headline(name: str, readiness: Readiness) -> str:
-    """Return the badge, the name and the reason why it is not ready."""
-    why = "" if readiness.is_ready or not readiness.detail else f" {escape(readiness.detail)}"
-    return f"<div>{badge(readiness.state, is_ready=readiness.is_ready)} <b>{escape(name)}</b>{why}</div>"
+    """Return the badge, the name and the reason why it is not ready or not complete."""
+    why = "" if readiness.is_complete or not readiness.detail else f" {escape(readiness.detail)}"
+    return f"<div>{badge(readiness)} <b>{escape(name)}</b>{why}</div>"

@@ -67,6 +67,8 @@ def _facts(status: TableStatus) -> list[tuple[str, str]]:
         )
     )
     pairs.append(("refused", markup.count(status.refused)))
+    if status.stale:
+        pairs.append(("stale", markup.count(status.stale)))
     return pairs
 
 

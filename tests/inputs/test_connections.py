@@ -86,7 +86,10 @@ def test_the_framing_of_another_registry_is_named(before: bytes, headers: Header
     registry = FakeRegistry()
     registry.register("t-value", json.dumps(SCHEMA))
     with broker.connect(registry=registry) as context:
-        tables = [context.table("t"), context.table("t", value="avro")]
+        tables = [
+            context.table("t", on_refused="ignore"),
+            context.table("t", value="avro", on_refused="ignore"),
+        ]
         rows = max(table.to_polars().height for table in tables)
         told = [str(context.inspect("t")), *(str(table.errors()["reason"].to_list()) for table in tables)]
     with the_right_answer():

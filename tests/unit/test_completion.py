@@ -78,7 +78,7 @@ def test_columns_of_open_tables_complete(kt: Context, line: str) -> None:
     """Each once, of tables, streams and windows that are read; one that nobody has started has none."""
     orders, clicks = kt.table("orders"), kt.stream("clicks")
     assert completed(line, kt) == []
-    assert "created" in repr(orders)
+    assert "not started" in repr(orders)
     orders.to_polars()
     assert completed(line, kt) == ["amount", "key", "region"]
     clicks.to_polars()

@@ -66,6 +66,8 @@ VALUES: dict[str, Any] = {
     "config": {"client.id": "x"},
     "librdkafka": {"client.id": "x"},
     "oauth_cb": print,
+    "on_refused": "raise",
+    "stale": "show",
     "state_dir": "stores",
     "enable_ssl_certificate_verification": False,
 }

@@ -51,7 +51,7 @@ def test_every_partition_counts(monitor: ReadyMonitor) -> None:
 def test_a_position_advanced_by_an_end_of_partition_counts(monitor: ReadyMonitor) -> None:
     """No record need be seen: a marker's offset passes like any other."""
     monitor.begin({0: 3}, {0: 4})
-    monitor.observe({0: 4}, records=0)
+    monitor.observe({0: 4})
     assert monitor.is_ready
 
 
@@ -161,9 +161,9 @@ def test_a_readiness_is_true_when_ready(monitor: ReadyMonitor) -> None:
 def test_the_rate_of_a_topic_that_went_quiet_is_none(monitor: ReadyMonitor, clock: ManualClock) -> None:
     """A rate is of the last ten seconds: without a record in these there is none, and no time left follows from it."""
     monitor.begin({0: 0}, {0: 5_000})
-    monitor.observe({0: 1_000}, records=1_000)
+    monitor.observe({0: 1_000})
     clock.advance(1)
-    monitor.observe({0: 2_000}, records=1_000)
+    monitor.observe({0: 2_000})
     assert monitor.readiness(RESTORING).rate == 1_000
     clock.advance(11)
     found = monitor.readiness(RESTORING)

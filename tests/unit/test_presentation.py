@@ -15,7 +15,8 @@ from ktframe.columns import BOOKKEEPING, KEY, OFFSET, PARTITION, TIMESTAMP
 from ktframe.errors import ConfigurationError
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import RefusedRecord
-from ktframe.tables.presentation import Presentation, refused_frame
+from ktframe.tables.presentation import Presentation
+from ktframe.tables.refused_frames import refused_frame
 
 BY_RECORD_KEY = Presentation((KEY,))
 

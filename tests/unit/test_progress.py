@@ -41,7 +41,9 @@ def readiness(**changes: Any) -> Readiness:
     return Readiness(**{**facts, **changes})
 
 
-DONE = readiness(is_ready=True, reason=Reason.READY, total_lag=0, eta=0.0, progress=1.0)
+DONE = readiness(
+    is_ready=True, reason=Reason.READY, state=BindingState.READY, total_lag=0, eta=0.0, progress=1.0
+)
 
 
 def test_a_terminal_shows_a_bar_and_leaves_one_line() -> None:
@@ -106,6 +108,11 @@ def test_a_notebook_shows_one_bar_that_moves(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_failure_is_described_by_its_detail() -> None:
     """A line about what is not ready says why."""
     failed = readiness(
-        reason=Reason.BROKER_UNREACHABLE, detail="no broker answered", rate=None, eta=None, progress=None
+        reason=Reason.BROKER_UNREACHABLE,
+        state=BindingState.BACKING_OFF,
+        detail="no broker answered",
+        rate=None,
+        eta=None,
+        progress=None,
     )
-    assert describe(failed) == "orders: broker unreachable, 500 to go, no broker answered"
+    assert describe(failed) == "orders: recovering, 500 to go, no broker answered"

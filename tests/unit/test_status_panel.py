@@ -310,7 +310,7 @@ def test_a_table_in_a_cell_starts_nothing(
     overview = widgets.dashboard(kt)
     overview._ipython_display_()
     assert "not started" in str(page.outputs)
-    assert (broker.assigned, repr(table)) == ([], "KTable('orders', created)")
+    assert (broker.assigned, repr(table)) == ([], "KTable('orders', not started)")
     table.wait_until_ready(progress=False)
     wait_until(lambda: "1 row" in repr(overview), "the dashboard to tell")
     kt.close()
@@ -378,7 +378,7 @@ def test_wrong_arguments_are_refused_at_once(kt: Context) -> None:
         widgets.live(table, every="fast")
     with pytest.raises(ConfigurationError, match="window"):
         widgets.lag_chart(table, window="long")
-    assert repr(table) == "KTable('orders', created)"
+    assert repr(table) == "KTable('orders', not started)"
 
 
 def test_a_dashboard_needs_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:

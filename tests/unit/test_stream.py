@@ -181,7 +181,7 @@ def test_windows_of_events(broker: FakeBroker, kt: Context) -> None:
         4, b'{"n": null}', "the event has no timestamp: it is in no window"
     )  # fmt: skip
     assert windows.between(None, "1970-01-01T00:00:00.010Z").agg(n=pl.len())["n"].to_list() == [1]
-    assert repr(windows) == "WindowedKStream('w', '10ms', grace '0s', ready)"
+    assert repr(windows) == "WindowedKStream('w', '10ms', grace '0s', incomplete, 1 of 5 records refused)"
 
 
 def test_what_can_not_be_aggregated_is_refused(kt: Context) -> None:

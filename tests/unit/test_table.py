@@ -166,7 +166,7 @@ def test_refused_records_keep_their_bytes(broker: FakeBroker) -> None:
     broker.produce("t", "a", {"x": 1}, timestamp=1000)
     broker.produce("t", "a", b"{oops", timestamp=2000)
     with broker.connect() as kt:
-        table = kt.table("t")
+        table = kt.table("t", stale="show")
         frame = table.errors()
         assert frame.schema["timestamp"] == pl.Datetime("ms", "UTC")
         (row,) = frame.to_dicts()
@@ -174,7 +174,7 @@ def test_refused_records_keep_their_bytes(broker: FakeBroker) -> None:
         assert row["reason"].startswith("not JSON")
         assert table["a"]["x"] == 1
         assert table.status().refused == 1
-        assert "1 records were refused" in str(table.status())
+        assert "1 of 2 records was refused" in str(table.status())
 
 
 def test_one_key_in_two_partitions_shows_the_newest_row(broker: FakeBroker) -> None:
@@ -327,7 +327,7 @@ def test_the_repr_says_state_rows_and_lag(broker: FakeBroker) -> None:
     with broker.connect() as kt:
         table = kt.table("t")
         table.to_polars()
-        assert repr(table) == "KTable('t', ready, 1 rows; values: json)"
+        assert repr(table) == "KTable('t', ready, 1 row; values: json)"
         page = table._repr_html_()
         assert ("<script>" in page, "<img" in page, "&lt;script&gt;" in page) == (False, False, True)
 

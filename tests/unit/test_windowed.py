@@ -124,7 +124,7 @@ def test_late_records_are_kept_apart(broker: FakeBroker) -> None:
         assert late.select("key", "at", "partition", "offset").rows() == [("a", 5, 0, 4)]
         assert late.columns[:2] == ["window_start", "window_end"]
         assert windows.status().late == 1
-        assert "1 records were late" in str(windows.status())
+        assert "1 record was late" in str(windows.status())
 
 
 def test_a_late_tombstone_removes_nothing(broker: FakeBroker) -> None:
@@ -362,7 +362,7 @@ def test_a_compacted_topic_says_so(broker: FakeBroker) -> None:
 def test_states_follow_the_store(kt: Context) -> None:
     """A windowed table has a binding of its own, created before it is asked for rows."""
     windows = kt.table("t").window(5)
-    assert repr(windows) == "WindowedKTable('t', '5m', created)"
+    assert repr(windows) == "WindowedKTable('t', '5m', not started)"
     assert windows.wait_until_ready().is_ready
     assert windows.readiness().state is BindingState.READY
     assert repr(windows) == "WindowedKTable('t', '5m', ready, 18 rows; values: json)"

@@ -74,7 +74,7 @@ def test_what_makes_no_windows_is_refused_at_once(kt: Context, arguments: dict[s
     orders = kt.table("orders")
     with pytest.raises(ConfigurationError, match=f"(?s){said}"):
         orders.window(**arguments)
-    assert repr(orders) == "KTable('orders', created)"
+    assert repr(orders) == "KTable('orders', not started)"
 
 
 @pytest.mark.parametrize("moment", [5, "2h", "+2h", "yesterday", "now", "5 apples", None])
@@ -223,10 +223,10 @@ def test_representations_wait_for_nothing_and_start_nothing(kt: Context, broker:
     window, clicks = kt.table("orders").window("1h", every=5), kt.stream("clicks")
     shown = [repr(window), repr(clicks), repr(clicks.window(5)), repr(clicks.session("30m", by="user_id"))]
     assert shown == [
-        "WindowedKTable('orders', '1h/5m', created)",
-        "KStream('clicks', created)",
-        "WindowedKStream('clicks', '5m', created)",
-        "WindowedKStream('clicks', 'session 30m', created)",
+        "WindowedKTable('orders', '1h/5m', not started)",
+        "KStream('clicks', not started)",
+        "WindowedKStream('clicks', '5m', not started)",
+        "WindowedKStream('clicks', 'session 30m', not started)",
     ]
     assert broker.assigned == []
     assert (window.to_polars().height, len(clicks)) == (8, 3)
@@ -258,7 +258,7 @@ def test_windows_end_with_their_table_and_can_be_asked_for_again(kt: Context) ->
     assert [len(each) for each in windows] == [4, 4, 3]
     orders.close()
     for each in windows:
-        assert repr(each).endswith("stopped)")
+        assert repr(each).endswith("closed)")
         with pytest.raises(ContextClosedError):
             each.to_polars()
     with pytest.raises(ContextClosedError):

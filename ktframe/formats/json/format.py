@@ -14,7 +14,7 @@ from ktframe.formats.base import Decoded
 from ktframe.formats.batches import split_batch
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.records import decode_records
+from ktframe.formats.json.records import decode_fields, decode_records
 from ktframe.formats.json.values import reader_of
 
 _SAMPLE = 200
@@ -80,6 +80,11 @@ class JsonFormat:
         """The declared fields."""
         return self.declared or pl.Schema()
 
+    @property
+    def declared_fields(self) -> frozenset[str]:
+        """The declared fields."""
+        return frozenset(self.initial_schema)
+
     def without_float_widening(self, *fields: str) -> JsonFormat:
         """Return this format with ``fields`` never widened from Int64 to Float64.
 
@@ -110,6 +115,11 @@ class JsonFormat:
             if frame is not None:
                 return Decoded(frame, range(len(payloads)), (), likely)
         return self._decode_pieces(payloads, known)
+
+    def decode_partly(self, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
+        """Return the ``wanted`` fields of refused payloads, of those in which they can be read."""
+        frame, accepted = decode_fields(payloads, wanted)
+        return Decoded(frame, accepted, (), wanted)
 
     def _likely(self, payloads: Sequence[bytes], known: pl.Schema) -> Iterator[pl.Schema]:
         """Yield schemas that the whole batch may fit: the known one, then that one widened by the first records.

@@ -79,6 +79,21 @@ def decode_records(
     return DecodedRecords(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
 
 
+def decode_fields(payloads: Sequence[bytes], wanted: pl.Schema) -> tuple[pl.DataFrame, list[int]]:
+    """Return the ``wanted`` fields of the payloads in which they can be read, and the indices of these payloads."""
+    has_decimals = any(pl.Decimal in leaf_types(dtype) for dtype in wanted.values())
+    read = row_reader(tuple(wanted.items()))
+    rows: dict[int, dict[str, Any]] = {}
+    for index, payload in enumerate(payloads):
+        try:
+            record = parse(payload, has_decimals=has_decimals)
+            rows[index] = read({name: record[name] for name in wanted if name in record})
+        except RefusedError:
+            continue
+    frame, _ = _build(rows, wanted)
+    return frame, list(rows)
+
+
 def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     """Return the payload as an object with exact integers, and Decimals for other numbers if ``has_decimals``."""
     if not payload:

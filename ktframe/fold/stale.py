@@ -1,0 +1,136 @@
+"""Stale rows: rows whose newest record was refused, so that they show an older one.
+
+A refused record whose identity is known leaves a *mark*: a line with the identity, partition, offset and timestamp. It
+counts until a later record or tombstone of that identity has come. Rows stay as they are: whoever shows them decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from ktframe.columns import (
+    BOOKKEEPING,
+    HASH,
+    IDENTITY,
+    OFFSET,
+    PARTITION,
+    REMOVED,
+    ROW,
+    SMALL_WINDOW,
+    TIMESTAMP,
+    WINDOW,
+    WINDOW_END,
+    own_name,
+)
+from ktframe.fold.identity import Identity
+from ktframe.fold.identity_codec import column_of, decode_parts
+from ktframe.fold.records import StaleMarks
+from ktframe.windows.base import Windows
+
+NO_MARKS = pl.DataFrame()
+NO_STALE = pl.DataFrame(
+    schema={ROW: pl.UInt32(), **{name: BOOKKEEPING[name] for name in (PARTITION, OFFSET, TIMESTAMP)}}
+)
+
+_MARK = own_name("mark_")
+_PLACE = (PARTITION, OFFSET, TIMESTAMP)
+
+
+def stale_marks(lines: pl.DataFrame, row: Sequence[str]) -> pl.DataFrame:
+    """Return the marks that ``lines`` leave: refused records with the columns ``row`` of their identity."""
+    names = [*dict.fromkeys((HASH, IDENTITY, *_PLACE, *row))]
+    return lines.select(names).unique([PARTITION, IDENTITY], keep="last", maintain_order=True)
+
+
+def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """Return the marks of a batch after which no line of the same batch came for the same row."""
+    if not marks.height or not lines.height:
+        return marks
+    on = [HASH, PARTITION]
+    later = (
+        lines.filter(pl.col(HASH).is_in(marks[HASH].implode()))
+        .group_by(on)
+        .agg(pl.col(OFFSET).max().alias(ROW))
+    )
+    joined = marks.join(later, on=on, how="left", maintain_order="left")
+    return joined.filter(pl.col(ROW).is_null() | (pl.col(ROW) < pl.col(OFFSET))).drop(ROW)
+
+
+def without_removed(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """Return the marks without those whose row ``lines`` remove later on: a tombstone says what is true now."""
+    return without_outdated(marks, lines.filter(REMOVED)) if marks.height and lines.height else marks
+
+
+def newest_marks(frames: Sequence[pl.DataFrame], row: Sequence[str]) -> pl.DataFrame:
+    """Return the last mark of each row (columns ``row``), of marks in the order in which they came."""
+    if not frames:
+        return NO_MARKS
+    marks = frames[0] if len(frames) == 1 else pl.concat(frames, how="diagonal_relaxed")
+    return marks.unique(row, keep="last", maintain_order=True)
+
+
+def marks_of(stored: StaleMarks, identity: Identity, dtypes: pl.Schema) -> pl.DataFrame:
+    """Return stored marks as a frame; ``dtypes`` are those of the identity's columns."""
+    names = [name for name in identity.columns if name not in _PLACE]
+    parts = [decode_parts(encoded) for encoded in stored.identities]
+    fields = {name: _column([part[at:] for part in parts], dtypes[name]) for at, name in enumerate(names)}
+    frame = pl.DataFrame(
+        {
+            IDENTITY: pl.Series(stored.identities, dtype=pl.Binary),
+            PARTITION: pl.Series(stored.partitions, dtype=pl.Int32),
+            OFFSET: pl.Series(stored.offsets, dtype=pl.Int64),
+            TIMESTAMP: pl.Series(stored.timestamps, dtype=pl.Int64),
+            **fields,
+        }
+    )
+    return frame.select(identity.hash(frame, frame[IDENTITY]), pl.all())
+
+
+def _column(parts: Sequence[tuple[object, ...]], dtype: pl.DataType) -> pl.Series:
+    """Return the first part of each identity as a column, or all of them as the fields of a struct."""
+    if isinstance(dtype, pl.Struct):
+        fields = [
+            column_of([part[at] for part in parts], field.dtype).alias(field.name)  # type: ignore[arg-type, misc]
+            for at, field in enumerate(dtype.fields)
+        ]
+        return pl.DataFrame(fields).to_struct()
+    return column_of([part[0] for part in parts], dtype)  # type: ignore[misc]
+
+
+def in_windows(marks: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Return the marks of stored windows as those of the larger ``windows`` that are made of them."""
+    if not marks.height:
+        return marks
+    renamed = marks.rename({WINDOW: SMALL_WINDOW})
+    return windows.assign(renamed, SMALL_WINDOW).drop(SMALL_WINDOW, WINDOW_END)
+
+
+def newer_marks(rows: pl.DataFrame, marks: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Return the stale ones among ``rows`` by their number (``ROW``), each with the place of the newest refused record.
+
+    A mark is newer than a row of its partition if its offset is greater, than one of another partition if its
+    (timestamp, partition) is, as of rows in several partitions the newest is shown. ``rows`` have the columns ``key``, by
+    which users tell them apart, partition, offset and timestamp.
+    """
+    candidates = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW), *key, *_PLACE)
+    if HASH in rows.columns and HASH in marks.columns:
+        candidates = candidates.filter(rows[HASH].is_in(marks[HASH].implode()))
+    places = marks.select(*key, *(pl.col(name).alias(_MARK + name) for name in _PLACE))
+    joined = candidates.join(places, on=list(key), how="inner", nulls_equal=True)
+    partition, offset, timestamp = (pl.col(name) for name in _PLACE)
+    of_mark, at_offset, at_time = (pl.col(_MARK + name) for name in _PLACE)
+    least = pl.lit(-(2**63), dtype=pl.Int64)  # a missing timestamp counts as the lowest
+    time, mark_time = timestamp.fill_null(least), at_time.fill_null(least)
+    is_newer = (
+        pl.when(partition == of_mark)
+        .then(at_offset > offset)
+        .otherwise((mark_time > time) | ((mark_time == time) & (of_mark > partition)))
+    )
+    newest = joined.filter(is_newer).sort(
+        _MARK + TIMESTAMP, _MARK + PARTITION, _MARK + OFFSET, nulls_last=False
+    )
+    return newest.unique(ROW, keep="last", maintain_order=True).select(
+        ROW, *(pl.col(_MARK + name).alias(name) for name in _PLACE)
+    )

@@ -1,0 +1,96 @@
+"""Fields that a call names and no record has: the key and the time are errors, other declared fields a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import orjson
+import polars as pl
+
+from ktframe.errors import SchemaError, did_you_mean, similar_names
+from ktframe.fold.row_codec import unpack_rows
+from ktframe.sync.materializer import Materializer
+
+_MOST_NAMES = 20
+
+
+def require_named_fields(materializer: Materializer, topic: str) -> None:
+    """Check that records have the fields that ``key=`` and ``time=`` name.
+
+    Of a key of several fields, which all but one may be null, only a name that looks like another one is an error; for
+    the others there is a warning, see ``AbsentFields``.
+
+    Raises
+    ------
+    SchemaError
+        When no record has such a field, with the name that may be meant.
+    """
+    decoder = materializer.decoder
+    fields = decoder.fields(materializer.schema)
+    if not fields:
+        return  # no value was read yet
+    named = [("key", name) for name in decoder.key_fields]
+    if decoder.time is not None:
+        named.append(("time", decoder.time))
+    for argument, name in named:
+        if name not in fields and (
+            argument == "time" or len(decoder.key_fields) == 1 or _meant(name, fields)
+        ):
+            message = f"{argument}={name!r}: no record of {topic!r} has a field of that name."
+            raise SchemaError(message, _meant(name, fields) or f"the fields are {_listed(fields)}.")
+
+
+def _meant(name: str, fields: pl.Schema) -> str | None:
+    """Return the hint for a name that may be a misspelling, or that of a nested field."""
+    outer, _, inner = name.partition(".")
+    if inner and isinstance(fields.get(outer), pl.Struct):
+        return f"{name!r} is nested inside {outer!r}; only top-level fields can be named: {_listed(fields)}."
+    return did_you_mean(similar_names(name, fields))
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [*names]
+    more = ", ..." if len(shown) > _MOST_NAMES else ""
+    return ", ".join(map(repr, shown[:_MOST_NAMES])) + more
+
+
+class AbsentFields:
+    """Finds the declared fields that no record has; what was seen once is not looked for again."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def find(self, materializer: Materializer) -> Iterator[tuple[str, str]]:
+        """Yield each such field with a hint; none while there are no rows."""
+        decoder = materializer.decoder
+        declared = decoder.declared_fields.union(decoder.key_fields)
+        unseen = declared.difference(self._seen)
+        if not unseen:
+            return
+        rows = materializer.view.snapshot().rows
+        if not rows.height:
+            return
+        self._seen |= {name for name in unseen if rows[name].null_count() < rows.height}
+        null = sorted(unseen - self._seen)
+        self._seen |= set(_in_values(materializer, null))
+        others = [name for name in decoder.fields(rows.schema) if name not in declared]
+        for name in null:
+            if name not in self._seen:
+                fields = (
+                    f"the other fields are {_listed(others)}." if others else "there are no other fields."
+                )
+                yield name, did_you_mean(similar_names(name, others)) or fields
+
+
+def _in_values(materializer: Materializer, names: list[str]) -> Iterator[str]:
+    """Yield those of ``names`` that the first stored values have, though with null."""
+    if not names:
+        return
+    chunk = next(materializer.store.items(), None)
+    if chunk is None:
+        return
+    _, payloads = unpack_rows(chunk.values)
+    for name in names:
+        quoted = orjson.dumps(name)
+        if any(quoted in payload for payload in payloads):
+            yield name
