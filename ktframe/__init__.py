@@ -16,6 +16,7 @@ from ktframe._connect import connect, demo
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.context.context import Context
 from ktframe.context.declaration import entity
+from ktframe.context.schema import Json
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -89,6 +90,7 @@ __all__ = [
     "ContextError",
     "IncompleteError",
     "Inspection",
+    "Json",
     "KStream",
     "KTable",
     "KtframeError",

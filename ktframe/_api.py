@@ -51,7 +51,8 @@ def table(
         Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
         ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
     schema
-        Fields of JSON values with fixed dtypes; others are inferred and kept.
+        Fields of JSON values with fixed dtypes; others are inferred and kept. ``ktframe.Json`` is a String with the
+        field's JSON text exactly as it was sent; a ``pl.String`` has text as it is and the JSON text of other kinds.
     time
         Field that holds the event time; None: the record timestamp is it.
     key_format
@@ -267,7 +268,8 @@ def publish(
         that is called ``key`` and named here is not part of the value, others are.
     value, key_format
         Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
-        (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text.
+        (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text. Text is
+        written as text: a frame does not know which of its columns hold JSON text, as a table does.
     atomic
         Write all or none: in one transaction.
     dry_run

@@ -43,6 +43,7 @@ OWNERS = {
     "javaproperties": "config",
     "ipywidgets": "widgets",
     "matplotlib": "widgets",
+    "msgspec": "formats",
 }
 
 # What the rooms show each other: a module that is not listed is its room's own business.

@@ -106,8 +106,14 @@ class Catalog:
         presentation = Presentation(store_spec.identity.columns, options["key_name"])
         writer = None
         if self._topic_writer is not None:
-            formats = {"value_format": spec.value, "key_format": spec.key_format}
-            writer = TableWriter(self._topic_writer, reader, presentation, **formats)
+            writer = TableWriter(
+                self._topic_writer,
+                reader,
+                presentation,
+                value_format=spec.value,
+                key_format=spec.key_format,
+                json_fields=spec.json_fields,
+            )
         table = KTable(
             reader,
             presentation,

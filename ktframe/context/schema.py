@@ -19,6 +19,29 @@ from ktframe.errors import SchemaError
 SchemaLike: TypeAlias = Mapping[str, Any] | pl.Schema | type
 """A Polars schema, a mapping of field to dtype (a Polars one, its name, or a Python type), or a dataclass."""
 
+
+class Json:
+    """The type of a column that holds a field's JSON text, exactly as it was sent and whatever its kind.
+
+    It is declared like any other type: ``schema={"v": ktframe.Json}``, as the type of a dataclass' field, or as ``"Json"``
+    in a configuration file. The column is a ``pl.String``: ``1.10`` stays ``1.10``, and a string has its quotes. A field
+    that is null or absent is null. Written back, the text is the field's JSON again.
+
+    Examples
+    --------
+    >>> import ktframe
+    >>> import polars as pl
+    >>> from ktframe.testing import FakeBroker
+    >>> broker = FakeBroker()
+    >>> for key, value in (("a", b'{"v": {"code": 5}}'), ("b", b'{"v": "N/A"}')):
+    ...     offset = broker.produce("events", key, value)
+    >>> with broker.connect() as kt:
+    ...     events = kt.table("events", schema={"v": ktframe.Json}).to_polars()
+    >>> events.sort("key").select("v", code=pl.col("v").str.json_path_match("$.code")).rows()
+    [('{"code": 5}', '5'), ('"N/A"', None)]
+    """
+
+
 _SCALARS: dict[Any, pl.DataType] = {
     str: pl.String(),
     int: pl.Int64(),
@@ -31,15 +54,22 @@ _SCALARS: dict[Any, pl.DataType] = {
 
 
 def as_schema(schema: SchemaLike) -> pl.Schema:
-    """Return ``schema`` in Polars' terms."""
-    if isinstance(schema, type):
-        fields = pl.Schema(_fields_of(schema))
-    else:
-        fields = pl.Schema({name: _dtype(annotation, name) for name, annotation in schema.items()})
+    """Return ``schema`` in Polars' terms; a field of ``Json`` is a String."""
+    fields = pl.Schema(
+        {
+            name: pl.String() if _is_json(annotation) else _dtype(annotation, name)
+            for name, annotation in _annotations(schema).items()
+        }
+    )
     for name, dtype in fields.items():
         check_field_name(name)
         _check_inner_names(name, dtype)
     return fields
+
+
+def json_fields(schema: SchemaLike) -> frozenset[str]:
+    """Return the fields that are declared as ``Json``."""
+    return frozenset(name for name, annotation in _annotations(schema).items() if _is_json(annotation))
 
 
 def check_field_name(name: str) -> None:
@@ -65,20 +95,42 @@ def _unusable_name(name: str, reason: str) -> SchemaError:
     return SchemaError(message, "records with such a field are refused; give it another name upstream.")
 
 
-def _fields_of(cls: type) -> dict[str, pl.DataType]:
+def _annotations(schema: SchemaLike) -> Mapping[str, Any]:
+    return _annotations_of(schema) if isinstance(schema, type) else schema
+
+
+def _annotations_of(cls: type) -> dict[str, Any]:
     if not dataclasses.is_dataclass(cls):
         message = f"schema={cls.__name__} is not a dataclass."
         raise SchemaError(message, "pass a dataclass, or a mapping of field name to dtype.")
     hints = typing.get_type_hints(cls)
-    return {field.name: _dtype(hints[field.name], field.name) for field in dataclasses.fields(cls)}
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _is_json(annotation: Any) -> bool:
+    kinds = _kinds(annotation)
+    return len(kinds) == 1 and (kinds[0] is Json or (isinstance(kinds[0], str) and kinds[0] == Json.__name__))
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the types of an annotation other than None: every column holds nulls, so ``X | None`` is an X."""
+    if typing.get_origin(annotation) not in (Union, types.UnionType):
+        return [annotation]
+    return [argument for argument in typing.get_args(annotation) if argument is not type(None)]
 
 
 def _dtype(annotation: Any, name: str) -> pl.DataType:
+    if _is_json(annotation):
+        message = (
+            f"field {name!r}: only a field of the record can be ktframe.Json, not what is inside of one."
+        )
+        raise SchemaError(message, "use str there: it takes other kinds as their JSON text.")
     dtype = _scalar(annotation) or _compound(annotation, name)
     if dtype is None:
         message = f"field {name!r}: {annotation!r} can't be the type of a column."
         hint = (
-            "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, or a Polars dtype."
+            "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, ktframe.Json, "
+            "or a Polars dtype."
         )
         raise SchemaError(message, hint)
     return dtype
@@ -99,13 +151,13 @@ def _scalar(annotation: Any) -> pl.DataType | None:
 def _compound(annotation: Any, name: str) -> pl.DataType | None:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return pl.Struct(_fields_of(annotation))
+        fields = _annotations_of(annotation).items()
+        return pl.Struct({inner: _dtype(kind, f"{name}.{inner}") for inner, kind in fields})
     if origin in (Union, types.UnionType):
-        # Every column holds nulls: ``X | None`` is an X.
-        kinds = [argument for argument in arguments if argument is not type(None)]
+        kinds = _kinds(annotation)
         return _dtype(kinds[0], name) if len(kinds) == 1 else None
     if origin is Literal and all(isinstance(argument, str) for argument in arguments):
         return pl.Enum(list(arguments))
     if origin in (list, Sequence):
-        return pl.List(_dtype(arguments[0], name))
+        return pl.List(_dtype(arguments[0], f"{name}[]"))
     return None

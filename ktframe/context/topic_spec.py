@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from ktframe.config.moments import Moment, Start, parse_start
-from ktframe.context.schema import SchemaLike, as_schema, check_field_name
+from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
@@ -34,12 +34,17 @@ class TopicSpec:
     key_format: str = "string"
     value: str = "auto"
     schema: pl.Schema | None = field(default=None, hash=False)
+    json_fields: frozenset[str] = frozenset()
+    """The fields of ``schema`` that are declared as ``Json``; their columns are Strings."""
     time: str | None = None
     start: Start | None = None
 
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""
-        schema = {} if self.schema is None else {name: str(dtype) for name, dtype in self.schema.items()}
+        schema = {
+            name: "Json" if name in self.json_fields else str(dtype)
+            for name, dtype in (self.schema or {}).items()
+        }
         return {
             "key": repr(self.key),
             "key_format": repr(self.key_format),
@@ -69,7 +74,13 @@ class TopicSpec:
         """
         exact = frozenset(self.key or ())
         key_format = find_key_format(self.key_format, schemas=keys)
-        value_format = find_value_format(self.value, declared=self.schema, exact_fields=exact, schemas=values)
+        value_format = find_value_format(
+            self.value,
+            declared=self.schema,
+            json_fields=self.json_fields,
+            exact_fields=exact,
+            schemas=values,
+        )
         if self.time is not None:
             # Integers are milliseconds, floats seconds: one must never become the other.
             value_format = value_format.without_float_widening(self.time)
@@ -107,12 +118,17 @@ def topic_spec(
     fields = _key_fields(key)
     for name in (*(fields or ()), *(() if time is None else (time,))):
         check_field_name(name)
+    texts = frozenset() if schema is None else json_fields(schema)
+    if time in texts:
+        message = f"time={time!r} is declared ktframe.Json, and the JSON text of a value is no time."
+        raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
     return TopicSpec(
         topic=topic,
         key=fields,
         key_format=key_format or "string",
         value=value or "auto",
         schema=None if schema is None else as_schema(schema),
+        json_fields=texts,
         time=time,
         start=None if start is None else parse_start("start", start),
     )

@@ -53,6 +53,7 @@ def value_format(
     name: str,
     *,
     declared: pl.Schema | None = None,
+    json_fields: frozenset[str] = frozenset(),
     exact_fields: frozenset[str] = frozenset(),
     schemas: Schemas | None = None,
 ) -> Format:
@@ -64,6 +65,8 @@ def value_format(
         ``"auto"``, ``"json"``, ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"`` or ``"bytes"``.
     declared
         Fields whose type is fixed; only for JSON.
+    json_fields
+        Those of them whose columns hold JSON text exactly as it was sent.
     exact_fields
         Fields that are part of a row's identity; only for a format with fields.
     schemas
@@ -81,8 +84,8 @@ def value_format(
         if declared and not has_plain:
             message = f"value={name!r}: the schemas in the registry decide the types of the fields."
             raise SchemaError(message, "leave schema= out, and cast columns of the frame.")
-        plain = JsonFormat(declared, exact_fields) if has_plain else None
-        return RegistryFormat(name, _readers(name, schemas), plain, exact_fields)
+        plain = JsonFormat(declared, exact_fields, json_fields=json_fields) if has_plain else None
+        return RegistryFormat(name, _readers(name, schemas), plain, exact_fields, json_fields=json_fields)
     if name not in _PLAIN:
         raise _unknown(name)
     if declared or exact_fields:

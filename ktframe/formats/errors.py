@@ -13,10 +13,14 @@ class RefusedError(Exception):
 class ConflictError(RefusedError):
     """A payload is well formed but disagrees with the columns, or a schema with those of earlier schemas.
 
-    ``fields`` are the top-level fields that disagree, as far as that was found out.
+    ``fields`` are the top-level fields that disagree. ``remedy`` is what ``schema=`` could declare so that the value
+    fits, where more can be said than ``ktframe.Json``, which every value fits.
     """
 
-    fields: tuple[str, ...] = ()
+    def __init__(self, reason: str, fields: tuple[str, ...] = (), *, remedy: str = "") -> None:
+        super().__init__(reason)
+        self.fields = fields
+        self.remedy = remedy
 
 
 class UnusableSchemaError(Exception):

@@ -34,7 +34,7 @@ def without_extra_fields(part: Part, columns: tuple[Column, ...]) -> Part:
     has_extra = part.frame.select(pl.any_horizontal(pl.col(extra).is_not_null())).to_series()
     reason = f"a key with additional fields: {', '.join(extra)}"
     lines = pl.Series(part.lines)
-    refused = [Refusal(line, reason, Fault.SCHEMA) for line in lines.filter(has_extra)]
+    refused = [Refusal(line, reason, Fault.SCHEMA, tuple(extra)) for line in lines.filter(has_extra)]
     kept = tuple(column for column in part.columns if column.name in known)
     frame = part.frame.filter(~has_extra).drop(extra)
     return Part(lines.filter(~has_extra).to_list(), frame, kept, (*part.refused, *refused))
@@ -52,7 +52,7 @@ def fitted(part: Part, columns: tuple[Column, ...]) -> Part:
         rounded = frame.select(is_rounded.fill_null(value=False)).to_series()
         if rounded.any():
             reason = f"{name}: an integer beyond 2**53 in a column of {dtypes[name]}"
-            refused += [Refusal(lines[at], reason, Fault.SCHEMA) for at in rounded.arg_true()]
+            refused += [Refusal(lines[at], reason, Fault.SCHEMA, (name,)) for at in rounded.arg_true()]
             lines = [line for line, is_bad in zip(lines, rounded, strict=True) if not is_bad]
             frame = frame.filter(~rounded)
     # Not select alone, which would lose the height of a frame without columns, such as one of empty messages.

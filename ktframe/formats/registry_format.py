@@ -51,6 +51,8 @@ class RegistryFormat:
         Fields that are part of a row's identity.
     integer_fields
         Fields whose integers never become floats; see ``without_float_widening``.
+    json_fields
+        Fields whose columns hold JSON text; only ``plain`` has such columns.
     is_key
         Whether the payloads are record keys. Then every field is part of the identity, and the first batch fixes the
         fields.
@@ -68,6 +70,7 @@ class RegistryFormat:
     plain: SchemalessFormat | None = None
     exact_fields: frozenset[str] = frozenset()
     integer_fields: frozenset[str] = frozenset()
+    json_fields: frozenset[str] = frozenset()
     is_key: bool = False
     objects: SchemalessFormat | None = None
 
@@ -195,7 +198,9 @@ class RegistryFormat:
                 raise UnusableSchemaError(message)
         if isinstance(reader, JsonColumns):
             # A JSON Schema without fields may describe text or numbers, which ``objects`` would refuse.
-            return None, (self.objects if reader.columns else None) or self.plain, reader.columns
+            plain = (self.objects if reader.columns else None) or self.plain
+            declared = self.initial_schema
+            return None, plain, tuple(column for column in reader.columns if column.name not in declared)
         return reader, None, reader.columns
 
     def _with_joined_columns(
@@ -206,11 +211,21 @@ class RegistryFormat:
         refused: list[Refusal] = []
         for group in groups:
             try:
+                if group.reader is not None:
+                    self._require_json(group.columns)
                 columns = self._joined(columns, group.columns)
                 accepted.append(group)
             except ConflictError as conflict:
-                refused += [Refusal(line, str(conflict), Fault.SCHEMA) for line in group.lines]
+                refused += [
+                    Refusal(line, str(conflict), Fault.SCHEMA, conflict.fields) for line in group.lines
+                ]
         return accepted, columns, refused
+
+    def _require_json(self, columns: tuple[Column, ...]) -> None:
+        names = tuple(column.name for column in columns if column.name in self.json_fields)
+        if names:
+            message = f"{', '.join(names)}: declared ktframe.Json, but the record is not JSON"
+            raise ConflictError(message, names)
 
     def _joined(self, known: tuple[Column, ...], new: tuple[Column, ...]) -> tuple[Column, ...]:
         columns = joined(known, new)
@@ -228,7 +243,7 @@ class RegistryFormat:
             was_integer = before.get(column.name, column.dtype).is_integer()
             if column.name in self.integer_fields and was_integer and column.dtype.is_float():
                 message = f"{column.name}: {column.dtype} in a column of {before[column.name]}"
-                raise ConflictError(message)
+                raise ConflictError(message, (column.name,))
         return columns
 
     def _read_plain(
@@ -252,7 +267,7 @@ class RegistryFormat:
         try:
             return part, joined(columns, part.columns)
         except ConflictError as conflict:
-            conflicts = [Refusal(line, str(conflict), Fault.SCHEMA) for line in part.lines]
+            conflicts = [Refusal(line, str(conflict), Fault.SCHEMA, conflict.fields) for line in part.lines]
             return Part((), decoded.frame.clear(), part.columns, (*part.refused, *conflicts)), columns
 
 

@@ -63,13 +63,13 @@ def _widened(known: Column, further: Column) -> Column:
         inner = joined(known.inner, further.inner)
     except ConflictError as conflict:
         message = f"{further.name}.{conflict}"
-        raise ConflictError(message) from None
+        raise ConflictError(message, (further.name,)) from None
     # Aliases match the fields of structs too, which ``common_dtype`` does not know.
     struct = pl.Struct({column.name: column.dtype for column in inner})
     dtype = common_dtype(known.dtype, further.dtype, struct=struct)
     if dtype is None:
         message = f"{further.name}: {short_name(further.dtype)} in a column of {short_name(known.dtype)}"
-        raise ConflictError(message)
+        raise ConflictError(message, (further.name,))
     return Column(
         further.name,
         dtype,

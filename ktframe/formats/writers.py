@@ -48,22 +48,29 @@ class PayloadWriter(Protocol):
 class SchemaWriter:
     """Writes under one schema of a registry."""
 
-    def __init__(self, writer_schema: WriterSchema, document: SchemaDocument) -> None:
+    def __init__(
+        self,
+        writer_schema: WriterSchema,
+        document: SchemaDocument,
+        json_fields: frozenset[str] = frozenset(),
+    ) -> None:
         self.name = f"{FORMAT_NAMES.get(document.kind, document.kind)} ({describe_ref(writer_schema.ref)})"
         reference = writer_schema.ref + writer_schema.message
         is_in_payload = schema_id_of(writer_schema.ref) is not None
         self._prefix = reference if is_in_payload else b""
         self.header = None if is_in_payload else reference
-        self._body = _body_writer(writer_schema, document)
+        self._body = _body_writer(writer_schema, document, json_fields)
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the payload of each row; SchemaError names the column and the row that don't fit."""
         return [self._prefix + body for body in self._body.write(rows)]
 
 
-def _body_writer(writer_schema: WriterSchema, document: SchemaDocument) -> BodyWriter:
+def _body_writer(
+    writer_schema: WriterSchema, document: SchemaDocument, json_fields: frozenset[str]
+) -> BodyWriter:
     if document.kind == JSON:
-        return JsonWriter(validator_of(document))
+        return JsonWriter(validator_of(document), json_fields=json_fields)
     if document.kind == PROTOBUF:
         return ProtobufWriter(document, parse_indexes(writer_schema.message or FIRST_MESSAGE)[0])
     return AvroWriter(document)
@@ -126,8 +133,10 @@ class WindowedKeyWriter:
         return with_times(self._inner.write(keys), rows, self._times)
 
 
-def plain_writer(name: str) -> PayloadWriter:
+def plain_writer(name: str, json_fields: frozenset[str] = frozenset()) -> PayloadWriter:
     """Return the writer of JSON or of the plain format of this name, without a schema.
+
+    Columns of ``json_fields`` hold the JSON text of their fields.
 
     Raises
     ------
@@ -135,7 +144,7 @@ def plain_writer(name: str) -> PayloadWriter:
         When there is no such format.
     """
     if name == _JSON:
-        return JsonWriter()
+        return JsonWriter(json_fields=json_fields)
     if name not in _PLAIN:
         message = f"there is no format {name!r}."
         raise ConfigurationError(message, f"the formats are {', '.join(map(repr, sorted(_FORMATS)))}.")

@@ -132,7 +132,8 @@ class KTable(MaterializedTopic):
         ----------
         rows
             A frame (of Polars, or of a library with Arrow's PyCapsule protocol) with the columns of ``to_polars()``, or
-            a list of dicts.
+            a list of dicts. A column that is declared ``ktframe.Json`` is written as the JSON that its text is, a
+            ``pl.String`` always as text.
         record_key
             For tables whose key is made of fields of the value: the column whose value becomes the record key of a new
             row. By default the key field, if there is only one. Existing rows keep their record key.

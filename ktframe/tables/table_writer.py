@@ -50,7 +50,10 @@ class _Draft:
 
 
 class TableWriter:
-    """Writes to the topic of one table; ``key_format`` and ``value_format`` are as in ``ktframe.table``."""
+    """Writes to the topic of one table; ``key_format`` and ``value_format`` are as in ``ktframe.table``.
+
+    Columns of ``json_fields`` hold JSON text, and are written as the JSON that they hold.
+    """
 
     def __init__(
         self,
@@ -60,12 +63,14 @@ class TableWriter:
         *,
         value_format: str,
         key_format: str,
+        json_fields: frozenset[str],
     ) -> None:
         self._topic = topic
         self._reader = reader
         self._presentation = presentation
         self._value_format = value_format
         self._key_format = key_format
+        self._json_fields = json_fields
 
     def put(self, row: Mapping[str, Any], *, record_key: str | None, dry_run: bool) -> pl.DataFrame:
         """Write one row and return its records; see ``KTable.put``."""
@@ -164,6 +169,7 @@ class TableWriter:
             self._value_format,
             last=_newest(decoder.value_schemas),
             is_plain=len(fields) > 0,
+            json_fields=self._json_fields,
         )
         if not fields and _newest(decoder.value_schemas) is None:
             require_readable_schemas(materializer)

@@ -54,12 +54,20 @@ class TopicWriter:
         self._timeout = timeout
 
     def encoder(
-        self, topic: str, role: Role, format_name: str, *, last: Last = None, is_plain: bool = False
+        self,
+        topic: str,
+        role: Role,
+        format_name: str,
+        *,
+        last: Last = None,
+        is_plain: bool = False,
+        json_fields: frozenset[str] = frozenset(),
     ) -> Encoder:
         """Return the encoder of a topic's keys or values for a format.
 
         It uses the schema that is registered last for the topic; if none is, that of the newest record (``last``); if
-        there is none, or all records are without one (``is_plain``), JSON or text.
+        there is none, or all records are without one (``is_plain``), JSON or text. In JSON, columns of ``json_fields``
+        hold the JSON text of their fields.
 
         Raises
         ------
@@ -76,13 +84,14 @@ class TopicWriter:
             return Encoder(role, plain_writer(format_name))
         schema = None if is_plain and last is None else self._schema(topic, role, last)
         if schema is not None and schema[1].kind in KINDS_OF[format_name]:
-            return Encoder(role, SchemaWriter(*schema))
+            return Encoder(role, SchemaWriter(*schema, json_fields))
         if format_name in ("avro", "protobuf"):
             message = f"no {format_name} schema is registered for {topic}-{role}."
             raise SchemaError(
                 message, "register one first; connect(..., schema_registry=...) says where to look."
             )
-        return Encoder(role, plain_writer("string" if role == "key" and format_name == "auto" else "json"))
+        plain = "string" if role == "key" and format_name == "auto" else "json"
+        return Encoder(role, plain_writer(plain, json_fields))
 
     def _schema(self, topic: str, role: Role, last: Last) -> tuple[WriterSchema, SchemaDocument] | None:
         by_last = None if last is None else (WriterSchema(last[0], last[1]), last[2])

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from support.known_faults import known_fault, the_right_answer
 
+import ktframe
 from ktframe.errors import KtframeError, KtframeWarning
 from ktframe.testing import FakeBroker
 
@@ -70,7 +71,6 @@ def debezium_records(count: int) -> list[tuple[str, str]]:
     ]
 
 
-@known_fault("topics: Debezium's JSON with its schema in each record is refused, whatever is declared")
 def test_debezium_json_with_schemas_is_read() -> None:
     """In at least one of the ways that a user finds, the table has all rows."""
     broker = FakeBroker()
@@ -86,11 +86,9 @@ def test_debezium_json_with_schemas_is_read() -> None:
         heights = [
             context.table("shop.orders", on_refused="ignore", **way).to_polars().height for way in ways
         ]
-    with the_right_answer():
-        assert max(heights) == 20
+    assert max(heights) == 20
 
 
-@known_fault("topics: a field whose type differs between records loses rows with every schema=")
 @pytest.mark.parametrize(
     "values",
     [
@@ -102,11 +100,12 @@ def test_debezium_json_with_schemas_is_read() -> None:
     ids=["number or text", "text or list", "text or object", "object or empty list"],
 )
 def test_a_field_of_mixed_types_can_be_declared(values: list[bytes]) -> None:
-    """Some ``schema=`` holds all that the topic has in that field."""
+    """``ktframe.Json`` and ``pl.String`` hold all that the topic has in that field, other types a part of it."""
     broker = FakeBroker()
     for number, value in enumerate(values):
         broker.produce("t", f"k{number}", b'{"v":' + value + b"}")
     dtypes = [
+        ktframe.Json,
         pl.String,
         pl.Float64,
         pl.Decimal(12, 2),
@@ -119,11 +118,12 @@ def test_a_field_of_mixed_types_can_be_declared(values: list[bytes]) -> None:
     with broker.connect() as context:
         for schema in [None, *({"v": dtype} for dtype in dtypes)]:
             try:
-                heights.append(context.table("t", schema=schema).to_polars().height)
+                table = context.table("t", schema=schema, on_refused="ignore")
+                heights.append(table.to_polars().height)
             except KtframeError:
                 heights.append(0)
-    with the_right_answer():
-        assert max(heights) == len(values)
+    assert heights[1:3] == [len(values)] * 2
+    assert max([heights[0], *heights[3:]]) < len(values)
 
 
 def test_a_row_whose_newest_record_was_refused_is_not_simply_ready() -> None:
@@ -162,7 +162,6 @@ def test_an_empty_frame_of_refused_records_is_noticed() -> None:
     assert "refused" in done.stdout + done.stderr
 
 
-@known_fault("topics: integers beyond 64 bits are refused with a reason that does not name the range")
 def test_the_reason_for_a_large_integer_names_its_range() -> None:
     """The reason is the one that is given where other records are fine."""
     broker = FakeBroker()
@@ -170,8 +169,7 @@ def test_the_reason_for_a_large_integer_names_its_range() -> None:
     with broker.connect() as context:
         table = context.table("users", on_refused="ignore")
         table.to_polars()
-        with the_right_answer():
-            assert "out of the range" in table.errors()["reason"].item()
+        assert "out of the range" in table.errors()["reason"].item()
 
 
 @known_fault("topics: time= reads no unit but whole milliseconds")

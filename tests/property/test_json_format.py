@@ -21,6 +21,7 @@ from ktframe.formats.json.format import JsonFormat
 Batch = list[bytes]
 Found = list[tuple[int, Any]]
 
+EMPTY = pl.Schema()
 EXACT = frozenset({"id"})
 FORMAT = JsonFormat(exact_fields=EXACT)
 
@@ -401,6 +402,36 @@ def test_large_batches_are_the_same_in_pieces(batches: list[Batch], poison: list
     decoded = FORMAT.decode(batch, known)
     _assert_once_each(decoded, batch)
     _assert_same(decoded, FORMAT._decode_records(batch, known))
+
+
+def _values_as_text(payload: bytes) -> dict[str, Any] | None:
+    """Return the object with numbers as their digits, so that none is too large; None where it is malformed."""
+    try:
+        value = json.loads(payload.decode(), parse_constant=_no_constant, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return None
+    is_row = isinstance(value, dict) and _is_sound(value)
+    return value if is_row and not any(name.startswith("\x01") for name in value) else None
+
+
+@examples(3)
+@given(sequences(1), st.lists(st.sampled_from(POISON) | st.binary(max_size=12), max_size=6))
+def test_json_columns_take_what_is_json_and_nothing_else(batches: list[Batch], poison: Batch) -> None:
+    """With all fields declared as JSON text, what is well formed is accepted, with the values that were sent."""
+    batch = [*batches[0], *poison]
+    names = frozenset(name for payload in batch for name in _values_as_text(payload) or () if name != "\0")
+    decoded = JsonFormat(pl.Schema(dict.fromkeys(names, pl.String())), json_fields=names).decode(batch, EMPTY)
+    _assert_once_each(decoded, batch)
+    assert not any(refusal.is_conflict for refusal in decoded.refused)
+    accepted = set(decoded.accepted)
+    assert accepted >= {at for at, payload in enumerate(batch) if _parsed(payload) is not None}
+    for at, row in zip(decoded.accepted, decoded.frame.iter_rows(named=True), strict=True):
+        values = {
+            name: None if text is None else json.loads(text, parse_int=str, parse_float=str)
+            for name, text in row.items()
+        }
+        assert values == {name: (_values_as_text(batch[at]) or {}).get(name) for name in names}
+        assert _values_as_text(batch[at]) is not None
 
 
 @examples(3)

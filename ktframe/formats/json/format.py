@@ -15,6 +15,7 @@ from ktframe.formats.batches import split_batch
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.inference import InferenceRules
 from ktframe.formats.json.records import decode_fields, decode_records
+from ktframe.formats.json.texts import quoted
 from ktframe.formats.json.values import reader_of
 
 _SAMPLE = 200
@@ -29,13 +30,16 @@ class JsonFormat:
     declared
         Fields whose type is fixed. A record is refused where a value does not fit exactly; only a Float32 rounds.
         Dates and times are ISO 8601 strings, with an offset for a column that has a time zone and without one for a
-        column that has none. A Decimal takes numbers and strings. The types of all other fields are inferred.
+        column that has none. A Decimal takes numbers and strings. A String takes strings as they are and the JSON text
+        of other values, also in lists and structs. The types of all other fields are inferred.
     exact_fields
         Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
     integer_fields
         Top-level fields whose integers never become floats; see ``without_float_widening``.
     are_all_exact
         Whether every field is part of the identity, as in a record key.
+    json_fields
+        Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
 
     Raises
     ------
@@ -59,6 +63,7 @@ class JsonFormat:
     exact_fields: frozenset[str] = frozenset()
     integer_fields: frozenset[str] = frozenset()
     are_all_exact: bool = False
+    json_fields: frozenset[str] = frozenset()
 
     name: ClassVar[str] = "json"
     is_canonical: ClassVar[bool] = False
@@ -110,15 +115,26 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(known.to_frame(), (), (), known)
+        # Strings mostly hold text already: payloads are only looked at where they can't be read as they are.
+        decoded = None if self.json_fields else self._decode_whole(payloads, known)
+        if decoded is None:
+            quoted = self._quoted(payloads)
+            if self.json_fields or quoted is not payloads:
+                decoded = self._decode_whole(quoted, known)
+            payloads = quoted
+        return decoded or self._decode_pieces(payloads, known)
+
+    def _decode_whole(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded | None:
+        """Decode a batch that certainly has one schema, None where it may not."""
         for likely in self._likely(payloads, known):
             frame = read_batch(payloads, likely)
             if frame is not None:
                 return Decoded(frame, range(len(payloads)), (), likely)
-        return self._decode_pieces(payloads, known)
+        return None
 
     def decode_partly(self, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
         """Return the ``wanted`` fields of refused payloads, of those in which they can be read."""
-        frame, accepted = decode_fields(payloads, wanted)
+        frame, accepted = decode_fields(self._quoted(payloads), wanted)
         return Decoded(frame, accepted, (), wanted)
 
     def _likely(self, payloads: Sequence[bytes], known: pl.Schema) -> Iterator[pl.Schema]:
@@ -130,6 +146,9 @@ class JsonFormat:
         sample = decode_records(payloads, range(min(_SAMPLE, len(payloads))), known, self._rules)
         if sample.schema != known:
             yield sample.schema
+
+    def _quoted(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
+        return quoted(payloads, tuple(self.initial_schema.items()), self.json_fields)
 
     @property
     def _rules(self) -> InferenceRules:
@@ -147,19 +166,22 @@ class JsonFormat:
         return pl.Schema({**declared, **{name: schema[name] for name in schema if name not in declared}})
 
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
-        """Read what can be read in pieces, and all other records together; the outcome is that of ``_decode_records``."""
+        """Read what can be read in pieces, and all other records together; the outcome is that of ``_judged``."""
         split = split_batch(range(len(payloads)), lambda piece: read_batch(_slice(payloads, piece), known))
         decoded = decode_records(payloads, split.unread, known, self._rules)
         if decoded.schema != known:
             again = split.read_again(lambda piece: read_batch(_slice(payloads, piece), decoded.schema))
             if again.unread != split.unread:  # a piece holds integers that the wider type would round
-                return self._decode_records(payloads, known)
+                return self._judged(payloads, known)
             split = again
         frame, accepted = split.merge(decoded.frame, decoded.accepted)
         return Decoded(frame, accepted, decoded.refused, decoded.schema)
 
     def _decode_records(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Decode record by record, which ``decode`` must equal."""
+        return self._judged(self._quoted(payloads), known)
+
+    def _judged(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         decoded = decode_records(payloads, range(len(payloads)), known, self._rules)
         return Decoded(decoded.frame, decoded.accepted, decoded.refused, decoded.schema)
 

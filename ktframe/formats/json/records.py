@@ -65,15 +65,15 @@ def decode_records(
         except RefusedError as error:
             refused.append(Refusal(index, str(error)))
     schema = known
-    rows, unfit = _read(records, schema)
+    rows, unfit = _read(records, schema, rules)
     if unfit:
         schema = inferred_schema(known, records.values(), rules)
-        rows, unfit = _read(records, schema)
+        rows, unfit = _read(records, schema, rules)
         accepted = {index: records[index] for index in rows}
         final = inferred_schema(known, accepted.values(), rules)
         if final != schema:
             schema = final
-            rows, _ = _read(accepted, schema)
+            rows, _ = _read(accepted, schema, rules)
     frame, unbuildable = _build(rows, schema)
     refused += unfit + unbuildable
     return DecodedRecords(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
@@ -82,7 +82,7 @@ def decode_records(
 def decode_fields(payloads: Sequence[bytes], wanted: pl.Schema) -> tuple[pl.DataFrame, list[int]]:
     """Return the ``wanted`` fields of the payloads in which they can be read, and the indices of these payloads."""
     has_decimals = any(pl.Decimal in leaf_types(dtype) for dtype in wanted.values())
-    read = row_reader(tuple(wanted.items()))
+    read = row_reader(tuple(wanted.items()), InferenceRules())
     rows: dict[int, dict[str, Any]] = {}
     for index, payload in enumerate(payloads):
         try:
@@ -106,11 +106,8 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     if type(value) is not dict:
         message = f"a JSON {_JSON_NAMES.get(type(value), 'number')}, not an object"
         raise RefusedError(message)
-    if payload.count(b"{") + payload.count(b"[") > DEEPEST and _is_deep(value):
-        message = f"nested deeper than {DEEPEST} levels"
-        raise RefusedError(message)
-    if _CONTROL_ESCAPE in payload:
-        _check_names(value)
+    if is_unusual(payload):
+        check_shape(value)
     if has_decimals or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
         value = json.loads(payload, parse_float=Decimal if has_decimals else float)
@@ -118,10 +115,23 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     return record
 
 
+def is_unusual(payload: bytes) -> bool:
+    """Say whether ``payload`` may have a shape that ``check_shape`` refuses."""
+    return payload.count(b"{") + payload.count(b"[") > DEEPEST or _CONTROL_ESCAPE in payload
+
+
+def check_shape(value: dict[str, Any]) -> None:
+    """Refuse an object that is too deep, or has a name that no field can have."""
+    if _is_deep(value):
+        message = f"nested deeper than {DEEPEST} levels"
+        raise RefusedError(message)
+    _check_names(value)
+
+
 def _read(
-    records: Mapping[int, Mapping[str, Any]], schema: pl.Schema
+    records: Mapping[int, Mapping[str, Any]], schema: pl.Schema, rules: InferenceRules
 ) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
-    read = row_reader(tuple(schema.items()))
+    read = row_reader(tuple(schema.items()), rules)
     rows: dict[int, dict[str, Any]] = {}
     unfit: list[Refusal] = []
     for index, record in records.items():

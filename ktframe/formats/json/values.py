@@ -16,6 +16,7 @@ import polars as pl
 from ktframe.errors import SchemaError
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, short_name, struct_fields
 from ktframe.formats.errors import ConflictError
+from ktframe.formats.json.inference import InferenceRules
 from ktframe.formats.json.times import days_of, nanoseconds_of, units_of
 
 Reader: TypeAlias = Callable[[Any], Any]
@@ -32,13 +33,18 @@ _INTEGER_RANGES: dict[type[pl.DataType], tuple[int, int]] = {
     pl.UInt64: (0, 2**64 - 1),
 }
 
+_WIDER = (pl.Int64, pl.UInt64)
+"""The types to name for an integer that its column can't hold, the better first."""
+
+_DECIMAL_LIMIT = 10**38
+"""From here on no ``pl.Decimal`` holds an integer."""
+
 _FLOAT32_LIMIT = 2.0**128 - 2.0**103
 """From here on a number rounds to an infinite Float32."""
 
 _DECIMAL_TEXT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,6})?", re.ASCII)
 
 _KINDS: dict[type[pl.DataType], type] = {
-    pl.Null: type(None),
     pl.Boolean: bool,
     pl.String: str,
     pl.Categorical: str,
@@ -55,12 +61,16 @@ _KIND_NAMES = {
 
 
 @lru_cache(maxsize=64)
-def row_reader(columns: tuple[tuple[str, pl.DataType], ...]) -> RowReader:
+def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRules) -> RowReader:
     """Return the reader of parsed records for these columns; absent fields stay absent.
 
-    Its ConflictError is about the first value that does not fit, and names the fields of all such values.
+    Its ConflictError is about the first value that does not fit, says what ``schema=`` can declare so that it does, and
+    names the fields of all such values.
     """
     readers = {name: reader_of(dtype, name) for name, dtype in columns}
+    for name, dtype in columns:
+        if isinstance(dtype, pl.Null) and name in rules.exact - rules.fixed:
+            readers[name] = _key_part_reader(name)
 
     def read(record: Mapping[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {}
@@ -73,12 +83,19 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...]) -> RowReader:
             except ConflictError as conflict:
                 conflicts[name] = conflict
         if conflicts:
-            first = next(iter(conflicts.values()))
-            first.fields = tuple(conflicts)
-            raise first
+            name, first = next(iter(conflicts.items()))
+            # No schema= is about record keys.
+            remedy = "" if rules.are_all_exact else f"; schema= can declare {_remedy(name, first)}"
+            message = f"{first}{remedy}"
+            raise ConflictError(message, tuple(conflicts))
         return row
 
     return read
+
+
+def _remedy(name: str, conflict: ConflictError) -> str:
+    special = f"{conflict.remedy}, or for all values " if conflict.remedy else ""
+    return f"{special}{name!r} as ktframe.Json"
 
 
 def reader_of(dtype: pl.DataType, path: str) -> Reader:
@@ -93,10 +110,33 @@ def reader_of(dtype: pl.DataType, path: str) -> Reader:
 
 
 def _conflict(path: str, dtype: pl.DataType, value: Any) -> ConflictError:
-    kind = _KIND_NAMES.get(type(value), "Struct")
-    return ConflictError(
-        f"field {path!r}: wanted {short_name(dtype)}, found {kind}; schema= can fix its type"
-    )
+    return ConflictError(f"field {path!r}: wanted {short_name(dtype)}, found {_kind_name(value)}")
+
+
+def _kind_name(value: Any) -> str:
+    return _KIND_NAMES.get(type(value), "Struct")
+
+
+def _null_reader(dtype: pl.DataType, path: str) -> Reader:
+    def read(value: Any) -> Any:
+        # Integers of which no type is inferred: the column got none from them.
+        if type(value) is int and not _is_within(value, pl.Int64):
+            raise _out_of_range(path, pl.Int64(), value)
+        raise _conflict(path, dtype, value)
+
+    return read
+
+
+def _key_part_reader(path: str) -> Reader:
+    """Return the reader of a part of the key of which no type was inferred."""
+
+    def read(value: Any) -> Any:
+        if type(value) is int:
+            raise _out_of_range(path, pl.Int64(), value)
+        message = f"field {path!r} is part of the key, which can't be {_kind_name(value)}"
+        raise ConflictError(message)
+
+    return read
 
 
 def _kind_reader(dtype: pl.DataType, path: str) -> Reader:
@@ -117,12 +157,22 @@ def _integer_reader(dtype: pl.DataType, path: str) -> Reader:
         if type(value) is not int:
             raise _conflict(path, dtype, value)
         if not low <= value <= high:
-            wider = "pl.UInt64" if 0 <= value < 2**64 else "pl.Decimal"
-            message = f"field {path!r}: integer out of the range of {dtype}; schema= can declare {wider}"
-            raise ConflictError(message)
+            raise _out_of_range(path, dtype, value)
         return value
 
     return read
+
+
+def _out_of_range(path: str, dtype: pl.DataType, value: int) -> ConflictError:
+    wider = next((kind for kind in _WIDER if _is_within(value, kind)), None)
+    digits = "pl.Decimal" if abs(value) < _DECIMAL_LIMIT else ""
+    remedy = digits if wider is None else f"pl.{wider.__name__}"
+    return ConflictError(f"field {path!r}: integer out of the range of {dtype}", remedy=remedy)
+
+
+def _is_within(value: int, dtype: type[pl.DataType]) -> bool:
+    low, high = _INTEGER_RANGES[dtype]
+    return low <= value <= high
 
 
 def _float_reader(dtype: pl.DataType, path: str) -> Reader:
@@ -131,9 +181,7 @@ def _float_reader(dtype: pl.DataType, path: str) -> Reader:
     def read(value: Any) -> float:
         if type(value) is int:
             if not -LARGEST_EXACT <= value <= LARGEST_EXACT:
-                message = (
-                    f"field {path!r}: integer beyond 2**53 in a column of {dtype}; schema= can fix its type"
-                )
+                message = f"field {path!r}: integer beyond 2**53 in a column of {dtype}"
                 raise ConflictError(message)
         elif type(value) not in {float, Decimal}:
             raise _conflict(path, dtype, value)
@@ -231,12 +279,13 @@ def _fields_reader(fields: Mapping[str, pl.DataType], path: str) -> Reader:
 def _known(readers: Mapping[str, Reader], name: str, prefix: str = "") -> Reader:
     reader = readers.get(name)
     if reader is None:
-        message = f"field {prefix + name!r} is not in the schema; schema= can declare it"
-        raise ConflictError(message)
+        message = f"field {prefix + name!r} is not in the schema"
+        raise ConflictError(message, remedy="it")
     return reader
 
 
 _READERS: dict[type[pl.DataType], Callable[[Any, str], Reader]] = {
+    pl.Null: _null_reader,
     **dict.fromkeys(_KINDS, _kind_reader),
     **dict.fromkeys(_INTEGER_RANGES, _integer_reader),
     pl.Float32: _float_reader,

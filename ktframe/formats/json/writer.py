@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import orjson
 import polars as pl
 
@@ -18,13 +19,20 @@ from ktframe.formats.dtypes import leaf_types
 class JsonWriter:
     """Writes each row as an object of its columns, nulls included: decimals digit by digit, times in ISO 8601.
 
-    ``check`` returns why an object does not fit a JSON Schema, None where it does.
+    ``check`` returns why an object does not fit a JSON Schema, None where it does. Columns of ``json_fields`` hold JSON
+    text, which is written as it is.
     """
 
     header: None = None
 
-    def __init__(self, check: Callable[[Any], str | None] = lambda _value: None) -> None:
+    def __init__(
+        self,
+        check: Callable[[Any], str | None] | None = None,
+        *,
+        json_fields: frozenset[str] = frozenset(),
+    ) -> None:
         self._check = check
+        self._json_fields = json_fields
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the payload of each row; SchemaError names the column and row of a value that can't be written."""
@@ -34,16 +42,21 @@ class JsonWriter:
             if isinstance(dtype, pl.Datetime)  # Python's datetime has microseconds only
         )
         _check_finite(rows)
+        for name in self._json_fields.intersection(rows.columns):
+            _check_json(rows[name])
         return [self._payload(row, at) for at, row in enumerate(texts.iter_rows(named=True))]
 
-    def _payload(self, row: Mapping[str, Any], at: int) -> bytes:
+    def _payload(self, values: Mapping[str, Any], at: int) -> bytes:
+        row = {
+            name: value if value is None or name not in self._json_fields else orjson.Fragment(value)
+            for name, value in values.items()
+        }
         payload = _to_json(row)
         if payload is None:
             column = next((name for name, value in row.items() if _to_json(value) is None), "?")
             message = f"column {column!r}, row {at}: this value cannot be written as JSON."
             raise SchemaError(message, "cast it to text or a number first.")
-        reason = self._check(orjson.loads(payload))
-        if reason is None:
+        if self._check is None or (reason := self._check(orjson.loads(payload))) is None:
             return payload
         # A field that was absent in a record is null in its row. A schema may allow it to be absent, but not null.
         without_nulls = _to_json({name: value for name, value in row.items() if value is not None}) or payload
@@ -62,6 +75,24 @@ def _check_finite(rows: pl.DataFrame) -> None:
             if not _is_finite(value):
                 message = f"column {column.name!r}, row {at}: {value!r} cannot be written as JSON."
                 raise SchemaError(message, "make it null, or text, first.")
+
+
+def _check_json(column: pl.Series) -> None:
+    """Refuse what is not JSON text in a column of it."""
+    for at, value in enumerate(column.to_list()):
+        if value is not None and not _is_json(value):
+            message = (
+                f"column {column.name!r}, row {at}: {value!r} is not JSON text, which this column holds."
+            )
+            raise SchemaError(message, "json.dumps(value) is the JSON text of a value.")
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        msgspec.json.decode(value, type=msgspec.Raw)
+    except (TypeError, UnicodeEncodeError, msgspec.DecodeError):
+        return False
+    return isinstance(value, str)
 
 
 def _is_finite(value: Any) -> bool:

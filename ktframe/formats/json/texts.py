@@ -1,0 +1,117 @@
+"""Puts values that a column holds as text into quotes before anything reads a payload: what is read then is a string.
+
+So whole batches and single records are read as if the producer had sent text, which has no limits of numbers. A payload
+that is not JSON, or of a shape that ``records`` refuses, is left as it is: it is refused there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import is_
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import polars as pl
+
+from ktframe.formats.dtypes import as_instance, struct_fields
+from ktframe.formats.errors import RefusedError
+from ktframe.formats.json.records import check_shape, is_unusual
+
+Quoting: TypeAlias = Callable[[Any], Any]
+"""Returns what stands in the place of JSON text: the text itself, or what msgspec writes instead of it."""
+
+_ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError, RefusedError)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def quoted(
+    payloads: Sequence[bytes], columns: tuple[tuple[str, pl.DataType], ...], json_fields: frozenset[str]
+) -> Sequence[bytes]:
+    """Return ``payloads`` with the values in quotes that ``columns`` take as text; themselves if there are none.
+
+    A String column, also in lists and structs, takes strings as they are and the JSON text of other values. A column
+    of ``json_fields`` takes the JSON text of all. Null stays null in both.
+    """
+    quote = _quoting(columns, json_fields)
+    if quote is None:
+        return payloads
+    texts = [_quoted(payload, quote) for payload in payloads]
+    return payloads if all(map(is_, texts, payloads)) else texts
+
+
+@lru_cache(maxsize=64)
+def _quoting(columns: tuple[tuple[str, pl.DataType], ...], json_fields: frozenset[str]) -> Quoting | None:
+    return _in_object(
+        {name: _as_json if name in json_fields else _quoting_of(dtype) for name, dtype in columns}
+    )
+
+
+def _quoted(payload: bytes, quote: Quoting) -> bytes:
+    try:
+        payload.decode()  # msgspec does not look into what it skips
+        value = quote(payload)
+        if is_unusual(payload) and value is not payload:
+            check_shape(json.loads(payload, parse_int=str, parse_float=str))
+    except _ERRORS:
+        return payload
+    return payload if value is payload else _encode(value)
+
+
+def _quoting_of(dtype: pl.DataType) -> Quoting | None:
+    if isinstance(dtype, pl.String):
+        return _as_text
+    if isinstance(dtype, pl.List):
+        return _in_list(_quoting_of(as_instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return _in_object({name: _quoting_of(inner) for name, inner in struct_fields(dtype).items()})
+    return None
+
+
+def _as_json(value: Any) -> Any:
+    text = bytes(value)
+    return value if text == b"null" else text.decode()
+
+
+def _as_text(value: Any) -> Any:
+    text = bytes(value)
+    return value if text[:1] == b'"' or text == b"null" else text.decode()
+
+
+def _in_list(quote: Quoting | None) -> Quoting | None:
+    if quote is None:
+        return None
+
+    def in_list(value: Any) -> Any:
+        try:
+            items = _items(value)
+        except msgspec.ValidationError:
+            return value
+        quoted = [quote(item) for item in items]
+        return value if all(map(is_, quoted, items)) else quoted
+
+    return in_list
+
+
+def _in_object(quotings: Mapping[str, Quoting | None]) -> Quoting | None:
+    wanted = [(name, quote) for name, quote in quotings.items() if quote is not None]
+    if not wanted:
+        return None
+
+    def in_object(value: Any) -> Any:
+        try:
+            fields = _fields(value)
+        except msgspec.ValidationError:
+            return value
+        is_quoted = False
+        for name, quote in wanted:
+            item = fields.get(name)
+            if item is not None and (quoted := quote(item)) is not item:
+                fields[name] = quoted
+                is_quoted = True
+        return fields if is_quoted else value
+
+    return in_object
