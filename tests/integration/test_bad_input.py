@@ -1,5 +1,6 @@
 """What is wrong outside is said at once, by name and with a hint; what is wrong in a record stops nothing."""
 
+import json
 import logging
 import socket
 import time
@@ -12,12 +13,12 @@ import pytest
 from support.kafka_broker import SCRAM_MECHANISMS, KafkaBroker
 from support.kafka_topics import KafkaTopics
 from support.oracle import rows_by
+from support.waiting import wait_until
 
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
     BrokerUnreachableError,
-    StoreMismatchError,
     UnknownTopicError,
 )
 from ktframe.events import Reason
@@ -237,20 +238,26 @@ def test_mixed_shapes(kafka: KafkaTopics, topic: Topic, connect: Connect) -> Non
     assert table.errors().is_empty()
 
 
-def test_store_of_another_format_is_refused(
+def test_store_of_another_format_is_built_anew(
     kafka: KafkaTopics, topic: Topic, connect: Connect, tmp_path: Path
 ) -> None:
-    """A store that this version can't read is refused with the hint, and is not touched."""
+    """Beside a store that this version can't read a new one is built, which then replaces it."""
     name = kafka.create_topic(topic())
     kafka.produce(name, [(b"a", b'{"n":1}')])
     first = connect()
     first.table(name).to_polars()
     first.close()
     (description,) = (tmp_path / "state").rglob("store.json")
-    text = description.read_text().replace('"format_version": 2', '"format_version": 999')
-    description.write_text(text)
+    described = json.loads(description.read_text())
+    description.write_text(json.dumps(described | {"format_version": 999}))
 
-    with pytest.raises(StoreMismatchError, match=r"(?s)format version is 999.*Hint: nothing was changed"):
-        connect().table(name).to_polars()
+    table = connect().table(name)
+    assert table.to_polars().rows() == [("a", 1)]
 
-    assert description.read_text() == text
+    (incident,) = table.history.incidents()
+    assert incident.detail == "the local store is built anew: its format was version 999"
+    (found,) = wait_until(
+        lambda: [found for found in [list((tmp_path / "state").rglob("store.json"))] if len(found) == 1],
+        "the outdated store to go",
+    )
+    assert json.loads(found[0].read_text()) == described
