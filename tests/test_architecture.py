@@ -57,8 +57,8 @@ SHOWN = {
         "window_key",
     },
     "formats": {
-        *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "schemas"),
-        *("windowed_keys", "wire", "writers"),
+        *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "rules"),
+        *("schemas", "windowed_keys", "wire", "writers"),
     },
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "writer"},
     "store": {"manager", "protocol", "replacement", "schemas"},

@@ -44,7 +44,8 @@ class Inspection:
     ``size_bytes`` (Int64, key and value)."""
     columns: pl.DataFrame
     """The columns that a table would have besides its key, as far as the sample shows: ``column`` and ``dtype`` (String),
-    ``nulls`` (Float64, a share from 0 to 1). Empty where ktframe does not read the format, and where the schema of the
+    ``nulls`` (Float64, a share from 0 to 1), ``tags`` (List(String): those that the schemas in the registry give to it, to a
+    field inside of it as ``"field: tag"``). Empty where ktframe does not read the format, and where the schema of the
     values can't be looked up."""
     partitions: pl.DataFrame
     """``partition`` (Int32), ``start``, ``end`` (exclusive) and ``records`` (Int64), per partition."""
@@ -111,6 +112,14 @@ class Inspection:
         if (names := self.columns["column"].to_list()) and names != [VALUE_COLUMN]:
             more = f", ... ({len(names)} in all)" if len(names) > _NAMED_COLUMNS else ""
             notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")
+        tagged = [
+            f"{name} ({', '.join(tags)})"
+            for name, tags in self.columns.select("column", "tags").rows()
+            if tags
+        ]
+        if tagged:
+            more = f", ... ({len(tagged)} in all)" if len(tagged) > _NAMED_COLUMNS else ""
+            notes.append(f"tags: {', '.join(tagged[:_NAMED_COLUMNS])}{more}")
         if self.schema_ids and facts["value_format"] in (AVRO, "bytes"):
             ids = ", ".join(map(str, self.schema_ids[:3])) + (", ..." if len(self.schema_ids) > 3 else "")  # noqa: PLR2004
             where = "" if names else ": connect(..., schema_registry=...) tells where to look it up"

@@ -15,7 +15,7 @@ import polars as pl
 from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
-from ktframe.formats import Decoded, Format, key_format, value_format
+from ktframe.formats import Decoded, Format, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.plain import IntFormat, LongFormat
 from ktframe.formats.schemas import TopicSchemas, without_registry
@@ -108,7 +108,12 @@ _SUMMARY: Final = {
     "load_seconds": pl.Float64(),
 }
 
-_COLUMNS: Final = {"column": pl.String(), "dtype": pl.String(), "nulls": pl.Float64()}
+_COLUMNS: Final = {
+    "column": pl.String(),
+    "dtype": pl.String(),
+    "nulls": pl.Float64(),
+    "tags": pl.List(pl.String()),
+}
 
 
 def sizes(batch: RecordBatch) -> list[int]:
@@ -170,30 +175,23 @@ class TopicSample:
     def _load_seconds(self, records: int) -> float | None:
         if not len(self.newest):
             return None if records else 0.0
-        decoding = self._decoded[1] + self._decode_timed(self.key_format, key_format, self._keys)[1]
+        keys = self._form_of(self.key_format, key_format)
+        decoding = self._decoded[1] + _decode_timed(keys, self._keys)[1]
         return records * (self.read_seconds + decoding) / len(self.newest)
 
     @cached_property
     def _decoded(self) -> tuple[Decoded | None, float]:
-        return self._decode_timed(self.value_format, value_format, self._values)
+        return _decode_timed(self._value_form, self._values)
 
-    def _decode_timed(
-        self, name: str | None, format_of: Any, payloads: Sequence[bytes]
-    ) -> tuple[Decoded | None, float]:
-        """Return the payloads decoded, and the seconds that decoding takes once the schema is known."""
+    @cached_property
+    def _value_form(self) -> Format | None:
+        return self._form_of(self.value_format, value_format)
+
+    def _form_of(self, name: str | None, format_of: Callable[..., Format]) -> Format | None:
         if name is None:
-            return None, 0.0
+            return None
         # Avro and Protobuf look the same from outside: "auto" looks at the schema.
-        form: Format = (
-            format_of("auto", schemas=TopicSchemas(self.fetch)) if name == AVRO else format_of(name)
-        )
-        try:
-            decoded = form.decode(payloads, form.initial_schema)
-        except (RegistryError, ConfigurationError):
-            return None, 0.0
-        started = time.perf_counter()
-        form.decode(payloads, decoded.schema)
-        return decoded, time.perf_counter() - started
+        return format_of("auto", schemas=TopicSchemas(self.fetch)) if name == AVRO else format_of(name)
 
     def columns(self) -> pl.DataFrame:
         """Return the columns that the format decodes from the values; see ``Inspection.columns``."""
@@ -201,7 +199,12 @@ class TopicSample:
         if decoded is None:
             return pl.DataFrame(schema=_COLUMNS)
         rows = max(decoded.frame.height, 1)
-        facts = [(column.name, str(column.dtype), column.null_count() / rows) for column in decoded.frame]
+        schemas = None if self._value_form is None else schemas_of(self._value_form)
+        tags = {} if schemas is None else schemas.tags
+        facts = [
+            (column.name, str(column.dtype), column.null_count() / rows, list(tags.get(column.name, ())))
+            for column in decoded.frame
+        ]
         return pl.DataFrame(facts, schema=_COLUMNS, orient="row")
 
     def samples(self, count: int) -> pl.DataFrame:
@@ -229,3 +232,16 @@ class TopicSample:
             pl.Series("value", values, dtype=pl.String),
             "size_bytes",
         )
+
+
+def _decode_timed(form: Format | None, payloads: Sequence[bytes]) -> tuple[Decoded | None, float]:
+    """Return the payloads decoded, and the seconds that decoding takes once the schema is known."""
+    if form is None:
+        return None, 0.0
+    try:
+        decoded = form.decode(payloads, form.initial_schema)
+    except (RegistryError, ConfigurationError):
+        return None, 0.0
+    started = time.perf_counter()
+    form.decode(payloads, decoded.schema)
+    return decoded, time.perf_counter() - started

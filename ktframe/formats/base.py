@@ -6,7 +6,7 @@ that formats only ever see payloads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self, TypeAlias
@@ -123,6 +123,10 @@ class SeenSchemas(Protocol):
     @property
     def revision(self) -> int:
         """Rises when earlier payloads would decode differently now; whoever keeps their rows decodes them again."""
+
+    @property
+    def tags(self) -> Mapping[str, tuple[str, ...]]:
+        """The tags (``confluent:tags``) that the schemas give to columns, by column."""
 
     def describe(self, schema: pl.Schema) -> str | None:
         """Return for people which formats and schemas the payloads have; None while that is not known.

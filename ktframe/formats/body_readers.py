@@ -10,10 +10,13 @@ from typing import Final, NamedTuple
 from ktframe.errors import SchemaError
 from ktframe.formats.avro import AvroReader
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
+from ktframe.formats.encrypted import NONE_ENCRYPTED, EncryptedReader, Paths, marked, marked_columns, note_on
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
+from ktframe.formats.json.labels import fields_in as json_fields
 from ktframe.formats.json.schema import json_columns
 from ktframe.formats.protobuf import ProtobufReader
 from ktframe.formats.resolution import changes_old_rows, joined
+from ktframe.formats.rules import FieldLabels, labels_of
 from ktframe.formats.schemas import Schemas, UnknownSchemaError
 from ktframe.formats.wire import (
     FIRST_MESSAGE,
@@ -57,10 +60,18 @@ class WriterSchema(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class JsonColumns:
-    """Stands for a reader where the bodies are JSON: the columns that the JSON Schema has."""
+    """Stands for a reader where the bodies are JSON: the columns that the JSON Schema has.
+
+    ``encrypted`` are the paths of the fields that producers encrypt, by the names that they have in bodies.
+    """
 
     columns: tuple[Column, ...]
-    note: None = None
+    encrypted: Paths = NONE_ENCRYPTED
+
+    @property
+    def note(self) -> str | None:
+        """Which fields are encrypted."""
+        return note_on(self.encrypted)
 
 
 class BodyReaders:
@@ -71,6 +82,7 @@ class BodyReaders:
         self._kinds = kinds
         self._readers: dict[WriterSchema, BodyReader | JsonColumns | str] = {}
         """The reader, or the reason why there is none."""
+        self._tags: dict[str, dict[str, None]] = {}
         self._columns: tuple[Column, ...] = ()
         self._revision = 0
         self._merged: set[tuple[SchemaDocument, bytes]] = set()
@@ -138,10 +150,33 @@ class BodyReaders:
     ) -> BodyReader | JsonColumns | str:
         if writer_schema not in self._readers:
             try:
-                self._readers[writer_schema] = _new_reader(writer_schema, document)
+                reader = _new_reader(writer_schema, document)
+                self._readers[writer_schema] = self._labelled(reader, document)
             except SchemaError as error:
                 self._readers[writer_schema] = error.fact
         return self._readers[writer_schema]
+
+    def _labelled(
+        self, reader: AvroReader | ProtobufReader | JsonColumns, document: SchemaDocument
+    ) -> BodyReader | JsonColumns:
+        """Return the reader with what the rules of its schema say; keep the tags of its fields."""
+        labels = _labels(reader, document)
+        for path, tags in labels.tags.items():
+            name = marked(path[0]) if path[:1] in labels.encrypted else path[0]
+            inner = ".".join(path[1:])
+            self._tags.setdefault(name, {}).update(
+                (f"{inner}: {tag}" if inner else tag, None) for tag in tags
+            )
+        if not labels.encrypted:
+            return reader
+        if isinstance(reader, JsonColumns):
+            return JsonColumns(marked_columns(reader.columns, labels.encrypted), labels.encrypted)
+        return EncryptedReader(reader, labels.encrypted)
+
+    @property
+    def tags(self) -> Mapping[str, tuple[str, ...]]:
+        """The tags of columns, by column; those of a field inside of one begin with its name and a colon."""
+        return {name: tuple(tags) for name, tags in self._tags.items()}
 
     @property
     def merged_columns(self) -> tuple[Column, ...]:
@@ -182,6 +217,7 @@ class BodyReaders:
         """Forget all schemas: the topic was recreated, and ids may mean other schemas now."""
         self._schemas.forget()
         self._readers.clear()
+        self._tags.clear()
         self._columns, self._merged = (), set()
 
     def describe(self) -> str | None:
@@ -197,14 +233,30 @@ class BodyReaders:
         return "; ".join([", ".join(texts), *notes]) if texts else None
 
 
-def _new_reader(writer_schema: WriterSchema, document: SchemaDocument) -> BodyReader | JsonColumns | str:
+def _new_reader(
+    writer_schema: WriterSchema, document: SchemaDocument
+) -> AvroReader | ProtobufReader | JsonColumns:
     if writer_schema.is_malformed:
-        return "its message indexes are malformed"
+        message = "its message indexes are malformed"
+        raise SchemaError(message)
+    rule = document.rules.whole_body
+    if rule is not None:
+        message = (
+            f"its payloads are encrypted as a whole, by the rule {rule.name!r}: value='bytes' (key_format='bytes' for a "
+            "key) has them as they were sent"
+        )
+        raise SchemaError(message)
     if document.kind == JSON:
         return JsonColumns(json_columns(document))
     if document.kind == PROTOBUF:
         return ProtobufReader(document, parse_indexes(writer_schema.message)[0])
     return AvroReader(document)
+
+
+def _labels(reader: AvroReader | ProtobufReader | JsonColumns, document: SchemaDocument) -> FieldLabels:
+    if isinstance(reader, JsonColumns):
+        return labels_of(json_fields(document), document.rules)
+    return labels_of(reader.fields(), document.rules)
 
 
 def _group_by_ref(payloads: Sequence[bytes]) -> dict[bytes, Sequence[int]]:

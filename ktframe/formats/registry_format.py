@@ -6,8 +6,9 @@ together in the columns that all schemas of the topic have. *Lines* are indices 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import ClassVar
 
 import polars as pl
@@ -15,6 +16,7 @@ import polars as pl
 from ktframe.formats.base import Decoded, Fault, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, WriterSchema
+from ktframe.formats.encrypted import NONE_ENCRYPTED, Paths, marked_columns, marked_frame, unmarked_schema
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.parts import Part, fitted, together, without_extra_fields
@@ -33,6 +35,8 @@ class _Group:
     columns: tuple[Column, ...]
     lines: Sequence[int]
     bodies: list[bytes]
+    encrypted: Paths
+    """The paths of the fields that are encrypted, where ``reader`` is None."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,11 @@ class RegistryFormat:
         plain = self.plain.name if self.plain is not None and len(schema) else None
         return self.readers.describe() or plain
 
+    @property
+    def tags(self) -> Mapping[str, tuple[str, ...]]:
+        """The tags that the schemas seen so far give to columns; see ``BodyReaders.tags``."""
+        return self.readers.tags
+
     def newest_schema(self) -> tuple[bytes, bytes, SchemaDocument] | None:
         """Return the schema that payloads began to refer to last."""
         return self.readers.newest_schema()
@@ -132,10 +141,16 @@ class RegistryFormat:
         columns = columns_of(schema or self.initial_schema, merged)
         groups, columns, conflicts = self._with_joined_columns(groups, columns)
         parts = [_read(group, group.reader) for group in groups if group.reader is not None]
-        for plain in (self.plain, self.objects):
-            unread = [group for group in groups if group.reader is None and group.plain is plain]
+        for plain, encrypted in product(
+            (self.plain, self.objects), dict.fromkeys(g.encrypted for g in groups)
+        ):
+            unread = [
+                group
+                for group in groups
+                if group.reader is None and group.plain is plain and group.encrypted == encrypted
+            ]
             if unread and plain is not None:
-                part, columns = self._read_plain(plain, unread, columns)
+                part, columns = self._read_plain(plain, unread, columns, encrypted)
                 parts.append(part)
         # The newest default counts, also where its schema is not in this batch.
         columns = columns_of({column.name: column.dtype for column in columns}, merged)
@@ -145,7 +160,7 @@ class RegistryFormat:
         """Return the ``wanted`` fields of refused payloads that are JSON; see ``formats.partial_rows``."""
         frames, lines = [wanted.to_frame()], pl.Series([], dtype=pl.UInt32)
         for group in self._groups(payloads)[0]:
-            if isinstance(group.plain, JsonFormat):
+            if isinstance(group.plain, JsonFormat) and not any(path[0] in wanted for path in group.encrypted):
                 decoded = group.plain.decode_partly(group.bodies, wanted)
                 frames.append(decoded.frame)
                 lines.extend(pl.Series([group.lines[at] for at in decoded.accepted], dtype=pl.UInt32))
@@ -167,7 +182,7 @@ class RegistryFormat:
         refused: list[Refusal] = []
         for writer_schema, lines in self.readers.group_by_writer_schema(payloads).items():
             try:
-                reader, plain, columns = self._reader(writer_schema)
+                reader, plain, columns, encrypted = self._reader(writer_schema)
             except UnknownSchemaError as error:
                 refused += [
                     Refusal(line, f"{UNKNOWN_SCHEMA}: {error}", Fault.UNKNOWN_SCHEMA) for line in lines
@@ -177,19 +192,19 @@ class RegistryFormat:
             else:
                 start = writer_schema.prefix_length
                 bodies = [payloads[line][start:] for line in lines]
-                groups.append(_Group(reader, plain, columns, lines, bodies))
+                groups.append(_Group(reader, plain, columns, lines, bodies, encrypted))
         return groups, refused
 
     def _reader(
         self, writer_schema: WriterSchema
-    ) -> tuple[BodyReader | None, SchemalessFormat | None, tuple[Column, ...]]:
+    ) -> tuple[BodyReader | None, SchemalessFormat | None, tuple[Column, ...], Paths]:
         if not writer_schema.ref:
             if self.plain is None:
                 message = (
                     f"names no schema, but value={self.name!r} needs the id or GUID that a registry gave"
                 )
                 raise UnusableSchemaError(message)
-            return None, self.plain, ()
+            return None, self.plain, (), NONE_ENCRYPTED
         reader = self.readers.reader(writer_schema)
         for column in reader.columns:
             is_exact = self.is_key or column.name in self.exact_fields
@@ -200,8 +215,9 @@ class RegistryFormat:
             # A JSON Schema without fields may describe text or numbers, which ``objects`` would refuse.
             plain = (self.objects if reader.columns else None) or self.plain
             declared = self.initial_schema
-            return None, plain, tuple(column for column in reader.columns if column.name not in declared)
-        return reader, None, reader.columns
+            columns = tuple(column for column in reader.columns if column.name not in declared)
+            return None, plain, columns, reader.encrypted
+        return reader, None, reader.columns, NONE_ENCRYPTED
 
     def _with_joined_columns(
         self, groups: Sequence[_Group], columns: tuple[Column, ...]
@@ -247,13 +263,13 @@ class RegistryFormat:
         return columns
 
     def _read_plain(
-        self, plain: SchemalessFormat, groups: Sequence[_Group], columns: tuple[Column, ...]
+        self, plain: SchemalessFormat, groups: Sequence[_Group], columns: tuple[Column, ...], encrypted: Paths
     ) -> tuple[Part, tuple[Column, ...]]:
         """Read payloads without a schema, or with a JSON Schema; return also the columns after them."""
         order = sorted(
             (line, body) for group in groups for line, body in zip(group.lines, group.bodies, strict=True)
         )
-        known = pl.Schema({column.name: column.dtype for column in columns})
+        known = unmarked_schema(pl.Schema({column.name: column.dtype for column in columns}), encrypted)
         readable = pl.Schema(
             {name: dtype for name, dtype in known.items() if plain.supports(pl.Schema({name: dtype}))}
         )
@@ -261,14 +277,16 @@ class RegistryFormat:
         lines = [line for line, _ in order]
         refused = tuple(replace(refusal, index=lines[refusal.index]) for refusal in decoded.refused)
         accepted = [lines[index] for index in decoded.accepted]
-        part = Part(accepted, decoded.frame, columns_of(decoded.schema), refused)
+        read = columns_of(decoded.schema)
+        frame = marked_frame(decoded.frame, read, encrypted) if encrypted else decoded.frame
+        part = Part(accepted, frame, marked_columns(read, encrypted), refused)
         if self.is_key and columns:
             part = without_extra_fields(part, columns)
         try:
             return part, joined(columns, part.columns)
         except ConflictError as conflict:
             conflicts = [Refusal(line, str(conflict), Fault.SCHEMA, conflict.fields) for line in part.lines]
-            return Part((), decoded.frame.clear(), part.columns, (*part.refused, *conflicts)), columns
+            return Part((), frame.clear(), part.columns, (*part.refused, *conflicts)), columns
 
 
 def _names(columns: tuple[Column, ...]) -> str:

@@ -76,6 +76,7 @@ def _widened(known: Column, further: Column) -> Column:
         known.default if further.default is NO_DEFAULT else further.default,
         tuple(dict.fromkeys((*known.aliases, *further.aliases))),
         inner,
+        tuple(dict.fromkeys((*known.hides, *further.hides))),
     )
 
 
@@ -107,12 +108,14 @@ def reading(have: Mapping[str, Column], want: Column) -> pl.Expr:
     """Return the column ``want`` of rows that have the columns ``have``."""
     source = counterpart(want, have)
     if source is None:
-        return _default(want).alias(want.name)
+        return _absent(have, want).alias(want.name)
     return _fitted(pl.col(source.name), source, want, source.dtype, want.dtype).alias(want.name)
 
 
-def _default(column: Column) -> pl.Expr:
-    if column.default is NO_DEFAULT or column.default is None:
+def _absent(have: Mapping[str, Column], column: Column) -> pl.Expr:
+    """Return the default, or null where the rows do have a value, but an encrypted one."""
+    is_hidden = any(column.name in other.hides for other in have.values())
+    if is_hidden or column.default is NO_DEFAULT or column.default is None:
         return pl.lit(None, dtype=column.dtype)
     return pl.lit(pl.Series([column.default], dtype=column.dtype)).first()
 
@@ -135,7 +138,7 @@ def _fitted(values: pl.Expr, have: Column, want: Column, old: pl.DataType, new: 
 def _field(values: pl.Expr, have: Mapping[str, Column], want: Column) -> pl.Expr:
     source = counterpart(want, have)
     if source is None:
-        return _default(want).alias(want.name)
+        return _absent(have, want).alias(want.name)
     part = values.struct.field(source.name)
     return _fitted(part, source, want, source.dtype, want.dtype).alias(want.name)
 

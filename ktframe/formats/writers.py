@@ -54,6 +54,7 @@ class SchemaWriter:
         document: SchemaDocument,
         json_fields: frozenset[str] = frozenset(),
     ) -> None:
+        _require_no_encryption(writer_schema, document)
         self.name = f"{FORMAT_NAMES.get(document.kind, document.kind)} ({describe_ref(writer_schema.ref)})"
         reference = writer_schema.ref + writer_schema.message
         is_in_payload = schema_id_of(writer_schema.ref) is not None
@@ -64,6 +65,15 @@ class SchemaWriter:
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the payload of each row; SchemaError names the column and the row that don't fit."""
         return [self._prefix + body for body in self._body.write(rows)]
+
+
+def _require_no_encryption(writer_schema: WriterSchema, document: SchemaDocument) -> None:
+    for rule in document.rules.encryption:
+        what = "all fields" if not rule.tags else f"the fields tagged {', '.join(rule.tags)}"
+        encrypted = "payloads" if rule is document.rules.whole_body else what
+        message = f"under {describe_ref(writer_schema.ref)} {encrypted} must be encrypted (rule {rule.name!r}), which ktframe can't: nothing was written."
+        hint = "write with a client that has the keys, such as Confluent's serializers, or under a schema without the rule."
+        raise SchemaError(message, hint)
 
 
 def _body_writer(

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ktframe.config.settings import ConfigValue, redact
 from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.rules import rules_of
 from ktframe.formats.schemas import UnknownSchemaError
 from ktframe.formats.wire import describe_ref, guid_of, id_ref, schema_id_of
 from ktframe.kafka.redaction import without_secrets
@@ -21,7 +22,12 @@ _NOT_FOUND: Final = 404
 
 # No such subject, version or schema (https://docs.confluent.io/platform/current/schema-registry/develop/api.html).
 # Without such a code, a 404 comes from a server that is not a registry, or from a registry without GUIDs.
-_NO_SUCH_ENTRY: Final = (40401, 40402, 40403)
+_NO_SUCH_ENTRY: Final = (
+    40401,
+    40402,
+    40403,
+    40400,
+)  # the last one from the client's registry in memory, mock://
 _LOGIN_REFUSED: Final = (401, 403)
 _MAX_DEPTH: Final = 16
 _PROTOBUF: Final = "PROTOBUF"
@@ -107,10 +113,9 @@ class RegistryClient:
 
     def _document(self, request: Callable[[Any, str | None], Any], depth: int) -> SchemaDocument:
         schema = _answer(request, self._client, None)
+        text = schema.schema_str
         if schema.schema_type == _PROTOBUF:
-            # Again in serialized form, where the registry has it. The client caches by id alone, whatever the form.
-            self._client.clear_caches()
-            schema = _answer(request, self._client, "serialized")
+            text = self._serialized(request) or text
         if depth > _MAX_DEPTH:
             message = f"the references of a schema are more than {_MAX_DEPTH} levels deep"
             raise UnknownSchemaError(message)
@@ -118,7 +123,22 @@ class RegistryClient:
             (reference.name, self._document(_version_of(reference.subject, reference.version), depth + 1))
             for reference in schema.references or ()
         )
-        return SchemaDocument(schema.schema_type or "AVRO", schema.schema_str, references)
+        rule_set, metadata = (
+            None if part is None else part.to_dict() for part in (schema.rule_set, schema.metadata)
+        )
+        return SchemaDocument(schema.schema_type or "AVRO", text, references, rules_of(rule_set, metadata))
+
+    def _serialized(self, request: Callable[[Any, str | None], Any]) -> str | None:
+        """Return the schema in serialized form, None where the registry does not have it so (Karapace answers with 500)."""
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+        self._client.clear_caches()  # by id alone, whatever the form
+        try:
+            return str(_answer(request, self._client, "serialized").schema_str)
+        except SchemaRegistryError as error:
+            if error.http_status_code in _LOGIN_REFUSED:
+                raise
+            return None
 
     def _meaning(self, error: Exception) -> RegistryError:
         status = getattr(error, "http_status_code", getattr(error, "status_code", None))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
 
 from ktframe.errors import RegistryError
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.rules import rules_of
 from ktframe.formats.schemas import UnknownSchemaError
 from ktframe.formats.wire import describe_ref, id_ref, schema_id_of
 
@@ -21,10 +24,22 @@ class FakeRegistry:
         self._subjects: dict[str, list[int]] = defaultdict(list)
         self._outage: RegistryError | None = None
 
-    def register(self, subject: str, text: str, kind: str = "AVRO", **references: int) -> int:
-        """Register a schema and return its id; ``references`` are ids by the name under which the text has them."""
+    def register(
+        self,
+        subject: str,
+        text: str,
+        kind: str = "AVRO",
+        *,
+        rule_set: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        **references: int,
+    ) -> int:
+        """Register a schema and return its id; ``references`` are ids by the name under which the text has them.
+
+        ``rule_set`` and ``metadata`` are what Confluent's registry takes as ``ruleSet`` and ``metadata``.
+        """
         documents = tuple((name, self._documents[number - 1]) for name, number in references.items())
-        self._documents.append(SchemaDocument(kind, text, documents))
+        self._documents.append(SchemaDocument(kind, text, documents, rules_of(rule_set, metadata)))
         self._subjects[subject].append(len(self._documents))
         return len(self._documents)
 

@@ -232,9 +232,9 @@ def test_inspect_infers_columns_and_lists_partitions(kt: Context) -> None:
     """The columns are those a table would have; the partitions add up."""
     found = kt.inspect("orders")
     assert found.columns.rows() == [
-        ("order_id", "String", 0.0),
-        ("amount", "Float64", 0.0),
-        ("coupon", "String", 0.9),
+        ("order_id", "String", 0.0, []),
+        ("amount", "Float64", 0.0, []),
+        ("coupon", "String", 0.9, []),
     ]
     assert found.partitions.rows() == [(0, 0, 6, 6), (1, 0, 5, 5)]
     assert found.partitions.schema == {

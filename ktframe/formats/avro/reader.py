@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -13,10 +13,12 @@ from ktframe.formats.avro.batches import NativeReader, obstacle
 from ktframe.formats.avro.bounds import has_cheap_items
 from ktframe.formats.avro.columns import build_frame, columns_of
 from ktframe.formats.avro.decode import Decoder
+from ktframe.formats.avro.labels import fields_in
 from ktframe.formats.avro.schema import parse
 from ktframe.formats.batches import frame_of_rows, read_whole_or_apart
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 from ktframe.formats.errors import RefusedError
+from ktframe.formats.rules import FieldFacts
 
 _FEW = 24
 """So few bodies are read faster one by one than natively."""
@@ -73,6 +75,10 @@ class AvroReader:
     def note(self) -> str | None:
         """Why bodies are read one by one; None where they are read in batches."""
         return self._note
+
+    def fields(self) -> Iterator[FieldFacts]:
+        """Yield the fields of the schema, those inside of others too."""
+        return fields_in(self._schema)
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
         """Read ``bodies``, some ten thousand at most, into ``columns``."""

@@ -16,6 +16,7 @@ from typing import Any, TypeGuard
 from ktframe.errors import SchemaError
 from ktframe.formats.avro.types import DEEPEST, AvroField, AvroSchema, AvroType, shortened
 from ktframe.formats.bodies import NO_DEFAULT, SchemaDocument
+from ktframe.formats.rules import tags_in
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 _NAMED = frozenset({"record", "error", "enum", "fixed"})
@@ -216,6 +217,7 @@ class _Builder:
             self.build(schema["type"], namespace_of(record), level + 1),
             schema.get("default", NO_DEFAULT),
             tuple(_checked(alias, f"an alias in {record!r}") for alias in aliases),
+            tags_in(schema),
         )
 
 

@@ -94,12 +94,13 @@ def _width(avro: AvroType) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AvroField:
-    """A field of a record; ``default`` is the JSON value in the schema."""
+    """A field of a record; ``default`` is the JSON value in the schema, ``tags`` are those of ``confluent:tags``."""
 
     name: str
     type: AvroType
     default: Any = NO_DEFAULT
     aliases: tuple[str, ...] = ()
+    tags: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

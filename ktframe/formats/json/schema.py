@@ -90,7 +90,7 @@ class _Types:
                 (schema[word] for word in ("oneOf", "anyOf") if isinstance(schema.get(word), list)), None
             )
             if isinstance(schema.get("$ref"), str):
-                schema = self._referred(schema["$ref"])
+                schema = referred(schema["$ref"], self._root, self._others)
             elif choices is not None:
                 others = [
                     choice
@@ -102,13 +102,15 @@ class _Types:
                 return schema
         return {}
 
-    def _referred(self, reference: str) -> Any:
-        name, _, path = reference.partition("#")
-        target = self._root if not name else self._others.get(name)
-        for step in filter(None, path.split("/")):
-            key = step.replace("~1", "/").replace("~0", "~")
-            target = target.get(key) if isinstance(target, Mapping) else None
-        return target
+
+def referred(reference: str, root: Any, others: Mapping[str, Any]) -> Any:
+    """Return what a ``$ref`` refers to, in ``root`` or in one of ``others`` by name; None where there is no such schema."""
+    name, _, path = reference.partition("#")
+    target = root if not name else others.get(name)
+    for step in filter(None, path.split("/")):
+        key = step.replace("~1", "/").replace("~0", "~")
+        target = target.get(key) if isinstance(target, Mapping) else None
+    return target
 
 
 def _kind(schema: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from ktframe.formats.protobuf.imports import google
 from ktframe.formats.protobuf.proto_tokens import END, Cursor, SourceError, integer
+from ktframe.formats.protobuf.tags import is_field_meta, options_with, tags_in_source
 
 _SCALARS: Final = {
     "double": 1, "float": 2, "int64": 3, "uint64": 4, "int32": 5, "fixed64": 6, "fixed32": 7, "bool": 8, "string": 9,
@@ -242,6 +243,10 @@ class _Parser(Cursor):
         while not self.took("]"):
             name = self._option_name()
             self.expect("=")
+            if is_field_meta(name):
+                field.options.MergeFromString(options_with(tags_in_source(name, self.skip_brackets())))
+                self.took(",")
+                continue
             value = self._constant()
             if name == "default":
                 field.default_value = self._default(field, value)

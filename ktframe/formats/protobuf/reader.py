@@ -11,9 +11,11 @@ from ktframe.formats.batches import read_whole_or_apart
 from ktframe.formats.bodies import BodiesRead, Column, SchemaDocument
 from ktframe.formats.protobuf.batches import BatchReader
 from ktframe.formats.protobuf.bounds import Bounds
+from ktframe.formats.protobuf.labels import fields_in
 from ktframe.formats.protobuf.messages import MessageReader
 from ktframe.formats.protobuf.schemas import compiled
 from ktframe.formats.protobuf.types import fields_of, notes_of
+from ktframe.formats.rules import FieldFacts
 
 _MOST_ROWS: Final = 10_000
 _MOST_BYTES: Final = 1 << 24  # or cells, if a message has more cells than bytes
@@ -60,6 +62,10 @@ class ProtobufReader:
         """Why messages, or some values in them, are read one by one; None where none are."""
         obstacle = self._batches.obstacle
         return obstacle or "; ".join(notes_of(self._fields)) or None
+
+    def fields(self) -> Iterator[FieldFacts]:
+        """Yield the fields of the message, those inside of others too."""
+        return fields_in(self._fields)
 
     def read(self, bodies: Sequence[bytes]) -> BodiesRead:
         """Read ``bodies``; a bad one does not affect the others."""
