@@ -253,7 +253,7 @@ class RegistryFormat:
         ):
             # A key with another field would be another identity: no record could update or delete its row.
             message = f"all keys of a table must have the same fields, not {_names(new)} and {_names(known)}"
-            raise ConflictError(message)
+            raise ConflictError(message, tuple(column.name for column in new))
         before = {column.name: column.dtype for column in known}
         for column in columns:
             was_integer = before.get(column.name, column.dtype).is_integer()

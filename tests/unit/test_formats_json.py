@@ -90,6 +90,13 @@ def test_conflicts_name_path_and_kinds() -> None:
     assert decoded.refused[0].reason == reason
 
 
+def test_conflicts_name_the_fields_of_the_record() -> None:
+    """All that disagree, each by its name in the record, however deep the value is."""
+    known = pl.Schema({"a": pl.Struct({"b": pl.List(pl.Int64())}), "a.b": pl.Int64(), "c": pl.Int64()})
+    decoded = _decode('{"a":{"b":["x"]},"c":1,"a.b":"y"}', '{"c":"x"}', known=known)
+    assert [refusal.fields for refusal in decoded.refused] == [("a", "a.b"), ("c",)]
+
+
 def test_integers_out_of_range_name_a_type_that_holds_them() -> None:
     """An integer beyond Int64 is never wrapped or rounded; the reason names the type to declare."""
     assert "pl.UInt64" in _reason('{"a":18446744073709551615}', known=pl.Schema({"a": pl.Int64()}))

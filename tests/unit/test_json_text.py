@@ -343,3 +343,38 @@ def test_the_hint_for_other_kinds_can_be_followed(writable: Any) -> None:
             writable.upsert([{"key": "a", "v": value}])
         writable.upsert([{"key": "a", "v": json.dumps(value)}])
         assert writable["a"]["v"] == json.dumps(value)
+
+
+def test_json_text_is_written_under_a_json_schema_too() -> None:
+    """The schema judges the JSON that the text is, not a string."""
+    registry = FakeRegistry()
+    properties = {"n": {"type": "integer"}, "v": {"type": ["object", "number"]}}
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "type": "object",
+        "properties": properties,
+    }
+    prefix = FakeRegistry.prefix(registry.register("t-value", json.dumps(schema), "JSON"))
+    broker = FakeBroker()
+    broker.produce("t", "a", prefix + b'{"n":1,"v":{"x": 1}}')
+    with broker.connect(registry=registry, writable=True) as context:
+        table = context.table("t", schema={"v": ktframe.Json}, key_format="string")
+        sent = table.put({**table["a"], "v": "1.10"})
+        assert sent["value"].to_list() == [prefix + b'{"v":1.10,"n":1}']
+        assert table["a"]["v"] == "1.10"
+        with pytest.raises(ktframe.SchemaError, match=r"row 0 does not fit the JSON Schema: \$\.v"):
+            table.put({**table["a"], "v": '"text"'})
+
+
+def test_json_text_is_not_written_as_avro() -> None:
+    """The schema of the topic's records has a string there, which would not be JSON."""
+    registry = FakeRegistry()
+    schema = {"type": "record", "name": "R", "fields": [{"name": "v", "type": "string"}]}
+    prefix = FakeRegistry.prefix(registry.register("t-value", json.dumps(schema)))
+    broker = FakeBroker()
+    broker.produce("t", "a", prefix + b"\x02a")
+    with broker.connect(registry=registry, writable=True) as context:
+        arguments: dict[str, Any] = {"schema": {"v": ktframe.Json}, "key_format": "string"}
+        table = context.table("t", **arguments, on_refused="ignore")
+        with pytest.raises(ktframe.SchemaError, match=r"row 0 would be refused: v: declared ktframe\.Json"):
+            table.put({"key": "a", "v": "2"})

@@ -124,3 +124,26 @@ def test_a_schema_counts_once_by_id_and_by_guid(topic: _Topic) -> None:
     readers.reader(WriterSchema(topic.registry.header(old)))
     assert (readers.revision, readers.merged_columns) == before
     assert before[1][0].default == 2
+
+
+def test_conflicts_of_schemas_name_their_fields(topic: _Topic) -> None:
+    """By the names of columns, also where the conflict is inside of a struct, or one of values."""
+    inner = {"type": "record", "name": "Inner", "fields": [{"name": "n", "type": "long"}]}
+    other = {"type": "record", "name": "Inner", "fields": [{"name": "n", "type": "string"}]}
+    first, second, third = _schema(a=inner, b="double"), _schema(a=other), _schema(b="long")
+    payloads = [
+        topic.payload(topic.register(schema), schema, row)
+        for schema, row in (
+            (first, {"a": {"n": 1}, "b": 1.0}),
+            (second, {"a": {"n": "x"}}),
+            (third, {"b": 2**53 + 1}),
+        )
+    ]
+    decoded = value_format("avro", schemas=topic.schemas).decode(payloads, pl.Schema())
+    assert [(refusal.index, refusal.fields) for refusal in decoded.refused] == [(1, ("a",)), (2, ("b",))]
+    with_float = value_format("avro", schemas=topic.schemas).without_float_widening("b")
+    decoded = with_float.decode(payloads[:1], pl.Schema({"b": pl.Int64()}))
+    assert [refusal.fields for refusal in decoded.refused] == [("b",)]
+    keys = key_format("avro", schemas=topic.schemas)
+    decoded = keys.decode(payloads[2:], pl.Schema({"c": pl.Int64()}))
+    assert [refusal.fields for refusal in decoded.refused] == [("b",)]

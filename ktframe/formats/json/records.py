@@ -106,8 +106,7 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     if type(value) is not dict:
         message = f"a JSON {_JSON_NAMES.get(type(value), 'number')}, not an object"
         raise RefusedError(message)
-    if is_unusual(payload):
-        check_shape(value)
+    check_shape(payload, value)
     if has_decimals or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
         value = json.loads(payload, parse_float=Decimal if has_decimals else float)
@@ -115,17 +114,26 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
     return record
 
 
-def is_unusual(payload: bytes) -> bool:
-    """Say whether ``payload`` may have a shape that ``check_shape`` refuses."""
-    return payload.count(b"{") + payload.count(b"[") > DEEPEST or _CONTROL_ESCAPE in payload
-
-
-def check_shape(value: dict[str, Any]) -> None:
-    """Refuse an object that is too deep, or has a name that no field can have."""
-    if _is_deep(value):
+def check_shape(payload: bytes, value: Any = None) -> None:
+    """Refuse an object that is too deep, or has a name that no field can have; ``value`` is what it was parsed to."""
+    may_be_deep = payload.count(b"{") + payload.count(b"[") > DEEPEST
+    has_odd_names = _CONTROL_ESCAPE in payload
+    if not (may_be_deep or has_odd_names):
+        return
+    value = _without_numbers(payload) if value is None else value
+    if may_be_deep and _is_deep(value):
         message = f"nested deeper than {DEEPEST} levels"
         raise RefusedError(message)
-    _check_names(value)
+    if has_odd_names:
+        _check_names(value)
+
+
+def _without_numbers(payload: bytes) -> Any:
+    """Parse a payload of which only the shape is wanted: no number is too large."""
+    try:
+        return orjson.loads(payload)
+    except ValueError:
+        return json.loads(payload, parse_int=str, parse_float=str)
 
 
 def _read(

@@ -6,7 +6,6 @@ that is not JSON, or of a shape that ``records`` refuses, is left as it is: it i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from operator import is_
@@ -17,7 +16,7 @@ import polars as pl
 
 from ktframe.formats.dtypes import as_instance, struct_fields
 from ktframe.formats.errors import RefusedError
-from ktframe.formats.json.records import check_shape, is_unusual
+from ktframe.formats.json.records import check_shape
 
 Quoting: TypeAlias = Callable[[Any], Any]
 """Returns what stands in the place of JSON text: the text itself, or what msgspec writes instead of it."""
@@ -54,8 +53,8 @@ def _quoted(payload: bytes, quote: Quoting) -> bytes:
     try:
         payload.decode()  # msgspec does not look into what it skips
         value = quote(payload)
-        if is_unusual(payload) and value is not payload:
-            check_shape(json.loads(payload, parse_int=str, parse_float=str))
+        if value is not payload:
+            check_shape(payload)
     except _ERRORS:
         return payload
     return payload if value is payload else _encode(value)
