@@ -1,0 +1,458 @@
+"""Every hint in the code is followed by a test, which sees it work; the ``test_hints_*`` files hold these, by room.
+
+Whoever adds a hint adds the test that follows it: provoke it as a user would, take the code out of its text, run that.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.hints import Hint, hints, hints_of
+
+TESTS = Path(__file__).parent.parent
+
+NOT_HINTS: dict[Hint, str] = {}
+"""Texts that name an argument or a call without saying what to do."""
+
+NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {}
+"""Hints that these tests can't follow: why, and which test shows the same, as ``file::function``, where one does."""
+
+NOT_YET = frozenset(
+    {
+        Hint("__main__.py", "What could not be read is kept, never dropped: orders.errors()"),
+        Hint(
+            "__main__.py",
+            'ktframe.stream("clicks", start="-2h").session("30m", by="user_id"): visits of the last two hours',
+        ),
+        Hint(
+            "__main__.py", 'orders.window("1h", every="5m"): made of the same windows, nothing is read again'
+        ),
+        Hint(
+            "__main__.py",
+            'orders.window(5): the latest row per order per five minutes; .agg(..., by="region")',
+        ),
+        Hint(
+            "config/durations.py",
+            'give seconds, a timedelta, or text with a unit: "500ms", "5s", "5m", "1h30m", "1d".',
+        ),
+        Hint("config/keywords.py", "did you mean {}?"),
+        Hint("config/keywords.py", "there are {}."),
+        Hint("config/librdkafka.py", "did you mean {}?"),
+        Hint("config/librdkafka.py", "give it by itself: {}=..."),
+        Hint("config/librdkafka.py", "give text, a whole number, or true or false."),
+        Hint("config/librdkafka.py", "ktframe decides where to start; ktframe.stream() has start="),
+        Hint("config/librdkafka.py", "leave it out, or set it to {}."),
+        Hint("config/librdkafka.py", "leave it out."),
+        Hint("config/librdkafka.py", "names are lower case with dots; continue a value with a backslash."),
+        Hint("config/librdkafka.py", "relative paths start at the working directory."),
+        Hint("config/librdkafka.py", "there are {}."),
+        Hint("config/librdkafka.py", "use {}."),
+        Hint("config/librdkafka.py", "value= and key_format= of ktframe.table()"),
+        Hint("config/librdkafka.py", "write / # ? @ in its password as %2F %23 %3F %40."),
+        Hint("config/librdkafka.py", "write a backslash in a value as two."),
+        Hint("config/librdkafka.py", "write_timeout= is the time that a write may take"),
+        Hint(
+            "config/moments.py",
+            'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for two hours ago.',
+        ),
+        Hint("config/moments.py", 'say which by an offset, such as "{}".'),
+        Hint("config/settings.py", "choose one of {}."),
+        Hint(
+            "config/settings.py",
+            'give "host:9092", several separated by commas, or the name of a .toml file.',
+        ),
+        Hint(
+            "config/settings.py", 'give "https://host:8081", or a mapping with url and basic.auth.user.info.'
+        ),
+        Hint("config/settings.py", "give a whole number of at least {}."),
+        Hint("config/settings.py", 'give minutes, or text such as "5m": windows = [5, "1h"].'),
+        Hint("config/settings.py", "raise max_delay or lower initial_delay."),
+        Hint("config/sources.py", "give one of them."),
+        Hint(
+            "config/sources.py",
+            'ktframe.connect("host:9092"), KTFRAME_BOOTSTRAP or ktframe.toml; ktframe.demo() needs none.',
+        ),
+        Hint("config/sources.py", "text needs quotes; a backslash in it needs single ones."),
+        Hint("config/sources.py", "the first argument and bootstrap="),
+        Hint("config/sources.py", "there are: {}."),
+        Hint("context/catalog.py", "use the same arguments, or close() it first."),
+        Hint("context/declaration.py", "its fields are {}."),
+        Hint("context/declaration.py", 'put @ktframe.entity(topic="...") above the dataclass.'),
+        Hint("context/schema.py", "pass a dataclass, or a mapping of field name to dtype."),
+        Hint("context/schema.py", "records with such a field are refused; give it another name upstream."),
+        Hint("context/schema.py", "use str there: it takes other kinds as their JSON text."),
+        Hint(
+            "context/schema.py",
+            "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, ktframe.Json, or a Polars dtype.",
+        ),
+        Hint(
+            "context/topic_spec.py",
+            'key="order_id" or key=["region", "order_id"]; leave it out for the record key.',
+        ),
+        Hint("context/topic_spec.py", 'schema={"{}": pl.String} for ISO 8601, pl.Int64 for milliseconds.'),
+        Hint("context/topic_spec.py", "see help(ktframe.table)."),
+        Hint(
+            "errors.py",
+            "another Context of this process has it open: close() that one first, or give this one its own store: connect(..., state_dir=...).",
+        ),
+        Hint(
+            "errors.py",
+            "ask for READ and DESCRIBE on the topic; reading needs no consumer group and no other right.",
+        ),
+        Hint(
+            "errors.py",
+            'ask for WRITE and DESCRIBE on the topic (before Kafka 2.8 also for IDEMPOTENT_WRITE on the cluster); an atomic write needs WRITE and DESCRIBE on transactional ids with the prefix "ktframe-" as well.',
+        ),
+        Hint(
+            "errors.py", 'call ktframe.connect("host:9092") first, or ktframe.demo() to try it without Kafka.'
+        ),
+        Hint(
+            "errors.py",
+            "check sasl.mechanism, sasl.username and sasl.password (or the certificate) of this profile.",
+        ),
+        Hint(
+            "errors.py",
+            "check schema_registry= and the network or VPN; rows that were read before are there without it.",
+        ),
+        Hint(
+            "errors.py",
+            "check the address, the network or VPN, and security.protocol; ktframe.demo() needs no Kafka.",
+        ),
+        Hint(
+            "errors.py", "check the login of schema_registry= (basic.auth.user.info, or bearer.auth.token)."
+        ),
+        Hint("errors.py", "did you mean {}?"),
+        Hint("errors.py", "ktframe.connect(..., writable=True), once you are sure which cluster that is."),
+        Hint("errors.py", "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."),
+        Hint("errors.py", "nothing was changed. Remove {} and it is built again from Kafka."),
+        Hint("errors.py", "nothing was changed. Use another state_dir, or remove {} if it is not needed."),
+        Hint("errors.py", "open it again; if the connection was closed, call ktframe.connect(...) first."),
+        Hint(
+            "errors.py",
+            "running the same call again is safe for a table: the same keys get the same values. A stream may then hold records twice.",
+        ),
+        Hint(
+            "errors.py",
+            "shut that notebook's kernel down, or give this one its own store: connect(..., state_dir=...).",
+        ),
+        Hint("explore/inspection.py", ": connect(..., schema_registry=...) tells where to look it up"),
+        Hint("explore/inspection.py", 'key="<field>"'),
+        Hint("explore/inspection.py", "ktframe.table({})"),
+        Hint("explore/topics.py", "to have all rows, ask for ktframe.table(...)."),
+        Hint(
+            "fold/remedies.py",
+            'connect(..., schema_registry="https://...") with the registry that has the schema reads them; {}',
+        ),
+        Hint("fold/remedies.py", "key="),
+        Hint("fold/remedies.py", "key={}"),
+        Hint("fold/remedies.py", 'key_format="bytes" keeps them, with the key as bytes.'),
+        Hint(
+            "fold/remedies.py",
+            "ktframe.stream({}) has records without a key; with key= a field of the value is the key.",
+        ),
+        Hint(
+            "fold/remedies.py",
+            "ktframe.stream({}) has tombstones without a key too; in a table they delete nothing.",
+        ),
+        Hint("fold/remedies.py", 'ktframe.stream({}, value="bytes") keeps them, as bytes.'),
+        Hint("fold/remedies.py", "max_future_skew=None keeps records of any time."),
+        Hint("fold/remedies.py", "schema={{}} keeps them, as JSON text."),
+        Hint(
+            "fold/remedies.py",
+            "time= takes the time from a field of the value; the table without windows has them.",
+        ),
+        Hint("fold/remedies.py", 'value="bytes" keeps them, as bytes.'),
+        Hint(
+            "fold/remedies.py",
+            "without time={} the timestamp of the record counts; the table without windows has them.",
+        ),
+        Hint(
+            "fold/remedies.py",
+            "without {} the record key identifies a row; ktframe.stream({}) has every record.",
+        ),
+        Hint("fold/remedies.py", "{{}} in schema= keeps them, as JSON text."),
+        Hint("formats/__init__.py", "its only column is {}; value='json' has fields."),
+        Hint("formats/__init__.py", "leave schema= out, and cast columns of the frame."),
+        Hint("formats/__init__.py", "the formats are {}."),
+        Hint("formats/avro/batches.py", "pip install 'ktframe[avro]'"),
+        Hint("formats/avro/schema.py", "register it with a reference to the schema that defines the name."),
+        Hint(
+            "formats/avro/values.py",
+            "add it to the frame, or write under a schema that has a default for it.",
+        ),
+        Hint("formats/avro/values.py", "it has {}."),
+        Hint("formats/body_readers.py", ": pass value={}"),
+        Hint(
+            "formats/body_readers.py",
+            "its payloads are encrypted as a whole, by the rule {}: value='bytes' (key_format='bytes' for a key) has them as they were sent",
+        ),
+        Hint(
+            "formats/json/format.py", "a key needs values that are exactly equal: String, Int64, Decimal..."
+        ),
+        Hint("formats/json/format.py", "see the Polars data types."),
+        Hint(
+            "formats/json/times.py",
+            "a time with an offset: declare the field with a time zone, such as 'UTC'",
+        ),
+        Hint("formats/json/times.py", "a time without an offset: declare the field without a time zone"),
+        Hint("formats/json/validation.py", "pip install 'ktframe[registry]'"),
+        Hint("formats/json/values.py", "; schema= can declare {}"),
+        Hint(
+            "formats/json/values.py",
+            "declare the type that is in the JSON, such as pl.String or pl.Int64, and cast later.",
+        ),
+        Hint("formats/json/writer.py", "cast it to text or a number first."),
+        Hint("formats/json/writer.py", "json.dumps(value) is the JSON text of a value."),
+        Hint("formats/json/writer.py", "make it null, or text, first."),
+        Hint("formats/plain.py", "{} that {} not UTF-8 text; {} may be the right format"),
+        Hint("formats/plain.py", "{}; {} may be the right format"),
+        Hint("formats/protobuf/imports.py", "pip install 'ktframe[protobuf]'"),
+        Hint(
+            "formats/registry_format.py",
+            "names no schema, but value={} needs the id or GUID that a registry gave",
+        ),
+        Hint(
+            "formats/schemas.py",
+            'names {}: connect(..., schema_registry="https://...") tells where to look it up',
+        ),
+        Hint("formats/writers.py", "the formats are {}."),
+        Hint(
+            "formats/writers.py",
+            "write with a client that has the keys, such as Confluent's serializers, or under a schema without the rule.",
+        ),
+        Hint(
+            "kafka/delivery.py",
+            "batches are smaller from now on; set batch_size= of ktframe.connect below the topic's limit.",
+        ),
+        Hint(
+            "kafka/delivery.py",
+            "make the record smaller, or raise both limits: the topic's max.message.bytes, and message.max.bytes of the Kafka client (a million unless set; message_max_bytes= of ktframe.connect).",
+        ),
+        Hint("kafka/errors.py", "names and values are those of librdkafka, see its CONFIGURATION.md."),
+        Hint("kafka/outgoing.py", "timestamps are milliseconds since 1970, from 1 on."),
+        Hint("kafka/registry.py", "names and values are those of confluent-kafka's SchemaRegistryClient."),
+        Hint("kafka/registry.py", "pip install 'ktframe[registry]'"),
+        Hint(
+            "kafka/transaction.py",
+            "a transaction must end within transaction.timeout.ms: give it more (transaction_timeout_ms= of ktframe.connect), or write in several calls.",
+        ),
+        Hint("store/errors.py", "the disk is full: free some space, or use another state_dir"),
+        Hint("store/errors.py", "the disk quota is used up: free some space, or use another state_dir"),
+        Hint("store/errors.py", "the file system is read-only: use another state_dir"),
+        Hint("store/errors.py", "this process has too many open files: raise its limit (ulimit -n)"),
+        Hint("store/errors.py", "this user may not read and write there: use another state_dir"),
+        Hint("sync/barrier.py", "to_polars(fresh=False) answers with what is there; status() tells more."),
+        Hint("sync/monitor.py", "open the table again"),
+        Hint("sync/monitor.py", "{}: see errors()"),
+        Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"),
+        Hint("sync/status.py", "the newest record of {} was refused: errors(stale=True)"),
+        Hint("sync/status.py", '{}: errors(by="reason")'),
+        Hint("tables/complete_reads.py", 'ask for errors(), errors(by="reason") or errors(stale=True).'),
+        Hint(
+            "tables/completeness.py",
+            'Hint: {} errors(by="reason") tells more; on_refused="ignore" ends this warning.',
+        ),
+        Hint("tables/completeness.py", "choose one of {}."),
+        Hint("tables/completeness.py", '{} errors(stale=True) lists the rows, stale="hide" leaves them out.'),
+        Hint(
+            "tables/completeness.py",
+            '{} on_refused="ignore" gives the frame as it is; errors(by="reason") tells more.',
+        ),
+        Hint(
+            "tables/completeness.py",
+            '{} {} an older record, because the newest was refused; stale="hide" leaves them out.',
+        ),
+        Hint(
+            "tables/completeness.py",
+            '{} {} hidden, because the newest record was refused: errors(stale=True) lists them, stale="show" shows the older records.',
+        ),
+        Hint("tables/diff.py", "both frames must be a to_polars() of the same table, compared on its key."),
+        Hint("tables/diff.py", "its columns are {}."),
+        Hint("tables/diff.py", "name the columns that identify a row, such as on=['key']."),
+        Hint("tables/named_fields.py", "did you mean {}?"),
+        Hint("tables/named_fields.py", "the fields are {}."),
+        Hint("tables/named_fields.py", "{} is nested inside {}; only top-level fields can be named: {}."),
+        Hint("tables/presentation.py", "ask for the table with another key_name."),
+        Hint("tables/presentation.py", "choose another key_name, or None to hide the record key."),
+        Hint("tables/presentation.py", "choose from {}, or True for all."),
+        Hint(
+            "tables/presentation.py",
+            "give a value of that type; for a composite key a tuple of its parts, or of the first of them.",
+        ),
+        Hint("tables/table_writer.py", "it holds the key of each row."),
+        Hint("tables/table_writer.py", "keys are as keys() returns them; several are given as a list."),
+        Hint("tables/table_writer.py", "record_key= names the column whose value it is."),
+        Hint("tables/topic_writer.py", "give a DataFrame, or a list of dicts."),
+        Hint("tables/topic_writer.py", "key= names the columns that make the record key."),
+        Hint(
+            "tables/topic_writer.py",
+            "register one first; connect(..., schema_registry=...) says where to look.",
+        ),
+        Hint("tables/windowed.py", 'ask for them with grace="1m".'),
+        Hint("tables/windowed_stream.py", "give by={} where they are made."),
+        Hint("tables/windowed_stream.py", "it is for tumbling and hopping windows."),
+        Hint("tables/write_checks.py", "connect(..., schema_registry=...) tells where the schema is."),
+        Hint(
+            "tables/write_checks.py", "give all their keys in one call, or write rows that say they are gone."
+        ),
+        Hint("tables/write_checks.py", "nothing was written; cast the column to a type that holds it."),
+        Hint("tables/write_checks.py", "nothing was written; cast the column."),
+        Hint("tables/write_checks.py", "nothing was written; schema has the columns and their types."),
+        Hint(
+            "tables/write_checks.py",
+            "rename or drop the column; a new field is first written by ktframe.publish().",
+        ),
+        Hint("tables/write_checks.py", "schema has the columns and their types."),
+        Hint("tour/demo.py", "rate is in order changes a second; 0 keeps the topics still."),
+        Hint("tour/samples.py", "install ktframe again from its wheel, or work in a complete checkout."),
+        Hint("tour/samples.py", "the samples are {}."),
+        Hint("widgets/__init__.py", 'ask windows for it: window.live(revenue=pl.col("amount").sum()).'),
+        Hint("widgets/__init__.py", "give 1 to {}."),
+        Hint("widgets/__init__.py", 'such as ktframe.table("orders").'),
+        Hint(
+            "widgets/window_chart.py",
+            'give an expression that makes numbers, such as pl.col("amount").sum().',
+        ),
+        Hint("widgets/window_chart.py", "give it one expression."),
+        Hint("widgets/window_chart.py", "leave one of them out."),
+        Hint("windows/aggregation.py", "add it to the stream or frame as a column first."),
+        Hint("windows/aggregation.py", "by={}"),
+        Hint("windows/aggregation.py", "choose from"),
+        Hint("windows/aggregation.py", "did you mean {}?"),
+        Hint("windows/aggregation.py", 'give one another name: total=pl.col("amount").sum().'),
+        Hint("windows/aggregation.py", "narrow the range by between() or last(), or take larger windows."),
+        Hint("windows/aggregation.py", 'such as revenue=pl.col("amount").sum(), orders=pl.len().'),
+        Hint("windows/aggregation.py", "{} There are"),
+        Hint(
+            "windows/calendar.py",
+            'days and weeks don\'t add up to months: give "1w" every "1d", "1y" every "1mo", "1d" every "6h".',
+        ),
+        Hint("windows/calendar.py", 'give the distance from the first of the month: "14d", "-1d", "6h".'),
+        Hint("windows/fixed.py", 'windows that overlap hop by less than their size: "1h" every "5m".'),
+        Hint(
+            "windows/parsing.py",
+            'give minutes as a number, a timedelta, or text with a unit: 5, "5m", "1h30m", "1d".',
+        ),
+        Hint("windows/retention.py", 'give a duration such as "7d", or bytes: 500_000_000, "500MB", "2GiB".'),
+        Hint("windows/wall_clock.py", "did you mean {}?"),
+        Hint(
+            "windows/wall_clock.py",
+            'give "1d", "7d", "1w", "1mo", "1q" or "1y", or what divides a day: "15m", "1h", "6h".',
+        ),
+        Hint("windows/wall_clock.py", 'give one such as "Europe/Berlin" or "UTC".'),
+        Hint(
+            "windows/wall_clock.py", 'give the name of an IANA time zone, such as "Europe/Berlin" or "UTC".'
+        ),
+    }
+)
+
+
+def _named_by_tests() -> list[Hint]:
+    """Return the hints that tests name, read from their code."""
+    trees = [ast.parse(path.read_text()) for path in sorted(TESTS.rglob("test_hints_*.py"))]
+    return [
+        Hint(*(ast.literal_eval(each) for each in node.args))
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Hint"
+    ]
+
+
+def test_every_hint_is_followed() -> None:
+    """No hint in the code is without a test that follows it, or a reason why none can."""
+    known = {*_named_by_tests(), *NOT_FOLLOWED, *NOT_HINTS, *NOT_YET}
+    assert sorted(hints() - known) == []
+
+
+def test_no_hint_is_followed_that_is_gone() -> None:
+    """Tests and tables name only hints that are in the code, and the tables none that a test follows."""
+    named = Counter([*set(_named_by_tests()), *NOT_FOLLOWED, *NOT_HINTS, *NOT_YET])
+    assert sorted(set(named) - hints()) == []
+    assert [hint for hint, times in named.items() if times > 1] == []
+
+
+@pytest.mark.parametrize("test", sorted({test for _, test in NOT_FOLLOWED.values() if test}))
+def test_the_tests_that_stand_in_exist(test: str) -> None:
+    """A test that shows what a hint says is there under its name."""
+    path, _, name = test.partition("::")
+    functions = {
+        node.name
+        for node in ast.walk(ast.parse((TESTS / path).read_text()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert name in functions
+
+
+ERRORS = """
+class ConfigurationError(Exception):
+    message: str
+    hint: str | None = None
+
+class SchemaError(ConfigurationError):
+    pass
+
+def did_you_mean(names):
+    return f"did you mean {names}?" if names else None
+"""
+
+NEW_CODE = '''
+from ktframe.errors import ConfigurationError, SchemaError, did_you_mean
+
+_HELP = "read the manual."
+
+class Reader:
+    """Docstrings name value="json" freely."""
+
+    @property
+    def hint(self):
+        return "open it again." if self.name else _other(self.name)
+
+    def read(self, name):
+        message = f"key={name!r} is wrong."
+        raise SchemaError(message, f"leave {name} out.")
+
+    def check(self, names):
+        raise ConfigurationError("no such thing.", did_you_mean(names) or _HELP)
+
+    def both(self):
+        raise ConfigurationError(*self._pair())
+
+    def _pair(self):
+        return "it is so.", "do it so."
+
+    def refuse(self, name):
+        return Refusal(f"{name} bytes: pass value={name!r}")
+
+def _other(name):
+    advice = "turn it round."
+    return advice + "!"
+
+def _say(hint):
+    print(hint)
+
+_say(hint="sit down.")
+_say("stand up.")
+reason, hint = 1, "run away."
+'''
+
+
+def test_whatever_way_a_hint_is_made_it_is_found() -> None:
+    """Arguments, properties, constants, functions, pairs and reasons of the code are read; facts and docstrings not."""
+    found = {
+        hint.text for hint in hints_of({"errors.py": ERRORS, "new.py": NEW_CODE}) if hint.module == "new.py"
+    }
+    assert found == {
+        "read the manual.",
+        "open it again.",
+        "turn it round.",
+        "leave {} out.",
+        "did you mean {}?",
+        "do it so.",
+        "{} bytes: pass value={}",
+        "sit down.",
+        "stand up.",
+        "run away.",
+    }
