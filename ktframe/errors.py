@@ -73,8 +73,12 @@ def _restore(cls: type[KtframeError], attributes: dict[str, Any]) -> KtframeErro
 
 
 def similar_names(name: str, choices: Iterable[str], *, most: int = 1) -> tuple[str, ...]:
-    """Return those of ``choices`` that ``name`` may be a misspelling of, the most similar first."""
-    return tuple(difflib.get_close_matches(name, list(choices), n=most))
+    """Return those of ``choices`` that ``name`` may be a misspelling of, upper and lower case alike, the most similar first."""
+    spelt: dict[str, list[str]] = {}
+    for choice in choices:
+        spelt.setdefault(choice.casefold(), []).append(choice)
+    close = difflib.get_close_matches(name.casefold(), spelt, n=most)
+    return tuple(choice for each in close for choice in spelt[each])[:most]
 
 
 def did_you_mean(names: Sequence[str]) -> str | None:

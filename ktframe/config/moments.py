@@ -18,7 +18,7 @@ from ktframe.errors import ConfigurationError
 Moment: TypeAlias = str | datetime | date | timedelta
 """A datetime, a date, ISO 8601 text, or a negative duration (``"-2h"``, a timedelta) before now."""
 
-_HINT = 'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for two hours ago.'
+_HINT = 'give a datetime, text such as "2024-11-23T09:00+01:00", or "-2h" for two hours ago.'
 
 
 @dataclass(frozen=True, slots=True)

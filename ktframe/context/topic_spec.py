@@ -22,6 +22,12 @@ from ktframe.formats import value_format as find_value_format
 from ktframe.formats.schemas import Schemas
 
 _KEY_HINT = 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.'
+_TEXT_HINTS = {
+    "topic": 'give the name of a topic, such as "orders".',
+    "value": 'give the name of a format, such as value="json".',
+    "key_format": 'give the name of a format, such as key_format="string".',
+    "time": 'give the name of a field, such as time="created_at".',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +143,7 @@ def topic_spec(
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         message = f"{name} must be text, not {value!r}."
-        raise ConfigurationError(message, "see help(ktframe.table).")
+        raise ConfigurationError(message, _TEXT_HINTS[name])
 
 
 def _key_fields(key: object) -> tuple[str, ...] | None:

@@ -49,7 +49,9 @@ def groups(by: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
     for name in names if by is not None else ():
         if not isinstance(name, str):
             message = f"by takes the names of columns, not {name}."
-            raise ConfigurationError(message, "add it to the stream or frame as a column first.")
+            raise ConfigurationError(
+                message, 'name a column; to_polars().group_by("window_start", ...) takes expressions.'
+            )
         if name not in columns:
             what = f"by={name!r}"
             raise _no_such(what, name, columns)

@@ -100,6 +100,7 @@ def _longest(text: str) -> str | None:
             tree = ast.parse(text[:end], mode="eval")
         except (SyntaxError, ValueError):
             continue
-        if isinstance(tree.body, _VALUES) and text[:end].strip() == text[:end]:
+        is_open = isinstance(tree.body, ast.Tuple) and text[0] != "("
+        if isinstance(tree.body, _VALUES) and not is_open and text[:end].strip() == text[:end]:
             return text[:end]
     return None

@@ -34,66 +34,7 @@ NOT_YET = frozenset(
             "__main__.py",
             'orders.window(5): the latest row per order per five minutes; .agg(..., by="region")',
         ),
-        Hint(
-            "config/durations.py",
-            'give seconds, a timedelta, or text with a unit: "500ms", "5s", "5m", "1h30m", "1d".',
-        ),
-        Hint("config/keywords.py", "did you mean {}?"),
-        Hint("config/keywords.py", "there are {}."),
-        Hint("config/librdkafka.py", "did you mean {}?"),
-        Hint("config/librdkafka.py", "give it by itself: {}=..."),
-        Hint("config/librdkafka.py", "give text, a whole number, or true or false."),
-        Hint("config/librdkafka.py", "ktframe decides where to start; ktframe.stream() has start="),
-        Hint("config/librdkafka.py", "leave it out, or set it to {}."),
-        Hint("config/librdkafka.py", "leave it out."),
-        Hint("config/librdkafka.py", "names are lower case with dots; continue a value with a backslash."),
-        Hint("config/librdkafka.py", "relative paths start at the working directory."),
-        Hint("config/librdkafka.py", "there are {}."),
-        Hint("config/librdkafka.py", "use {}."),
-        Hint("config/librdkafka.py", "value= and key_format= of ktframe.table()"),
-        Hint("config/librdkafka.py", "write / # ? @ in its password as %2F %23 %3F %40."),
-        Hint("config/librdkafka.py", "write a backslash in a value as two."),
-        Hint("config/librdkafka.py", "write_timeout= is the time that a write may take"),
-        Hint(
-            "config/moments.py",
-            'give a datetime, text such as "2026-11-23T09:00+01:00", or "-2h" for two hours ago.',
-        ),
-        Hint("config/moments.py", 'say which by an offset, such as "{}".'),
-        Hint("config/settings.py", "choose one of {}."),
-        Hint(
-            "config/settings.py",
-            'give "host:9092", several separated by commas, or the name of a .toml file.',
-        ),
-        Hint(
-            "config/settings.py", 'give "https://host:8081", or a mapping with url and basic.auth.user.info.'
-        ),
-        Hint("config/settings.py", "give a whole number of at least {}."),
-        Hint("config/settings.py", 'give minutes, or text such as "5m": windows = [5, "1h"].'),
-        Hint("config/settings.py", "raise max_delay or lower initial_delay."),
-        Hint("config/sources.py", "give one of them."),
-        Hint(
-            "config/sources.py",
-            'ktframe.connect("host:9092"), KTFRAME_BOOTSTRAP or ktframe.toml; ktframe.demo() needs none.',
-        ),
-        Hint("config/sources.py", "text needs quotes; a backslash in it needs single ones."),
         Hint("config/sources.py", "the first argument and bootstrap="),
-        Hint("config/sources.py", "there are: {}."),
-        Hint("context/catalog.py", "use the same arguments, or close() it first."),
-        Hint("context/declaration.py", "its fields are {}."),
-        Hint("context/declaration.py", 'put @ktframe.entity(topic="...") above the dataclass.'),
-        Hint("context/schema.py", "pass a dataclass, or a mapping of field name to dtype."),
-        Hint("context/schema.py", "records with such a field are refused; give it another name upstream."),
-        Hint("context/schema.py", "use str there: it takes other kinds as their JSON text."),
-        Hint(
-            "context/schema.py",
-            "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, ktframe.Json, or a Polars dtype.",
-        ),
-        Hint(
-            "context/topic_spec.py",
-            'key="order_id" or key=["region", "order_id"]; leave it out for the record key.',
-        ),
-        Hint("context/topic_spec.py", 'schema={"{}": pl.String} for ISO 8601, pl.Int64 for milliseconds.'),
-        Hint("context/topic_spec.py", "see help(ktframe.table)."),
         Hint(
             "errors.py",
             "another Context of this process has it open: close() that one first, or give this one its own store: connect(..., state_dir=...).",
@@ -141,7 +82,6 @@ NOT_YET = frozenset(
         Hint("explore/inspection.py", ": connect(..., schema_registry=...) tells where to look it up"),
         Hint("explore/inspection.py", 'key="<field>"'),
         Hint("explore/inspection.py", "ktframe.table({})"),
-        Hint("explore/topics.py", "to have all rows, ask for ktframe.table(...)."),
         Hint(
             "fold/remedies.py",
             'connect(..., schema_registry="https://...") with the registry that has the schema reads them; {}',
@@ -174,9 +114,7 @@ NOT_YET = frozenset(
             "without {} the record key identifies a row; ktframe.stream({}) has every record.",
         ),
         Hint("fold/remedies.py", "{{}} in schema= keeps them, as JSON text."),
-        Hint("formats/__init__.py", "its only column is {}; value='json' has fields."),
         Hint("formats/__init__.py", "leave schema= out, and cast columns of the frame."),
-        Hint("formats/__init__.py", "the formats are {}."),
         Hint("formats/avro/batches.py", "pip install 'ktframe[avro]'"),
         Hint("formats/avro/schema.py", "register it with a reference to the schema that defines the name."),
         Hint(
@@ -291,9 +229,6 @@ NOT_YET = frozenset(
             "tables/topic_writer.py",
             "register one first; connect(..., schema_registry=...) says where to look.",
         ),
-        Hint("tables/windowed.py", 'ask for them with grace="1m".'),
-        Hint("tables/windowed_stream.py", "give by={} where they are made."),
-        Hint("tables/windowed_stream.py", "it is for tumbling and hopping windows."),
         Hint("tables/write_checks.py", "connect(..., schema_registry=...) tells where the schema is."),
         Hint(
             "tables/write_checks.py", "give all their keys in one call, or write rows that say they are gone."
@@ -318,34 +253,7 @@ NOT_YET = frozenset(
         ),
         Hint("widgets/window_chart.py", "give it one expression."),
         Hint("widgets/window_chart.py", "leave one of them out."),
-        Hint("windows/aggregation.py", "add it to the stream or frame as a column first."),
         Hint("windows/aggregation.py", "by={}"),
-        Hint("windows/aggregation.py", "choose from"),
-        Hint("windows/aggregation.py", "did you mean {}?"),
-        Hint("windows/aggregation.py", 'give one another name: total=pl.col("amount").sum().'),
-        Hint("windows/aggregation.py", "narrow the range by between() or last(), or take larger windows."),
-        Hint("windows/aggregation.py", 'such as revenue=pl.col("amount").sum(), orders=pl.len().'),
-        Hint("windows/aggregation.py", "{} There are"),
-        Hint(
-            "windows/calendar.py",
-            'days and weeks don\'t add up to months: give "1w" every "1d", "1y" every "1mo", "1d" every "6h".',
-        ),
-        Hint("windows/calendar.py", 'give the distance from the first of the month: "14d", "-1d", "6h".'),
-        Hint("windows/fixed.py", 'windows that overlap hop by less than their size: "1h" every "5m".'),
-        Hint(
-            "windows/parsing.py",
-            'give minutes as a number, a timedelta, or text with a unit: 5, "5m", "1h30m", "1d".',
-        ),
-        Hint("windows/retention.py", 'give a duration such as "7d", or bytes: 500_000_000, "500MB", "2GiB".'),
-        Hint("windows/wall_clock.py", "did you mean {}?"),
-        Hint(
-            "windows/wall_clock.py",
-            'give "1d", "7d", "1w", "1mo", "1q" or "1y", or what divides a day: "15m", "1h", "6h".',
-        ),
-        Hint("windows/wall_clock.py", 'give one such as "Europe/Berlin" or "UTC".'),
-        Hint(
-            "windows/wall_clock.py", 'give the name of an IANA time zone, such as "Europe/Berlin" or "UTC".'
-        ),
     }
 )
 
