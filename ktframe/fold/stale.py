@@ -16,7 +16,6 @@ from ktframe.columns import (
     IDENTITY,
     OFFSET,
     PARTITION,
-    REMOVED,
     ROW,
     SMALL_WINDOW,
     TIMESTAMP,
@@ -45,7 +44,7 @@ def stale_marks(lines: pl.DataFrame, row: Sequence[str]) -> pl.DataFrame:
 
 
 def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """Return the marks of a batch after which no line of the same batch came for the same row."""
+    """Return the marks after which no line of ``lines``, a row or a removal, came for the same row in its partition."""
     if not marks.height or not lines.height:
         return marks
     on = [HASH, PARTITION]
@@ -56,11 +55,6 @@ def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     )
     joined = marks.join(later, on=on, how="left", maintain_order="left")
     return joined.filter(pl.col(ROW).is_null() | (pl.col(ROW) < pl.col(OFFSET))).drop(ROW)
-
-
-def without_removed(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """Return the marks without those whose row ``lines`` remove later on: a tombstone says what is true now."""
-    return without_outdated(marks, lines.filter(REMOVED)) if marks.height and lines.height else marks
 
 
 def newest_marks(frames: Sequence[pl.DataFrame], row: Sequence[str]) -> pl.DataFrame:
@@ -105,6 +99,16 @@ def in_windows(marks: pl.DataFrame, windows: Windows) -> pl.DataFrame:
         return marks
     renamed = marks.rename({WINDOW: SMALL_WINDOW})
     return windows.assign(renamed, SMALL_WINDOW).drop(SMALL_WINDOW, WINDOW_END)
+
+
+def without_deleted(marks: pl.DataFrame, markers: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Return the marks without those after which a tombstone of their partition came for the same ``key``."""
+    if not marks.height or not markers.height:
+        return marks
+    on = [PARTITION, *key]
+    later = markers.group_by(on).agg(pl.col(OFFSET).max().alias(ROW))
+    joined = marks.join(later, on=on, how="left", nulls_equal=True, maintain_order="left")
+    return joined.filter(pl.col(ROW).is_null() | (pl.col(ROW) < pl.col(OFFSET))).drop(ROW)
 
 
 def newer_marks(rows: pl.DataFrame, marks: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:

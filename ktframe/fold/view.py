@@ -22,7 +22,7 @@ import polars as pl
 from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.fold.compact import latest_rows
 from ktframe.fold.stack import in_few_chunks, stack
-from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, without_removed
+from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, without_outdated
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
@@ -99,6 +99,7 @@ class View:
         ``schema`` are the columns from now on.
         """
         base = stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
+        marks = without_outdated(marks, base)
         markers = base.clear()
         if REMOVED in base.columns:
             markers, base = base.filter(REMOVED).drop(REMOVED), base.filter(~pl.col(REMOVED)).drop(REMOVED)
@@ -123,7 +124,7 @@ class View:
         """
         with self._lock:
             if self._marks and changes.height:
-                self._marks = tuple(without_removed(some, changes) for some in self._marks)
+                self._marks = tuple(without_outdated(some, changes) for some in self._marks)
             if marks.height:
                 self._marks = (*self._marks, marks)
             if changes.height:

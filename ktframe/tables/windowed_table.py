@@ -15,7 +15,7 @@ from ktframe.columns import HASH, LINE, OFFSET, OPEN, PARTITION, TIMESTAMP, WIND
 from ktframe.config.moments import Moment
 from ktframe.fold.compact import roll_up
 from ktframe.fold.records import batch_of
-from ktframe.fold.stale import NO_STALE, in_windows, newer_marks
+from ktframe.fold.stale import NO_STALE, in_windows, newer_marks, without_deleted
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
@@ -162,7 +162,11 @@ class WindowedKTable(WindowedTopic):
         if self._is_stored:
             return super()._stale(lines, materializer)
         marks = in_windows(materializer.view.marks(), self._spec.windows)
-        return newer_marks(lines, marks.drop(HASH), self._user_key) if marks.height else NO_STALE
+        if not marks.height:
+            return NO_STALE
+        markers = in_windows(materializer.view.lines()[1], self._spec.windows)
+        marks = without_deleted(marks.drop(HASH), markers, self._user_key)
+        return newer_marks(lines, marks, self._user_key)
 
     @property
     def _user_key(self) -> tuple[str, ...]:
