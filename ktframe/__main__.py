@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import polars as pl
 
 from ktframe.clock import SystemClock, now_ms
+from ktframe.errors import KtframeWarning
 from ktframe.events import BindingState
 from ktframe.kafka.mock_broker import SampleRecord
 from ktframe.sync.progress import describe
@@ -29,10 +31,13 @@ def main() -> int:
     pl.Config.set_tbl_hide_dataframe_shape(True).set_tbl_width_chars(110).set_fmt_str_lengths(24)
     _say("Starting a broker inside this process and loading the sample topics ...")
     demo = start_demo(_RATE)
-    with demo.context as kt:
+    with demo.context as kt, warnings.catch_warnings():
         orders = kt.table("orders")
         _watch_restore(orders)
         _show_frame(orders)
+        warnings.simplefilter(
+            "ignore", KtframeWarning
+        )  # windows and streams would say it again, for themselves
         _follow(orders)
         _show_regions(orders)
         _show_windows(orders)
@@ -54,12 +59,17 @@ def _watch_restore(orders: KTable) -> None:
 
 def _show_frame(orders: KTable) -> None:
     started = time.perf_counter()
-    frame = orders.to_polars()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", KtframeWarning)
+        frame = orders.to_polars()
     took = (time.perf_counter() - started) * 1000
     _say(
         f"orders.to_polars(): {frame.height:,} rows x {frame.width} columns, complete as of the call, {took:.0f} ms"
     )
     print(frame.select(_COLUMNS).sort("updated_at", descending=True).head(5))
+    for warning in said:
+        _say("Some records are no orders. A read says so once, as a Python warning:")
+        print(warning.message)
 
 
 def _follow(orders: KTable) -> None:

@@ -58,7 +58,9 @@ def test_the_wheel_runs_the_demo_where_the_source_tree_is_gone(tmp_path: Path) -
         cwd=tmp_path,
         env=environ,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    # The sample orders hold records that are none, and the read says so, in the user's line.
+    assert done.stderr.startswith("<string>:4: KtframeWarning: 12 of"), done.stderr
     assert int(done.stdout) > 5_000
 
 

@@ -121,7 +121,9 @@ def newer_marks(rows: pl.DataFrame, marks: pl.DataFrame, key: Sequence[str]) -> 
     candidates = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW), *key, *_PLACE)
     if HASH in rows.columns and HASH in marks.columns:
         candidates = candidates.filter(rows[HASH].is_in(marks[HASH].implode()))
-    places = marks.select(*key, *(pl.col(name).alias(_MARK + name) for name in _PLACE))
+    # Of several marks of one partition the last counts: a larger window may hold those of several small ones.
+    last = marks.sort(OFFSET).unique([PARTITION, *key], keep="last")
+    places = last.select(*key, *(pl.col(name).alias(_MARK + name) for name in _PLACE))
     joined = candidates.join(places, on=list(key), how="inner", nulls_equal=True)
     partition, offset, timestamp = (pl.col(name) for name in _PLACE)
     of_mark, at_offset, at_time = (pl.col(_MARK + name) for name in _PLACE)

@@ -128,7 +128,9 @@ def produce(
 def reasons_of(errors: pl.DataFrame, sent: Sent) -> dict[str, str]:
     """Return why records were refused, by their keys, after a look at the bytes that are kept of them."""
     reasons = {}
-    for partition, offset, key, value, reason in errors.drop("timestamp").iter_rows():
+    for partition, offset, key, value, reason in errors.select(
+        "partition", "offset", "key", "value", "reason"
+    ).iter_rows():
         record = sent.places[partition, offset]
         assert key == record.key.encode()
         assert value in record.kept

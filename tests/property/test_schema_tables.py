@@ -124,7 +124,7 @@ def check(where: str | None, steps: list[Any]) -> None:
     ids = [registry.register("t-value", json.dumps(schema)) for schema in SCHEMAS]
     odd = registry.register("t-value", json.dumps(ODD))
     context = broker.connect(where, registry=registry)
-    context.table("t", on_refused="ignore").to_polars()
+    context.table("t", on_refused="ignore", stale="show").to_polars()
     try:
         for step in steps:
             if step == "read":
@@ -133,7 +133,7 @@ def check(where: str | None, steps: list[Any]) -> None:
                 continue  # nothing in memory outlives its Context, the order of the schemas neither
             elif isinstance(step, str):
                 # All is applied before the registry may go: what a store has was looked up by then.
-                context.table("t", on_refused="ignore").to_polars()
+                context.table("t", on_refused="ignore", stale="show").to_polars()
                 context.close()
                 if "without" in step:
                     registry.go_down()
@@ -144,7 +144,7 @@ def check(where: str | None, steps: list[Any]) -> None:
             else:
                 _produce(broker, registry, model, step, ids, odd)
                 # One by one: in which order two partitions are read is nobody's promise.
-                context.table("t", on_refused="ignore").to_polars()
+                context.table("t", on_refused="ignore", stale="show").to_polars()
         _check(context, model)
     finally:
         context.close()
@@ -180,7 +180,7 @@ def _produce(
 
 
 def _check(context: Any, model: _Model) -> None:
-    table = context.table("t", on_refused="ignore")
+    table = context.table("t", on_refused="ignore", stale="show")
     found = {row.pop("key"): row for row in table.to_polars().to_dicts()}
     assert found == model.shown()
     assert table.errors().height == model.refused
