@@ -101,12 +101,12 @@ def in_windows(marks: pl.DataFrame, windows: Windows) -> pl.DataFrame:
     return windows.assign(renamed, SMALL_WINDOW).drop(SMALL_WINDOW, WINDOW_END)
 
 
-def without_deleted(marks: pl.DataFrame, markers: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Return the marks without those after which a tombstone of their partition came for the same ``key``."""
-    if not marks.height or not markers.height:
+def without_superseded(marks: pl.DataFrame, lines: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Return the marks without those after which one of ``lines`` came in their partition for the same ``key``."""
+    if not marks.height or not lines.height:
         return marks
     on = [PARTITION, *key]
-    later = markers.group_by(on).agg(pl.col(OFFSET).max().alias(ROW))
+    later = lines.group_by(on).agg(pl.col(OFFSET).max().alias(ROW))
     joined = marks.join(later, on=on, how="left", nulls_equal=True, maintain_order="left")
     return joined.filter(pl.col(ROW).is_null() | (pl.col(ROW) < pl.col(OFFSET))).drop(ROW)
 

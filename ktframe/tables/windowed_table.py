@@ -15,7 +15,7 @@ from ktframe.columns import HASH, LINE, OFFSET, OPEN, PARTITION, TIMESTAMP, WIND
 from ktframe.config.moments import Moment
 from ktframe.fold.compact import roll_up
 from ktframe.fold.records import batch_of
-from ktframe.fold.stale import NO_STALE, in_windows, newer_marks, without_deleted
+from ktframe.fold.stale import NO_STALE, in_windows, newer_marks, without_superseded
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
@@ -164,8 +164,9 @@ class WindowedKTable(WindowedTopic):
         marks = in_windows(materializer.view.marks(), self._spec.windows)
         if not marks.height:
             return NO_STALE
-        markers = in_windows(materializer.view.lines()[1], self._spec.windows)
-        marks = without_deleted(marks.drop(HASH), markers, self._user_key)
+        for part in materializer.view.lines():  # what is newest in a small window need not be in a larger one
+            marks = without_superseded(marks, in_windows(part, self._spec.windows), self._user_key)
+        marks = marks.drop(HASH)
         return newer_marks(lines, marks, self._user_key)
 
     @property
