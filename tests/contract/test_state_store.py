@@ -14,11 +14,13 @@ import pytest
 from support.changes import changes_of, refused_record
 from support.stores import ORDERS, lines_of
 
-from ktframe.columns import KEY
+from ktframe.columns import IDENTITY, KEY, OFFSET, PARTITION, TIMESTAMP
 from ktframe.config.settings import StoreOptions
 from ktframe.errors import StoreError
 from ktframe.fold.identity_codec import encode_part
-from ktframe.fold.records import Position, RefusedRecord
+from ktframe.fold.records import Cause, Position, RefusedRecord, StaleMarks
+from ktframe.fold.refused import all_causes
+from ktframe.formats.base import Fault
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 
@@ -324,3 +326,65 @@ def test_the_record_key_may_be_part_of_the_schema(store: StateStore) -> None:
     schema = pl.Schema({KEY: pl.Struct({"id": pl.Int64()}), "key": pl.String(), "": pl.Int64()})
     store.apply(replace(changes_of([(0, A, b"1")]), schema=schema), {0: 1})
     assert store.schema() == schema
+
+
+def test_causes_are_counted_by_partition(store: StateStore) -> None:
+    """Reasons that differ in numbers only are one cause, with its first and last record; they go with the partition."""
+
+    def refused(partition: int, offset: int, reason: str, fields: tuple[str, ...] = ()) -> RefusedRecord:
+        at = offset * 10
+        return RefusedRecord(partition, offset, at, b"k", b"v", reason, fault=Fault.FIELD, fields=fields)
+
+    first = [refused(0, 1, "not JSON: char 4", ("a",)), refused(0, 3, "other"), refused(1, 0, "other")]
+    store.apply(changes_of(refused=first), {0: 4, 1: 1})
+    store.apply(changes_of(refused=[refused(0, 7, "not JSON: char 25", ("b",))]), {0: 8})
+    by_reason = {cause.reason: cause for cause in store.causes()[0].values()}
+    assert by_reason == {
+        "not JSON: char 4": Cause("not JSON: char 4", Fault.FIELD, ("a", "b"), 2, (0, 1), (0, 7), 10, 70),
+        "other": Cause("other", Fault.FIELD, (), 1, (0, 3), (0, 3), 30, 30),
+    }
+    assert [cause.records for cause in all_causes(store.causes().values())] == [2, 2]
+    store.clear([0])
+    assert {cause.reason for cause in all_causes(store.causes().values())} == {"other"}
+
+
+def test_there_are_not_more_causes_than_a_hundred(store: StateStore) -> None:
+    """What comes after counts as one: reasons that hold text of a producer's can be as many as records."""
+    reasons = [f"letter {chr(0x4E00 + number)}" for number in range(150)]
+    records = [replace(refused_record(0, at), reason=reason) for at, reason in enumerate(reasons)]
+    store.apply(changes_of(refused=records), {0: 150})
+    causes = all_causes(store.causes().values())
+    assert (len(causes), causes[0].records, causes[0].reason) == (101, 50, "other reasons")
+
+
+def marks_of(*lines: tuple[int, bytes, int, int | None]) -> pl.DataFrame:
+    """Return marks of refused records: partition, identity, offset, timestamp."""
+    schema = {PARTITION: pl.Int32, IDENTITY: pl.Binary, OFFSET: pl.Int64, TIMESTAMP: pl.Int64}
+    return pl.DataFrame(lines, schema=schema, orient="row")
+
+
+def test_the_last_mark_of_each_row_is_kept(store: StateStore) -> None:
+    """A later mark replaces an earlier one, a removal ends it, and it goes with its partition or below a horizon."""
+    store.apply(replace(changes_of([(0, A, b"1")]), stale=marks_of((0, A, 1, None), (0, B, 2, 5))), {0: 3})
+    store.apply(replace(changes_of(), stale=marks_of((0, A, 4, -7), (1, C, 0, 9))), {0: 5, 1: 1})
+    assert store.stale() == StaleMarks([0, 0, 1], [A, B, C], [4, 2, 0], [-7, 5, 9])
+    store.apply(changes_of([(0, A, None)]), {0: 6})
+    assert store.stale() == StaleMarks([0, 1], [B, C], [2, 0], [5, 9])
+    store.drop({0: Horizon(value=1, bound=C, rows=0)})
+    store.clear([1])
+    assert len(store.stale()) == 0
+
+
+def test_causes_and_marks_survive_a_restart(tmp_path: Path) -> None:
+    """A store that is opened again knows why records were refused, and which rows are stale."""
+    found = []
+    for step in ("write", "read"):
+        manager = StoreManager(tmp_path, StoreOptions())
+        store = manager.get_or_open(ORDERS, StoreOptions())
+        if step == "write":
+            refused = changes_of(refused=[refused_record(0, 5), refused_record(0, 6)])
+            store.apply(replace(refused, stale=marks_of((0, A, 5, 50), (0, B, 6, None))), {0: 7})
+        found.append((store.causes(), store.stale(), store.positions()))
+        manager.close_all()
+    assert found[0] == found[1]
+    assert found[0][1] == StaleMarks([0, 0], [A, B], [5, 6], [50, None])
