@@ -14,71 +14,51 @@ from support.hints import Hint, hints, hints_of
 
 TESTS = Path(__file__).parent.parent
 
-NOT_HINTS: dict[Hint, str] = {}
+NOT_HINTS: dict[Hint, str] = {
+    Hint("__main__.py", text): "printed by the tour, beside the result of that call"
+    for text in (
+        "What could not be read is kept, never dropped: orders.errors()",
+        'orders.window(5): the latest row per order per five minutes; .agg(..., by="region")',
+        'orders.window("1h", every="5m"): made of the same windows, nothing is read again',
+        'ktframe.stream("clicks", start="-2h").session("30m", by="user_id"): visits of the last two hours',
+    )
+} | {
+    Hint("config/sources.py", "the first argument and bootstrap="): "part of a fact",
+    Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
+}
 """Texts that name an argument or a call without saying what to do."""
 
-NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {}
+_RIGHTS = "rights of a user are a real cluster's"
+
+NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {
+    Hint(
+        "errors.py",
+        "check sasl.mechanism, sasl.username and sasl.password (or the certificate) of this profile.",
+    ): (
+        _RIGHTS,
+        "integration/test_bad_input.py::test_wrong_password",
+    ),
+    Hint(
+        "errors.py",
+        "ask for READ and DESCRIBE on the topic; reading needs no consumer group and no other right.",
+    ): (
+        _RIGHTS,
+        "integration/test_bad_input.py::test_right_to_read_is_enough",
+    ),
+    Hint(
+        "errors.py",
+        "ask for WRITE and DESCRIBE on the topic (before Kafka 2.8 also for IDEMPOTENT_WRITE on the cluster); "
+        'an atomic write needs WRITE and DESCRIBE on transactional ids with the prefix "ktframe-" as well.',
+    ): (_RIGHTS, "integration/test_writer_refusals_kafka.py::test_transactions_need_a_right_of_their_own"),
+    Hint("errors.py", "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."): (
+        _RIGHTS,
+        "integration/test_bad_input.py::test_forbidden_topic",
+    ),
+}
 """Hints that these tests can't follow: why, and which test shows the same, as ``file::function``, where one does."""
 
 NOT_YET = frozenset(
     {
-        Hint("__main__.py", "What could not be read is kept, never dropped: orders.errors()"),
-        Hint(
-            "__main__.py",
-            'ktframe.stream("clicks", start="-2h").session("30m", by="user_id"): visits of the last two hours',
-        ),
-        Hint(
-            "__main__.py", 'orders.window("1h", every="5m"): made of the same windows, nothing is read again'
-        ),
-        Hint(
-            "__main__.py",
-            'orders.window(5): the latest row per order per five minutes; .agg(..., by="region")',
-        ),
-        Hint("config/sources.py", "the first argument and bootstrap="),
-        Hint(
-            "errors.py",
-            "another Context of this process has it open: close() that one first, or give this one its own store: connect(..., state_dir=...).",
-        ),
-        Hint(
-            "errors.py",
-            "ask for READ and DESCRIBE on the topic; reading needs no consumer group and no other right.",
-        ),
-        Hint(
-            "errors.py",
-            'ask for WRITE and DESCRIBE on the topic (before Kafka 2.8 also for IDEMPOTENT_WRITE on the cluster); an atomic write needs WRITE and DESCRIBE on transactional ids with the prefix "ktframe-" as well.',
-        ),
-        Hint(
-            "errors.py", 'call ktframe.connect("host:9092") first, or ktframe.demo() to try it without Kafka.'
-        ),
-        Hint(
-            "errors.py",
-            "check sasl.mechanism, sasl.username and sasl.password (or the certificate) of this profile.",
-        ),
-        Hint(
-            "errors.py",
-            "check schema_registry= and the network or VPN; rows that were read before are there without it.",
-        ),
-        Hint(
-            "errors.py",
-            "check the address, the network or VPN, and security.protocol; ktframe.demo() needs no Kafka.",
-        ),
-        Hint(
-            "errors.py", "check the login of schema_registry= (basic.auth.user.info, or bearer.auth.token)."
-        ),
-        Hint("errors.py", "did you mean {}?"),
-        Hint("errors.py", "ktframe.connect(..., writable=True), once you are sure which cluster that is."),
-        Hint("errors.py", "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."),
-        Hint("errors.py", "nothing was changed. Remove {} and it is built again from Kafka."),
-        Hint("errors.py", "nothing was changed. Use another state_dir, or remove {} if it is not needed."),
-        Hint("errors.py", "open it again; if the connection was closed, call ktframe.connect(...) first."),
-        Hint(
-            "errors.py",
-            "running the same call again is safe for a table: the same keys get the same values. A stream may then hold records twice.",
-        ),
-        Hint(
-            "errors.py",
-            "shut that notebook's kernel down, or give this one its own store: connect(..., state_dir=...).",
-        ),
         Hint("explore/inspection.py", ": connect(..., schema_registry=...) tells where to look it up"),
         Hint("explore/inspection.py", 'key="<field>"'),
         Hint("explore/inspection.py", "ktframe.table({})"),
@@ -177,15 +157,9 @@ NOT_YET = frozenset(
             "kafka/transaction.py",
             "a transaction must end within transaction.timeout.ms: give it more (transaction_timeout_ms= of ktframe.connect), or write in several calls.",
         ),
-        Hint("store/errors.py", "the disk is full: free some space, or use another state_dir"),
-        Hint("store/errors.py", "the disk quota is used up: free some space, or use another state_dir"),
-        Hint("store/errors.py", "the file system is read-only: use another state_dir"),
-        Hint("store/errors.py", "this process has too many open files: raise its limit (ulimit -n)"),
-        Hint("store/errors.py", "this user may not read and write there: use another state_dir"),
         Hint("sync/barrier.py", "to_polars(fresh=False) answers with what is there; status() tells more."),
         Hint("sync/monitor.py", "open the table again"),
         Hint("sync/monitor.py", "{}: see errors()"),
-        Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"),
         Hint("sync/status.py", "the newest record of {} was refused: errors(stale=True)"),
         Hint("sync/status.py", '{}: errors(by="reason")'),
         Hint("tables/complete_reads.py", 'ask for errors(), errors(by="reason") or errors(stale=True).'),
