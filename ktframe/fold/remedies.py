@@ -10,7 +10,7 @@ from typing import Final
 
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Cause
-from ktframe.formats.base import Fault
+from ktframe.formats.base import VALUE_COLUMN, Fault
 
 _MOST_FIELDS: Final = 10
 
@@ -30,21 +30,34 @@ def _fields(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     if not fields or len(fields) > _MOST_FIELDS:
         return _value(decoder, topic, fields)
     wanted = ", ".join(f"{name!r}: ktframe.Json" for name in fields)
+    # The JSON text of a value is no time.
+    without = f"without time={decoder.time!r}, " if decoder.time in fields else ""
     if decoder.declared_fields:
-        return f"{{{wanted}}} in schema= keeps them, as JSON text."
-    return f"schema={{{wanted}}} keeps them, as JSON text."
+        return f"{without}{{{wanted}}} in schema= keeps values of any kind, as JSON text."
+    return f"{without}schema={{{wanted}}} keeps values of any kind, as JSON text."
 
 
 def _value(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del fields
-    if _is_plain(decoder):
-        return 'value="bytes" keeps them, as bytes.'
-    return f'ktframe.stream({topic!r}, value="bytes") keeps them, as bytes.'
+    if not (decoder.key_fields or decoder.time or decoder.declared_fields):
+        return 'value="bytes" keeps any value, as bytes.'
+    return f"{_stream(decoder, topic, value='bytes')} keeps any value, as bytes."
 
 
-def _is_plain(decoder: TopicDecoder) -> bool:
-    """Whether the rows could be made of values without fields."""
-    return not (decoder.key_fields or decoder.time or decoder.declared_fields)
+def _stream(decoder: TopicDecoder, topic: str, *, value: str | None = None) -> str:
+    """Return the call that gives every record, with what is needed to read them; ``...`` stands for what was given."""
+    arguments = [repr(topic)]
+    for name, format_, defaults in (
+        ("value", value or decoder.value_format.name, ("auto",)),
+        ("key_format", decoder.key_format.name, ("auto", "string")),
+    ):
+        arguments += [] if format_ in defaults else [f'{name}="{format_}"']
+    arguments += ["schema=..."] if decoder.declared_fields and value is None else []
+    return f"ktframe.stream({', '.join(arguments)})"
+
+
+def _has_fields(decoder: TopicDecoder) -> bool:
+    return bool(decoder.declared_fields) or VALUE_COLUMN not in decoder.value_format.initial_schema
 
 
 def _unknown_schema(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
@@ -54,31 +67,36 @@ def _unknown_schema(decoder: TopicDecoder, topic: str, fields: Sequence[str]) ->
 
 def _key(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del decoder, topic, fields
-    return 'key_format="bytes" keeps them, with the key as bytes.'
+    return 'key_format="bytes" keeps any key, as bytes.'
 
 
 def _null_key(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
-    del decoder, fields
-    return f"ktframe.stream({topic!r}) has records without a key; with key= a field of the value is the key."
+    del fields
+    call = _stream(decoder, topic)
+    if _has_fields(decoder):
+        return f"{call} has records without a key; with key= a field of the value is the key."
+    return f"{call} has records without a key."
 
 
 def _key_fields(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del fields
     names = decoder.key_fields
-    which = f"key={names[0]!r}" if len(names) == 1 else "key="
-    return f"without {which} the record key identifies a row; ktframe.stream({topic!r}) has every record."
+    which = f"key={names[0]!r}" if len(names) == 1 else f"key={list(names)!r}"
+    return f"without {which} the record key identifies a row; {_stream(decoder, topic)} has every record."
 
 
 def _tombstone(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
-    del decoder, fields
-    return f"ktframe.stream({topic!r}) has tombstones without a key too; in a table they delete nothing."
+    del fields
+    return f"{_stream(decoder, topic)} has tombstones without a key too; in a table they delete nothing."
 
 
 def _time(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del topic, fields
-    if decoder.time is None:
-        return "time= takes the time from a field of the value; the table without windows has them."
-    return f"without time={decoder.time!r} the timestamp of the record counts; the table without windows has them."
+    if decoder.time is not None:
+        return f"without time={decoder.time!r} the timestamp of the record counts; without windows they are rows."
+    if _has_fields(decoder):
+        return "time= takes the time from a field of the value; without windows they are rows."
+    return "without windows they are rows."
 
 
 def _skew(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:

@@ -36,8 +36,15 @@ class Met:
 
     def read(self, hint: Hint, where: str | None) -> Met:
         """Take the hint out of ``where``, which must have it."""
-        pattern = re.escape(hint.text).replace(r"\{\}", "(.*)")
-        match = re.search(pattern, where or "", re.DOTALL)
+        parts = [re.escape(part) for part in hint.text.split("{}")]
+        # What comes last, with nothing after it, is all the rest.
+        pattern = (
+            "(.*?)".join(parts[:-1]) + ("(.*)" if parts[-1] == "" else "(.*?)" + parts[-1])
+            if parts[1:]
+            else parts[0]
+        )
+        text = where or ""
+        match = re.fullmatch(pattern, text, re.DOTALL) or re.search(pattern, text, re.DOTALL)
         assert match is not None, f"{hint.text!r} is not in {where!r}"
         self.text, self.parts = match.group(), match.groups()
         return self

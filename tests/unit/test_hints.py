@@ -62,38 +62,6 @@ NOT_YET = frozenset(
         Hint("explore/inspection.py", ": connect(..., schema_registry=...) tells where to look it up"),
         Hint("explore/inspection.py", 'key="<field>"'),
         Hint("explore/inspection.py", "ktframe.table({})"),
-        Hint(
-            "fold/remedies.py",
-            'connect(..., schema_registry="https://...") with the registry that has the schema reads them; {}',
-        ),
-        Hint("fold/remedies.py", "key="),
-        Hint("fold/remedies.py", "key={}"),
-        Hint("fold/remedies.py", 'key_format="bytes" keeps them, with the key as bytes.'),
-        Hint(
-            "fold/remedies.py",
-            "ktframe.stream({}) has records without a key; with key= a field of the value is the key.",
-        ),
-        Hint(
-            "fold/remedies.py",
-            "ktframe.stream({}) has tombstones without a key too; in a table they delete nothing.",
-        ),
-        Hint("fold/remedies.py", 'ktframe.stream({}, value="bytes") keeps them, as bytes.'),
-        Hint("fold/remedies.py", "max_future_skew=None keeps records of any time."),
-        Hint("fold/remedies.py", "schema={{}} keeps them, as JSON text."),
-        Hint(
-            "fold/remedies.py",
-            "time= takes the time from a field of the value; the table without windows has them.",
-        ),
-        Hint("fold/remedies.py", 'value="bytes" keeps them, as bytes.'),
-        Hint(
-            "fold/remedies.py",
-            "without time={} the timestamp of the record counts; the table without windows has them.",
-        ),
-        Hint(
-            "fold/remedies.py",
-            "without {} the record key identifies a row; ktframe.stream({}) has every record.",
-        ),
-        Hint("fold/remedies.py", "{{}} in schema= keeps them, as JSON text."),
         Hint("formats/__init__.py", "leave schema= out, and cast columns of the frame."),
         Hint("formats/avro/batches.py", "pip install 'ktframe[avro]'"),
         Hint("formats/avro/schema.py", "register it with a reference to the schema that defines the name."),
