@@ -33,6 +33,17 @@ for topic in ("first", "second"):
     for n in range(44):
         broker.produce(topic, f"k-{n}", {"n": n})
 """
+MIXED = """
+import ktframe
+from ktframe.testing import FakeBroker
+broker = FakeBroker()
+kt = broker.connect()
+for n in range(40):
+    broker.produce("events", f"u-{n}", {"value": n})
+for n in range(20):
+    broker.produce("events", f"u-{n}", {"value": "text"})
+events = kt.table("events")
+"""
 # Whatever bar is on the page between now and the end: its values, in order.
 WATCH_BARS = """() => {
     window.seen = [];
@@ -56,6 +67,26 @@ def test_a_panel_of_a_table_starts_nothing_and_turns_from_restoring_to_ready(lab
     notebook.wait_for_text(0, "restoring")
     notebook.ask("broker.release()")
     notebook.wait_for_text(0, re.compile(r"ready.*rows\s*40.*k-0", re.DOTALL))
+
+
+def test_a_panel_with_refused_records_is_not_green(lab: Lab) -> None:
+    """Where events are of several types the badge says incomplete, the panel what helps, and the cell's read warns."""
+    cells = [MIXED, "frame = events.to_polars()", "events", "ktframe.widgets.dashboard(kt)"]
+    notebook = lab.open(cells)
+    notebook.run_all()
+    notebook.wait_for_text(
+        1, re.compile(r"KtframeWarning: 20 of 60 records of 'events' were refused.*ktframe\.Json", re.DOTALL)
+    )
+    notebook.wait_for_text(2, re.compile(r"▲ incomplete.*rows\s*20.*refused\s*20.*stale\s*20", re.DOTALL))
+    notebook.wait_for_text(2, "schema={'value': ktframe.Json}")
+    notebook.wait_for_text(3, "▲ incomplete")
+    for cell in (2, 3):
+        colour = (
+            panels(notebook, cell)
+            .locator(".ktf-badge")
+            .first.evaluate("badge => getComputedStyle(badge).backgroundColor")
+        )
+        assert colour == "rgb(138, 69, 0)"
 
 
 def test_a_wait_shows_a_bar_that_moves_and_leaves_one_line(lab: Lab) -> None:
