@@ -166,5 +166,7 @@ class Barrier:
     def _not_ready(self, behind: tuple[int, ...], reason: Reason, detail: str) -> NotReadyError:
         failure = self._binding.retry.failure
         last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
-        hint = "to_polars(fresh=False) answers with what is there; status() tells more."
+        hint: str | None = "to_polars(fresh=False) answers with what is there; status() tells more."
+        if reason is Reason.STOPPED:
+            hint = self._binding.readiness().hint
         return NotReadyError(self._binding.name, reason, detail + last, behind, hint)

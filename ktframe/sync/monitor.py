@@ -243,7 +243,11 @@ class ReadyMonitor:
         if state is BindingState.CREATED:
             return Reason.NOT_STARTED, "its rows have not been read yet", None
         if state is BindingState.STOPPED:
-            return Reason.STOPPED, "it was closed", "open the table again"
+            return (
+                Reason.STOPPED,
+                "it was closed",
+                "ask for it again, by ktframe.table(...) or ktframe.stream(...).",
+            )
         if state is BindingState.LAGGING:
             return Reason.LAGGING, "", None
         return Reason.RESTORING, "", None

@@ -15,6 +15,8 @@ from ktframe.tables.presentation import unique_name
 CHANGE: Final = pl.Enum(["inserted", "updated", "deleted"])
 """The dtype of the column ``change``."""
 
+_HINT = "since= takes what to_polars() of the same table gave earlier, with its key columns."
+
 
 def difference(old: pl.DataFrame, new: pl.DataFrame, on: Sequence[str]) -> pl.DataFrame:
     """Return the rows that were inserted, updated and deleted from ``old`` to ``new``.
@@ -79,22 +81,18 @@ def _require_keys(frame: pl.DataFrame, which: str, on: list[str]) -> None:
     missing = [name for name in on if name not in frame.columns]
     if missing:
         message = f"the {which} frame has no column {', '.join(map(repr, missing))} to compare rows on."
-        raise ConfigurationError(message, f"its columns are {', '.join(map(repr, frame.columns))}.")
+        raise ConfigurationError(message, f"its columns are {', '.join(map(repr, frame.columns))}; {_HINT}")
     copies = frame.height - frame.select(pl.struct(on).n_unique()).item()
     if copies:
         message = f"{', '.join(map(repr, on))} does not identify rows: {copies:,} rows of the {which} frame repeat a key."
-        raise ConfigurationError(
-            message, "both frames must be a to_polars() of the same table, compared on its key."
-        )
+        raise ConfigurationError(message, _HINT)
 
 
 def _key_dtype(name: str, old: pl.DataType, new: pl.DataType) -> pl.DataType:
     dtype = _comparable(old, new)
     if dtype is None:
         message = f"column {name!r} is {old} in the old frame and {new} in the new one."
-        raise ConfigurationError(
-            message, "both frames must be a to_polars() of the same table, compared on its key."
-        )
+        raise ConfigurationError(message, _HINT)
     return dtype
 
 

@@ -76,10 +76,8 @@ class AbsentFields:
         others = [name for name in decoder.fields(rows.schema) if name not in declared]
         for name in null:
             if name not in self._seen:
-                fields = (
-                    f"the other fields are {_listed(others)}." if others else "there are no other fields."
-                )
-                yield name, did_you_mean(similar_names(name, others)) or fields
+                hint = f"the other fields are {_listed(others)}." if others else "there are no other fields."
+                yield name, did_you_mean(similar_names(name, others)) or hint
 
 
 def _in_values(materializer: Materializer, names: list[str]) -> Iterator[str]:

@@ -133,7 +133,9 @@ class Presentation:
         """
         if strict and self._shows_key() and self.key_name != _DEFAULT_KEY_NAME and self.key_name in fields:
             message = f"key_name={self.key_name!r} is also a field of the value."
-            raise ConfigurationError(message, "choose another key_name, or None to hide the record key.")
+            raise ConfigurationError(
+                message, "close() it, and choose another key_name, or None to hide the record key."
+            )
         return rows.select(self.columns(fields, metadata=metadata))
 
     def with_windows(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -152,7 +154,7 @@ class Presentation:
         """
         if KEY in self.key and self.key_name is None:
             message = "key_name=None hides the key, which identifies the rows."
-            raise ConfigurationError(message, "ask for the table with another key_name.")
+            raise ConfigurationError(message, "close() it, and ask for it with another key_name.")
         wanted = {WINDOW, WINDOW_END, KEY}
         own = [name for name, own in self.names(fields).items() if own is not None and own.column in wanted]
         return [*own, *(name for name in self.key if is_field(name))]

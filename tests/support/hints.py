@@ -20,7 +20,7 @@ import ktframe
 ROOT = Path(ktframe.__file__).parent
 _CODE = re.compile(
     r"(?<![\w.\"'-])[a-z]\w*=(?![=>])"  # value='avro'
-    r"|\b(?:ktframe\.[a-z]\w*|connect|errors)\("  # a call
+    r"|\b(?:ktframe\.[a-z]\w*|connect|errors|late|status)\("  # a call
     r"|did you mean|may be the right|declare the field"
 )
 _WORDS = re.compile(r"[a-z]{2}.*\S \S|\S \S.*[a-z]{2}", re.DOTALL)
