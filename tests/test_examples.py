@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,17 @@ def examples() -> list[doctest.DocTest]:
     return list(found.values())
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+def params() -> list[Any]:
+    """Return the examples as parameters; those that start a demo take seconds."""
+    return [
+        pytest.param(
+            example, id=example.name, marks=[pytest.mark.slow] if "demo(" in example.docstring else []
+        )
+        for example in examples()
+    ]
+
+
+@pytest.mark.parametrize("example", params())
 def test_an_example_gives_what_it_shows(example: doctest.DocTest) -> None:
     """What a docstring shows is what happens."""
     result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(example)

@@ -20,6 +20,7 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_first_example_gives_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lines that a newcomer copies work as they stand."""
     monkeypatch.setattr(CURRENT, "connection", None)

@@ -15,6 +15,8 @@ from ktframe import __main__ as tour
 from ktframe import _connect as face
 from ktframe.current import CURRENT
 
+pytestmark = pytest.mark.slow  # each demo loads its sample topics
+
 
 @pytest.fixture(autouse=True)
 def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

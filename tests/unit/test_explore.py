@@ -396,6 +396,7 @@ def test_a_sample_has_a_size(kt: Context, sample: int) -> None:
         kt.inspect("orders", sample=sample)
 
 
+@pytest.mark.slow
 def test_the_demo_can_be_looked_at() -> None:
     """``ktframe.demo(); ktframe.topics()``: the embedded broker tells less, and what it tells is right."""
     with ktframe.demo(rate=0):
