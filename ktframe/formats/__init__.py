@@ -114,8 +114,11 @@ def key_format(name: str, *, schemas: Schemas | None = None) -> Format:
         return value_format(name)
     objects = JsonFormat(are_all_exact=True)
     if name == "auto":
-        return RegistryFormat(name, _readers(name, schemas), StringFormat(), is_key=True, objects=objects)
-    return RegistryFormat(name, _readers(name, schemas), objects if name == "json" else None, is_key=True)
+        return RegistryFormat(
+            name, _readers(name, schemas, "key_format"), StringFormat(), is_key=True, objects=objects
+        )
+    plain = objects if name == "json" else None
+    return RegistryFormat(name, _readers(name, schemas, "key_format"), plain, is_key=True)
 
 
 def schemas_of(format_: Format) -> SeenSchemas | None:
@@ -135,8 +138,8 @@ def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) 
     return Decoded(wanted.to_frame(), (), (), wanted)
 
 
-def _readers(name: str, schemas: Schemas | None) -> BodyReaders:
-    return BodyReaders(schemas or TopicSchemas(without_registry), KINDS_OF[name])
+def _readers(name: str, schemas: Schemas | None, argument: str = "value") -> BodyReaders:
+    return BodyReaders(schemas or TopicSchemas(without_registry), KINDS_OF[name], argument)
 
 
 def _unknown(name: str) -> ConfigurationError:

@@ -75,11 +75,15 @@ class JsonColumns:
 
 
 class BodyReaders:
-    """The readers of the schemas that a topic's payloads refer to, made once each."""
+    """The readers of the schemas that a topic's payloads refer to, made once each.
 
-    def __init__(self, schemas: Schemas, kinds: frozenset[str]) -> None:
+    ``argument`` is the one that chooses the format of these payloads, for hints.
+    """
+
+    def __init__(self, schemas: Schemas, kinds: frozenset[str], argument: str = "value") -> None:
         self._schemas = schemas
         self._kinds = kinds
+        self._argument = argument
         self._readers: dict[WriterSchema, BodyReader | JsonColumns | str] = {}
         """The reader, or the reason why there is none."""
         self._tags: dict[str, dict[str, None]] = {}
@@ -135,7 +139,7 @@ class BodyReaders:
         document = self._schemas.document(writer_schema.ref)
         if document.kind not in self._kinds:
             name = FORMAT_NAMES.get(document.kind)
-            advice = f": pass value={name!r}" if name else ""
+            advice = f": pass {self._argument}={name!r}" if name else ""
             message = f"{describe_ref(writer_schema.ref)} is {document.kind}{advice}"
             raise UnusableSchemaError(message)
         reader = self._reader_or_reason(writer_schema, document)

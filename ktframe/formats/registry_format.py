@@ -200,9 +200,7 @@ class RegistryFormat:
     ) -> tuple[BodyReader | None, SchemalessFormat | None, tuple[Column, ...], Paths]:
         if not writer_schema.ref:
             if self.plain is None:
-                message = (
-                    f"names no schema, but value={self.name!r} needs the id or GUID that a registry gave"
-                )
+                message = f"names no schema, but {self.name!r} needs the id or GUID that a registry gave"
                 raise UnusableSchemaError(message)
             return None, self.plain, (), NONE_ENCRYPTED
         reader = self.readers.reader(writer_schema)

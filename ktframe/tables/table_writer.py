@@ -209,7 +209,7 @@ class TableWriter:
             raise SchemaError(message, "record_key= names the column whose value it is.")
         if name not in rows.columns:
             message = f"the rows to write have no column {name!r}: there are {', '.join(rows.columns)}."
-            raise SchemaError(message, "it holds the key of each row.")
+            raise SchemaError(message, "add it to the frame: it holds the key of each row.")
         last = _newest(decoder.key_schemas)
         is_known = KEY in schema
         encoder = self._topic.encoder(

@@ -34,7 +34,7 @@ def one_value(name: str, value: Any, dtype: pl.DataType | None) -> pl.Series:
         return column  # noqa: TRY300 - nothing else can fail here
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
         message = f"column {name!r}: {value!r} is not {dtype}, the type of this column in the table."
-        raise SchemaError(message, "schema has the columns and their types.") from error
+        raise SchemaError(message, "table.schema has the columns and their types.") from error
 
 
 def require_readable_schemas(materializer: Materializer) -> None:
@@ -86,7 +86,7 @@ def read_back(
     if refused:
         first = min(refused, key=lambda refusal: refusal.index)
         message = f"row {first.index} would be refused: {first.reason}."
-        raise SchemaError(message, "nothing was written; schema has the columns and their types.")
+        raise SchemaError(message, "nothing was written; table.schema has the columns and their types.")
     return rows, after
 
 
@@ -101,7 +101,7 @@ def require_types(content: pl.DataFrame, fields: pl.Schema, after: pl.Schema) ->
         message = (
             f"column {column.name!r}, row {row}: {column[row]!r} is not {before}, as in the topic's records."
         )
-        raise SchemaError(message, "nothing was written; cast the column.")
+        raise SchemaError(message, "nothing was written; cast the column to its type in table.schema.")
 
 
 def require_equal(content: pl.DataFrame, read: pl.DataFrame) -> None:
@@ -119,7 +119,10 @@ def require_equal(content: pl.DataFrame, read: pl.DataFrame) -> None:
         if is_other.any():
             row = is_other.arg_max() or 0
             message = f"column {column.name!r}, row {row}: {column[row]!r} would be read as {back[row]!r}."
-            raise SchemaError(message, "nothing was written; cast the column to a type that holds it.")
+            raise SchemaError(
+                message,
+                "nothing was written; write what would be read, or a value that the schema of the topic can hold.",
+            )
 
 
 def require_no_other_rows(

@@ -24,6 +24,7 @@ NOT_HINTS: dict[Hint, str] = {
     )
 } | {
     Hint("config/sources.py", "the first argument and bootstrap="): "part of a fact",
+    Hint("windows/aggregation.py", "by={}"): "part of a fact",
     Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
 }
 """Texts that name an argument or a call without saying what to do."""
@@ -64,13 +65,6 @@ NOT_YET = frozenset(
         Hint("explore/inspection.py", "ktframe.table({})"),
         Hint("formats/__init__.py", "leave schema= out, and cast columns of the frame."),
         Hint("formats/avro/batches.py", "pip install 'ktframe[avro]'"),
-        Hint("formats/avro/schema.py", "register it with a reference to the schema that defines the name."),
-        Hint(
-            "formats/avro/values.py",
-            "add it to the frame, or write under a schema that has a default for it.",
-        ),
-        Hint("formats/avro/values.py", "it has {}."),
-        Hint("formats/body_readers.py", ": pass value={}"),
         Hint(
             "formats/body_readers.py",
             "its payloads are encrypted as a whole, by the rule {}: value='bytes' (key_format='bytes' for a key) has them as they were sent",
@@ -78,7 +72,7 @@ NOT_YET = frozenset(
         Hint(
             "formats/json/format.py", "a key needs values that are exactly equal: String, Int64, Decimal..."
         ),
-        Hint("formats/json/format.py", "see the Polars data types."),
+        Hint("formats/json/format.py", "pl.String takes any value; cast the column of the frame."),
         Hint(
             "formats/json/times.py",
             "a time with an offset: declare the field with a time zone, such as 'UTC'",
@@ -90,24 +84,12 @@ NOT_YET = frozenset(
             "formats/json/values.py",
             "declare the type that is in the JSON, such as pl.String or pl.Int64, and cast later.",
         ),
-        Hint("formats/json/writer.py", "cast it to text or a number first."),
-        Hint("formats/json/writer.py", "json.dumps(value) is the JSON text of a value."),
-        Hint("formats/json/writer.py", "make it null, or text, first."),
         Hint("formats/plain.py", "{} that {} not UTF-8 text; {} may be the right format"),
         Hint("formats/plain.py", "{}; {} may be the right format"),
         Hint("formats/protobuf/imports.py", "pip install 'ktframe[protobuf]'"),
         Hint(
-            "formats/registry_format.py",
-            "names no schema, but value={} needs the id or GUID that a registry gave",
-        ),
-        Hint(
             "formats/schemas.py",
             'names {}: connect(..., schema_registry="https://...") tells where to look it up',
-        ),
-        Hint("formats/writers.py", "the formats are {}."),
-        Hint(
-            "formats/writers.py",
-            "write with a client that has the keys, such as Confluent's serializers, or under a schema without the rule.",
         ),
         Hint(
             "kafka/delivery.py",
@@ -118,34 +100,12 @@ NOT_YET = frozenset(
             "make the record smaller, or raise both limits: the topic's max.message.bytes, and message.max.bytes of the Kafka client (a million unless set; message_max_bytes= of ktframe.connect).",
         ),
         Hint("kafka/errors.py", "names and values are those of librdkafka, see its CONFIGURATION.md."),
-        Hint("kafka/outgoing.py", "timestamps are milliseconds since 1970, from 1 on."),
         Hint("kafka/registry.py", "names and values are those of confluent-kafka's SchemaRegistryClient."),
         Hint("kafka/registry.py", "pip install 'ktframe[registry]'"),
         Hint(
             "kafka/transaction.py",
             "a transaction must end within transaction.timeout.ms: give it more (transaction_timeout_ms= of ktframe.connect), or write in several calls.",
         ),
-        Hint("tables/table_writer.py", "it holds the key of each row."),
-        Hint("tables/table_writer.py", "keys are as keys() returns them; several are given as a list."),
-        Hint("tables/table_writer.py", "record_key= names the column whose value it is."),
-        Hint("tables/topic_writer.py", "give a DataFrame, or a list of dicts."),
-        Hint("tables/topic_writer.py", "key= names the columns that make the record key."),
-        Hint(
-            "tables/topic_writer.py",
-            "register one first; connect(..., schema_registry=...) says where to look.",
-        ),
-        Hint("tables/write_checks.py", "connect(..., schema_registry=...) tells where the schema is."),
-        Hint(
-            "tables/write_checks.py", "give all their keys in one call, or write rows that say they are gone."
-        ),
-        Hint("tables/write_checks.py", "nothing was written; cast the column to a type that holds it."),
-        Hint("tables/write_checks.py", "nothing was written; cast the column."),
-        Hint("tables/write_checks.py", "nothing was written; schema has the columns and their types."),
-        Hint(
-            "tables/write_checks.py",
-            "rename or drop the column; a new field is first written by ktframe.publish().",
-        ),
-        Hint("tables/write_checks.py", "schema has the columns and their types."),
         Hint("tour/demo.py", "rate is in order changes a second; 0 keeps the topics still."),
         Hint("tour/samples.py", "install ktframe again from its wheel, or work in a complete checkout."),
         Hint("tour/samples.py", "the samples are {}."),
@@ -158,7 +118,6 @@ NOT_YET = frozenset(
         ),
         Hint("widgets/window_chart.py", "give it one expression."),
         Hint("widgets/window_chart.py", "leave one of them out."),
-        Hint("windows/aggregation.py", "by={}"),
     }
 )
 

@@ -198,5 +198,5 @@ def _checked(declared: pl.Schema) -> pl.Schema:
             frame_of_records([], pl.Schema({name: dtype}))
         except NATIVE_ERRORS as error:
             message = f"field {name!r} is declared {dtype}, which a column can't hold: {error}"
-            raise SchemaError(message, "see the Polars data types.") from error
+            raise SchemaError(message, "pl.String takes any value; cast the column of the frame.") from error
     return declared
