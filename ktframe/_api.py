@@ -51,7 +51,7 @@ def table(
         Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
         ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
     schema
-        Fields of JSON values with fixed dtypes; others are inferred and kept. ``ktframe.Json`` is a String with the
+        Fields of JSON values with fixed dtypes; the first 10,000 records of each partition decide the others. ``ktframe.Json`` is a String with the
         field's JSON text exactly as it was sent; a ``pl.String`` has text as it is and the JSON text of other kinds.
     time
         Field that holds the event time; None: the record timestamp is it.

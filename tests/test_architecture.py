@@ -53,12 +53,13 @@ SHOWN = {
     "explore": {"inspection", "topics"},
     "fold": {
         *("compact", "decoder", "event_time", "identity", "identity_codec", "key_tombstones", "records"),
+        *("learned", "learning"),
         *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
         "window_key",
     },
     "formats": {
         *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "rules"),
-        *("schemas", "windowed_keys", "wire", "writers"),
+        *("schemas", "windowed_keys", "wire", "writers", "json.decision", "json.sightings"),
     },
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "writer"},
     "store": {"manager", "protocol", "replacement", "schemas"},

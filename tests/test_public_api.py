@@ -84,8 +84,8 @@ def test_widgets_offer_what_they_export() -> None:
     assert shown == ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
 
 
-EVERYWHERE = """close errors events history lazy on_change plot_lag position readiness ready schema status to_polars
-to_polars_async topic wait_until_ready"""
+EVERYWHERE = """close errors events history lazy on_change plot_lag position readiness ready relearn schema status
+to_polars to_polars_async topic wait_until_ready"""
 WINDOWED = "agg between chart final last late live"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import polars as pl
 
@@ -30,24 +29,17 @@ from ktframe.fold.event_time import EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_parts, physical_part
 from ktframe.fold.key_column import KeyColumn, part_types
+from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_lines, record_key_of, unpack_rows
 from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
-from ktframe.formats import Format, SeenSchemas, schemas_of
+from ktframe.formats import Decision, Format, SeenSchemas, decided_by, inferring, schemas_of
 from ktframe.formats.base import Refusal
 from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_ref
 
 _NO_CONTEXT = BatchContext()
-
-
-class Records(NamedTuple):
-    """Decoded records, one row each with its ``LINE``; why the others are refused; and all fields known by now."""
-
-    rows: pl.DataFrame
-    refused: Sequence[Refusal]
-    schema: pl.Schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,27 +149,42 @@ class TopicDecoder:
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal, late or refused, once."""
         batch = self._with_schema_names(batch)
-        keyed, records = self._decoded(batch, schema)
-        rows = self._with_stale_lines(batch, keyed, records)
+        records, learned = decode_and_learn(
+            lambda known, decision: self._decoded(batch, known, decision),
+            lambda: self.learner,
+            batch,
+            schema,
+            context.learned,
+        )
+        rows = self._with_stale_lines(batch, records)
         assigned = self.identity.assign(rows, context)
         known = {refusal.index for refusal in records.refused}
         further = [refusal for refusal in assigned.refused if refusal.index not in known]
-        return self._folded(batch, assigned, [*records.refused, *further], records.schema)
+        changes = self._folded(batch, assigned, [*records.refused, *further], records.schema)
+        return replace(changes, learned=learned)
 
-    def _with_stale_lines(self, batch: RecordBatch, keyed: pl.DataFrame, records: Records) -> pl.DataFrame:
+    @property
+    def learner(self) -> Learner:
+        """The formats of values and keys whose fields are inferred."""
+        return Learner(
+            inferring(self.value_format), inferring(self.key_format) if self.decodes_keys else None
+        )
+
+    def _with_stale_lines(self, batch: RecordBatch, records: Records) -> pl.DataFrame:
         """Return the rows, and the refused records of which the fields can be read that their identity needs.
 
         These are marked (``STALE``). They make the older rows of their identities stale, and are rows no longer then.
         """
         if self.identity.tombstone is Tombstone.IS_ROW or not records.refused:
             return records.rows
-        lines = keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
+        lines = records.keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
         if not lines.height:
             return records.rows
         fields = self.fields(records.schema)
-        names = {*self.identity.columns, self.time} & {*fields}
+        names = self.key_fields if self.time is None else (*self.key_fields, self.time)
         if names:
-            wanted = pl.Schema({name: dtype for name, dtype in fields.items() if name in names})
+            # One that no row has shown can't be read, unless it is null: another value is another identity.
+            wanted = pl.Schema({name: fields.get(name, pl.Null()) for name in names})
             lines = self._values.read_some(batch, lines, wanted)
         lines = self._event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
         rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
@@ -185,7 +192,7 @@ class TopicDecoder:
 
     def read(self, batch: RecordBatch, schema: pl.Schema) -> Records:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
-        return self._decoded(self._with_schema_names(batch), schema)[1]
+        return self._decoded(self._with_schema_names(batch), schema)
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return the rows that ``read`` gives, with all columns of ``schema``."""
@@ -226,13 +233,13 @@ class TopicDecoder:
         """Whether record keys are decoded, not only kept as bytes."""
         return self.identity.key_use.is_decoded
 
-    def _decoded(self, batch: RecordBatch, schema: pl.Schema) -> tuple[pl.DataFrame, Records]:
-        """Return the lines whose key could be read, and the records whose value could be read too."""
+    def _decoded(self, batch: RecordBatch, schema: pl.Schema, decision: Decision | None = None) -> Records:
         keyed = self._keys.read(batch, _lines(batch), schema)
-        valued, fields = self._values.read(batch, keyed.rows, self.fields(schema))
+        values = self._values if decision is None else ValueColumns(decided_by(self.value_format, decision))
+        valued, fields = values.read(batch, keyed.rows, self.fields(schema))
         rows = self._event_time.apply(valued.rows)
-        records = Records(rows, [*keyed.refused, *valued.refused], self._keys.with_type(fields, keyed.rows))
-        return keyed.rows, records
+        known = self._keys.with_type(fields, keyed.rows)
+        return Records(rows, [*keyed.refused, *valued.refused], known, keyed.rows)
 
     def _folded(
         self, batch: RecordBatch, assigned: Assigned, refused: Sequence[Refusal], schema: pl.Schema

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from ktframe.fold.learned import Learned
 from ktframe.formats.base import Fault, Headers
+
+_NOTHING_LEARNED = Learned()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ class BatchContext:
     stream_times: Mapping[int, int] = field(default_factory=dict)
     horizons: Mapping[int, int] = field(default_factory=dict)
     now_ms: int = 0
+    learned: Learned = _NOTHING_LEARNED
+    """What decides the types of fields that are inferred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,8 @@ class Changes:
     """How many records of each partition with a value were not refused."""
     records: Mapping[int, int] = field(default_factory=dict)
     """How many records of each partition there were."""
+    learned: Learned = _NOTHING_LEARNED
+    """What decides the types of inferred fields, as known after this batch."""
     is_keyless: bool = False
     """Whether a row came without the record key by which a tombstone could delete it."""
 

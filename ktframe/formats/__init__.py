@@ -21,6 +21,7 @@ from ktframe.formats.base import (
     SeenSchemas,
 )
 from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
+from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
 from ktframe.formats.registry_format import RegistryFormat
@@ -29,12 +30,15 @@ from ktframe.formats.windowed_keys import WindowedKeyFormat, split_name
 
 __all__ = [
     "VALUE_COLUMN",
+    "Decision",
     "Decoded",
     "Format",
     "Headers",
     "JsonFormat",
     "Refusal",
     "SeenSchemas",
+    "decided_by",
+    "inferring",
     "key_format",
     "partial_rows",
     "schemas_of",
@@ -125,6 +129,18 @@ def schemas_of(format_: Format) -> SeenSchemas | None:
     """Return the schemas that payloads in this format have referred to; None where they refer to none."""
     inner = format_.inner if isinstance(format_, WindowedKeyFormat) else format_
     return inner if isinstance(inner, RegistryFormat) else None
+
+
+def inferring(format_: Format) -> JsonFormat | None:
+    """Return the format that infers the types of all columns of ``format_``; None where they are not inferred."""
+    if isinstance(format_, RegistryFormat):
+        return format_.inferring
+    return format_ if isinstance(format_, JsonFormat) else None
+
+
+def decided_by(format_: Format, decision: Decision) -> Format:
+    """Return ``format_`` with the types of inferred fields decided by ``decision``."""
+    return format_.decided_by(decision) if isinstance(format_, JsonFormat | RegistryFormat) else format_
 
 
 def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:

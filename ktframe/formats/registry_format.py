@@ -18,6 +18,7 @@ from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, WriterSchema
 from ktframe.formats.encrypted import NONE_ENCRYPTED, Paths, marked_columns, marked_frame, unmarked_schema
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
+from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.parts import Part, fitted, together, without_extra_fields
 from ktframe.formats.resolution import columns_of, joined
@@ -58,7 +59,7 @@ class RegistryFormat:
     json_fields
         Fields whose columns hold JSON text; only ``plain`` has such columns.
     is_key
-        Whether the payloads are record keys. Then every field is part of the identity, and the first batch fixes the
+        Whether the payloads are record keys. Then every field is part of the identity, and the known ones fix the
         fields.
     objects
         Reads the bodies under a JSON Schema that has fields; None: ``plain`` reads them too.
@@ -126,6 +127,16 @@ class RegistryFormat:
         integer_fields = self.integer_fields | set(fields)
         return replace(self, plain=plain, objects=objects, integer_fields=integer_fields)
 
+    @property
+    def inferring(self) -> JsonFormat | None:
+        """The plain format, if it is JSON and no payload has named a schema: the types of all columns are inferred then."""
+        plain = self.plain if isinstance(self.plain, JsonFormat) else None
+        return plain if self.readers.newest_schema() is None else None
+
+    def decided_by(self, decision: Decision) -> RegistryFormat:
+        """Return this format with the types of inferred fields decided by ``decision``."""
+        return self if self.inferring is None else replace(self, plain=self.inferring.decided_by(decision))
+
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads`` against ``schema``, widened by the schemas that they refer to.
 
@@ -172,7 +183,7 @@ class RegistryFormat:
         plain = self.plain
         if plain is None or any(payload[0] <= LARGEST_MAGIC_BYTE for payload in payloads if payload):
             return None
-        # The fields of keys are fixed by the first batch; the plain format alone would add some.
+        # The fields of keys are fixed; the plain format alone would add some.
         may_widen = self.is_key and bool(schema) and not plain.is_canonical
         return plain if not may_widen and plain.supports(schema) else None
 

@@ -40,6 +40,7 @@ class MemoryStore:
         self._positions: dict[int, Position] = {}
         self._schema = pl.Schema()
         self._documents: list[bytes] = []
+        self._learned: dict[str, bytes] = {}
         self._topic_id: str | None = None
 
     @property
@@ -119,6 +120,16 @@ class MemoryStore:
         with self._locked():
             self._documents.append(document)
 
+    def learned(self) -> dict[str, bytes]:
+        """Return what ``learn`` was given last by each name."""
+        with self._locked():
+            return {name: part for name, part in self._learned.items() if part}
+
+    def learn(self, parts: Mapping[str, bytes]) -> None:
+        """Keep what decides the columns of rows."""
+        with self._locked():
+            self._learned |= parts
+
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offsets in one step."""
         keys = changes.record_keys or [None] * len(changes)
@@ -157,7 +168,13 @@ class MemoryStore:
                         del kept[identity]
                 self._positions[partition] = dropped(self._positions[partition], horizon)
 
-    def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
+    def clear(
+        self,
+        partitions: Sequence[int] | None = None,
+        *,
+        topic_id: str | None = None,
+        keeps_schema: bool = True,
+    ) -> None:
         """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
         with self._locked():
             for partition in list(self._positions) if partitions is None else partitions:
@@ -168,8 +185,10 @@ class MemoryStore:
                 self._causes.pop(partition, None)
                 self._stale.pop(partition, None)
                 self._positions.pop(partition, None)
-            if partitions is None:
+            if partitions is None or not keeps_schema:
                 self._schema = pl.Schema()
+            if partitions is None:
+                self._learned.clear()
                 self._documents.clear()
             if topic_id is not None:
                 self._topic_id = topic_id

@@ -101,16 +101,32 @@ class StateStore(Protocol):
     def add_document(self, document: bytes) -> None:
         """Keep bytes that are needed to read the rows applied from now on; they survive a crash if those rows do."""
 
+    def learned(self) -> dict[str, bytes]:
+        """Return what ``learn`` was given last by each name."""
+
+    def learn(self, parts: Mapping[str, bytes]) -> None:
+        """Keep what decides the columns of the rows applied from now on; it survives a crash if those rows do.
+
+        Parts of other names stay. No bytes stand for a part that is gone.
+        """
+
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, record that in its position, and free the disk space."""
 
-    def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
+    def clear(
+        self,
+        partitions: Sequence[int] | None = None,
+        *,
+        topic_id: str | None = None,
+        keeps_schema: bool = True,
+    ) -> None:
         """Remove rows, refused records and positions of ``partitions``, and set the topic's id.
 
-        None removes those of all partitions, the schema and the documents as well.
+        None removes those of all partitions, the schema, what was learned and the documents as well. Without
+        ``keeps_schema`` the schema is removed in any case.
         """
 
     def flush(self) -> None:

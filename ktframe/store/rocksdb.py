@@ -20,6 +20,8 @@ from ktframe.store.protocol import REFUSED_KEPT, Causes, Horizon, advanced, drop
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
+_LEARNED = "learned:"
+"""The prefix of the names of the parts of what decides the columns; that of the part follows."""
 REPLACED = "replaced"
 """The name in slot 0 of what tells which store of another format version this one replaces; see ``replacement``."""
 
@@ -171,6 +173,19 @@ class RocksDBStore:
         """Keep bytes that are needed to read the rows applied from now on."""
         self.set_metadata({f"{_DOCUMENT}{len(self.documents()):08}": document})
 
+    def learned(self) -> dict[str, bytes]:
+        """Return what ``learn`` was given last by each name."""
+        with self._locked():
+            return {
+                name.removeprefix(_LEARNED): part
+                for name, part in self.metadata.items()
+                if part and name.startswith(_LEARNED)
+            }
+
+    def learn(self, parts: Mapping[str, bytes]) -> None:
+        """Keep what decides the columns of the rows applied from now on."""
+        self.set_metadata({f"{_LEARNED}{name}": part for name, part in parts.items()})
+
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
         with self._locked():
@@ -253,7 +268,13 @@ class RocksDBStore:
         for start, end in ranges:
             self._engine.compact(start, end)  # delete_range alone does not free the disk space
 
-    def clear(self, partitions: Sequence[int] | None = None, *, topic_id: str | None = None) -> None:
+    def clear(
+        self,
+        partitions: Sequence[int] | None = None,
+        *,
+        topic_id: str | None = None,
+        keeps_schema: bool = True,
+    ) -> None:
         """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
         metadata = {} if topic_id is None else {"topic_id": topic_id.encode()}
         with self._locked():
@@ -261,8 +282,10 @@ class RocksDBStore:
                 p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots
             ]
             ranges = [layout.slot_range(self._slots[partition]) for partition in cleared]
-            documents = [name for name in self.metadata if name.startswith(_DOCUMENT)]
-            obsolete = ["schema", REPLACED, *documents] if partitions is None else []
+            parts = [name for name in self.metadata if name.startswith((_DOCUMENT, _LEARNED))]
+            obsolete = [REPLACED, *parts] if partitions is None else []
+            is_schema_gone = partitions is None or not keeps_schema
+            obsolete += ["schema"] if is_schema_gone else []
 
             def build(batch: Batch) -> None:
                 for start, end in ranges:
@@ -280,7 +303,7 @@ class RocksDBStore:
                 self._marked.discard(partition)
                 for kept in self._kept.values():
                     kept.pop(partition, None)
-            if partitions is None:
+            if is_schema_gone:
                 self._schema = pl.Schema()
             for name in obsolete:
                 self.metadata.pop(name, None)

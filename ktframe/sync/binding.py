@@ -23,13 +23,14 @@ from ktframe.events import (
     check_transition,
 )
 from ktframe.fold.event_time import as_datetime
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
+from ktframe.sync.relearning import Relearning
 from ktframe.sync.resume import resume
 from ktframe.sync.retry import Retry
 
@@ -81,6 +82,7 @@ class TopicBinding:
         """When each partition last had a record, or reading began; monotonic seconds."""
         self.changed = Condition()
         """Notified whenever positions or the state change."""
+        self._relearning = Relearning(topic, cluster)
         self.retry = Retry(retry, clock, on_failure=self._back_off)
         self._cluster = cluster
         self._open_materializer = open_materializer
@@ -161,19 +163,27 @@ class TopicBinding:
     def _attach(self) -> dict[int, int]:
         """Bring the store in line with the topic, and return where to read on."""
         self.attached = None
-        self.required().reconcile()
+        materializer = self.required()
+        learned = materializer.learned
+        if learned.differing and not self.is_loaded:
+            self._relearning.ask_for(materializer, learned, is_ready=False)
+        rebuilt = self._relearning.begin(materializer)
+        materializer.reconcile()
         self.is_loaded = True
         self._announce()
         started_ms = now_ms(self._clock)
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
         self.start_ms = None if self.start is None else self.start.moment(started_ms)
         resumed = resume(self.required(), self._cluster, self.topic, self.start, started_ms)
-        if resumed.rebuilt:
-            self.events.emit(TableRebuilt(resumed.rebuilt, self._clock.now()))
+        rebuilt |= resumed.rebuilt
+        if rebuilt:
+            self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
         self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
+        if self._relearning.is_due:  # asked for meanwhile, on another thread
+            self.attached = None
         self._announce()
         return resumed.positions
 
@@ -181,7 +191,7 @@ class TopicBinding:
         batch = reader.poll()
         if batch is None or not self.required().is_schema_open:
             return batch
-        # Columns are inferred from the first batch, so it is filled with as many of the existing records as possible.
+        # A first batch with many of the records that decide the columns hardly ever has to be read again.
         deadline = self._clock.monotonic() + _FIRST_BATCH_SECONDS
         while len(batch) < BATCH_RECORDS and self.monitor.behind(batch.positions) and not self._stop.is_set():
             more = reader.poll()
@@ -195,7 +205,11 @@ class TopicBinding:
         row_count = 0
         if len(batch):
             self.last_active |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
-            changes = materializer.apply(batch)
+            changes = materializer.decode(batch)
+            if self._is_outdated_by(changes):
+                self._read_again()
+                return
+            materializer.apply(batch, changes)
             row_count = len(changes)
             times = (self._newest, *changes.stream_times.values())
             self._newest = max((time for time in times if time is not None), default=None)
@@ -205,6 +219,18 @@ class TopicBinding:
         self._announce()
         if row_count:
             self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
+
+    def _is_outdated_by(self, changes: Changes) -> bool:
+        """Say whether the rows so far would be others by what ``changes`` have taught, and can be made anew."""
+        materializer, learned = self.required(), changes.learned
+        if not learned.differing or materializer.learned.differing:
+            return False
+        return self._relearning.ask_for(materializer, learned, is_ready=self.monitor.is_ready)
+
+    def _read_again(self) -> None:
+        """Have the topic opened again; whoever waits for rows waits until then."""
+        self._reopen.set()
+        self.attached = None
 
     def _announce(self) -> None:
         """Update the state, and wake everyone who waits for positions."""
@@ -274,6 +300,12 @@ class TopicBinding:
             self.attached = None
             self._reopen.set()
         return facts
+
+    def relearn(self) -> None:
+        """Forget what was learned, and read the topic again; reads wait from now on until that is done."""
+        self._relearning.ask()
+        self._read_again()
+        self.monitor.suspend(Reason.RESTORING)
 
     def readiness(self, missing: Missing | None = None) -> Readiness:
         """Return whether the table is ready, and if not, why; never waits.

@@ -17,6 +17,7 @@ from ktframe.columns import OFFSET, PARTITION, REMOVED, TIMESTAMP, is_field
 from ktframe.errors import StoreCorruptError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.key_tombstones import resolve_tombstones
+from ktframe.fold.learned import Learned
 from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
 from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
@@ -47,6 +48,8 @@ class Materializer:
         self.replacement = replacement
         """Which stores of other format versions the store replaces; None for one that can't."""
         self.schema = self._initial_schema()
+        self.learned = Learned.from_parts(store.learned())
+        """What decides the types of inferred fields."""
         self.view = View(
             decoder.identity.columns,
             decoder.frame_schema(self.schema),
@@ -71,7 +74,7 @@ class Materializer:
 
     @property
     def is_schema_open(self) -> bool:
-        """Whether the columns are still to be inferred, from the first batch."""
+        """Whether no column is known yet."""
         return not any(map(is_field, self.schema))
 
     def reconcile(self) -> None:
@@ -110,14 +113,21 @@ class Materializer:
             self.sees_deletes = False
         return self.decoder.load(rows, self.schema)
 
-    def apply(self, batch: RecordBatch) -> Changes:
-        """Apply ``batch`` to the store, then to the view."""
+    def decode(self, batch: RecordBatch) -> Changes:
+        """Return what ``batch`` changes; nothing is applied yet."""
         context = self._context()
         changes = self.decoder.decode(batch, self.schema, context)
         inexact = self.view.inexact(changes.schema)
         if inexact:
             # Existing rows hold integers that no float can represent: the records with floats are refused instead.
             changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
+        return changes
+
+    def apply(self, batch: RecordBatch, changes: Changes | None = None) -> Changes:
+        """Apply ``batch`` to the store, then to the view; ``changes`` are what ``decode`` made of it."""
+        changes = changes or self.decode(batch)
+        # First: what was learned of more records than were applied does no harm, what was forgotten of some would.
+        self._learn(changes.learned)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         changes = replace(changes, stale=without_outdated(changes.stale, changes.frame))
         self.store.apply(changes, batch.positions)
@@ -148,7 +158,13 @@ class Materializer:
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
             now_ms=now_ms(self._clock),
+            learned=self.learned,
         )
+
+    def _learn(self, learned: Learned) -> None:
+        if learned is not self.learned:
+            self.store.learn(learned.changes_since(self.learned))
+            self.learned = learned
 
     def _retain(self) -> None:
         """Drop the rows that retention no longer keeps."""
@@ -236,6 +252,17 @@ class Materializer:
         countable = identity.keeps_history and identity.retention is None
         return self.replacement.begin(bounds, keeps_history=identity.keeps_history, is_countable=countable)
 
+    def start_again(self, learned: Learned) -> None:
+        """Drop all rows and positions, for the topic to be read again by what was ``learned``."""
+        self.generation += 1
+        self._mark = None
+        self.store.clear(list(self.store.positions()), keeps_schema=False)
+        # Last: after a crash before it only the rows are gone, and are read again.
+        self._learn(learned)
+        self.schema = self._initial_schema()
+        self.view.clear(None, self.decoder.frame_schema(self.schema))
+        self.stream_times = {}
+
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
         self.generation += 1
@@ -243,6 +270,8 @@ class Materializer:
         self.store.clear(partitions, topic_id=topic_id)
         if partitions is None:
             self.decoder.forget_schemas()
-            self.schema = self._initial_schema()
+            self.schema, self.learned = self._initial_schema(), Learned()
+        elif partitions:
+            self._learn(self.learned.without(partitions))
         self.view.clear(partitions, self.decoder.frame_schema(self.schema))
         self.stream_times = dict(self._context().stream_times)

@@ -81,6 +81,11 @@ class BindingReader:
             )
         return self.binding.readiness()
 
+    def relearn(self) -> None:
+        """Forget what decides the types of fields, and begin to read the topic again."""
+        self.started(restart=True)
+        self.binding.relearn()
+
     def now_ms(self) -> int:
         """Return the wall time in milliseconds since 1970."""
         return now_ms(self.clock)

@@ -9,6 +9,7 @@ import polars as pl
 
 from ktframe.events import BindingState
 from ktframe.fold.event_time import as_datetime
+from ktframe.fold.learned import SAMPLE_RECORDS
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.health import BindingHealth
 from ktframe.sync.materializer import Materializer
@@ -167,6 +168,12 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         reasons.append(f"partial: from {as_datetime(binding.start_ms):%Y-%m-%d %H:%M:%S} UTC on")
     replaced = None if materializer.replacement is None else materializer.replacement.notice
     reasons += [replaced] if replaced else []
+    learned = materializer.learned
+    if learned.differing:
+        reasons.append(f"records that came later decide the type of {learned.differing} otherwise: relearn()")
+    if learned.by_arrival:
+        first = f"the first {SAMPLE_RECORDS:,} records of each partition don't show the type of"
+        reasons.append(f"{first} {learned.by_arrival}: it is that of the record that was read first")
     positions = sorted(materializer.store.positions().items())
     reasons += [
         f"{position.lost:,} offsets of partition {partition} were lost before they were read"

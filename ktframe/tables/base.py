@@ -219,6 +219,25 @@ class MaterializedTopic(CompleteReads):
         self._reader.started()
         return self.events.subscribe(RowsChanged, callback)
 
+    def relearn(self) -> None:
+        """Read the topic again from where it starts, and decide anew what columns there are and of which types.
+
+        The types of JSON fields are decided by the first 10,000 records of each partition that are in the topic. Where
+        some of these came after so many others that the rows could not be made anew on the way, ``status()`` says so, and
+        this (or opening the table the next time) makes the rows those of a table that is loaded now. Declared types
+        stay.
+
+        It returns at once; the next read waits until everything is read again, as at a first load. Rows whose records
+        the topic no longer has are gone then. Windows of a table, and all windows of a stream, that have the same local
+        store are read again with it.
+
+        Raises
+        ------
+        BrokerError
+            When the table was not read yet, and its topic is unknown or the cluster does not answer.
+        """
+        self._reader.relearn()
+
     def close(self) -> None:
         """Stop following the topic and close the local store; the rows stay on disk."""
         self._close(self._origin)

@@ -80,7 +80,7 @@ def read_back(
         values=values,
         headers=None if headers is None else [headers] * count,
     )
-    rows, refused, after = decoder.read(batch, schema)
+    rows, refused, after, _ = decoder.read(batch, schema)
     assigned = decoder.identity.assign(rows, BatchContext())
     refused = [*refused, *assigned.refused]
     if refused:

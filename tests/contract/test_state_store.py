@@ -321,6 +321,31 @@ def test_documents_are_kept_in_order(store: StateStore) -> None:
     assert store.documents() == [b"another"]
 
 
+def test_what_was_learned_is_kept_part_by_part(store: StateStore) -> None:
+    """Parts stay until they are replaced, given no bytes, or all is cleared; clearing rows leaves them."""
+    assert store.learned() == {}
+    store.learn({"0": b"a", "1": b"b"})
+    store.learn({"1": b"", "2": b"c"})
+    assert store.learned() == {"0": b"a", "2": b"c"}
+    store.apply(changes_of([(0, A, b"1")]), {0: 1})
+    store.clear([0])
+    assert store.learned() == {"0": b"a", "2": b"c"}
+    store.clear()
+    assert store.learned() == {}
+
+
+def test_the_schema_may_be_cleared_with_the_rows(store: StateStore) -> None:
+    """What was learned and the documents stay then."""
+    schema = pl.Schema({"x": pl.Int64()})
+    store.apply(replace(changes_of([(0, A, b"1")]), schema=schema), {0: 1})
+    store.learn({"0": b"a"})
+    store.add_document(b"document")
+    store.clear([0])
+    assert store.schema() == schema
+    store.clear([], keeps_schema=False)
+    assert (store.schema(), store.learned(), store.documents()) == (pl.Schema(), {"0": b"a"}, [b"document"])
+
+
 def test_the_record_key_may_be_part_of_the_schema(store: StateStore) -> None:
     """The type of the record key comes back first, beside fields of any name."""
     schema = pl.Schema({KEY: pl.Struct({"id": pl.Int64()}), "key": pl.String(), "": pl.Int64()})

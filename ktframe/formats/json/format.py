@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -12,9 +12,12 @@ from ktframe.errors import SchemaError
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Decoded
 from ktframe.formats.batches import split_batch
+from ktframe.formats.errors import RefusedError
 from ktframe.formats.json.batches import read_batch
+from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.records import decode_fields, decode_records
+from ktframe.formats.json.records import decode_fields, decode_records, parse
+from ktframe.formats.json.sightings import Path, Sightings
 from ktframe.formats.json.texts import quoted
 from ktframe.formats.json.values import reader_of
 
@@ -40,6 +43,8 @@ class JsonFormat:
         Whether every field is part of the identity, as in a record key.
     json_fields
         Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
+    decision
+        What decides the types of fields: see ``decided_by``. None: the payloads of each call of ``decode``.
 
     Raises
     ------
@@ -53,10 +58,10 @@ class JsonFormat:
     those with a value that its column can't hold exactly. Of equal keys in one object the last one counts.
 
     *Inferred* types widen from Null to any other and from Int64 to Float64, also in structs and lists; all else is a
-    conflict. A field gets the commonest kind among the records of the batch in which it first isn't null. A field that
-    is always null is a ``Null`` column, and ``{}`` a struct without fields. Int64 does not become Float64 in a batch
-    that has an integer beyond 2**53 in that field, and a Float64 column refuses such integers. Fields are in the order
-    in which they first came. Refused records have no effect on the schema.
+    conflict. Without a ``decision`` a field gets the commonest kind among the records of the batch in which it first
+    isn't null. A field that is always null is a ``Null`` column, and ``{}`` a struct without fields. Int64 does not
+    become Float64 in a batch that has an integer beyond 2**53 in that field, and a Float64 column refuses such integers.
+    Fields are in the order in which they first came. Refused records have no effect on the schema.
     """
 
     declared: pl.Schema | None = field(default=None, hash=False)
@@ -64,6 +69,7 @@ class JsonFormat:
     integer_fields: frozenset[str] = frozenset()
     are_all_exact: bool = False
     json_fields: frozenset[str] = frozenset()
+    decision: Decision | None = field(default=None, compare=False, repr=False)
 
     name: ClassVar[str] = "json"
     is_canonical: ClassVar[bool] = False
@@ -97,6 +103,37 @@ class JsonFormat:
         this where one of them has an integer beyond 2**53; then the floats are refused instead.
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
+
+    def decision_of(self, seen: Sightings, accepted_wide: frozenset[Path] = frozenset()) -> Decision:
+        """Return the types that fields have by what was seen of them; see ``Decision``."""
+        return Decision(seen, self._rules, accepted_wide)
+
+    def decided_by(self, decision: Decision) -> JsonFormat:
+        """Return this format with the types of new fields decided by ``decision``, whatever else is in a batch.
+
+        A field that it leaves open has the type of the first payload that has it.
+        """
+        return replace(self, decision=decision)
+
+    def inferred(self, schema: pl.Schema) -> pl.Schema:
+        """Return the fields of ``schema`` whose types are inferred."""
+        return pl.Schema({name: dtype for name, dtype in schema.items() if name not in self.initial_schema})
+
+    def parse(self, payload: bytes) -> dict[str, Any] | None:
+        """Return the object that is counted to decide the types of fields; None where the payload is none."""
+        try:
+            record = parse(self._quoted([payload])[0])
+        except RefusedError:
+            return None
+        # A key with such a part is refused, whatever the types of its fields are.
+        is_unfit = self.are_all_exact and not all(map(_is_key_part, record.values()))
+        return None if is_unfit else record
+
+    def infers_from(self, name: str, value: Any) -> bool:
+        """Say whether the value of a field has a type that is inferred."""
+        if self.are_all_exact or name in self.exact_fields:
+            return value is not None and _is_key_part(value)
+        return type(value) is not int or _is_key_part(value)
 
     def supports(self, schema: pl.Schema) -> bool:
         """Say whether columns of these types can be read from JSON."""
@@ -143,7 +180,9 @@ class JsonFormat:
         If all records fit the second, inference from all of them would give the same schema.
         """
         yield known
-        sample = decode_records(payloads, range(min(_SAMPLE, len(payloads))), known, self._rules)
+        sample = decode_records(
+            payloads, range(min(_SAMPLE, len(payloads))), known, self._rules, self.decision
+        )
         if sample.schema != known:
             yield sample.schema
 
@@ -168,7 +207,7 @@ class JsonFormat:
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Read what can be read in pieces, and all other records together; the outcome is that of ``_judged``."""
         split = split_batch(range(len(payloads)), lambda piece: read_batch(_slice(payloads, piece), known))
-        decoded = decode_records(payloads, split.unread, known, self._rules)
+        decoded = decode_records(payloads, split.unread, known, self._rules, self.decision)
         if decoded.schema != known:
             again = split.read_again(lambda piece: read_batch(_slice(payloads, piece), decoded.schema))
             if again.unread != split.unread:  # a piece holds integers that the wider type would round
@@ -182,8 +221,12 @@ class JsonFormat:
         return self._judged(self._quoted(payloads), known)
 
     def _judged(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
-        decoded = decode_records(payloads, range(len(payloads)), known, self._rules)
+        decoded = decode_records(payloads, range(len(payloads)), known, self._rules, self.decision)
         return Decoded(decoded.frame, decoded.accepted, decoded.refused, decoded.schema)
+
+
+def _is_key_part(value: Any) -> bool:
+    return value is None or type(value) in {str, bool} or (type(value) is int and -(2**63) <= value < 2**63)
 
 
 def _slice(payloads: Sequence[bytes], piece: range) -> Sequence[bytes]:

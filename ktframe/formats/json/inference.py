@@ -1,7 +1,8 @@
-"""Infers the types of columns from JSON values, by counting the kinds of values in each field.
+"""Infers the types of columns from the kinds of values that were seen in each field. Nothing here decodes.
 
 Null widens to every type, and Int64 to Float64 while every integer is exact as a float, also in lists and structs; all
-other pairs of kinds conflict (``dtypes.common_dtype`` has the same rule for types). Nothing here decodes.
+other pairs of kinds conflict (``dtypes.common_dtype`` has the same rule for types). ``inferred_schema`` goes by the
+records at hand alone; ``decision`` by those that decide for a whole topic.
 """
 
 from __future__ import annotations
@@ -12,19 +13,35 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.dtypes import LARGEST_EXACT, as_instance
+from ktframe.formats.dtypes import as_instance, struct_fields
+from ktframe.formats.json.sightings import (
+    BOOLEAN,
+    INTEGER,
+    LAST,
+    LIST,
+    NUMBER,
+    REAL,
+    STRING,
+    STRUCT,
+    UNSURE,
+    WIDE,
+    Path,
+    Sightings,
+)
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
-_NUMBER, _INTEGER, _WIDE, _REAL = "number", "integer", "wide integer", "real"
-_BOOLEAN, _STRING, _LIST, _STRUCT = "boolean", "string", "list", "struct"
-_KIND_OF = {bool: _BOOLEAN, str: _STRING, list: _LIST, dict: _STRUCT}
-_COLUMN_KINDS = frozenset({_NUMBER, _BOOLEAN, _STRING, _LIST, _STRUCT})
-_IDENTITY_KINDS = frozenset({_INTEGER, _BOOLEAN, _STRING})
+_COLUMN_KINDS = frozenset({NUMBER, BOOLEAN, STRING, LIST, STRUCT})
+_IDENTITY_KINDS = frozenset({INTEGER, BOOLEAN, STRING})
+_SIMPLE: dict[str | None, pl.DataType] = {
+    None: pl.Null(),
+    BOOLEAN: pl.Boolean(),
+    STRING: pl.String(),
+    INTEGER: pl.Int64(),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceRules:
-    """Which top-level fields don't simply get the commonest kind."""
+    """Which fields don't simply get the commonest kind."""
 
     fixed: frozenset[str] = frozenset()
     """Declared fields: their types never change."""
@@ -35,119 +52,96 @@ class InferenceRules:
     integer: frozenset[str] = frozenset()
     """Fields whose integers never become floats, at any depth."""
 
+    def is_exact(self, name: str) -> bool:
+        """Say whether a field is part of an identity."""
+        return self.are_all_exact or name in self.exact
+
 
 def inferred_schema(
-    known: pl.Schema, records: Iterable[Mapping[str, Any]], rules: InferenceRules
+    known: pl.Schema,
+    records: Iterable[Mapping[str, Any]],
+    rules: InferenceRules,
+    whole: frozenset[Path] = frozenset(),
 ) -> pl.Schema:
     """Return ``known`` with its inferred types widened and new fields added, so that most of ``records`` fit.
 
     A column without a type gets the commonest kind, counted in records; among equals the one seen first. Integers
     beyond 2**53 and floats in one field exclude each other: the more frequent wins, floats when equal. A known Int64
-    becomes Float64 if there are floats and no integer beyond 2**53. No other known type changes.
+    becomes Float64 if there are floats and no integer beyond 2**53, save at the paths in ``whole``. No other known type
+    changes.
     """
-    sightings: dict[str, _Sightings] = {}
+    seen = Sightings()
     for number, record in enumerate(records):
-        for name, value in record.items():
-            if name not in rules.fixed:
-                _at(sightings, name).add(value, number)
+        seen.add_record(record, 0, number)
     schema = dict(known)
-    for name, seen in sightings.items():
-        dtype = schema.get(name, pl.Null())
-        if rules.are_all_exact or name in rules.exact:
-            schema[name] = seen.identity_dtype(dtype)
-        else:
-            schema[name] = seen.dtype(dtype, keeps_integers=name in rules.integer)
+    for name, field in seen.fields.items():
+        if name not in rules.fixed:
+            dtype = schema.get(name, pl.Null())
+            schema[name] = FieldRules(rules, name, ties_by_place=False).widened(dtype, field, (name,), whole)
     return pl.Schema(schema)
 
 
-class _Sightings:
-    """In how many records each kind was seen at one path; several times in one record count once."""
+@dataclass(frozen=True, slots=True)
+class FieldRules:
+    """The rules of one top-level field."""
 
-    __slots__ = ("_latest", "fields", "items", "records")
+    rules: InferenceRules
+    name: str
+    ties_by_place: bool = True
+    """Whether of equally many floats and integers that they would round those seen first are kept, or the floats."""
 
-    def __init__(self) -> None:
-        self.records: dict[str, int] = {}
-        self.fields: dict[str, _Sightings] = {}
-        self.items: _Sightings | None = None
-        self._latest: dict[str, int] = {}
-
-    def add(self, value: Any, record: int) -> None:
-        if value is None:
-            return
-        kind = _KIND_OF.get(type(value), _NUMBER)
-        if kind is _NUMBER:
-            self._add_number(value, record)
-            return
-        self._count(kind, record)
-        if kind is _STRUCT:
-            for name, item in value.items():
-                _at(self.fields, name).add(item, record)
-        elif kind is _LIST:
-            self.items = self.items or _Sightings()
-            for item in value:
-                self.items.add(item, record)
-
-    def _add_number(self, value: Any, record: int) -> None:
-        if not isinstance(value, int):
-            self._count(_REAL, record)
-        elif INT64_MIN <= value <= INT64_MAX:
-            self._count(_INTEGER, record)
-            if abs(value) > LARGEST_EXACT:
-                self._count(_WIDE, record)
-        else:
-            return  # no inferred type holds it, so it does not count
-        self._count(_NUMBER, record)
-
-    def _count(self, kind: str, record: int) -> None:
-        if self._latest.get(kind) != record:
-            self._latest[kind] = record
-            self.records[kind] = self.records.get(kind, 0) + 1
-
-    def dtype(self, known: pl.DataType, *, keeps_integers: bool) -> pl.DataType:
+    def widened(self, known: pl.DataType, seen: Sightings, path: Path, whole: frozenset[Path]) -> pl.DataType:
+        """Return ``known`` widened for what was seen of some records, of which it may hold others already."""
         if isinstance(known, pl.Null):
-            return self._new_dtype(keeps_integers=keeps_integers)
-        if isinstance(known, pl.Int64) and not keeps_integers:
-            return pl.Float64() if _REAL in self.records and _WIDE not in self.records else known
-        if isinstance(known, pl.List) and self.items:
-            return pl.List(self.items.dtype(as_instance(known.inner), keeps_integers=keeps_integers))
+            return self.dtype(seen)
+        if self.rules.is_exact(self.name):
+            return known
+        if isinstance(known, pl.Int64) and not self.keeps_integers and path not in whole:
+            return pl.Float64() if seen.records(REAL) and not seen.records(WIDE) else known
+        if isinstance(known, pl.List) and seen.items:
+            return pl.List(self.widened(as_instance(known.inner), seen.items, (*path, None), whole))
         if isinstance(known, pl.Struct):
-            fields = {field.name: as_instance(field.dtype) for field in known.fields}
-            for name, seen in self.fields.items():
-                fields[name] = seen.dtype(fields.get(name, pl.Null()), keeps_integers=keeps_integers)
+            fields = struct_fields(known)
+            for name, inner in seen.fields.items():
+                fields[name] = self.widened(fields.get(name, pl.Null()), inner, (*path, name), whole)
             return pl.Struct(fields)
         return known
 
-    def _new_dtype(self, *, keeps_integers: bool) -> pl.DataType:
-        kind = self._commonest(_COLUMN_KINDS)
-        if kind == _LIST:
-            return self.dtype(pl.List(pl.Null()), keeps_integers=keeps_integers)
-        if kind == _STRUCT:
-            return self.dtype(pl.Struct([]), keeps_integers=keeps_integers)
-        if kind == _NUMBER:
-            reals, wide = self.records.get(_REAL, 0), self.records.get(_WIDE, 0)
-            is_integer = not reals or wide > reals or (keeps_integers and _INTEGER in self.records)
-            return pl.Int64() if is_integer else pl.Float64()
+    def dtype(self, seen: Sightings) -> pl.DataType:
+        """Return the type of a column for all that was seen."""
+        kind = self.kind(seen)
+        if kind == LIST:
+            return pl.List(pl.Null() if seen.items is None else self.dtype(seen.items))
+        if kind == STRUCT:
+            return pl.Struct({name: self.dtype(inner) for name, inner in seen.fields.items()})
+        if kind == NUMBER:
+            return pl.Float64() if self.is_float(seen) else pl.Int64()
         return _SIMPLE[kind]
 
-    def identity_dtype(self, known: pl.DataType) -> pl.DataType:
-        return _SIMPLE[self._commonest(_IDENTITY_KINDS)] if isinstance(known, pl.Null) else known
+    def kind(self, seen: Sightings) -> str | None:
+        """Return the commonest kind; of equally common ones that seen first."""
+        kinds = _IDENTITY_KINDS if self.rules.is_exact(self.name) else _COLUMN_KINDS
+        found = [
+            (-records, place or LAST, kind) for kind, (records, place) in seen.kinds.items() if kind in kinds
+        ]
+        return min(found)[2] if found else None
 
-    def _commonest(self, kinds: frozenset[str]) -> str | None:
-        # max() takes the first of equals and a dict keeps the order of insertion: ties go to the kind seen first.
-        seen = [kind for kind in self.records if kind in kinds]
-        return max(seen, key=self.records.__getitem__, default=None)
+    @property
+    def keeps_integers(self) -> bool:
+        """Whether integers never become floats here."""
+        return self.name in self.rules.integer
 
+    def is_float(self, seen: Sightings) -> bool:
+        """Say whether floats are kept where numbers are seen, not the integers that a float would round."""
+        if self.rules.is_exact(self.name) or (self.keeps_integers and seen.records(INTEGER)):
+            return False
+        reals, wide = seen.records(REAL) + seen.records(UNSURE), seen.records(WIDE)
+        if reals != wide or not self.ties_by_place:
+            return reals > 0 and reals >= wide
+        return reals > 0 and (seen.first(REAL) or LAST) < (seen.first(WIDE) or LAST)
 
-_SIMPLE: dict[str | None, pl.DataType] = {
-    None: pl.Null(),
-    _BOOLEAN: pl.Boolean(),
-    _STRING: pl.String(),
-    _INTEGER: pl.Int64(),
-}
-
-
-def _at(sightings: dict[str, _Sightings], name: str) -> _Sightings:
-    seen = sightings.get(name)
-    if seen is None:
-        seen = sightings[name] = _Sightings()
-    return seen
+    def is_uncertain(self, seen: Sightings) -> bool:
+        """Say whether that depends on which whole numbers in a column of floats were sent as integers."""
+        if not seen.records(UNSURE):
+            return False
+        return self.keeps_integers or seen.records(WIDE) >= seen.records(REAL)

@@ -22,7 +22,9 @@ from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.batches import frame_of_rows
 from ktframe.formats.dtypes import leaf_types
 from ktframe.formats.errors import ConflictError, RefusedError
+from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules, inferred_schema
+from ktframe.formats.json.sightings import Path, wide_integers
 from ktframe.formats.json.values import row_reader
 
 WHITESPACE = b" \t\r\n"
@@ -48,13 +50,17 @@ class DecodedRecords:
 
 
 def decode_records(
-    payloads: Sequence[bytes], indices: Iterable[int], known: pl.Schema, rules: InferenceRules
+    payloads: Sequence[bytes],
+    indices: Iterable[int],
+    known: pl.Schema,
+    rules: InferenceRules,
+    decision: Decision | None = None,
 ) -> DecodedRecords:
     """Decode the payloads at ``indices``.
 
-    Where some don't fit the known schema, all of them widen it, and those that don't fit even then are refused. The
-    accepted ones alone then widen the known schema again, so that refused records have no effect on it. The order of
-    the records decides only ties and the order of new columns.
+    Where some don't fit the known schema, ``decision`` says what it may become. Fields that it leaves open are decided
+    by the first record that has them, in the order of the payloads. Without one all of these payloads decide together;
+    their order then decides only ties. Records that don't fit are refused, and have no effect on the schema.
     """
     has_decimals = any(pl.Decimal in leaf_types(dtype) for dtype in known.values())
     records: dict[int, dict[str, Any]] = {}
@@ -67,11 +73,16 @@ def decode_records(
     schema = known
     rows, unfit = _read(records, schema, rules)
     if unfit:
-        schema = inferred_schema(known, records.values(), rules)
-        rows, unfit = _read(records, schema, rules)
+        whole: frozenset[Path] = frozenset()
+        if decision is None:
+            schema = inferred_schema(known, records.values(), rules)
+            rows, unfit = _read(records, schema, rules)
+        else:
+            whole = decision.whole
+            rows, unfit = _read_in_turn(records, decision.widened(known), rules, whole)
         accepted = {index: records[index] for index in rows}
-        final = inferred_schema(known, accepted.values(), rules)
-        if final != schema:
+        final = inferred_schema(known, accepted.values(), rules, whole)
+        if decision is not None or final != schema:
             schema = final
             rows, _ = _read(accepted, schema, rules)
     frame, unbuildable = _build(rows, schema)
@@ -147,6 +158,31 @@ def _read(
             rows[index] = read(record)
         except ConflictError as error:
             unfit.append(Refusal(index, str(error), Fault.FIELD, error.fields))
+    return rows, unfit
+
+
+def _read_in_turn(
+    records: Mapping[int, Mapping[str, Any]],
+    schema: pl.Schema,
+    rules: InferenceRules,
+    whole: frozenset[Path],
+) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
+    """Read one record after the other; each may widen the schema for those that follow."""
+    rows: dict[int, dict[str, Any]] = {}
+    unfit: list[Refusal] = []
+    read = row_reader(tuple(schema.items()), rules)
+    for index, record in records.items():
+        try:
+            rows[index] = read(record)
+        except ConflictError:
+            wider = inferred_schema(schema, [record], rules, whole)
+            row, refusals = _read({index: record}, wider, rules)
+            unfit += refusals
+            if refusals:
+                continue
+            rows |= row
+            schema, read = wider, row_reader(tuple(wider.items()), rules)
+        whole |= wide_integers(record)
     return rows, unfit
 
 

@@ -1,0 +1,261 @@
+"""Decodes a batch so that the types of JSON fields do not depend on how records were cut into batches.
+
+The first records of each partition decide (``learned``), whatever order the partitions are read in. A batch is decoded by
+what is known; where the records that it adds to the samples decide otherwise, it is decoded again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+import polars as pl
+
+from ktframe.columns import KEY, LINE, TOMBSTONE, is_field
+from ktframe.fold.key_column import key_columns, key_type
+from ktframe.fold.learned import SAMPLE_RECORDS, Learned, Sample
+from ktframe.fold.records import RecordBatch
+from ktframe.formats import JsonFormat
+from ktframe.formats.base import Fault, Refusal
+from ktframe.formats.json.decision import Decision, wide_paths
+from ktframe.formats.json.sightings import Sightings, unseen
+
+HEAD_RECORDS: Final = 100
+"""So many records of each partition are looked at one by one: they decide the order of fields, nulls among them."""
+
+
+class Records(NamedTuple):
+    """Decoded records, one row each with its ``LINE``; why the others are refused; and all fields known by now.
+
+    ``keyed`` are the lines of the records whose key could be read.
+    """
+
+    rows: pl.DataFrame
+    refused: Sequence[Refusal]
+    schema: pl.Schema
+    keyed: pl.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """The formats of values and keys whose fields are inferred; None where they are not."""
+
+    values: JsonFormat | None
+    keys: JsonFormat | None
+
+    def decision(self, learned: Learned) -> Decision | None:
+        """Return what was decided for the fields of values."""
+        return None if self.values is None else self.values.decision_of(learned.values, learned.accepted_wide)
+
+    def key_dtype(self, learned: Learned) -> pl.DataType:
+        """Return the type of record keys; Null where it is not inferred, or nothing was seen."""
+        if self.keys is None:
+            return pl.Null()
+        names, fields = learned.keys.commonest_names, self.keys.decision_of(learned.keys).schema
+        return key_type(pl.Schema({name: fields[name] for name in fields if name in names}))
+
+
+Decode = Callable[[pl.Schema, Decision | None], Records]
+"""Decodes a batch, given the schema known before it and what was decided."""
+
+
+def decode_and_learn(
+    decode: Decode, learner: Callable[[], Learner], batch: RecordBatch, schema: pl.Schema, learned: Learned
+) -> tuple[Records, Learned]:
+    """Return the records of ``batch`` and what is known after it; ``schema`` is that of the rows so far.
+
+    Where these would have other types by now, ``Learned.differing`` names the first such field: they have to be read
+    again, by what was learned.
+    """
+    before = learner().decision(learned)
+    records = decode(schema, before)
+    current = learner()  # asked again: a payload may have named the first schema of a registry
+    if current.values is None and current.keys is None:
+        return records, learned
+    after = _counted(current, batch, records, learned)
+    if after is not learned or records.schema != schema:
+        differing = after.differing or _differing(current, schema, learned, after)
+        if differing:
+            after = replace(after, differing=differing)
+        else:
+            records = _settled(decode, current, records, schema, after)
+    if current.values is not None:
+        inferred = current.values.inferred(_fields(records.schema))
+        wide = after.accepted_wide.union(wide_paths(records.rows, inferred, after.accepted_wide))
+        after = after if wide == after.accepted_wide else replace(after, accepted_wide=wide)
+        if records.refused and not after.by_arrival and len(after.samples) > 1:
+            by_arrival = _by_arrival(current.values, batch, records, after)
+            after = replace(after, by_arrival=by_arrival) if by_arrival else after
+    return records, after
+
+
+def read_again(learner: Learner, learned: Learned) -> Learned:
+    """Return what is known before the topic is read again: all samples, unless they were not counted exactly enough."""
+    decision = learner.decision(learned)
+    if decision is not None and decision.is_uncertain and not learned.is_exact:
+        return Learned(is_exact=True)
+    return replace(learned, accepted_wide=frozenset(), differing="", by_arrival="")
+
+
+def _differing(learner: Learner, schema: pl.Schema, learned: Learned, after: Learned) -> str:
+    """Return the first field of which rows or refusals before this batch would be otherwise now."""
+    if KEY in schema and not _is_same_key(schema[KEY], learner.key_dtype(after)):
+        return "the record key"
+    before, decision = learner.decision(learned), learner.decision(after)
+    if before is None or decision is None:
+        return ""
+    if decision.is_uncertain and not after.is_exact:
+        return "a field of numbers"
+    name = decision.disagreement(_fields(schema)) or decision.change_from(before)
+    return "" if name is None else repr(name)
+
+
+def _by_arrival(values: JsonFormat, batch: RecordBatch, records: Records, learned: Learned) -> str:
+    """Return a field in which a record was refused, and of which the samples of no partition have decided the type."""
+    decision = values.decision_of(learned.values)
+    for refusal in records.refused:
+        for name in refusal.fields if refusal.fault is Fault.FIELD else ():
+            is_number = decision.is_open_for_floats(name)
+            if records.schema.get(name, pl.Null()) == pl.Null or not (is_number or decision.is_open(name)):
+                continue
+            value = (values.parse(batch.values[refusal.index] or b"") or {}).get(name)
+            if values.infers_from(name, value) and (not is_number or type(value) in {int, float}):
+                return repr(name)
+    return ""
+
+
+def _settled(
+    decode: Decode, learner: Learner, records: Records, schema: pl.Schema, learned: Learned
+) -> Records:
+    """Return the records of a batch as the samples decide, those of the batch among them."""
+    decision, key = learner.decision(learned), learner.key_dtype(learned)
+    if not _agree(decision, key, records.schema):
+        records = decode(_fitted(decision, key, schema), decision)
+    fitted = _fitted(decision, key, records.schema)
+    return records if fitted == records.schema else decode(fitted, decision)
+
+
+def _agree(decision: Decision | None, key: pl.DataType, schema: pl.Schema) -> bool:
+    has_key = KEY not in schema or _is_same_key(schema[KEY], key)
+    return has_key and (decision is None or decision.disagreement(_fields(schema)) is None)
+
+
+def _is_same_key(have: pl.DataType, decided: pl.DataType) -> bool:
+    """Say whether the fields of keys are as decided, where they were ever anything but null."""
+    if not isinstance(decided, pl.Struct):
+        return True
+    fields, wanted = key_columns(have), key_columns(decided)
+    return list(fields) == list(wanted) and all(
+        fields[name] == dtype or dtype == pl.Null for name, dtype in wanted.items()
+    )
+
+
+def _fitted(decision: Decision | None, key: pl.DataType, schema: pl.Schema) -> pl.Schema:
+    fields = _fields(schema)
+    fields = fields if decision is None else decision.fitted(fields)
+    if isinstance(key, pl.Struct) and KEY not in schema:
+        return pl.Schema({KEY: key, **fields})
+    keyed = {KEY: schema[KEY]} if KEY in schema else {}
+    if isinstance(key, pl.Struct) and not _is_same_key(schema[KEY], key):
+        keyed = {KEY: key}
+    return pl.Schema({**keyed, **fields})
+
+
+def _fields(schema: pl.Schema) -> pl.Schema:
+    return pl.Schema({name: dtype for name, dtype in schema.items() if is_field(name)})
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------
+
+
+def _counted(learner: Learner, batch: RecordBatch, records: Records, learned: Learned) -> Learned:
+    """Return ``learned`` with those records of ``batch`` that its samples still need."""
+    if learned.is_complete(batch.positions or set(batch.partitions)):
+        return learned
+    lines_of: dict[int, list[int]] = defaultdict(list)
+    for line, partition in enumerate(batch.partitions):
+        lines_of[partition].append(line)
+    after = learned
+    for partition, lines in lines_of.items():
+        sample = after.samples.get(partition)
+        start, count = (0, 0) if sample is None else (sample.end, sample.records)
+        fresh = [line for line in lines if batch.offsets[line] >= start][: max(0, SAMPLE_RECORDS - count)]
+        if fresh:
+            more = _sample(learner, batch, records, fresh, sample, is_exact=learned.is_exact)
+            after = after.plus(partition, more)
+    decision = learner.decision(after)
+    if decision is not None and decision.is_uncertain and not learned.samples and not learned.is_exact:
+        return _counted(learner, batch, records, Learned(is_exact=True))
+    return after
+
+
+def _sample(
+    learner: Learner,
+    batch: RecordBatch,
+    records: Records,
+    lines: Sequence[int],
+    earlier: Sample | None,
+    *,
+    is_exact: bool,
+) -> Sample:
+    """Return ``lines`` of one partition as a sample; ``earlier`` are the records before them."""
+    partition, offsets = batch.partitions[lines[0]], batch.offsets
+    count = 0 if earlier is None else earlier.records
+    head = lines[: max(0, HEAD_RECORDS - count)]
+    values, keys = Sightings(), Sightings()
+    if learner.values is not None:
+        _count_values(values, learner.values, batch, head, with_nulls=True)
+        rest = lines[len(head) :]
+        if rest and not is_exact:
+            rows = records.rows.filter(pl.col(LINE).is_in(rest) & ~pl.col(TOMBSTONE))
+            fields = learner.values.inferred(_fields(records.schema))
+            known = values if earlier is None else earlier.values.plus(values)
+            firsts = _count_columns(values, known, fields, rows)
+            counted = set(rows[LINE]) - firsts
+            rest = [line for line in rest if line not in counted]
+        _count_values(values, learner.values, batch, rest)
+    if learner.keys is not None:
+        for line in lines:
+            key = batch.keys[line]
+            record = None if key is None else learner.keys.parse(key)
+            if record is not None:
+                keys.add_record(record, partition, offsets[line])
+                keys.add_names(record, partition, offsets[line])
+    return Sample(offsets[lines[0]], offsets[lines[-1]] + 1, len(lines), values, keys)
+
+
+def _count_values(
+    seen: Sightings,
+    format_: JsonFormat,
+    batch: RecordBatch,
+    lines: Iterable[int],
+    *,
+    with_nulls: bool = False,
+) -> None:
+    for line in lines:
+        value = batch.values[line]
+        record = None if value is None else format_.parse(value)
+        if record is not None:
+            place = batch.partitions[line], batch.offsets[line]
+            seen.add_record(record, *place, with_nulls=with_nulls)
+
+
+def _count_columns(seen: Sightings, known: Sightings, fields: pl.Schema, rows: pl.DataFrame) -> set[int]:
+    """Count ``rows`` column by column; return the lines of those that have to be counted one by one instead.
+
+    ``known`` is what was seen before them, ``seen`` included.
+    """
+    firsts: set[int] = set()
+    for name in fields:
+        firsts |= unseen(rows[name], rows[LINE], known.fields.get(name, Sightings()))
+    rows = rows.filter(~pl.col(LINE).is_in(list(firsts))) if firsts else rows
+    counted = Sightings()
+    for name in fields:
+        column = Sightings()
+        column.add_column(rows[name])
+        if column.kinds:
+            counted.fields[name] = column
+    seen.fields = seen.plus(counted).fields
+    return firsts

@@ -1,0 +1,242 @@
+"""Decides the types of the fields of a topic by what was seen in its first records, in whatever order these were read.
+
+``inference`` has the rules; here are the types of all fields, their order, and whether those of earlier rows still agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import polars as pl
+
+from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, struct_fields
+from ktframe.formats.json.inference import FieldRules, InferenceRules
+from ktframe.formats.json.sightings import (
+    BOOLEAN,
+    INTEGER,
+    LAST,
+    LIST,
+    NUMBER,
+    REAL,
+    STRING,
+    STRUCT,
+    UNSURE,
+    WIDE,
+    Path,
+    Place,
+    Sightings,
+)
+from ktframe.formats.resolution import rounding
+
+_KIND_OF = {
+    pl.Boolean: BOOLEAN,
+    pl.String: STRING,
+    pl.Int64: NUMBER,
+    pl.Float64: NUMBER,
+    pl.List: LIST,
+    pl.Struct: STRUCT,
+}
+_NOTHING = Sightings()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The types of the fields of a topic, as all records decide that ``seen`` has counted."""
+
+    seen: Sightings
+    rules: InferenceRules
+    accepted_wide: frozenset[Path] = frozenset()
+    """Where integers beyond 2**53 were accepted: no float can come there any more."""
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """The type of each field that was seen, in the order in which they first came."""
+        dtypes = {name: field.dtype(seen) for name, field, seen in self._fields}
+        return pl.Schema({name: _ordered(dtypes[name], seen) for name, _, seen in self._fields})
+
+    @cached_property
+    def _fields(self) -> list[tuple[str, FieldRules, Sightings]]:
+        return [
+            (name, FieldRules(self.rules, name), seen)
+            for name, seen in sorted(self.seen.fields.items(), key=_by_place)
+            if name not in self.rules.fixed
+        ]
+
+    @cached_property
+    def whole(self) -> frozenset[Path]:
+        """The paths where integers are kept although there are floats, or there would be."""
+        return self.accepted_wide | {
+            path
+            for name, field, top in self._fields
+            for path, seen in top.walk((name,))
+            if (seen.records(WIDE) or (field.keeps_integers and seen.records(INTEGER)))
+            and not field.is_float(seen)
+        }
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the records must be counted one by one to decide."""
+        return any(field.is_uncertain(seen) for _, field, top in self._fields for _, seen in top.walk())
+
+    def widened(self, known: pl.Schema) -> pl.Schema:
+        """Return ``known`` with all fields that were seen, so far as their types agree with it."""
+        schema = dict(known)
+        for name, dtype in self.schema.items():
+            have = schema.get(name, pl.Null())
+            both = common_dtype(have, dtype) if self._agrees(name, have) else None
+            schema[name] = have if both is None else both
+        return pl.Schema(schema)
+
+    def fitted(self, known: pl.Schema) -> pl.Schema:
+        """Return the columns of ``known`` as decided: Float64 where floats are kept, and all in their order."""
+        fixed = {name: dtype for name, dtype in known.items() if name in self.rules.fixed}
+        names = sorted(known.keys() - fixed.keys(), key=lambda name: _by_place((name, self._seen(name))))
+        fields = {name: _ordered(known[name], self._seen(name)) for name in names}
+        for name, field, seen in self._fields:
+            if name in fields and self._agrees(name, fields[name]):
+                fields[name] = _with_floats(fields[name], seen, field)
+        return pl.Schema({**fixed, **fields})
+
+    def _seen(self, name: str) -> Sightings:
+        return self.seen.fields.get(name, _NOTHING)
+
+    def disagreement(self, known: pl.Schema) -> str | None:
+        """Return the first field whose type in ``known`` is not what was decided; None where all agree."""
+        return next((name for name in known if not self._agrees(name, known[name])), None)
+
+    def _agrees(self, name: str, dtype: pl.DataType) -> bool:
+        if name in self.rules.fixed or name not in self.seen.fields:
+            return True
+        field = FieldRules(self.rules, name)
+        return self._all_agree(dtype, self.seen.fields[name], field, (name,))
+
+    def _all_agree(self, dtype: pl.DataType, seen: Sightings, field: FieldRules, path: Path) -> bool:
+        kind = field.kind(seen)
+        if kind is None or isinstance(dtype, pl.Null):
+            return True
+        if _KIND_OF.get(type(dtype)) != (NUMBER if kind == INTEGER else kind):
+            return False
+        if kind in (NUMBER, INTEGER):
+            # Not decided yet where no integer is beyond 2**53: floats that came later may have widened the column.
+            is_decided = path in (self.accepted_wide if field.is_float(seen) else self.whole)
+            return not is_decided or isinstance(dtype, pl.Float64) == field.is_float(seen)
+        if isinstance(dtype, pl.List):
+            inner = as_instance(dtype.inner)
+            return seen.items is None or self._all_agree(inner, seen.items, field, (*path, None))
+        fields = struct_fields(dtype) if isinstance(dtype, pl.Struct) else {}
+        return all(
+            self._all_agree(inner, seen.fields[name], field, (*path, name))
+            for name, inner in fields.items()
+            if name in seen.fields
+        )
+
+    def is_open(self, name: str) -> bool:
+        """Say whether nothing was seen of a field but nulls."""
+        return name not in self.rules.fixed and FieldRules(self.rules, name).kind(self._seen(name)) is None
+
+    def is_open_for_floats(self, name: str) -> bool:
+        """Say whether a field has shown integers alone that are exact as floats: floats and others exclude each other."""
+        seen = self._seen(name)
+        is_number = name not in self.rules.fixed and FieldRules(self.rules, name).kind(seen) == NUMBER
+        return is_number and not any(map(seen.records, (REAL, UNSURE, WIDE)))
+
+    def change_from(self, earlier: Decision) -> str | None:
+        """Return the first field that had another kind before more was seen; None where kinds were only added."""
+        return next(
+            (
+                name
+                for name, field, seen in self._fields
+                if name in earlier.seen.fields and _changes(earlier.seen.fields[name], seen, field)
+            ),
+            None,
+        )
+
+
+def wide_paths(rows: pl.DataFrame, schema: pl.Schema, known: frozenset[Path]) -> frozenset[Path]:
+    """Return the paths of ``schema`` beyond the ``known`` ones where ``rows`` have an integer beyond 2**53."""
+    found: set[Path] = set()
+    for name, dtype in schema.items():
+        if not _integer_paths(dtype, (name,)) <= known and _has_wide(rows[name]):
+            seen = Sightings()
+            seen.add_column(rows[name])
+            found |= {path for path, inner in seen.walk((name,)) if inner.records(WIDE)}
+    return frozenset(found)
+
+
+def _has_wide(values: pl.Series) -> bool:
+    if isinstance(values.dtype, pl.Int64):
+        return not -LARGEST_EXACT <= (values.min() or 0) <= (values.max() or 0) <= LARGEST_EXACT  # type: ignore[operator]
+    check = rounding(pl.col(values.name), values.dtype, _as_floats(values.dtype))
+    return check is not None and bool(values.to_frame().select(check.any()).item())
+
+
+@lru_cache(maxsize=1_024)
+def _integer_paths(dtype: pl.DataType, path: Path) -> frozenset[Path]:
+    if isinstance(dtype, pl.List):
+        return _integer_paths(as_instance(dtype.inner), (*path, None))
+    if isinstance(dtype, pl.Struct):
+        inner = struct_fields(dtype).items()
+        return frozenset().union(*(_integer_paths(kind, (*path, name)) for name, kind in inner))
+    return frozenset({path}) if isinstance(dtype, pl.Int64) else frozenset()
+
+
+def _as_floats(dtype: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.List):
+        return pl.List(_as_floats(as_instance(dtype.inner)))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({name: _as_floats(inner) for name, inner in struct_fields(dtype).items()})
+    return pl.Float64() if isinstance(dtype, pl.Int64) else dtype
+
+
+def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
+    before, after = field.kind(old), field.kind(new)
+    if before is None:
+        return False
+    if before != after:
+        return True
+    if after == NUMBER:
+        is_float = field.is_float(new)
+        decided = old.records(REAL) + old.records(UNSURE) + old.records(WIDE)
+        decided += old.records(INTEGER) if field.keeps_integers else 0
+        return decided > 0 and field.is_float(old) != is_float
+    if after == LIST:
+        return old.items is not None and new.items is not None and _changes(old.items, new.items, field)
+    if after == STRUCT:
+        return any(_changes(seen, new.fields[name], field) for name, seen in old.fields.items())
+    return False
+
+
+def _with_floats(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.DataType:
+    if isinstance(dtype, pl.Int64) and field.kind(seen) == NUMBER and field.is_float(seen):
+        return pl.Float64()
+    if isinstance(dtype, pl.List) and seen.items is not None:
+        return pl.List(_with_floats(as_instance(dtype.inner), seen.items, field))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct(
+            {
+                name: _with_floats(inner, seen.fields[name], field) if name in seen.fields else inner
+                for name, inner in struct_fields(dtype).items()
+            }
+        )
+    return dtype
+
+
+def _ordered(dtype: pl.DataType, seen: Sightings) -> pl.DataType:
+    """Return ``dtype`` with the fields of structs in the order in which they first came."""
+    if isinstance(dtype, pl.List):
+        return pl.List(_ordered(as_instance(dtype.inner), seen.items or _NOTHING))
+    if isinstance(dtype, pl.Struct):
+        fields = {
+            name: _ordered(inner, seen.fields.get(name, _NOTHING))
+            for name, inner in struct_fields(dtype).items()
+        }
+        names = sorted(fields, key=lambda name: _by_place((name, seen.fields.get(name, _NOTHING))))
+        return pl.Struct({name: fields[name] for name in names})
+    return dtype
+
+
+def _by_place(item: tuple[str, Sightings]) -> tuple[Place, str]:
+    """Order fields by where they first came; by name, and last, those of which that is not known."""
+    name, seen = item
+    return seen.place or LAST, name

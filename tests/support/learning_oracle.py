@@ -1,0 +1,160 @@
+"""What types the JSON fields of a topic have, and which records are refused: a naive second implementation.
+
+It knows nothing of batches, columns or Polars' casts. The first records of each partition vote; then the records are
+judged one after the other.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import polars as pl
+
+Place: TypeAlias = tuple[int, int, int]
+WIDE, INT64 = 2**53, 2**63
+
+
+@dataclass
+class Node:
+    """The votes on one path, and what the accepted records have had there."""
+
+    votes: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    firsts: dict[str, Place] = field(default_factory=dict)
+    inner: dict[str | None, Node] = field(default_factory=dict)
+    is_mentioned: bool = False
+    """Whether an accepted record has it, if only as a null."""
+    kind: str | None = None
+    """The kind of the accepted records."""
+    side: str | None = None
+    """``wide`` or ``real``: what an accepted number has decided."""
+
+    def at(self, name: str | None) -> Node:
+        """Return the node below."""
+        return self.inner.setdefault(name, Node())
+
+    def vote(self, value: Any, place: list[int], *, with_nulls: bool) -> None:
+        """Count a value; ``place`` is partition, offset and the number of the value in the record."""
+        if value is None and not with_nulls:
+            return
+        here = (place[0], place[1], place[2])
+        place[2] += 1
+        for kind in kinds_of(value):
+            self.votes.setdefault(kind, set()).add(here[:2])
+            self.firsts[kind] = min(self.firsts.get(kind, here), here)
+        for name, item in parts_of(value):
+            self.at(name).vote(item, place, with_nulls=with_nulls)
+
+    def decided(self, kinds: tuple[str, ...]) -> str | None:
+        """Return the commonest of ``kinds``; of equals the one seen first."""
+        found = [kind for kind in self.votes if kind in kinds]
+        return min(found, key=lambda kind: (-len(self.votes[kind]), self.firsts[kind]), default=None)
+
+    @property
+    def wanted(self) -> str | None:
+        """The kind that values here must have."""
+        return self.decided(("number", "str", "bool", "list", "dict")) or self.kind
+
+    @property
+    def wanted_side(self) -> str | None:
+        """Which numbers may not be here: with ``wide`` floats, with ``real`` integers beyond 2**53."""
+        return self.decided(("wide", "real")) or self.side
+
+    def take(self, value: Any) -> bool:
+        """Note a value of a record; False where it does not agree with what was decided, or was there before."""
+        self.is_mentioned = True
+        if value is None:
+            return True
+        kinds = kinds_of(value)
+        if not kinds or (self.wanted or kinds[0]) != kinds[0]:
+            return False
+        side = next((kind for kind in kinds if kind in ("wide", "real")), None)
+        if side and (self.wanted_side or side) != side:
+            return False
+        self.kind, self.side = kinds[0], side or self.side
+        return all(self.at(name).take(item) for name, item in parts_of(value))
+
+    @property
+    def dtype(self) -> pl.DataType:
+        """The type of the column."""
+        if self.kind == "number":
+            return pl.Float64() if self.wanted_side == "real" else pl.Int64()
+        if self.kind == "list":
+            return pl.List(self.at(None).dtype)
+        if self.kind == "dict":
+            return pl.Struct(self.fields)
+        return {"str": pl.String(), "bool": pl.Boolean(), None: pl.Null()}[self.kind]
+
+    @property
+    def fields(self) -> dict[str, pl.DataType]:
+        """The fields inside, in the order in which they came first; those that did not vote last, by name."""
+        named = [(name, node) for name, node in self.inner.items() if name is not None and node.is_mentioned]
+        named.sort(key=lambda pair: (min(pair[1].firsts.values(), default=(INT64, 0, 0)), pair[0]))
+        return {name: node.dtype for name, node in named}
+
+
+def kinds_of(value: Any) -> list[str]:
+    """Return what a value is; an integer that no type holds is nothing."""
+    if value is None:
+        return ["null"]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return [type(value).__name__]
+    if isinstance(value, float):
+        return ["number", "real"]
+    if not -INT64 <= value < INT64:
+        return []
+    return ["number", "wide"] if abs(value) > WIDE else ["number"]
+
+
+def parts_of(value: Any) -> list[tuple[str | None, Any]]:
+    """Return the values inside."""
+    if isinstance(value, dict):
+        return list(value.items())
+    return [(None, item) for item in value] if isinstance(value, list) else []
+
+
+@dataclass
+class Record:
+    """One record of the log; a value of None is a tombstone, bytes are no JSON object."""
+
+    partition: int
+    offset: int
+    key: str
+    value: Any
+
+
+@dataclass
+class Outcome:
+    """What a table of the records has: its columns, the accepted records, and the places of the refused ones."""
+
+    fields: dict[str, pl.DataType]
+    accepted: list[Record]
+    refused: list[tuple[int, int]]
+
+
+def outcome(log: list[Record], most: int, head: int) -> Outcome:
+    """Return what a table makes of the records, of which the first ``most`` of each partition vote.
+
+    Of the first ``head`` also the nulls count for the order of columns.
+    """
+    root, seen = Node(), dict[int, int]()
+    for record in log:
+        seen[record.partition] = seen.get(record.partition, 0) + 1
+        if seen[record.partition] <= most and isinstance(record.value, dict):
+            place = [record.partition, record.offset, 0]
+            for name, value in record.value.items():
+                root.at(name).vote(value, place, with_nulls=seen[record.partition] <= head)
+    accepted, refused = [], []
+    for record in log:
+        after = deepcopy(root)
+        if record.value is None:
+            accepted.append(record)
+        elif isinstance(record.value, dict) and all(
+            after.at(name).take(value) for name, value in record.value.items()
+        ):
+            accepted.append(record)
+            root = after
+        else:
+            refused.append((record.partition, record.offset))
+    return Outcome(root.fields, accepted, sorted(refused))
