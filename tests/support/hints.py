@@ -20,8 +20,8 @@ import ktframe
 ROOT = Path(ktframe.__file__).parent
 _CODE = re.compile(
     r"(?<![\w.\"'-])[a-z]\w*=(?![=>])"  # value='avro'
-    r"|\b(?:ktframe\.[a-z]\w*|connect|errors|late|status)\("  # a call
-    r"|did you mean|may be the right|declare the field"
+    r"|\b(?:ktframe\.[a-z]\w*|connect|errors|late|relearn|status)\("  # a call
+    r"|did you mean|may be the right|: pass |(?:declare|cast) the (?:field|column)"
 )
 _WORDS = re.compile(r"[a-z]{2}.*\S \S|\S \S.*[a-z]{2}", re.DOTALL)
 _HTML = ("widgets/markup.py", "widgets/picture.py", "sync/progress.py")

@@ -25,6 +25,7 @@ NOT_HINTS: dict[Hint, str] = {
 } | {
     Hint("config/sources.py", "the first argument and bootstrap="): "part of a fact",
     Hint("windows/aggregation.py", "by={}"): "part of a fact",
+    Hint("sync/relearning.py", "relearn() was called"): "why a topic is read again",
     Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
 }
 """Texts that name an argument or a call without saying what to do."""
@@ -58,69 +59,6 @@ NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {
 }
 """Hints that these tests can't follow: why, and which test shows the same, as ``file::function``, where one does."""
 
-NOT_YET = frozenset(
-    {
-        Hint("explore/inspection.py", ": connect(..., schema_registry=...) tells where to look it up"),
-        Hint("explore/inspection.py", 'key="<field>"'),
-        Hint("explore/inspection.py", "ktframe.table({})"),
-        Hint("formats/__init__.py", "leave schema= out, and cast columns of the frame."),
-        Hint("formats/avro/batches.py", "pip install 'ktframe[avro]'"),
-        Hint(
-            "formats/body_readers.py",
-            "its payloads are encrypted as a whole, by the rule {}: value='bytes' (key_format='bytes' for a key) has them as they were sent",
-        ),
-        Hint(
-            "formats/json/format.py", "a key needs values that are exactly equal: String, Int64, Decimal..."
-        ),
-        Hint("formats/json/format.py", "pl.String takes any value; cast the column of the frame."),
-        Hint(
-            "formats/json/times.py",
-            "a time with an offset: declare the field with a time zone, such as 'UTC'",
-        ),
-        Hint("formats/json/times.py", "a time without an offset: declare the field without a time zone"),
-        Hint("formats/json/validation.py", "pip install 'ktframe[registry]'"),
-        Hint("formats/json/values.py", "; schema= can declare {}"),
-        Hint(
-            "formats/json/values.py",
-            "declare the type that is in the JSON, such as pl.String or pl.Int64, and cast later.",
-        ),
-        Hint("formats/plain.py", "{} that {} not UTF-8 text; {} may be the right format"),
-        Hint("formats/plain.py", "{}; {} may be the right format"),
-        Hint("formats/protobuf/imports.py", "pip install 'ktframe[protobuf]'"),
-        Hint(
-            "formats/schemas.py",
-            'names {}: connect(..., schema_registry="https://...") tells where to look it up',
-        ),
-        Hint(
-            "kafka/delivery.py",
-            "batches are smaller from now on; set batch_size= of ktframe.connect below the topic's limit.",
-        ),
-        Hint(
-            "kafka/delivery.py",
-            "make the record smaller, or raise both limits: the topic's max.message.bytes, and message.max.bytes of the Kafka client (a million unless set; message_max_bytes= of ktframe.connect).",
-        ),
-        Hint("kafka/errors.py", "names and values are those of librdkafka, see its CONFIGURATION.md."),
-        Hint("kafka/registry.py", "names and values are those of confluent-kafka's SchemaRegistryClient."),
-        Hint("kafka/registry.py", "pip install 'ktframe[registry]'"),
-        Hint(
-            "kafka/transaction.py",
-            "a transaction must end within transaction.timeout.ms: give it more (transaction_timeout_ms= of ktframe.connect), or write in several calls.",
-        ),
-        Hint("tour/demo.py", "rate is in order changes a second; 0 keeps the topics still."),
-        Hint("tour/samples.py", "install ktframe again from its wheel, or work in a complete checkout."),
-        Hint("tour/samples.py", "the samples are {}."),
-        Hint("widgets/__init__.py", 'ask windows for it: window.live(revenue=pl.col("amount").sum()).'),
-        Hint("widgets/__init__.py", "give 1 to {}."),
-        Hint("widgets/__init__.py", 'such as ktframe.table("orders").'),
-        Hint(
-            "widgets/window_chart.py",
-            'give an expression that makes numbers, such as pl.col("amount").sum().',
-        ),
-        Hint("widgets/window_chart.py", "give it one expression."),
-        Hint("widgets/window_chart.py", "leave one of them out."),
-    }
-)
-
 
 def _named_by_tests() -> list[Hint]:
     """Return the hints that tests name, read from their code."""
@@ -135,13 +73,13 @@ def _named_by_tests() -> list[Hint]:
 
 def test_every_hint_is_followed() -> None:
     """No hint in the code is without a test that follows it, or a reason why none can."""
-    known = {*_named_by_tests(), *NOT_FOLLOWED, *NOT_HINTS, *NOT_YET}
+    known = {*_named_by_tests(), *NOT_FOLLOWED, *NOT_HINTS}
     assert sorted(hints() - known) == []
 
 
 def test_no_hint_is_followed_that_is_gone() -> None:
     """Tests and tables name only hints that are in the code, and the tables none that a test follows."""
-    named = Counter([*set(_named_by_tests()), *NOT_FOLLOWED, *NOT_HINTS, *NOT_YET])
+    named = Counter([*set(_named_by_tests()), *NOT_FOLLOWED, *NOT_HINTS])
     assert sorted(set(named) - hints()) == []
     assert [hint for hint, times in named.items() if times > 1] == []
 

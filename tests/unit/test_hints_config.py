@@ -204,6 +204,7 @@ def test_an_address_is_written_as_the_hint_says(resolve: Callable[..., Settings]
         assert address in resolve(given).bootstrap
 
 
+@pytest.mark.slow
 def test_any_of_the_ways_to_name_a_cluster_will_do(
     resolve: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

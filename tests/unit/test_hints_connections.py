@@ -45,6 +45,7 @@ def unconnected(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         CURRENT.connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unconnected")
 def test_a_connection_is_made_as_the_hint_says(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both calls of the hint connect."""
@@ -94,6 +95,7 @@ def test_a_connection_writes_with_the_argument_of_the_hint(broker: FakeBroker) -
         assert context.table("orders").get("b") == {"key": "b", "n": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unconnected")
 def test_the_demo_needs_no_broker(tmp_path: Path) -> None:
     """Where no broker answers, the call of the hint connects all the same."""

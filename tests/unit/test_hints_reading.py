@@ -162,6 +162,24 @@ def test_readiness_and_status_name_calls_that_list_what_is_missing(broker: FakeB
         assert evaluated(f"rows.{found.calls[0]}", rows=windows).height == 1
 
 
+def test_types_are_decided_anew_as_the_status_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the call of the hint later records are rows, and nothing is said any more."""
+    monkeypatch.setattr("ktframe.sync.relearning.MOST_RECORDS", -1)
+    hint = Hint("sync/status.py", "records that came later decide the type of {} otherwise: relearn()")
+    broker = FakeBroker()
+    broker.produce("t", "a", {"x": "n/a"})
+    with broker.connect() as context:
+        table = context.table("t", on_refused="ignore")
+        table.to_polars()
+        for key in "bc":
+            broker.produce("t", key, {"x": 1})
+        table.to_polars()
+        found = met(hint, str(table.status()))
+        evaluated(f"table.{found.calls[-1]}", table=table)
+        assert table.to_polars()["x"].drop_nulls().to_list() == [1, 1]
+        assert "relearn" not in str(table.status())
+
+
 # --- fields that no record has ------------------------------------------------------------------------------------
 
 

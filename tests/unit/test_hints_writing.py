@@ -137,7 +137,7 @@ def test_what_a_schema_can_hold_is_written(broker: FakeBroker, name: str, read: 
         "tables/write_checks.py",
         "nothing was written; write what would be read, or a value that the schema of the topic can hold.",
     )
-    schema = {"key": pl.String, "n": pl.Int32, "l": pl.List(pl.Int32)}
+    schema: dict[str, Any] = {"key": pl.String, "n": pl.Int32, "l": pl.List(pl.Int32)}
     row = {"key": "a", "n": 1, "l": [1]}
     with broker.connect(writable=True, registry=registry) as context:
         table = context.table("empty", value="protobuf")
@@ -316,12 +316,11 @@ def test_columns_are_those_of_the_avro_schema(broker: FakeBroker) -> None:
     def publish(rows: dict[str, list[Any]]) -> Any:
         return _writing(broker, registry, lambda kt: kt.publish("empty", pl.DataFrame(rows)))
 
+    rows: dict[str, list[Any]] = {"id": ["a"], "n": [1], "x": [1]}
     with hinted(known) as found:
-        publish({"id": ["a"], "n": [1], "x": [1]})
+        publish(rows)
     assert found.names == ["id", "n"]
-    publish(
-        {name: values for name, values in {"id": ["a"], "n": [1], "x": [1]}.items() if name in found.names}
-    )
+    publish({name: rows[name] for name in found.names})
     with hinted(missing):
         publish({"id": ["b"]})
     publish({"id": ["b"], "n": [2]})
