@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import sysconfig
 import warnings
@@ -10,9 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-_OURS: Final = str(Path(__file__).parent)
+_OURS: Final = str(Path(__file__).parent) + os.sep  # not a user's ktframe_report.py beside it
 _LIBRARIES: Final = (
-    *{_OURS, *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))},
+    *{
+        _OURS,
+        *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    },
     "<frozen",
 )
 

@@ -47,6 +47,8 @@ def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """Return the marks after which no line of ``lines``, a row or a removal, came for the same row in its partition."""
     if not marks.height or not lines.height:
         return marks
+    if lines.height < marks.height and not marks[HASH].is_in(lines[HASH].implode()).any():
+        return marks  # the same object: what was found out about it still holds
     on = [HASH, PARTITION]
     later = (
         lines.filter(pl.col(HASH).is_in(marks[HASH].implode()))
@@ -55,6 +57,21 @@ def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     )
     joined = marks.join(later, on=on, how="left", maintain_order="left")
     return joined.filter(pl.col(ROW).is_null() | (pl.col(ROW) < pl.col(OFFSET))).drop(ROW)
+
+
+def with_marks(
+    frames: Sequence[pl.DataFrame], added: pl.DataFrame, row: Sequence[str]
+) -> tuple[pl.DataFrame, ...]:
+    """Return ``frames`` of marks and one more, in the order in which they came; small ones are merged.
+
+    Each is more than twice as large as the next one, so that there are few, however many batches brought marks.
+    """
+    kept = [frame for frame in frames if frame.height]
+    if not added.height:
+        return tuple(kept)
+    while kept and kept[-1].height <= 2 * added.height:
+        added = newest_marks([kept.pop(), added], row)
+    return (*kept, added)
 
 
 def newest_marks(frames: Sequence[pl.DataFrame], row: Sequence[str]) -> pl.DataFrame:

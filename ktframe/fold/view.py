@@ -22,7 +22,7 @@ import polars as pl
 from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.fold.compact import latest_rows
 from ktframe.fold.stack import in_few_chunks, stack
-from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, without_outdated
+from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, with_marks, without_outdated
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
@@ -125,8 +125,7 @@ class View:
         with self._lock:
             if self._marks and changes.height:
                 self._marks = tuple(without_outdated(some, changes) for some in self._marks)
-            if marks.height:
-                self._marks = (*self._marks, marks)
+            self._marks = with_marks(self._marks, marks, self._row)
             if changes.height:
                 self._deltas = (*self._deltas, changes)
                 self._waiting += changes.height

@@ -136,6 +136,7 @@ class CompleteReads(ABC):
         stale = self._stale(lines, materializer)
         rows = lines[stale[ROW]]
         fields = fields_of(rows)
-        shown = self._presentation.frame(rows, fields, strict=False)
-        names = self._presentation.key_columns(fields) if self._presentation.has_key else []
+        presentation = self._presentation.with_key()
+        shown = presentation.frame(rows, fields, strict=False)
+        names = presentation.key_columns(fields) if presentation.has_key else []
         return stale_frame(shown.select(names), rows, stale, records)

@@ -100,6 +100,8 @@ class Completeness:
 
     def _say(self, text: str, shares: dict[str, float]) -> None:
         def warn(site: CallSite) -> None:
+            if not self._is_news(shares):
+                return  # another read has said it meanwhile
             site.warn(KtframeWarning(text))
             with self._lock:  # only now: where warnings are errors, the next read raises again
                 self._said |= shares

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import orjson
 import polars as pl
 
+from ktframe.columns import is_field
 from ktframe.errors import SchemaError, did_you_mean, similar_names
 from ktframe.fold.row_codec import unpack_rows
 from ktframe.sync.materializer import Materializer
@@ -73,7 +74,7 @@ class AbsentFields:
         self._seen |= {name for name in unseen if rows[name].null_count() < rows.height}
         null = sorted(unseen - self._seen)
         self._seen |= set(_in_values(materializer, null))
-        others = [name for name in decoder.fields(rows.schema) if name not in declared]
+        others = [name for name in rows.columns if is_field(name) and name not in declared]
         for name in null:
             if name not in self._seen:
                 hint = f"the other fields are {_listed(others)}." if others else "there are no other fields."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
@@ -158,6 +158,10 @@ class Presentation:
         wanted = {WINDOW, WINDOW_END, KEY}
         own = [name for name, own in self.names(fields).items() if own is not None and own.column in wanted]
         return [*own, *(name for name in self.key if is_field(name))]
+
+    def with_key(self) -> Presentation:
+        """Return this with the record key shown, as ``key`` where its name is None."""
+        return self if self.key_name is not None else replace(self, key_name=_DEFAULT_KEY_NAME)
 
     @property
     def has_key(self) -> bool:

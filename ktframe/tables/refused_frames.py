@@ -12,6 +12,7 @@ from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.records import RefusedRecord
 from ktframe.fold.refused import cause_name
 from ktframe.sync.missing import Missing
+from ktframe.tables.presentation import unique_name
 
 _PLACE: Final = pl.Struct({"partition": pl.Int32(), "offset": pl.Int64()})
 _MOST_EXAMPLE: Final = 200  # characters
@@ -84,10 +85,8 @@ def stale_frame(
     own = rows.select(pl.col(PARTITION).alias("row_partition"), pl.col(OFFSET).alias("row_offset"))
     found = places.join(reasons, on=["partition", "offset"], how="left", maintain_order="left")
     columns = [*places, *own, found["reason"]]
-    # A field of the key may have one of these names.
-    return keys.hstack(
-        [each.alias(f"record_{each.name}") if each.name in keys.columns else each for each in columns]
-    )
+    taken = set(keys.columns)  # a field of the key may have one of these names
+    return keys.hstack([each.alias(unique_name(each.name, taken)) for each in columns])
 
 
 def _text(payload: bytes | None) -> str | None:

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,7 @@ import pytest
 
 import ktframe
 from ktframe import Context, IncompleteError, KTable, KtframeWarning, SchemaError, StaleRowsError
+from ktframe.call_site import is_of_library
 from ktframe.events import Reason
 from ktframe.testing import FakeBroker
 
@@ -428,3 +430,58 @@ def test_a_stale_row_is_enough_to_be_incomplete() -> None:
         broker.produce("t", "k7", {"x": 8})
         assert table["k7"]["x"] == 8
         assert set(state_of(table).values()) == {"ready"}
+
+
+def test_reads_at_the_same_time_warn_once(kt: Context) -> None:
+    """Of reads that an event loop gathers only the first one says what all of them found."""
+
+    async def main(table: KTable) -> None:
+        await asyncio.gather(*(table.to_polars_async() for _ in range(4)))
+
+    with pytest.warns(KtframeWarning) as said:
+        asyncio.run(main(kt.table("events")))
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "columns"),
+    [
+        (
+            {"key": ["partition", "record_partition"]},
+            ["partition", "record_partition", "record_record_partition"],
+        ),
+        ({"key": ["row_offset", "reason"]}, ["row_offset", "reason", "partition"]),
+        ({"key_name": None}, ["key", "partition", "offset"]),
+    ],
+)
+def test_stale_rows_are_listed_whatever_their_key_is_called(
+    arguments: dict[str, Any], columns: list[str]
+) -> None:
+    """Fields of the key keep their names; a record key that frames hide is listed all the same."""
+    broker = FakeBroker()
+    for n in (1, "text"):
+        names = ("partition", "record_partition", "row_offset", "reason")
+        broker.produce("t", "k", {**dict.fromkeys(names, 7), "n": n})
+    with broker.connect() as kt:
+        table = kt.table("t", **arguments)
+        for rows in (table, table.window("1h")):
+            stale = rows.errors(stale=True).select(pl.exclude("window_start", "window_end"))
+            assert stale.height == 1
+            assert stale.columns[:3] == columns
+
+
+def test_a_hint_lists_fields_and_no_columns_of_ours() -> None:
+    """Also where fields of the value are the key."""
+    broker = FakeBroker()
+    broker.produce("t", "k", {"id": 1, "amount": 1})
+    with broker.connect() as kt, pytest.warns(KtframeWarning) as said:
+        kt.table("t", key=["id", "zone"]).to_polars()
+    assert str(said[0].message).endswith("the other fields are 'amount'.")
+
+
+def test_a_module_of_the_user_beside_the_package_is_the_users(tmp_path: Path) -> None:
+    """A file whose path begins as the package's does is not one of its files."""
+    ours = Path(ktframe.__file__).parent
+    assert not is_of_library(f"{ours}_report.py")
+    assert is_of_library(str(ours / "report.py"))
+    assert not is_of_library(str(tmp_path / "report.py"))
