@@ -245,7 +245,7 @@ def test_settings_say_what_reads_do() -> None:
     [
         (b'{"id":%d}' % (2**64 - 1), {}, "out of the range of Int64"),
         (b"oops", {}, "not JSON"),
-        (b'{"id":1}', {"value": "avro"}, "value='avro'"),
+        (b'{"id":1}', {"value": "avro"}, "names no schema, but 'avro' needs"),
         (b'{"id":1}', {"schema": {"id": pl.Boolean}}, "wanted Boolean, found Int64"),
     ],
 )
