@@ -268,6 +268,7 @@ class TopicDecoder:
             with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
         )
         keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
+        records = Counter(batch.partitions)
         return Changes(
             partitions=folded[PARTITION].to_list(),
             identities=folded[IDENTITY].to_list(),
@@ -281,8 +282,8 @@ class TopicDecoder:
             expired=assigned.expired,
             schema=schema,
             stale=stale,
-            records=Counter(batch.partitions),
-            accepted=_accepted(batch, refused),
+            records=records,
+            accepted=_accepted(records, batch, refused),
             is_keyless=keys is not None and None in keys,
         )
 
@@ -362,9 +363,9 @@ def _lines(batch: RecordBatch) -> pl.DataFrame:
     )
 
 
-def _accepted(batch: RecordBatch, refused: Sequence[Refusal]) -> Counter[int]:
+def _accepted(records: Counter[int], batch: RecordBatch, refused: Sequence[Refusal]) -> Counter[int]:
     """Return how many records of each partition have a value and were not refused."""
-    accepted = Counter(batch.partitions)
+    accepted = records.copy()
     if None in batch.values:
         accepted.subtract(p for p, value in zip(batch.partitions, batch.values, strict=True) if value is None)
     accepted.subtract(
