@@ -16,6 +16,7 @@ from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
+from ktframe.formats import has_fields
 from ktframe.tables.completeness import ReadPolicy
 from ktframe.windows.parsing import Minutes
 
@@ -128,6 +129,8 @@ def resolve_topic(
         policies |= _given({name: getattr(table, name) for name in policy})
     else:
         declared = {"topic": topic}
+    if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
+        declared = {name: given for name, given in declared.items() if name not in ("key", "schema", "time")}
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}
     read_policy = ReadPolicy.checked(**policies | _given(policy))
     return ResolvedTopic(topic_spec(**chosen), store or options, read_policy, windows)

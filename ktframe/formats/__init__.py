@@ -53,6 +53,11 @@ _PLAIN: dict[str, Callable[[], SchemalessFormat]] = {
 }
 
 
+def has_fields(name: object) -> bool:
+    """Say whether values in the format of this name may have fields; also of names that there are not."""
+    return not isinstance(name, str) or name not in _PLAIN
+
+
 def value_format(
     name: str,
     *,

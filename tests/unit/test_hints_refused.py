@@ -15,6 +15,7 @@ from support.hints import Hint
 import ktframe
 from ktframe import Context
 from ktframe.clock import SystemClock, now_ms
+from ktframe.config.settings import TableDeclaration
 from ktframe.testing import FakeBroker, FakeRegistry
 
 FIELD = Hint("fold/remedies.py", "{}schema={{}} keeps values of any kind, as JSON text.")
@@ -266,6 +267,16 @@ def test_records_of_schemas_that_disagree_are_kept_as_the_hint_says() -> None:
             assert _keeps_all(case.follow(context, met(case.hint, _lacks(rows)), case), 2)
 
 
+@pytest.mark.parametrize("declared", [{"schema": {"v": int}}, {"time": "at"}, {"key": "id"}])
+def test_the_hint_of_a_declared_table_keeps_every_record(declared: dict[str, Any]) -> None:
+    """What configuration declares of fields does not count for the format that the hint names."""
+    tables = {"t": TableDeclaration("t", **declared)}
+    with _broker(BROKEN).connect(tables=tables) as context:
+        case = Case(STREAM, BROKEN, _call)
+        assert _keeps_all(_call(context, met(STREAM, _lacks(context.table("t"))), case), 2)
+        assert _keeps_all(context.table("t", value="bytes"), 2)
+
+
 def test_hints_of_several_faults_go_together() -> None:
     """Each argument keeps its part, all of them together keep every record."""
     records = [*MIXED, (b"\xff", {"v": 1, "id": 4})]
@@ -284,7 +295,7 @@ def test_hints_of_several_faults_go_together() -> None:
 def test_the_parts_of_hints_stand_in_those_that_are_followed() -> None:
     """No case is missing that would meet them."""
     hints = ""
-    for case in CASES:
+    for case in (case for case in CASES if case.given):
         with _broker(case.records).connect() as context:
             hints += _lacks(_asked(context, case, case.given))
     for part in PARTS:
