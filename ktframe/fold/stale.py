@@ -135,8 +135,11 @@ def newer_marks(rows: pl.DataFrame, marks: pl.DataFrame, key: Sequence[str]) -> 
     (timestamp, partition) is, as of rows in several partitions the newest is shown. ``rows`` have the columns ``key``, by
     which users tell them apart, partition, offset and timestamp.
     """
+    has_hashes = HASH in rows.columns and HASH in marks.columns
+    if has_hashes and rows.height < marks.height:
+        marks = marks.filter(pl.col(HASH).is_in(rows[HASH].implode()))
     candidates = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW), *key, *_PLACE)
-    if HASH in rows.columns and HASH in marks.columns:
+    if has_hashes:
         candidates = candidates.filter(rows[HASH].is_in(marks[HASH].implode()))
     # Of several marks of one partition the last counts: a larger window may hold those of several small ones.
     last = marks.sort(OFFSET).unique([PARTITION, *key], keep="last")

@@ -221,14 +221,15 @@ class View:
                 self._marks = (newest, *self._marks[len(frames) :])
         return newest
 
-    def stale(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def stale(self, rows: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
         """Return which of ``rows`` are stale: their numbers, and the place of the record that was refused.
 
-        No row is where no record was refused whose identity is known; see ``stale.newer_marks``.
+        ``marks`` are those from before the rows were read; see ``stale.newer_marks``.
         """
-        marks = self.marks()
         if not marks.height:
             return NO_STALE
+        if 2 * rows.height < self._base.height:
+            return newer_marks(rows, marks, self._user_key)  # those of some keys: not asked about again
         last_rows, last_marks, stale = self._last_stale
         if rows is not last_rows or marks is not last_marks:
             stale = newer_marks(rows, marks, self._user_key)

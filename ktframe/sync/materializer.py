@@ -212,7 +212,8 @@ class Materializer:
     def stale_rows(self) -> int:
         """Return how many rows are stale: their newest record was refused."""
         # Not without marks: a snapshot merges what waits into the view.
-        return self.view.stale(self.view.snapshot().rows).height if self.view.marks().height else 0
+        marks = self.view.marks()
+        return self.view.stale(self.view.snapshot().rows, marks).height if marks.height else 0
 
     def remove_before(self, offsets: Mapping[int, int]) -> None:
         """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on."""

@@ -38,26 +38,28 @@ class CompleteReads(ABC):
 
     def _lines(self, materializer: Materializer) -> pl.DataFrame:
         """Return the rows that are shown as of now."""
-        return self._shown(self._all_lines(materializer), materializer)
+        # The marks before the rows, everywhere: a mark goes when a newer row comes, which is then among the rows.
+        marks = materializer.view.marks()
+        return self._shown(self._all_lines(materializer), marks, materializer)
 
-    def _shown(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+    def _shown(self, lines: pl.DataFrame, marks: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
         """Return ``lines`` without the stale ones, unless these are to be shown."""
         if self._completeness.policy.stale == "show":
             return lines
-        stale = self._stale(lines, materializer)
+        stale = self._stale(lines, marks, materializer)
         if not stale.height:
             return lines
         is_shown = pl.repeat(value=True, n=lines.height, dtype=pl.Boolean, eager=True)
         return lines.filter(is_shown.scatter(stale[ROW], values=False))
 
-    def _stale(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+    def _stale(self, lines: pl.DataFrame, marks: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
         """Return the numbers of the stale ones among ``lines``, and the places of the records that were refused."""
-        return materializer.view.stale(lines)
+        return materializer.view.stale(lines, marks)
 
     def _missing(self, materializer: Materializer) -> Missing:
         """Return what the rows lack."""
-        has_marks = materializer.view.marks().height > 0
-        stale = self._stale(self._all_lines(materializer), materializer).height if has_marks else 0
+        marks = materializer.view.marks()
+        stale = self._stale(self._all_lines(materializer), marks, materializer).height if marks.height else 0
         return Missing.of(materializer, self.topic, stale=stale)
 
     def _read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
@@ -72,11 +74,15 @@ class CompleteReads(ABC):
         StaleRowsError
             When rows are stale and ``stale`` is "raise".
         """
-        result = self._reader.read(take, fresh=fresh)
+
+        def with_missing(materializer: Materializer) -> tuple[Missing, T]:
+            # What is missing first: a stale row that a newer record replaces meanwhile is counted all the same.
+            return self._missing(materializer), take(materializer)
+
+        missing, result = self._reader.read(with_missing, fresh=fresh)
         materializer = self._reader.started()
         if self._completeness.policy.on_refused != "ignore":
             require_named_fields(materializer, self.topic)
-        missing = self._missing(materializer)
         self._completeness.check(missing, self._absent_fields.find(materializer))
         return result
 
@@ -132,8 +138,9 @@ class CompleteReads(ABC):
         return materializer.store.refused()
 
     def _stale_keys(self, materializer: Materializer, records: Sequence[RefusedRecord]) -> pl.DataFrame:
+        marks = materializer.view.marks()
         lines = self._all_lines(materializer)
-        stale = self._stale(lines, materializer)
+        stale = self._stale(lines, marks, materializer)
         rows = lines[stale[ROW]]
         fields = fields_of(rows)
         presentation = self._presentation.with_key()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from ktframe.columns import ROW
+from ktframe.columns import IDENTITY
 from ktframe.config.keywords import with_known_keywords
 from ktframe.errors import NotWritableError
 from ktframe.sync.materializer import Materializer
@@ -63,11 +63,11 @@ class KTable(MaterializedTopic):
             decoder, schema = materializer.decoder, materializer.schema
             encoded = [decoder.encode_key(key, schema) for key in keys]
             wanted = sorted({identity for identity in encoded if identity is not None})
+            marks = materializer.view.marks()
             identities, rows = materializer.newest(wanted)
-            if self._completeness.policy.stale != "show":
-                hidden = set(materializer.view.stale(rows)[ROW])
-                identities = [identity for at, identity in enumerate(identities) if at not in hidden]
-                rows = self._shown(rows, materializer)
+            lines = rows.with_columns(pl.Series(IDENTITY, identities, dtype=pl.Binary))
+            shown = self._shown(lines, marks, materializer)
+            identities, rows = shown[IDENTITY].to_list(), shown.drop(IDENTITY)
             by_identity = dict(zip(identities, self._present(rows).iter_rows(named=True), strict=True))
             return [None if identity is None else by_identity.get(identity) for identity in encoded]
 

@@ -158,10 +158,10 @@ class WindowedKTable(WindowedTopic):
             return self._spec.windows.with_ends(rows)
         return self._rows(materializer)
 
-    def _stale(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+    def _stale(self, lines: pl.DataFrame, marks: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
         if self._is_stored:
-            return super()._stale(lines, materializer)
-        marks = in_windows(materializer.view.marks(), self._spec.windows)
+            return super()._stale(lines, marks, materializer)
+        marks = in_windows(marks, self._spec.windows)
         if not marks.height:
             return NO_STALE
         for part in materializer.view.lines():  # what is newest in a small window need not be in a larger one
@@ -198,11 +198,12 @@ class WindowedKTable(WindowedTopic):
 
     def _shown_columns(self, materializer: Materializer, columns: Sequence[str]) -> pl.DataFrame:
         """Return the rows that are shown, with these columns and maybe others."""
-        if self._completeness.policy.stale == "show" or not materializer.view.marks().height:
+        marks = materializer.view.marks()
+        if self._completeness.policy.stale == "show" or not marks.height:
             return self._rows(materializer, columns)
         # Which rows are stale follows from where they are; by their hash they are found sooner.
         needed = dict.fromkeys((*columns, *self._user_key, HASH, PARTITION, OFFSET, TIMESTAMP))
-        return self._shown(self._rows(materializer, [*needed]), materializer)
+        return self._shown(self._rows(materializer, [*needed]), marks, materializer)
 
     def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the rows of the windows in the range, or some of their columns, without touching other windows' rows."""

@@ -485,3 +485,39 @@ def test_a_module_of_the_user_beside_the_package_is_the_users(tmp_path: Path) ->
     assert not is_of_library(f"{ours}_report.py")
     assert is_of_library(str(ours / "report.py"))
     assert not is_of_library(str(tmp_path / "report.py"))
+
+
+@pytest.mark.parametrize(
+    ("read", "older"),
+    [
+        (lambda table: table.to_polars()["n"].to_list(), 1),
+        (lambda table: [row["n"] for _, row in table.items()], 1),
+        (lambda table: [row["n"] for row in table.get_many(["k"]) if row], 1),
+    ],
+)
+def test_a_newer_record_during_a_read_brings_no_older_one_back(
+    read: Callable[[KTable], list[int]], older: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record that makes a row whole again while it is read: the read shows the new record or none."""
+    broker = FakeBroker()
+    for value in (older, "text"):
+        broker.produce("t", "k", {"n": value})
+    with broker.connect() as kt:
+        table = kt.table("t", on_refused="ignore")
+        assert table.to_polars().height == 0
+        materializer = table._reader.started()
+
+        def then_newer(function: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any) -> Any:
+                found = function(*arguments)
+                monkeypatch.undo()
+                broker.produce("t", "k", {"n": 3})
+                kt.table("t", on_refused="ignore", stale="show").to_polars()  # waits until it is applied
+                return found
+
+            return call
+
+        monkeypatch.setattr(materializer.view, "snapshot", then_newer(materializer.view.snapshot))
+        monkeypatch.setattr(materializer, "newest", then_newer(materializer.newest))
+        assert read(table) in ([], [3])
+        assert read(table) == [3]
