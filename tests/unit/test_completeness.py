@@ -6,11 +6,13 @@ import asyncio
 import json
 import linecache
 import random
+import re
 import subprocess
 import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ import pytest
 import ktframe
 from ktframe import Context, IncompleteError, KTable, KtframeWarning, SchemaError, StaleRowsError
 from ktframe.call_site import is_of_library
-from ktframe.events import Reason
+from ktframe.events import BindingState, Reason
+from ktframe.sync.binding import TopicBinding
+from ktframe.sync.monitor import Readiness
 from ktframe.testing import FakeBroker
 
 USERS, EVENTS = 80, 3_000
@@ -521,3 +525,54 @@ def test_a_newer_record_during_a_read_brings_no_older_one_back(
         monkeypatch.setattr(materializer, "newest", then_newer(materializer.newest))
         assert read(table) in ([], [3])
         assert read(table) == [3]
+
+
+CONDITIONS = [
+    (BindingState.CREATED, False, Reason.NOT_STARTED, "not started"),
+    (BindingState.RESTORING, False, Reason.RESTORING, "restoring"),
+    (BindingState.READY, True, Reason.READY, "ready"),
+    (BindingState.READY, True, Reason.STALE_ROWS, "incomplete"),
+    (BindingState.READY, True, Reason.REFUSED, "incomplete"),
+    (BindingState.READY, True, Reason.SCHEMA_CONFLICT, "incomplete"),
+    (BindingState.READY, False, Reason.LAGGING, "behind"),
+    (BindingState.LAGGING, False, Reason.LAGGING, "behind"),
+    (BindingState.BACKING_OFF, False, Reason.BROKER_UNREACHABLE, "recovering"),
+    (BindingState.FAILED, False, Reason.AUTHENTICATION, "failed"),
+    (BindingState.STOPPED, False, Reason.STOPPED, "closed"),
+]
+
+
+def test_every_state_has_a_condition() -> None:
+    """The table below leaves none out."""
+    assert {state for state, *_ in CONDITIONS} == set(BindingState)
+
+
+@pytest.mark.parametrize(("state", "is_ready", "reason", "condition"), CONDITIONS)
+def test_every_place_has_the_same_word_for_each_state(
+    monkeypatch: pytest.MonkeyPatch, *, state: BindingState, is_ready: bool, reason: Reason, condition: str
+) -> None:
+    """Repr, HTML, status, panel and dashboard of tables, windows and streams; only what is complete is green."""
+    from ktframe.widgets.dashboard import DashboardPicture  # noqa: PLC0415 - ipywidgets is slow to import
+    from ktframe.widgets.status_panel import StatusPicture  # noqa: PLC0415
+
+    broker = FakeBroker()
+    broker.produce("t", "k", {"x": 1}, timestamp=1)
+    with broker.connect() as kt:
+        everything = [kt.table("t"), kt.table("t").window("1s"), kt.stream("t"), kt.stream("t").window("1s")]
+        for rows in everything:
+            rows.wait_until_ready()
+        real = TopicBinding.readiness
+
+        def pretended(binding: TopicBinding, missing: Any = None) -> Readiness:
+            return replace(real(binding, missing), state=state, is_ready=is_ready, reason=reason)
+
+        monkeypatch.setattr(TopicBinding, "readiness", pretended)
+        texts = [DashboardPicture(kt).frame().html]
+        for rows in everything:
+            texts += [repr(rows), rows._repr_html_(), str(rows.status()), StatusPicture(rows).frame().html]
+            assert rows.readiness().condition == condition
+        words = {each for *_, each in CONDITIONS}
+        for text in texts:
+            assert {word for word in words if re.search(rf"\b{word}\b", text)} == {condition}
+            assert ("#00735c" in text) <= (condition == "ready")
+        monkeypatch.undo()
