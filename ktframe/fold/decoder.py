@@ -180,12 +180,16 @@ class TopicDecoder:
         lines = records.keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
         if not lines.height:
             return records.rows
+        # One that no row has shown can't be read, unless it is null: another value is another identity.
         fields = self.fields(records.schema)
-        names = self.key_fields if self.time is None else (*self.key_fields, self.time)
-        if names:
-            # One that no row has shown can't be read, unless it is null: another value is another identity.
-            wanted = pl.Schema({name: fields.get(name, pl.Null()) for name in names})
-            lines = self._values.read_some(batch, lines, wanted)
+        wanted = {name: fields.get(name, pl.Null()) for name in self.key_fields}
+        if wanted:
+            lines = self._values.read_some(batch, lines, pl.Schema(wanted))
+        if self.time is not None and self.time not in wanted:
+            # Also a record whose time can't be read is newer than the rows of its partition.
+            wanted = {self.time: fields.get(self.time, pl.Null())}
+            timed = self._values.read_some(batch, lines, pl.Schema(wanted)).select(LINE, self.time)
+            lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
         lines = self._event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
         rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
         return rows.with_columns(pl.col(STALE).fill_null(value=False))

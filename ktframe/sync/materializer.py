@@ -125,7 +125,8 @@ class Materializer:
 
     def apply(self, batch: RecordBatch, changes: Changes | None = None) -> Changes:
         """Apply ``batch`` to the store, then to the view; ``changes`` are what ``decode`` made of it."""
-        changes = changes or self.decode(batch)
+        if changes is None:  # those without rows are falsy
+            changes = self.decode(batch)
         # First: what was learned of more records than were applied does no harm, what was forgotten of some would.
         self._learn(changes.learned)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)

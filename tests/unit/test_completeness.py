@@ -24,6 +24,8 @@ import ktframe
 from ktframe import Context, IncompleteError, KTable, KtframeWarning, SchemaError, StaleRowsError
 from ktframe.call_site import is_of_library
 from ktframe.events import BindingState, Reason
+from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.records import Changes, RecordBatch
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.monitor import Readiness
 from ktframe.testing import FakeBroker
@@ -576,3 +578,42 @@ def test_every_place_has_the_same_word_for_each_state(
             assert {word for word in words if re.search(rf"\b{word}\b", text)} == {condition}
             assert ("#00735c" in text) <= (condition == "ready")
         monkeypatch.undo()
+
+
+def test_a_batch_of_refused_records_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It changes no row, but has been read all the same."""
+    broker, batches = FakeBroker(), list[int]()
+    for number in range(10):
+        broker.produce("t", "k", {"n": number})
+    with broker.connect() as kt:
+        table = kt.table("t", on_refused="ignore")
+        table.to_polars()
+        decode = TopicDecoder.decode
+
+        def counted(self: TopicDecoder, batch: RecordBatch, *arguments: Any) -> Changes:
+            batches.append(len(batch))
+            return decode(self, batch, *arguments)
+
+        monkeypatch.setattr(TopicDecoder, "decode", counted)
+        for _ in range(2):
+            broker.produce("t", "k", {"n": "text"})
+        table.to_polars()
+    assert sum(batches) == 2
+
+
+@pytest.mark.parametrize(
+    "newest", [{"id": 1, "at": "soon", "n": 2}, {"id": 1, "at": 5, "n": "text"}, b"oops"]
+)
+@pytest.mark.parametrize("key", [None, "id"])
+def test_a_row_is_stale_whatever_the_time_of_the_refused_record(newest: Any, key: str | None) -> None:
+    """Where its time can't be read, it came after the row all the same."""
+    broker = FakeBroker()
+    for number in range(3):
+        broker.produce("t", "k", {"id": 1, "at": number, "n": number})
+    broker.produce("t", "k", newest)
+    is_known = key is None or newest != b"oops"  # whose key is a field of a value that can't be read
+    with broker.connect(on_refused="ignore") as kt:
+        table = kt.table("t", key=key, time="at")
+        assert table.to_polars()["n"].to_list() == ([] if is_known else [2])
+        assert table.errors(stale=True).height == is_known
+        assert len(kt.table("t", key=key, time="at", stale="show")) == 1

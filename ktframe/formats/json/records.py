@@ -174,8 +174,11 @@ def _read_in_turn(
     for index, record in records.items():
         try:
             rows[index] = read(record)
-        except ConflictError:
+        except ConflictError as error:
             wider = inferred_schema(schema, [record], rules, whole)
+            if wider == schema:
+                unfit.append(Refusal(index, str(error), Fault.FIELD, error.fields))
+                continue
             row, refusals = _read({index: record}, wider, rules)
             unfit += refusals
             if refusals:
