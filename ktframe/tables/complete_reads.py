@@ -82,7 +82,7 @@ class CompleteReads(ABC):
         missing, result = self._reader.read(with_missing, fresh=fresh)
         materializer = self._reader.started()
         if self._completeness.policy.on_refused != "ignore":
-            require_named_fields(materializer, self.topic)
+            require_named_fields(materializer, self.topic, missing)
         self._completeness.check(missing, self._absent_fields.find(materializer))
         return result
 

@@ -86,9 +86,7 @@ class Completeness:
         for field, hint in absent:
             share = {f"absent: {field}": 1.0}
             if self._is_news(share):
-                text = (
-                    f"no record of {self.name} has the field {field!r}: it is null everywhere.\nHint: {hint}"
-                )
+                text = f"no row of {self.name} has the field {field!r}: it is null everywhere.\nHint: {hint}"
                 self._say(text, share)
 
     def _is_news(self, shares: dict[str, float]) -> bool:

@@ -10,12 +10,16 @@ import polars as pl
 from ktframe.columns import is_field
 from ktframe.errors import SchemaError, did_you_mean, similar_names
 from ktframe.fold.row_codec import unpack_rows
+from ktframe.formats.base import Fault
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.missing import Missing
 
 _MOST_NAMES = 20
+_OF_READ_VALUES = frozenset({Fault.KEY_FIELDS, Fault.TIME})
+"""What only values that were read are refused for."""
 
 
-def require_named_fields(materializer: Materializer, topic: str) -> None:
+def require_named_fields(materializer: Materializer, topic: str, missing: Missing) -> None:
     """Check that records have the fields that ``key=`` and ``time=`` name.
 
     Of a key of several fields, which all but one may be null, only a name that looks like another one is an error; for
@@ -28,7 +32,8 @@ def require_named_fields(materializer: Materializer, topic: str) -> None:
     """
     decoder = materializer.decoder
     fields = decoder.fields(materializer.schema)
-    if not fields:
+    is_read = missing.accepted > 0 or any(cause.fault in _OF_READ_VALUES for cause in missing.causes)
+    if not is_read and decoder.declared_fields.issuperset(fields):
         return  # no value was read yet
     named = [("key", name) for name in decoder.key_fields]
     if decoder.time is not None:
