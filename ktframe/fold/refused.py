@@ -77,12 +77,12 @@ def with_causes(known: Mapping[str, Cause], records: Iterable[RefusedRecord]) ->
 
 
 def all_causes(by_partition: Iterable[Mapping[str, Cause]]) -> list[Cause]:
-    """Return the causes of all partitions together, the commonest first."""
+    """Return the causes of all partitions together, the commonest first, then that of the rest."""
     causes: dict[str, Cause] = {}
     for some in by_partition:
         for name, cause in some.items():
             causes[name] = causes[name] + cause if name in causes else cause
-    return sorted(causes.values(), key=lambda cause: (-cause.records, cause.first))
+    return sorted(causes.values(), key=lambda cause: (cause.reason == _OTHER, -cause.records, cause.first))
 
 
 def cause_name(reason: str) -> str:

@@ -274,9 +274,20 @@ class MaterializedTopic(CompleteReads):
         return self._presentation.frame(rows, fields_of(rows), metadata=metadata, strict=strict)
 
     def _difference(self, since: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
-        fields = fields_of(pl.DataFrame(schema=self._reader.started().view.schema))
+        materializer = self._reader.started()
+        fields = fields_of(pl.DataFrame(schema=materializer.view.schema))
         known = since.select(name for name in since.columns if name in now.columns)
-        return difference(known, now, self._presentation.key_columns(fields))
+        keys = self._presentation.key_columns(fields)
+        changes = difference(known, now, keys)
+        if self._completeness.policy.stale == "show" or not materializer.view.marks().height:
+            return changes
+        # A row that is hidden, because its newest record was refused, was not deleted.
+        hidden = self._stale_keys(materializer, ()).select(pl.col(k).cast(changes.schema[k]) for k in keys)
+        is_deleted = changes.to_series(0) == "deleted"
+        deleted = changes.filter(is_deleted).join(
+            hidden, on=keys, how="anti", nulls_equal=True, maintain_order="left"
+        )
+        return pl.concat([changes.filter(~is_deleted), deleted])
 
     # --- for panels and tab completion: see widgets/protocols.py ---------------------------------------------------
 

@@ -179,7 +179,7 @@ class KTable(MaterializedTopic):
         """Return what has changed since ``since``, an earlier ``to_polars()`` of this table.
 
         Columns: ``change`` (Enum: inserted, updated, deleted), the key, ``old`` and ``new`` (Struct of the fields;
-        null where there is none).
+        null where there is none). Stale rows that are hidden were not deleted, and are left out.
         """
         return self._difference(since, self.to_polars(fresh=fresh))
 

@@ -155,3 +155,36 @@ def test_an_empty_topic_lacks_no_field(records: list[Any]) -> None:
         broker.produce("t", "k", {"n": 1})
         with pytest.raises(SchemaError, match="key='id'"):
             table.to_polars()
+
+
+@pytest.mark.parametrize("key", [None, "change"])
+def test_a_row_that_is_hidden_was_not_deleted(key: str | None) -> None:
+    """A difference says that a row was deleted only where a tombstone came."""
+    broker = FakeBroker()
+    for name in ("a", "b", "c"):
+        broker.produce("t", name, {"change": name, "n": 1})
+    with broker.connect(on_refused="ignore") as kt:
+        table = kt.table("t", key=key)
+        windows = table.window("1h")
+        since, since_in_windows = table.to_polars(), windows.to_polars()
+        broker.produce("t", "a", {"change": "a", "n": "text"})
+        broker.produce("t", "b", None)
+        for changes in (table.diff(since=since), windows.diff(since=since_in_windows)):
+            names = changes.get_column("key" if key is None else "change")
+            assert names.to_list() == ["b"]
+        assert kt.table("t", key=key, stale="show").diff(since=since).height == 1
+
+
+def test_the_rest_of_many_reasons_comes_last() -> None:
+    """A warning names the commonest reasons, and all others in one line."""
+    broker = FakeBroker()
+    for number in range(150):
+        broker.produce("t", "k", {f"f{number}": number})
+    for number in range(150):
+        broker.produce("t", "k", {f"f{number}": "text"})
+    with broker.connect() as kt:
+        table = kt.table("t")
+        with pytest.warns(KtframeWarning) as said:
+            table.to_polars()
+        assert table.errors(by="reason")["records"].to_list() == [1] * 100 + [50]
+    assert str(said[0].message).count("other reasons") == 1
