@@ -168,10 +168,20 @@ class RegistryFormat:
         return together([fitted(part, columns) for part in parts], columns, [*unreadable, *conflicts])
 
     def decode_partly(self, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
-        """Return the ``wanted`` fields of refused payloads that are JSON; see ``formats.partial_rows``."""
+        """Return the ``wanted`` fields of refused payloads; see ``formats.partial_rows``.
+
+        Those of Avro and Protobuf can be read where only the types of other fields disagree with the columns.
+        """
         frames, lines = [wanted.to_frame()], pl.Series([], dtype=pl.UInt32)
         for group in self._groups(payloads)[0]:
-            if isinstance(group.plain, JsonFormat) and not any(path[0] in wanted for path in group.encrypted):
+            if group.reader is not None:
+                if _has_fields(group.columns, wanted):
+                    part = _read(group, group.reader)
+                    frames.append(part.frame.select(pl.col(name).cast(wanted[name]) for name in wanted))
+                    lines.extend(pl.Series(part.lines, dtype=pl.UInt32))
+            elif isinstance(group.plain, JsonFormat) and not any(
+                path[0] in wanted for path in group.encrypted
+            ):
                 decoded = group.plain.decode_partly(group.bodies, wanted)
                 frames.append(decoded.frame)
                 lines.extend(pl.Series([group.lines[at] for at in decoded.accepted], dtype=pl.UInt32))
@@ -300,6 +310,15 @@ class RegistryFormat:
 
 def _names(columns: tuple[Column, ...]) -> str:
     return f"({', '.join(column.name for column in columns)})"
+
+
+def _has_fields(columns: tuple[Column, ...], wanted: pl.Schema) -> bool:
+    """Say whether every ``wanted`` field is a column of that type, or of smaller integers."""
+    dtypes = {column.name: column.dtype for column in columns}
+    return all(
+        dtypes.get(name) == dtype or (dtype == pl.Int64 and name in dtypes and dtypes[name] == pl.Int32)
+        for name, dtype in wanted.items()
+    )
 
 
 def _read(group: _Group, reader: BodyReader) -> Part:

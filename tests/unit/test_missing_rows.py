@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from support.avro_bodies import field, record
+from support.avro_fuzz import varint
 
 import ktframe
 from ktframe import IncompleteError, KTable, KtframeWarning, SchemaError
 from ktframe.call_site import is_of_library
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Changes, RecordBatch
-from ktframe.testing import FakeBroker
+from ktframe.testing import FakeBroker, FakeRegistry
 
 
 @pytest.mark.parametrize(
@@ -188,3 +191,22 @@ def test_the_rest_of_many_reasons_comes_last() -> None:
             table.to_polars()
         assert table.errors(by="reason")["records"].to_list() == [1] * 100 + [50]
     assert str(said[0].message).count("other reasons") == 1
+
+
+@pytest.mark.parametrize("kind", ["long", "int"])
+@pytest.mark.parametrize("time", [None, "id"])
+def test_a_key_is_read_of_avro_records_whose_schema_does_not_go_with_the_columns(
+    kind: str, time: str | None
+) -> None:
+    """The schema is known, and with it the key: its older row is stale."""
+    broker, registry = FakeBroker(), FakeRegistry()
+    plain = json.dumps(record(field("id", "long"), field("v", "long")))
+    other = json.dumps(record(field("id", kind), field("v", "string")))
+    numbers, texts = registry.register("t-value", plain), registry.register("other-value", other)
+    for key in (1, 2):
+        broker.produce("t", f"k{key}", registry.prefix(numbers) + varint(key) + varint(key))
+    broker.produce("t", "k1", registry.prefix(texts) + varint(1) + varint(1) + b"x")
+    with broker.connect(registry=registry, on_refused="ignore") as kt:
+        table = kt.table("t", key="id", time=time)
+        assert table.to_polars()["id"].to_list() == [2]
+        assert table.errors(stale=True)["id"].to_list() == [1]
