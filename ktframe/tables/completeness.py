@@ -13,6 +13,7 @@ from ktframe.call_site import CallSite, call_site
 from ktframe.config.settings import OnRefused, Stale
 from ktframe.errors import ConfigurationError, IncompleteError, KtframeWarning, StaleRowsError
 from ktframe.fold.records import Cause
+from ktframe.fold.refused import cause_name
 from ktframe.sync.missing import Missing, counted, were
 
 _MOST_CAUSES: Final = 3
@@ -78,7 +79,9 @@ class Completeness:
             raise IncompleteError(*self._refused_error(missing), missing.refused, missing.records)
         if policy.on_refused == "ignore":
             return
-        shares = {cause.reason: cause.records / max(missing.records, 1) for cause in missing.causes}
+        shares = {
+            cause_name(cause.reason): cause.records / max(missing.records, 1) for cause in missing.causes
+        }
         if missing.stale:
             shares["stale rows"] = missing.stale / max(missing.records, 1)
         if self._is_news(shares):

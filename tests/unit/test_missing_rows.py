@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,21 @@ def test_a_key_is_read_of_avro_records_whose_schema_does_not_go_with_the_columns
         table = kt.table("t", key="id", time=time)
         assert table.to_polars()["id"].to_list() == [2]
         assert table.errors(stale=True)["id"].to_list() == [1]
+
+
+def test_a_reason_is_said_once_whatever_its_first_record_is() -> None:
+    """Of two partitions an older record may come later, and with it other numbers in the reason of both."""
+    broker = FakeBroker()
+    broker.create_topic("t", 2)
+    for time in range(10):
+        broker.produce("t", f"k{time}", {"n": time}, timestamp=time)
+    broker.produce("t", "a", b'{"n":1,,', partition=0, timestamp=9)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        with pytest.warns(KtframeWarning, match="char 7"):
+            table.to_polars()
+        broker.produce("t", "b", b'{"nnnnn":1,,', partition=1, timestamp=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            table.to_polars()
+        assert "char 11" in table.errors(by="reason")["reason"].item()
