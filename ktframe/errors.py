@@ -310,6 +310,7 @@ class StoreError(KtframeError):
 
     path: str
     reason: str
+    is_closed: bool = field(default=False, kw_only=True)
 
     @property
     def fact(self) -> str:

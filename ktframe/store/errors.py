@@ -26,7 +26,7 @@ class WriteStalledError(StoreError):
 
 def closed_error(path: str) -> StoreError:
     """Return the error of a call on a closed store."""
-    return StoreError(path, "it is closed.")
+    return StoreError(path, "it is closed.", is_closed=True)
 
 
 @contextmanager

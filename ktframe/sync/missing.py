@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ktframe.errors import SchemaError
 from ktframe.events import Reason
 from ktframe.fold.records import Cause
 from ktframe.fold.refused import all_causes
@@ -32,6 +33,8 @@ class Missing:
     """Why, the commonest first."""
     hint: str | None = None
     """The argument that keeps the records."""
+    misnamed: SchemaError | None = None
+    """The error of reads where ``key=`` or ``time=`` names a field that no record has."""
 
     @classmethod
     def of(cls, materializer: Materializer, topic: str, *, stale: int | None = None) -> Missing:
@@ -67,6 +70,8 @@ class Missing:
     @property
     def reason(self) -> Reason | None:
         """Why rows that are up to date are not complete; None where hardly a record is missing and no row is stale."""
+        if self.misnamed is not None:
+            return Reason.SCHEMA_CONFLICT
         if self.stale:
             return Reason.STALE_ROWS
         if self.conflicts > _TOLERATED * max(self.records, 1):
@@ -78,6 +83,7 @@ class Missing:
     def __str__(self) -> str:
         parts = [f"{self.refused:,} of {counted(self.records, 'record')} refused"] if self.refused else []
         parts += [counted(self.stale, "stale row")] if self.stale else []
+        parts += [self.misnamed.fact.removesuffix(".")] if self.misnamed else []
         return ", ".join(parts)
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ktframe.clock import Clock, SystemClock, now_ms
 from ktframe.config.durations import parse_duration_ms
-from ktframe.errors import ContextClosedError
+from ktframe.errors import ContextClosedError, StoreError
 from ktframe.events import BindingState
 from ktframe.sync.barrier import Barrier
 from ktframe.sync.binding import TopicBinding
@@ -57,13 +57,24 @@ class BindingReader:
         return self.binding.materializer if has_rows else None
 
     def read(self, take: Callable[[Materializer], T], *, fresh: bool) -> T:
-        """Return what ``take`` returns: once everything that is in the topic now is in the view, or at once."""
+        """Return what ``take`` returns: once everything that is in the topic now is in the view, or at once.
+
+        Raises
+        ------
+        ContextClosedError
+            When the table is closed, or is being closed meanwhile.
+        """
         materializer = self.started(restart=fresh)
-        if not fresh:
-            self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
-            return take(materializer)
-        with self._progress(shown=True) as on_wait:
-            return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
+        try:
+            if not fresh:
+                self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
+                return take(materializer)
+            with self._progress(shown=True) as on_wait:
+                return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
+        except StoreError as error:
+            if error.is_closed:
+                raise ContextClosedError(repr(self.binding.name)) from error
+            raise
 
     def wait_until_passed(self, ends: Mapping[int, int]) -> None:
         """Wait until the records before ``ends`` (an offset per partition) are in the view."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
@@ -15,7 +16,7 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.completeness import Completeness, ReadPolicy
-from ktframe.tables.named_fields import AbsentFields, require_named_fields
+from ktframe.tables.named_fields import AbsentFields, with_misnamed
 from ktframe.tables.presentation import Presentation, fields_of
 from ktframe.tables.refused_frames import reasons_frame, refused_frame, stale_frame
 
@@ -58,6 +59,10 @@ class CompleteReads(ABC):
 
     def _missing(self, materializer: Materializer) -> Missing:
         """Return what the rows lack."""
+        return with_misnamed(self._counted_missing(materializer), materializer, self.topic)
+
+    def _counted_missing(self, materializer: Materializer) -> Missing:
+        """Return how many records and rows are missing."""
         marks = materializer.view.marks()
         stale = self._stale(self._all_lines(materializer), marks, materializer).height if marks.height else 0
         return Missing.of(materializer, self.topic, stale=stale)
@@ -75,16 +80,20 @@ class CompleteReads(ABC):
             When rows are stale and ``stale`` is "raise".
         """
 
-        def with_missing(materializer: Materializer) -> tuple[Missing, T]:
+        def checked(materializer: Materializer) -> Callable[[], T]:
             # What is missing first: a stale row that a newer record replaces meanwhile is counted all the same.
-            return self._missing(materializer), take(materializer)
+            missing, result = self._missing(materializer), take(materializer)
+            if missing.misnamed is not None and self._completeness.policy.on_refused != "ignore":
+                raise copy.copy(missing.misnamed)
+            absent = list(self._absent_fields.find(materializer))
 
-        missing, result = self._reader.read(with_missing, fresh=fresh)
-        materializer = self._reader.started()
-        if self._completeness.policy.on_refused != "ignore":
-            require_named_fields(materializer, self.topic, missing)
-        self._completeness.check(missing, self._absent_fields.find(materializer))
-        return result
+            def said() -> T:
+                self._completeness.check(missing, absent)
+                return result
+
+            return said
+
+        return self._reader.read(checked, fresh=fresh)()
 
     def errors(
         self, *, by: Literal["reason"] | None = None, stale: bool = False, fresh: bool = True

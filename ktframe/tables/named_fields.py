@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import orjson
 import polars as pl
@@ -19,22 +20,17 @@ _OF_READ_VALUES = frozenset({Fault.KEY_FIELDS, Fault.TIME})
 """What only values that were read are refused for."""
 
 
-def require_named_fields(materializer: Materializer, topic: str, missing: Missing) -> None:
-    """Check that records have the fields that ``key=`` and ``time=`` name.
+def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> Missing:
+    """Return ``missing`` with the error of ``key=`` or ``time=`` where these name a field that no record has.
 
     Of a key of several fields, which all but one may be null, only a name that looks like another one is an error; for
     the others there is a warning, see ``AbsentFields``.
-
-    Raises
-    ------
-    SchemaError
-        When no record has such a field, with the name that may be meant.
     """
     decoder = materializer.decoder
     fields = decoder.fields(materializer.schema)
     is_read = missing.accepted > 0 or any(cause.fault in _OF_READ_VALUES for cause in missing.causes)
     if not is_read and decoder.declared_fields.issuperset(fields):
-        return  # no value was read yet
+        return missing  # no value was read yet
     named = [("key", name) for name in decoder.key_fields]
     if decoder.time is not None:
         named.append(("time", decoder.time))
@@ -43,7 +39,9 @@ def require_named_fields(materializer: Materializer, topic: str, missing: Missin
             argument == "time" or len(decoder.key_fields) == 1 or _meant(name, fields)
         ):
             message = f"{argument}={name!r}: no record of {topic!r} has a field of that name."
-            raise SchemaError(message, _meant(name, fields) or f"the fields are {_listed(fields)}.")
+            error = SchemaError(message, _meant(name, fields) or f"the fields are {_listed(fields)}.")
+            return replace(missing, misnamed=error, hint=error.hint)
+    return missing
 
 
 def _meant(name: str, fields: pl.Schema) -> str | None:

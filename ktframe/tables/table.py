@@ -76,8 +76,23 @@ class KTable(MaterializedTopic):
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
         if row is None:
-            raise KeyError(key)
+            raise self._no_row(key)
         return row
+
+    def _no_row(self, key: Key) -> KeyError:
+        error = KeyError(key)
+        if self._completeness.policy.stale == "hide" and self._reader.read(
+            lambda materializer: self._is_hidden(key, materializer), fresh=False
+        ):
+            error.add_note(
+                "Its row is hidden, because the newest record was refused; see errors(stale=True)."
+            )
+        return error
+
+    @staticmethod
+    def _is_hidden(key: Key, materializer: Materializer) -> bool:
+        identity = materializer.decoder.encode_key(key, materializer.schema)
+        return identity is not None and materializer.newest([identity])[1].height > 0
 
     def __contains__(self, key: object) -> bool:
         return self.get_many([key])[0] is not None

@@ -131,7 +131,7 @@ class WindowedKStream(WindowedTopic):
         records = [_without_timestamp(partition, stored) for places in rows for partition, stored in places]
         return [*super()._refused(materializer), *records]
 
-    def _missing(self, materializer: Materializer) -> Missing:
+    def _counted_missing(self, materializer: Materializer) -> Missing:
         missing, timeless = Missing.of(materializer, self.topic, stale=0), self._timeless(materializer)
         if not timeless.height:
             return missing

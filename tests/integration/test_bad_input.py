@@ -153,7 +153,7 @@ def test_right_to_read_is_enough(
 
 
 def test_bad_records_are_refused(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
-    """Refused records are kept apart with their bytes and reason; older good rows stay; the table goes on."""
+    """Refused records are kept apart with their bytes and reason; older rows are hidden; the table goes on."""
     name = kafka.create_topic(topic())
     bad = [
         (b"a", b"{broken", "JSON"),
@@ -166,17 +166,22 @@ def test_bad_records_are_refused(kafka: KafkaTopics, topic: Topic, connect: Conn
     ]
     kafka.produce(name, [(b"a", b'{"n":1}'), *((key, value) for key, value, _ in bad), (b"b", b'{"n":2}')])
 
-    table = connect().table(name, schema={"n": "Int64"})
+    context = connect()
+    table = context.table(name, schema={"n": "Int64"})
 
-    assert rows_by(table.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}}
+    assert rows_by(table.to_polars()) == {"b": {"n": 2}}
+    assert table.errors(stale=True)["key"].to_list() == ["a"]
+    older = context.table(name, schema={"n": "Int64"}, stale="show")
+    assert rows_by(older.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}}
     errors = table.errors()
-    assert errors.columns == ["partition", "offset", "timestamp", "key", "value", "reason"]
+    texts = ["key_text", "value_text"]
+    assert errors.columns == ["partition", "offset", "timestamp", "key", "value", "reason", *texts]
     expected = [(0, n, key, value) for n, (key, value, _) in enumerate(bad, 1)]
     assert expected == errors.select("partition", "offset", "key", "value").rows()
     assert all(word in reason for (*_, word), reason in zip(bad, errors["reason"], strict=True))
     assert table.status().refused == len(bad)
     kafka.produce(name, [(b"a", b"{broken again"), (b"c", b'{"n":3}')])
-    assert rows_by(table.to_polars()) == {"a": {"n": 1}, "b": {"n": 2}, "c": {"n": 3}}
+    assert rows_by(table.to_polars()) == {"b": {"n": 2}, "c": {"n": 3}}
     assert table.status().refused == len(bad) + 1
 
 

@@ -89,7 +89,7 @@ def test_nothing_is_left_after_close(kafka: KafkaTopics, topic: Topic, connect: 
     assert process.num_threads() <= threads
     wait_until(lambda: connections(kafka) <= sockets, "the connections to end")
     assert "closed" in repr(context)
-    assert "stopped" in repr(table)
+    assert "closed" in repr(table)
     with connect() as again:  # the store is free, too
         assert again.table(name).to_polars().height == 1
 

@@ -17,13 +17,15 @@ def is_json_row(record: Record) -> bool:
 
 
 def newest(records: Iterable[Record]) -> dict[bytes, Record]:
-    """Return the last record of each key; each key is in one partition, and a tombstone removes it."""
+    """Return the last record of each key; each key is in one partition, and a tombstone removes it.
+
+    A key whose last record is refused shows no row: it would be an older one.
+    """
     found: dict[bytes, Record] = {}
     for record in records:
-        if not is_json_row(record):
+        if record.key is None:
             continue
-        assert record.key is not None
-        if record.value is None:
+        if record.value is None or not is_json_row(record):
             found.pop(record.key, None)
         else:
             found[record.key] = record

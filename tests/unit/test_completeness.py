@@ -137,6 +137,10 @@ def test_no_user_is_shown_with_an_older_event(events: tuple[FakeBroker, Any], kt
     assert {user for user in latest if table.get(user)} == fine
     assert set(table.errors(stale=True)["key"]) == have_numbers - fine
     assert len(kt.table("events", stale="show")) == len(have_numbers)
+    hidden = min(have_numbers - fine)
+    with pytest.raises(KeyError) as caught:
+        table[hidden]
+    assert "newest record was refused" in caught.value.__notes__[0]
     assert (table.status().stale, table.status().rows) == (len(have_numbers - fine), len(fine))
     with pytest.raises(StaleRowsError, match=f"newest record of {len(have_numbers - fine)} rows"):
         kt.table("events", stale="raise").to_polars()
@@ -294,6 +298,9 @@ def test_a_misspelt_key_or_time_is_an_error(arguments: dict[str, Any], hint: str
         for read in reads:
             with pytest.raises(SchemaError, match=hint):
                 read()
+        table = kt.table("t", **arguments)
+        assert (table.readiness().condition, table.readiness().is_complete) == ("incomplete", False)
+        assert "no record of 't' has a field of that name" in repr(table)
 
 
 def test_a_declared_field_that_no_record_has_is_a_warning() -> None:

@@ -25,6 +25,8 @@ NOT_HINTS: dict[Hint, str] = {
 } | {
     Hint("config/sources.py", "the first argument and bootstrap="): "part of a fact",
     Hint("windows/aggregation.py", "by={}"): "part of a fact",
+    Hint("fold/refused.py", "other reasons"): "what is not named any more",
+    Hint("tables/named_fields.py", "{}={}: no record of {} has a field of that name."): "a fact",
     Hint("sync/relearning.py", "relearn() was called"): "why a topic is read again",
     Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
 }

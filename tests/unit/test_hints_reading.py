@@ -380,3 +380,20 @@ def test_a_table_that_was_closed_is_asked_for_again(broker: FakeBroker) -> None:
         broker.release()
         for call in met(hint, caught[0].hint).calls:
             assert evaluated(call.replace("...", '"orders"'), ktframe=context).to_polars().height == 2
+
+
+NO_ROW = Hint(
+    "tables/table.py", "Its row is hidden, because the newest record was refused; see errors(stale=True)."
+)
+
+
+def test_a_hidden_key_is_listed_as_the_note_says(kt: Context) -> None:
+    """What ``table[key]`` says of a key whose row is hidden leads to it; of an unknown key it says nothing."""
+    users = kt.table("users", schema={"v": pl.Int64}, on_refused="ignore")
+    with pytest.raises(KeyError) as caught:
+        users["b"]
+    assert caught.value.__notes__ == [NO_ROW.text]
+    assert evaluated("errors(stale=True)", errors=users.errors)["key"].to_list() == ["b"]
+    with pytest.raises(KeyError) as unknown:
+        users["nobody"]
+    assert not hasattr(unknown.value, "__notes__")
