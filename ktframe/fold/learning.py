@@ -20,7 +20,7 @@ from ktframe.fold.records import RecordBatch
 from ktframe.formats import JsonFormat
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.json.decision import Decision, wide_paths
-from ktframe.formats.json.sightings import Sightings, unseen
+from ktframe.formats.json.sightings import EMPTY, Sightings, unseen
 
 HEAD_RECORDS: Final = 100
 """So many records of each partition are looked at one by one: they decide the order of fields, nulls among them."""
@@ -101,7 +101,10 @@ def read_again(learner: Learner, learned: Learned) -> Learned:
 
 def _differing(learner: Learner, schema: pl.Schema, learned: Learned, after: Learned) -> str:
     """Return the first field of which rows or refusals before this batch would be otherwise now."""
-    if KEY in schema and not _is_same_key(schema[KEY], learner.key_dtype(after)):
+    key = learner.key_dtype(after)
+    # A key without fields was a null before the first one with fields.
+    was_null = EMPTY in learned.keys.kinds and learner.key_dtype(learned) == pl.Null != key
+    if not _is_same_key(schema[KEY], key) if KEY in schema else was_null:
         return "the record key"
     before, decision = learner.decision(learned), learner.decision(after)
     if before is None or decision is None:
@@ -131,7 +134,8 @@ def _settled(
 ) -> Records:
     """Return the records of a batch as the samples decide, those of the batch among them."""
     decision, key = learner.decision(learned), learner.key_dtype(learned)
-    if not _agree(decision, key, records.schema):
+    if not _agree(decision, key, records.schema) or _fitted(decision, key, records.schema) != records.schema:
+        # From the schema before: that of the records may have fields that only those to be refused now have.
         records = decode(_fitted(decision, key, schema), decision)
     fitted = _fitted(decision, key, records.schema)
     return records if fitted == records.schema else decode(fitted, decision)

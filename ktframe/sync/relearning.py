@@ -33,6 +33,8 @@ class Relearning:
         self._topic = topic
         self._cluster = cluster
         self._order: _Order | None = None
+        self._known = (False, -1)
+        """What was known when the topic was read again last: it is not without knowing more."""
 
     @property
     def is_due(self) -> bool:
@@ -41,19 +43,21 @@ class Relearning:
 
     def ask(self) -> None:
         """Have the topic read again, by nothing that was learned so far."""
-        self._order = _Order(Learned(), "relearn() was called")
+        self._order, self._known = _Order(Learned(), "relearn() was called"), (False, -1)
 
     def ask_for(self, materializer: Materializer, learned: Learned, *, is_ready: bool) -> bool:
         """Have the topic read again by what was ``learned``, if it still has all records; return whether that is so."""
         facts, store = self._cluster.topic(self._topic), materializer.store
         records = sum(position.records for position in store.positions().values())
-        if store.topic_id != facts.topic_id or (is_ready and records > MOST_RECORDS):
+        known = (learned.is_exact, sum(sample.records for sample in learned.samples.values()))
+        if store.topic_id != facts.topic_id or known == self._known or (is_ready and records > MOST_RECORDS):
             return False
         starts = self._cluster.start_offsets(self._topic, range(facts.partitions))
         if any(starts.get(partition, 0) > at.first for partition, at in learned.samples.items()):
             return False
         reason = f"more records than those that were read first decide the type of {learned.differing}"
         self._order = _Order(read_again(materializer.decoder.learner, learned), reason)
+        self._known = known
         return True
 
     def begin(self, materializer: Materializer) -> dict[int, str]:

@@ -29,6 +29,9 @@ STRUCT: Final = "struct"
 NULL: Final = "null"
 """Not counted; only its place is kept."""
 
+EMPTY: Final = "[]"
+"""How ``add_names`` counts an object without names."""
+
 _KIND_OF: Final = {bool: BOOLEAN, str: STRING, list: LIST, dict: STRUCT}
 _KIND_OF_TYPE: Final = {pl.Boolean: BOOLEAN, pl.String: STRING, pl.List: LIST, pl.Struct: STRUCT}
 
@@ -87,13 +90,13 @@ class Sightings:
 
     def add_names(self, record: Mapping[str, Any], partition: int, offset: int) -> None:
         """Count which names an object has, all together."""
-        if record:
-            self._note(orjson.dumps(sorted(record)).decode(), 1, (partition, offset, 0))
+        self._note(orjson.dumps(sorted(record)).decode(), 1, (partition, offset, 0))
 
     @property
     def commonest_names(self) -> frozenset[str]:
-        """The names that most objects had; of those that equally many had, the ones seen first."""
-        found = [(-records, place, names) for names, (records, place) in self.kinds.items() if place]
+        """The names that most objects with names had; of those that equally many had, the ones seen first."""
+        counts = ((names, *count) for names, count in self.kinds.items() if names != EMPTY)
+        found = [(-records, place or LAST, names) for names, records, place in counts]
         return frozenset(orjson.loads(min(found)[2])) if found else frozenset()
 
     def add(self, value: Any, record: tuple[int, int], numbers: Iterator[int], *, with_nulls: bool) -> None:
