@@ -27,12 +27,12 @@ demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed
 	$(BIN)/python -m ktframe
 
 test: servers ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
-	$(PYTEST) -n 3 -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) -n 3 --dist worksteal -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --cov --cov-append --cov-report= --cov-fail-under=0
 	$(PYTEST) -m browser --cov --cov-append --cov-report=term
 
 nightly: servers ## every test, with twenty times as many examples of each property
-	$(PYTEST) -n 3 -m '$(ALONE)' --hypothesis-profile=nightly --timeout=7200
+	$(PYTEST) -n 3 --dist worksteal -m '$(ALONE)' --hypothesis-profile=nightly --timeout=7200
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --hypothesis-profile=nightly --timeout=7200
 	$(PYTEST) -m browser
 
@@ -44,7 +44,7 @@ servers: $(READY)
 		|| sh tests/support/ensure.sh chromium "Chromium"
 
 quick: $(READY) ## what needs only pip, in under a minute; for contributors, never the judge
-	$(PYTEST) -n 3 -m '$(ALONE) and not slow' --hypothesis-profile=quick -q -rfE
+	$(PYTEST) -n 3 --dist worksteal -m '$(ALONE) and not slow' --hypothesis-profile=quick -q -rfE
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

@@ -201,6 +201,7 @@ def test_where_they_can_t_be_counted_they_may_be_gone(
         assert len(stream) == 41 - 7
         expected = f"the local store was built anew: its format was version 2; older rows, {GONE}, may be gone with it"
         assert stream.status().notices == (expected,)
+        wait_until(lambda: len(stores_in(state_dir, "stream")) == 1, "the outdated store to go")
         (name,) = stores_in(state_dir, "stream")
         assert name.endswith("-2")
 

@@ -169,8 +169,13 @@ def _read_in_turn(
     whole: frozenset[Path],
 ) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
     """Read one record after the other; each may widen the schema for those that follow."""
+    # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. To widen an
+    # object of thousands of names record by record would take minutes.
+    together, unfit = _read(records, inferred_schema(schema, records.values(), rules, whole), rules)
+    if not unfit:
+        return together, []
     rows: dict[int, dict[str, Any]] = {}
-    unfit: list[Refusal] = []
+    unfit = []
     read = row_reader(tuple(schema.items()), rules)
     for index, record in records.items():
         try:
