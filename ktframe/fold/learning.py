@@ -217,8 +217,8 @@ def _sample(
             fields = learner.values.inferred(_fields(records.schema))
             known = values if earlier is None else earlier.values.plus(values)
             firsts = _count_columns(values, known, fields, rows)
-            counted = set(rows[LINE]) - firsts
-            rest = [line for line in rest if line not in counted]
+            uncounted = firsts if rows.height == len(rest) else {*rest} - {*rows[LINE]} | firsts
+            rest = sorted(uncounted)
         _count_values(values, learner.values, batch, rest)
     if learner.keys is not None:
         for line in lines:

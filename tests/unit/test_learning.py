@@ -14,6 +14,7 @@ from ktframe.context.context import Context
 from ktframe.errors import BrokerError
 from ktframe.events import TableRebuilt
 from ktframe.fold import learned, learning
+from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.learned import Learned, Sample
 from ktframe.formats.json.sightings import Sightings
 from ktframe.sync import relearning
@@ -200,6 +201,20 @@ def test_a_clean_topic_is_read_once(broker: FakeBroker) -> None:
             broker.produce("t", f"k{at}", value, partition=at % 2)
             table.to_polars()
         assert len(broker.assigned) == 1
+
+
+def test_a_clean_topic_is_decoded_once(broker: FakeBroker) -> None:
+    """In the order of their first record, fields need no second look; a record of another kind makes one."""
+    for number in range(300):
+        broker.produce(
+            "t", f"k{number}", {"z": number, "n": None, "a": "x" if number % 2 else None, "f": 0.5}
+        )
+    decoded = TopicDecoder._decoded
+    with broker.connect() as context, patch.object(TopicDecoder, "_decoded", autospec=True) as decode:
+        decode.side_effect = decoded
+        frame = table_of(context).to_polars()
+        assert frame.columns == ["key", "z", "n", "a", "f"]
+        assert decode.call_count == 1
 
 
 def test_counts_in_columns_give_the_rows_of_counts_one_by_one(broker: FakeBroker) -> None:

@@ -88,15 +88,20 @@ class Decision:
             schema[name] = have if both is None else both
         return pl.Schema(schema)
 
+    def with_floats(self, known: pl.Schema) -> pl.Schema:
+        """Return the columns of ``known``, with Float64 where floats are kept."""
+        schema = dict(known)
+        for name, field, seen in self._fields:
+            if name in schema and self._agrees(name, schema[name]):
+                schema[name] = _with_floats(schema[name], seen, field)
+        return pl.Schema(schema)
+
     def fitted(self, known: pl.Schema) -> pl.Schema:
         """Return the columns of ``known`` as decided: Float64 where floats are kept, and all in their order."""
         fixed = {name: dtype for name, dtype in known.items() if name in self.rules.fixed}
         names = sorted(known.keys() - fixed.keys(), key=lambda name: _by_place((name, self._seen(name))))
-        fields = {name: _ordered(known[name], self._seen(name)) for name in names}
-        for name, field, seen in self._fields:
-            if name in fields and self._agrees(name, fields[name]):
-                fields[name] = _with_floats(fields[name], seen, field)
-        return pl.Schema({**fixed, **fields})
+        fields = {name: _ordered(dtype, self._seen(name)) for name, dtype in self.with_floats(known).items()}
+        return pl.Schema({**fixed, **{name: fields[name] for name in names}})
 
     def _seen(self, name: str) -> Sightings:
         return self.seen.fields.get(name, _NOTHING)

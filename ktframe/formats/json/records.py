@@ -82,7 +82,7 @@ def decode_records(
             rows, unfit = _read_in_turn(records, decision.widened(known), rules, whole)
         accepted = {index: records[index] for index in rows}
         final = inferred_schema(known, accepted.values(), rules, whole)
-        final = final if decision is None else decision.fitted(final)
+        final = final if decision is None else decision.with_floats(final)
         if decision is not None or final != schema:
             schema = final
             rows, _ = _read(accepted, schema, rules)
