@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from support.learning_oracle import Outcome, Record, outcome
 
 from ktframe.context.context import Context
 from ktframe.fold import learned, learning
+from ktframe.formats.json.format import JsonFormat
+from ktframe.formats.json.sightings import Sightings
 from ktframe.tables.base import MaterializedTopic
 from ktframe.testing import FakeBroker
 
@@ -240,3 +243,24 @@ def test_what_the_order_of_partitions_decides_is_said(steps: list[Any], most: in
         loaded, live = (taken(steps, whole_table, None, is_live=is_live) for is_live in (False, True))
     if not loaded.notices and not live.notices:
         assert_same(live, loaded)
+
+
+@examples(3)
+@given(steps=logs(partitions=1), voters=st.integers(0, 2**16))
+def test_every_payload_is_a_row_or_refused(steps: list[Any], voters: int) -> None:
+    """Whichever records have decided, each payload is one of the two, under every later schema as well."""
+    values = [step[2] for step in steps if not isinstance(step, str) and step[2] is not None]
+    payloads = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values]
+    decoder = JsonFormat(exact_fields=frozenset("a"), integer_fields=frozenset("x"))
+    seen = Sightings()
+    for at, value in enumerate(values):
+        if voters >> (at % 16) & 1 and isinstance(value, dict):
+            seen.add_record(value, 0, at)
+    decided = decoder.decided_by(decoder.decision_of(seen))
+    decoded = decided.decode(payloads, pl.Schema())
+    refused = [refusal.index for refusal in decoded.refused]
+    assert sorted([*decoded.accepted, *refused]) == list(range(len(payloads)))
+    assert decoded.frame.height == len(decoded.accepted)
+    again = decided.decode(payloads, decoded.schema)
+    assert (list(again.accepted), again.schema) == (list(decoded.accepted), decoded.schema)
+    assert again.frame.equals(decoded.frame)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any
@@ -73,7 +73,6 @@ def decode_records(
     schema = known
     rows, unfit = _read(records, schema, rules)
     if unfit:
-        whole: frozenset[Path] = frozenset()
         if decision is None:
             schema = inferred_schema(known, records.values(), rules)
             rows, unfit = _read(records, schema, rules)
@@ -81,11 +80,16 @@ def decode_records(
             whole = decision.whole
             rows, unfit = _read_in_turn(records, decision.widened(known), rules, whole)
         accepted = {index: records[index] for index in rows}
-        final = inferred_schema(known, accepted.values(), rules, whole)
-        final = final if decision is None else decision.with_floats(final)
+        if decision is None:
+            final = inferred_schema(known, accepted.values(), rules)
+        else:
+            # What was accepted agrees: where floats came before integers, they may stay there together.
+            agreeing = replace(rules, integer=frozenset())
+            final = decision.with_floats(inferred_schema(known, accepted.values(), agreeing, whole))
         if decision is not None or final != schema:
             schema = final
-            rows, _ = _read(accepted, schema, rules)
+            rows, further = _read(accepted, schema, rules)
+            unfit += further
     frame, unbuildable = _build(rows, schema)
     refused += unfit + unbuildable
     return DecodedRecords(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
