@@ -183,7 +183,7 @@ class JsonFormat:
         sample = decode_records(
             payloads, range(min(_SAMPLE, len(payloads))), known, self._rules, self.decision
         )
-        if sample.schema != known:
+        if sample.schema != known and not sample.refused:
             yield sample.schema
 
     def _quoted(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
