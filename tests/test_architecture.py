@@ -71,7 +71,6 @@ SHOWN = {
     "tables": {
         *(
             "base",
-            "completeness",
             "presentation",
             "stream",
             "table",

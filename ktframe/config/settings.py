@@ -131,6 +131,18 @@ class TableDeclaration:
         return replace(defaults, **self.store)
 
 
+@dataclass(frozen=True, slots=True)
+class ReadPolicy:
+    """What reads do about refused records, and about rows whose newest record was refused."""
+
+    on_refused: OnRefused = "warn"
+    stale: Stale = "hide"
+
+    def __post_init__(self) -> None:
+        _check_choice(self, "on_refused", get_args(OnRefused))
+        _check_choice(self, "stale", get_args(Stale))
+
+
 def default_state_dir() -> Path:
     """Return the default directory of stores: in the user's data directory, which survives a reboot."""
     return platformdirs.user_data_path("ktframe", appauthor=False) / "stores"

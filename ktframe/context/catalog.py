@@ -12,7 +12,7 @@ from threading import RLock
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from ktframe.columns import KEY
-from ktframe.config.settings import StoreOptions
+from ktframe.config.settings import ReadPolicy, StoreOptions
 from ktframe.context.factory import BindingFactory
 from ktframe.context.store_spec import StoreSpec
 from ktframe.context.topic_spec import TopicSpec
@@ -21,7 +21,6 @@ from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 import polars as pl
 
 from ktframe.config.keywords import with_known_keywords
-from ktframe.config.settings import Settings, StoreOptions
+from ktframe.config.settings import ReadPolicy, Settings, StoreOptions
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
 from ktframe.formats import has_fields
-from ktframe.tables.completeness import ReadPolicy
 from ktframe.windows.parsing import Minutes
 
 T = TypeVar("T")
@@ -132,7 +131,7 @@ def resolve_topic(
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
         declared = {name: given for name, given in declared.items() if name not in ("key", "schema", "time")}
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}
-    read_policy = ReadPolicy.checked(**policies | _given(policy))
+    read_policy = ReadPolicy(**policies | _given(policy))
     return ResolvedTopic(topic_spec(**chosen), store or options, read_policy, windows)
 
 

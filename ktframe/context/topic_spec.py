@@ -126,7 +126,7 @@ def topic_spec(
         check_field_name(name)
     texts = frozenset() if schema is None else json_fields(schema)
     if time in texts:
-        message = f"time={time!r} is declared ktframe.Json, and the JSON text of a value is no time."
+        message = f"time={time!r} is declared ktframe.Json: a time can't be read from JSON text."
         raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
     return TopicSpec(
         topic=topic,

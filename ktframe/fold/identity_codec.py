@@ -23,7 +23,7 @@ from __future__ import annotations
 import array
 import operator
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -219,14 +219,27 @@ def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     if dtype.is_integer() and body.starts_with(_INTEGER).all():
         flipped = body.slice(1, 8).bin.reinterpret(dtype=pl.Int64, endianness="big")
         return (flipped ^ -_SIGN).cast(dtype)
-    parts = [decode_parts(value) for value in encoded]
+    return _first_column([decode_parts(value) for value in encoded], dtype)
+
+
+def columns_of(identities: Iterable[bytes], dtypes: Mapping[str, pl.DataType]) -> dict[str, pl.Series]:
+    """Return the columns of identities by name; only the last one can be a struct, as which it has all parts left."""
+    decoded = [decode_parts(identity) for identity in identities]
+    return {
+        name: _first_column([parts[at:] for parts in decoded], dtype)
+        for at, (name, dtype) in enumerate(dtypes.items())
+    }
+
+
+def _first_column(decoded: Sequence[tuple[Part, ...]], dtype: pl.DataType) -> pl.Series:
+    """Return the first part of each identity as a column, or all of them as the fields of a struct."""
     if isinstance(dtype, pl.Struct):
         fields = [
-            column_of([part[at] for part in parts], cast("pl.DataType", field.dtype)).alias(field.name)
+            column_of([parts[at] for parts in decoded], cast("pl.DataType", field.dtype)).alias(field.name)
             for at, field in enumerate(dtype.fields)
         ]
         return pl.DataFrame(fields).to_struct()
-    return column_of([part[0] for part in parts], dtype)
+    return column_of([parts[0] for parts in decoded], dtype)
 
 
 def column_of(parts: Sequence[Part], dtype: pl.DataType) -> pl.Series:

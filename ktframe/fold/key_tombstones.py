@@ -10,7 +10,7 @@ import polars as pl
 
 from ktframe.columns import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED
 from ktframe.fold.identity import hash_identities
-from ktframe.fold.identity_codec import column_of, decode_parts
+from ktframe.fold.identity_codec import columns_of
 from ktframe.fold.records import Changes, KeyTombstone
 from ktframe.fold.row_codec import record_key_of
 
@@ -80,17 +80,13 @@ def _with_removals(
     kept = [index for index, line in enumerate(lines) if line not in to_delete]
     partitions = [partition for partition, _ in to_delete]
     identities = [identity for _, identity in to_delete]
-    parts = [decode_parts(identity) for identity in identities]
     removals = pl.DataFrame(
         {
             PARTITION: pl.Series(partitions, dtype=BOOKKEEPING[PARTITION]),
             OFFSET: pl.Series([tomb.offset for tomb in to_delete.values()], dtype=BOOKKEEPING[OFFSET]),
             HASH: hash_identities(identities),
             REMOVED: pl.Series([True] * len(to_delete), dtype=pl.Boolean),
-            **{
-                name: column_of([part[at] for part in parts], changes.frame.schema[name])
-                for at, name in enumerate(columns)
-            },
+            **columns_of(identities, {name: changes.frame.schema[name] for name in columns}),
         },
     )
     keys = changes.record_keys or ()

@@ -30,7 +30,7 @@ def _fields(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     if not fields or len(fields) > _MOST_FIELDS:
         return _value(decoder, topic, fields)
     wanted = ", ".join(f"{name!r}: ktframe.Json" for name in fields)
-    # The JSON text of a value is no time.
+    # A time can't be read from JSON text.
     without = f"without time={decoder.time!r}, " if decoder.time in fields else ""
     if decoder.declared_fields:
         return f"{without}{{{wanted}}} in schema= keeps values of any kind, as JSON text."

@@ -24,7 +24,7 @@ from ktframe.columns import (
     own_name,
 )
 from ktframe.fold.identity import Identity
-from ktframe.fold.identity_codec import column_of, decode_parts
+from ktframe.fold.identity_codec import columns_of
 from ktframe.fold.records import StaleMarks
 from ktframe.windows.base import Windows
 
@@ -49,14 +49,7 @@ def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
         return marks
     if lines.height < marks.height and not marks[HASH].is_in(lines[HASH].implode()).any():
         return marks  # the same object: what was found out about it still holds
-    on = [HASH, PARTITION]
-    later = (
-        lines.filter(pl.col(HASH).is_in(marks[HASH].implode()))
-        .group_by(on)
-        .agg(pl.col(OFFSET).max().alias(ROW))
-    )
-    joined = marks.join(later, on=on, how="left", maintain_order="left")
-    return joined.filter(pl.col(ROW).is_null() | (pl.col(ROW) < pl.col(OFFSET))).drop(ROW)
+    return without_superseded(marks, lines.filter(pl.col(HASH).is_in(marks[HASH].implode())), [HASH])
 
 
 def with_marks(
@@ -84,30 +77,16 @@ def newest_marks(frames: Sequence[pl.DataFrame], row: Sequence[str]) -> pl.DataF
 
 def marks_of(stored: StaleMarks, identity: Identity, dtypes: pl.Schema) -> pl.DataFrame:
     """Return stored marks as a frame; ``dtypes`` are those of the identity's columns."""
-    names = [name for name in identity.columns if name not in _PLACE]
-    parts = [decode_parts(encoded) for encoded in stored.identities]
-    fields = {name: _column([part[at:] for part in parts], dtypes[name]) for at, name in enumerate(names)}
     frame = pl.DataFrame(
         {
             IDENTITY: pl.Series(stored.identities, dtype=pl.Binary),
             PARTITION: pl.Series(stored.partitions, dtype=pl.Int32),
             OFFSET: pl.Series(stored.offsets, dtype=pl.Int64),
             TIMESTAMP: pl.Series(stored.timestamps, dtype=pl.Int64),
-            **fields,
+            **columns_of(stored.identities, {name: dtypes[name] for name in identity.columns}),
         }
     )
     return frame.select(identity.hash(frame, frame[IDENTITY]), pl.all())
-
-
-def _column(parts: Sequence[tuple[object, ...]], dtype: pl.DataType) -> pl.Series:
-    """Return the first part of each identity as a column, or all of them as the fields of a struct."""
-    if isinstance(dtype, pl.Struct):
-        fields = [
-            column_of([part[at] for part in parts], field.dtype).alias(field.name)  # type: ignore[arg-type, misc]
-            for at, field in enumerate(dtype.fields)
-        ]
-        return pl.DataFrame(fields).to_struct()
-    return column_of([part[0] for part in parts], dtype)  # type: ignore[misc]
 
 
 def in_windows(marks: pl.DataFrame, windows: Windows) -> pl.DataFrame:

@@ -12,6 +12,7 @@ import polars as pl
 
 from ktframe.call_site import CallSite, call_site
 from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
+from ktframe.config.settings import ReadPolicy
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
 from ktframe.sync.history import LagHistory
@@ -29,7 +30,7 @@ from ktframe.sync.status import (
     status_of,
 )
 from ktframe.tables.complete_reads import CompleteReads
-from ktframe.tables.completeness import ReadPolicy, deferred_to
+from ktframe.tables.completeness import deferred_to
 from ktframe.tables.diff import difference
 from ktframe.tables.presentation import Metadata, Presentation, fields_of
 

@@ -10,12 +10,13 @@ from typing import Literal, TypeVar
 import polars as pl
 
 from ktframe.columns import ROW
+from ktframe.config.settings import ReadPolicy
 from ktframe.errors import ConfigurationError
 from ktframe.fold.records import RefusedRecord
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.reader import BindingReader
-from ktframe.tables.completeness import Completeness, ReadPolicy
+from ktframe.tables.completeness import Completeness
 from ktframe.tables.named_fields import AbsentFields, with_misnamed
 from ktframe.tables.presentation import Presentation, fields_of
 from ktframe.tables.refused_frames import reasons_frame, refused_frame, stale_frame

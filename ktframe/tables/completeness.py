@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from threading import Lock
-from typing import Final, get_args
+from typing import Final
 
 from ktframe.call_site import CallSite, call_site
-from ktframe.config.settings import OnRefused, Stale
-from ktframe.errors import ConfigurationError, IncompleteError, KtframeWarning, StaleRowsError
+from ktframe.config.settings import ReadPolicy
+from ktframe.errors import IncompleteError, KtframeWarning, StaleRowsError
 from ktframe.fold.records import Cause
 from ktframe.fold.refused import cause_name
 from ktframe.sync.missing import Missing, counted, were
@@ -19,32 +18,6 @@ from ktframe.sync.missing import Missing, counted, were
 _MOST_CAUSES: Final = 3
 _GROWTH: Final = 10
 _deferred: ContextVar[list[Callable[[CallSite], None]] | None] = ContextVar("deferred", default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadPolicy:
-    """What reads do about refused records, and about rows whose newest record was refused."""
-
-    on_refused: OnRefused = "warn"
-    stale: Stale = "hide"
-
-    @classmethod
-    def checked(cls, *, on_refused: str, stale: str) -> ReadPolicy:
-        """Return the policy of these names.
-
-        Raises
-        ------
-        ConfigurationError
-            When there is no such choice.
-        """
-        for name, given, choices in (
-            ("on_refused", on_refused, get_args(OnRefused)),
-            ("stale", stale, get_args(Stale)),
-        ):
-            if given not in choices:
-                message = f"{name} can't be {given!r}."
-                raise ConfigurationError(message, f"choose one of {', '.join(choices)}.")
-        return cls(on_refused, stale)  # type: ignore[arg-type]  # just checked
 
 
 class Completeness:

@@ -83,8 +83,8 @@ def stale_frame(
         as_shown_times(pl.col(TIMESTAMP)).cast(SHOWN_TIME).alias("timestamp"),
     )
     own = rows.select(pl.col(PARTITION).alias("row_partition"), pl.col(OFFSET).alias("row_offset"))
-    found = places.join(reasons, on=["partition", "offset"], how="left", maintain_order="left")
-    columns = [*places, *own, found["reason"]]
+    with_reasons = places.join(reasons, on=["partition", "offset"], how="left", maintain_order="left")
+    columns = [*places, *own, with_reasons["reason"]]
     taken = set(keys.columns)  # a field of the key may have one of these names
     return keys.hstack([each.alias(unique_name(each.name, taken)) for each in columns])
 

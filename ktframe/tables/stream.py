@@ -14,10 +14,10 @@ from ktframe.columns import TIMESTAMP
 from ktframe.config.durations import format_duration
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment, parse_moment
+from ktframe.config.settings import ReadPolicy
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed_stream import WindowedKStream

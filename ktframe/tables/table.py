@@ -9,11 +9,11 @@ import polars as pl
 
 from ktframe.columns import IDENTITY
 from ktframe.config.keywords import with_known_keywords
+from ktframe.config.settings import ReadPolicy
 from ktframe.errors import NotWritableError
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
-from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.window_spec import WindowSpec

@@ -18,6 +18,7 @@ from ktframe.columns import (
     WINDOW_END,
     own_name,
 )
+from ktframe.config.settings import ReadPolicy
 from ktframe.errors import ConfigurationError
 from ktframe.fold.records import Cause, RefusedRecord
 from ktframe.fold.row_codec import record_key_of, unpack_rows
@@ -27,7 +28,6 @@ from ktframe.sync.missing import Missing
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import IS_FINAL, WindowedTopic

@@ -13,6 +13,7 @@ import polars as pl
 
 from ktframe.columns import HASH, LINE, OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW, WINDOW_END
 from ktframe.config.moments import Moment
+from ktframe.config.settings import ReadPolicy
 from ktframe.fold.compact import roll_up
 from ktframe.fold.records import batch_of
 from ktframe.fold.stale import NO_STALE, in_windows, newer_marks, without_superseded
@@ -21,7 +22,6 @@ from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
-from ktframe.tables.completeness import ReadPolicy
 from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import IS_FINAL, WindowedTopic, WindowRange

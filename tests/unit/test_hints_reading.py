@@ -121,7 +121,7 @@ def test_the_error_of_refused_records_tells_how_to_have_the_frame_all_the_same(k
 def test_a_choice_is_one_of_the_hint(kt: Context, argument: str) -> None:
     """Each choice that it lists is taken."""
     wrong: dict[str, Any] = {argument: "wran"}
-    with hinted(Hint("tables/completeness.py", "choose one of {}.")) as found:
+    with hinted(Hint("config/settings.py", "choose one of {}.")) as found:
         kt.table("users", **wrong)
     assert len(found.names) == 3
     for name in found.names:
