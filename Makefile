@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 ALONE := not kafka and not browser
+NO_SERVERS := --ignore=tests/integration --ignore=tests/browser
+
+# Workers and the processes that tests start need not compile the same modules again and again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick nightly check lab notebooks bench clean
@@ -27,12 +31,12 @@ demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed
 	$(BIN)/python -m ktframe
 
 test: servers ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
-	$(PYTEST) -n 3 --dist worksteal -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
+	$(PYTEST) -n 3 --dist worksteal $(NO_SERVERS) -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --cov --cov-append --cov-report= --cov-fail-under=0
 	$(PYTEST) -m browser --cov --cov-append --cov-report=term
 
 nightly: servers ## every test, with twenty times as many examples of each property
-	$(PYTEST) -n 3 --dist worksteal -m '$(ALONE)' --hypothesis-profile=nightly --timeout=7200
+	$(PYTEST) -n 3 --dist worksteal $(NO_SERVERS) -m '$(ALONE)' --hypothesis-profile=nightly --timeout=7200
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --hypothesis-profile=nightly --timeout=7200
 	$(PYTEST) -m browser
 
@@ -44,7 +48,7 @@ servers: $(READY)
 		|| sh tests/support/ensure.sh chromium "Chromium"
 
 quick: $(READY) ## what needs only pip, in under a minute; for contributors, never the judge
-	$(PYTEST) -n 3 --dist worksteal -m '$(ALONE) and not slow' --hypothesis-profile=quick -q -rfE
+	$(PYTEST) -n 4 --dist worksteal $(NO_SERVERS) -m '$(ALONE) and not slow' --hypothesis-profile=quick -q -rfE
 
 check: $(READY) ## formatting, lint and types
 	$(BIN)/ruff format --check .

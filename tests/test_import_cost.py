@@ -8,6 +8,7 @@ import sys
 import pytest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", ["matplotlib", "ipywidgets", "IPython", "jupyterlab", "duckdb"])
 def test_importing_ktframe_loads_no_heavy_library(library: str) -> None:
     """A notebook's libraries are loaded when they are used, not before."""

@@ -51,12 +51,12 @@ class Missing:
             hint=remedy(causes, materializer.decoder, topic) if causes else None,
         )
 
-    def with_cause(self, cause: Cause, materializer: Materializer, topic: str) -> Missing:
-        """Return this with records that became rows, but are not in what is shown."""
+    def with_cause(self, cause: Cause, materializer: Materializer, topic: str, *, accepted: int) -> Missing:
+        """Return this with records that became rows, but are not in what is shown; ``accepted`` are left."""
         causes = tuple(sorted((*self.causes, cause), key=lambda each: -each.records))
         return replace(
             self,
-            accepted=self.accepted - cause.records,
+            accepted=accepted,
             refused=self.refused + cause.records,
             causes=causes,
             hint=remedy(causes, materializer.decoder, topic),

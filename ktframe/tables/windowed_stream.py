@@ -136,11 +136,11 @@ class WindowedKStream(WindowedTopic):
         if not timeless.height:
             return missing
         places = timeless.select(PARTITION, OFFSET)
-        return missing.with_cause(
-            Cause(_TIMELESS, Fault.TIME, (), timeless.height, places.row(0), places.row(-1)),
-            materializer,
-            self.topic,
-        )
+        cause = Cause(_TIMELESS, Fault.TIME, (), timeless.height, places.row(0), places.row(-1))
+        # Tombstones have no value that could have been accepted; here they are events as others are.
+        in_windows = self._rows(materializer).height - timeless.height
+        accepted = max(missing.accepted - timeless.height, in_windows)
+        return missing.with_cause(cause, materializer, self.topic, accepted=accepted)
 
     def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
         return self._assigned(materializer, self._watermark(), with_finality=True)

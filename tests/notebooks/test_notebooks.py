@@ -70,6 +70,7 @@ def images_of(html: str) -> set[str]:
     return {"".join(image["src"].split()) for image in found}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:Your element with mimetype:UserWarning"
 )  # of a panel, whose page is the next

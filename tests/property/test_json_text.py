@@ -6,6 +6,7 @@ import json
 
 import hypothesis.strategies as st
 import polars as pl
+import pytest
 from hypothesis import given
 from support.examples import examples
 
@@ -84,6 +85,7 @@ def _shown(text: str | None) -> str | None:
     return None if text == "null" else text
 
 
+@pytest.mark.slow
 @examples(5)
 @given(st.lists(records(), max_size=8))
 def test_a_json_column_holds_the_text_that_was_sent(batch: list[tuple[str | None, bytes, bytes]]) -> None:
@@ -99,6 +101,7 @@ def test_a_json_column_holds_the_text_that_was_sent(batch: list[tuple[str | None
     _assert_same(decoded, JSON_TEXT._decode_records(payloads, JSON_TEXT._with_declared(EMPTY)))
 
 
+@pytest.mark.slow
 @examples(5)
 @given(st.lists(records(), max_size=8))
 def test_a_declared_string_takes_text_and_the_json_text_of_all_else(

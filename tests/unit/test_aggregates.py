@@ -223,6 +223,7 @@ def test_open_windows_are_drawn_lighter() -> None:
     assert still_open.get_alpha() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "dtype"),
     [
@@ -276,6 +277,7 @@ def test_groups_are_named_as_they_are() -> None:
     assert chart.png().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a" * 100, "日本語の名前" * 9, "EU, WEST, RETAIL, ONLINE"])
 @pytest.mark.parametrize("groups", [2, 7, 24])
 @pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
@@ -306,6 +308,7 @@ def test_windows_beyond_the_year_9999_are_left_out_and_counted(kt: Context, brok
 # --- live -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_live_chart_is_drawn_again_when_rows_change(
     kt: Context, broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

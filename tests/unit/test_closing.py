@@ -227,6 +227,7 @@ def test_a_table_may_have_its_own_flush_interval(broker: FakeBroker) -> None:
         assert (own._reader.binding._flush_interval(), shared._reader.binding._flush_interval()) == (0.5, 2.0)
 
 
+@pytest.mark.slow
 def test_a_connection_that_can_not_be_made_leaves_the_one_that_is_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -86,6 +86,7 @@ READS: dict[str, Callable[[Context], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_every_read_warns_once_with_the_exact_count(
     events: tuple[FakeBroker, Any], kt: Context, read: Callable[[Context], object]
@@ -329,6 +330,18 @@ def test_events_without_a_time_are_missing_from_windows() -> None:
             assert stream.to_polars().height == 3
         with pytest.warns(KtframeWarning, match="(?s)1 of 3 records of 't' was refused.*no timestamp"):
             assert stream.window("1s").agg(n=pl.len())["n"].to_list() == [2]
+
+
+@pytest.mark.parametrize("values", [[(1, None), (None, None)], [(1, {"x": 1}), (2, None), (None, None)]])
+def test_tombstones_of_a_stream_are_events_as_others_are(values: list[tuple[int | None, Any]]) -> None:
+    """One without a time is missing from windows; one with a time is not, so that not all are refused."""
+    broker = FakeBroker()
+    for time, value in values:
+        broker.produce("t", "k", value, timestamp=time)
+    with broker.connect() as kt:
+        stream = kt.stream("t", schema={"x": pl.Int64})
+        with pytest.warns(KtframeWarning, match=f"1 of {len(values)} records of 't' was refused"):
+            assert stream.window("1s").agg(n=pl.len())["n"].to_list() == [len(values) - 1]
 
 
 def test_errors_by_reason_are_counted_exactly(events: tuple[FakeBroker, Any], kt: Context) -> None:

@@ -155,6 +155,7 @@ WIDE = record(*(field(f"f{at}", "string") for at in range(100)), name="Wide")
 CHEAP = ["null", WIDE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "body"),
     [

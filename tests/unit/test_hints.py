@@ -73,6 +73,7 @@ def _named_by_tests() -> list[Hint]:
     ]
 
 
+@pytest.mark.slow
 def test_every_hint_is_followed() -> None:
     """No hint in the code is without a test that follows it, or a reason why none can."""
     known = {*_named_by_tests(), *NOT_FOLLOWED, *NOT_HINTS}

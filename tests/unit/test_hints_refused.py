@@ -223,6 +223,7 @@ def _broker(records: list[tuple[Any, ...]]) -> FakeBroker:
     return broker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind}-{case.hint.text[:40]}")
 @pytest.mark.parametrize("is_first", [False, True])
 def test_what_the_hint_says_keeps_every_record(case: Case, *, is_first: bool) -> None:

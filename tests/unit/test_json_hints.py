@@ -224,6 +224,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @examples(1)
 @given(st.lists(st.fixed_dictionaries({}, optional={"a": values, "b": values}), min_size=1, max_size=8))
 def test_following_the_hints_one_after_the_other_keeps_every_record(records: list[dict[str, str]]) -> None:

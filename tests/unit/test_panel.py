@@ -209,6 +209,7 @@ def test_what_a_saved_notebook_shows_catches_up(
     found._end()
 
 
+@pytest.mark.slow
 def test_an_error_is_shown_and_the_panel_goes_on(
     shown: Panel, picture: Drawing, caplog: pytest.LogCaptureFixture
 ) -> None:

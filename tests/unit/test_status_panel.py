@@ -342,6 +342,7 @@ def test_a_table_says_why_it_does_not_come(kt: Context, broker: FakeBroker) -> N
     assert "no such user" in picture.frame().html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_callback", [False, True])
 @pytest.mark.parametrize("close", ["table", "context"])
 def test_closing_what_is_shown_ends_its_panels(

@@ -120,6 +120,7 @@ manager.close_all()
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_loses_nothing(tmp_path: Path) -> None:
     """Writes and close fail with a StoreError, the directory is released, and what was flushed is there again."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}

@@ -13,6 +13,7 @@ from ktframe.windows.wall_clock import Grid, parse_step
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["1mo", "5mo", "1q", "1y", "7y"])
 def test_every_first_of_a_month_is_found(size: str) -> None:
     """Ranges of no more than a boundary find it, in each of 400 years, and equal the range as a whole."""

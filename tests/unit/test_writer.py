@@ -116,6 +116,7 @@ def test_a_closed_writer_leaves_nothing(settings: Settings) -> None:
         writer.send("t", numbered(2), timeout=NEAR_SECONDS)
 
 
+@pytest.mark.slow
 def test_a_record_that_the_client_finds_too_large(writer: KafkaWriter) -> None:
     """It fails alone; in a transaction it takes the others with it."""
     records = OutgoingRecords([b"a", b"large", b"c"], [b"1", b"x" * 2_000_000, b"3"])
@@ -129,6 +130,7 @@ def test_a_record_that_the_client_finds_too_large(writer: KafkaWriter) -> None:
     assert "message_max_bytes=" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_transaction_has_a_time_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A send that may take longer than its transaction is given up with it, and says what to set."""
     brief = Settings(bootstrap=settings.bootstrap, librdkafka={"transaction.timeout.ms": 1_000})
@@ -163,6 +165,7 @@ def test_nobody_answers() -> None:
     assert "Connection refused" in caught.value.failed[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "config",
     [
