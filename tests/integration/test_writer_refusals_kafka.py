@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +10,17 @@ from typing import Any
 import pytest
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import KafkaTopics
-from support.writers import NEAR_SECONDS, MakeWriter, as_soon_as, committed, numbered, places, scram, writers
+from support.writers import (
+    NEAR_SECONDS,
+    MakeWriter,
+    as_soon_as,
+    committed,
+    ctrl_c_as_soon_as,
+    numbered,
+    places,
+    scram,
+    writers,
+)
 
 from ktframe.errors import AuthenticationError, AuthorizationError, WriteError
 from ktframe.kafka.transaction import AtomicDelivery
@@ -194,7 +202,7 @@ def test_interrupt(broker: KafkaBroker, topic: Topic, make_writer: MakeWriter, *
     broker.pause()
     try:
         with (
-            as_soon_as(lambda: time.monotonic() > started + 1, lambda: os.kill(os.getpid(), signal.SIGINT)),
+            ctrl_c_as_soon_as(lambda: time.monotonic() > started + 1),
             pytest.raises(KeyboardInterrupt) as caught,
         ):
             writer.send(name, numbered(3, word="b"), timeout=NEAR_SECONDS, atomic=atomic)
@@ -212,9 +220,7 @@ def test_interrupt_in_the_middle(broker: KafkaBroker, topic: Topic, make_writer:
     """Ctrl-C in the middle of a large send leaves it known what was written."""
     name = broker.create_topic(topic(), partitions=3)
     records = numbered(200_000, value=b"x" * 500)
-    moment = as_soon_as(
-        lambda: sum(broker.end_offsets(name).values()) > 1_000, lambda: os.kill(os.getpid(), signal.SIGINT)
-    )
+    moment = ctrl_c_as_soon_as(lambda: sum(broker.end_offsets(name).values()) > 1_000)
 
     with moment, pytest.raises(KeyboardInterrupt) as caught:
         make_writer().send(name, records, timeout=NEAR_SECONDS)

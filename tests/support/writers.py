@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from threading import Thread
@@ -59,6 +62,21 @@ def as_soon_as(fact: Callable[[], object], act: Callable[[], object]) -> Iterato
         yield
     finally:
         thread.join()
+
+
+@contextmanager
+def ctrl_c_as_soon_as(fact: Callable[[], object]) -> Iterator[None]:
+    """Press Ctrl-C while the block runs, once a fact holds.
+
+    Hypothesis leaves a callback with the garbage collector. Python drops what is raised there, so that a Ctrl-C during
+    one would be lost: meanwhile there is none.
+    """
+    callbacks, gc.callbacks[:] = gc.callbacks[:], []
+    try:
+        with as_soon_as(fact, lambda: os.kill(os.getpid(), signal.SIGINT)):
+            yield
+    finally:
+        gc.callbacks[:] = callbacks
 
 
 def scram(broker: KafkaBroker, **choice: str) -> dict[str, Any]:
