@@ -26,6 +26,7 @@ from ktframe.events import (
     Reason,
     RowsChanged,
 )
+from ktframe.sync.monitor import HYSTERESIS_CHECKS
 
 Topic = Callable[..., str]
 Connect = Callable[..., Any]
@@ -248,10 +249,11 @@ def test_falls_behind_and_catches_up(kafka: KafkaTopics, topic: Topic, connect: 
 def test_busy_topic_stays_ready(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
     """A table that keeps up with a topic that never stands still is ready all the time."""
     name = kafka.create_topic(topic())
-    table = connect(monitor_interval=0.02).table(name)
+    table = connect(monitor_interval=0.2).table(name)
     table.wait_until_ready(10)
-    changes: list[ReadyChanged] = []
+    changes, checks = list[ReadyChanged](), list[LagUpdated]()
     table.events.subscribe(ReadyChanged, changes.append)
+    table.events.subscribe(LagUpdated, checks.append)
     producer, done = kafka.producer(linger_ms=1), threading.Event()
 
     def produce() -> None:
@@ -262,6 +264,7 @@ def test_busy_topic_stays_ready(kafka: KafkaTopics, topic: Topic, connect: Conne
     with ThreadPoolExecutor() as pool:
         producing = pool.submit(produce)
         wait_until(lambda: table.position().offsets[0] > 1_000, "a thousand records")
+        wait_until(lambda: len(checks) > 2 * HYSTERESIS_CHECKS, "checks of the lag")
         done.set()
         producing.result(10)
     producer.flush()
