@@ -33,12 +33,12 @@ demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed
 test: servers ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
 	$(PYTEST) -n 3 --dist worksteal $(NO_SERVERS) -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --cov --cov-append --cov-report= --cov-fail-under=0
-	$(PYTEST) -m browser --cov --cov-append --cov-report=term
+	$(PYTEST) -n 2 --dist loadgroup -m browser tests/browser --cov --cov-append --cov-report=term
 
 nightly: servers ## every test, with twenty times as many examples of each property
 	$(PYTEST) -n 3 --dist worksteal $(NO_SERVERS) -m '$(ALONE)' --hypothesis-profile=nightly --timeout=7200
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --hypothesis-profile=nightly --timeout=7200
-	$(PYTEST) -m browser
+	$(PYTEST) -n 2 --dist loadgroup -m browser tests/browser
 
 .PHONY: servers
 servers: $(READY)

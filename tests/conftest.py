@@ -26,8 +26,8 @@ BROWSER = Path(__file__).parent / "browser"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark every integration test with ``kafka``, and those in a browser with ``browser``; these run last.
 
-    Where several workers share the tests, those of one file that need a server have the same worker, and so have all
-    that need a browser: a worker starts the servers of a session for itself.
+    Where several workers share the tests, those of one file that need a server or a browser have the same worker: a
+    worker starts the servers of a session for itself.
     """
     for item in items:
         # Many tests refuse records on purpose; those about what reads say of that use ``pytest.warns``.
@@ -36,8 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.kafka)
         if item.path.is_relative_to(BROWSER):
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.xdist_group("browser"))
-        elif item.get_closest_marker("kafka") is not None:
+        if any(item.get_closest_marker(name) is not None for name in ("kafka", "browser")):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     # A browser is open from its first test to the end, and ``asyncio.run`` fails as long: support/browser.py.
     items.sort(key=lambda item: item.path.is_relative_to(BROWSER))
