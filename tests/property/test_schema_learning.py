@@ -165,7 +165,7 @@ def check_against_oracle(steps: list[Any], most: int, head: int) -> None:
 
 
 @pytest.mark.slow
-@examples(1)
+@examples(0.5)
 @given(steps=logs(), head=HEADS)
 def test_a_table_has_what_the_first_records_decide(steps: list[Any], head: int) -> None:
     """Columns, rows and refused records equal the oracle's, read at once as well as while they came."""
@@ -173,7 +173,7 @@ def test_a_table_has_what_the_first_records_decide(steps: list[Any], head: int) 
 
 
 @pytest.mark.slow
-@examples(1)
+@examples(0.5)
 @given(steps=logs(partitions=1), most=st.integers(1, 6), head=HEADS)
 def test_what_the_first_records_leave_open_is_decided_in_order(
     steps: list[Any], most: int, head: int
@@ -212,7 +212,7 @@ def check_live_and_loaded(steps: list[Any], kind: str, place: str | None, head: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@examples(0.3)
+@examples(0.15)
 @given(data=st.data(), head=HEADS)
 def test_what_is_live_equals_what_is_loaded(data: st.DataObject, kind: str, head: int) -> None:
     """All that can be made of a topic has the same columns, rows and refused records, however the records came."""
