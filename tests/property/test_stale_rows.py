@@ -197,7 +197,7 @@ NO_TOMBSTONES = STEPS.map(lambda steps: [s for s in steps if isinstance(s, str) 
 
 
 @pytest.mark.slow
-@examples(1)
+@examples(0.5)
 @given(steps=STEPS)
 def test_stale_rows_of_a_table(steps: list[Any]) -> None:
     """A row is stale as long as its newest record was refused, in whatever partition."""
@@ -205,7 +205,7 @@ def test_stale_rows_of_a_table(steps: list[Any]) -> None:
 
 
 @pytest.mark.slow
-@examples(0.7)
+@examples(0.4)
 @given(steps=NO_TOMBSTONES)
 def test_stale_rows_of_a_table_by_field(steps: list[Any]) -> None:
     """A refused record whose key field can be read makes the row of that key stale."""
@@ -213,7 +213,7 @@ def test_stale_rows_of_a_table_by_field(steps: list[Any]) -> None:
 
 
 @pytest.mark.slow
-@examples(0.7)
+@examples(0.3)
 @given(steps=STEPS)
 def test_stale_rows_of_windows(steps: list[Any]) -> None:
     """A refused record makes the row of its window stale, and of larger windows where it is the newest there."""
