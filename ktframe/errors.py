@@ -162,11 +162,11 @@ class BrokerError(KtframeError):
 
 
 class BrokerUnreachableError(BrokerError):
-    """No broker answered."""
+    """No broker answered, or not the one that leads a partition."""
 
     @property
     def fact(self) -> str:
-        return f"no Kafka broker answered at {self.bootstrap} ({self.reason})."
+        return f"no answer from Kafka at {self.bootstrap} ({self.reason})."
 
     @property
     def hint(self) -> str:

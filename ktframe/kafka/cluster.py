@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
+from confluent_kafka import (
+    OFFSET_INVALID,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+    Uuid,
+)
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
 
 from ktframe.config.settings import ConfigValue, Settings
@@ -236,7 +244,14 @@ class KafkaCluster:
                     futures = admin.list_offsets(
                         request, isolation_level=level, request_timeout=self._timeout
                     )
-                    return {at.partition: self._answer(future).offset for at, future in futures.items()}
+                    offsets = {at.partition: self._answer(future).offset for at, future in futures.items()}
+                silent = [p for p, offset in offsets.items() if offset == OFFSET_INVALID]
+                if not silent:
+                    return offsets
+                # Where one of several brokers has not answered, this is no error to librdkafka, and no offset either.
+                if time.monotonic() > deadline:
+                    leaders = f"the broker that leads partition {', '.join(map(str, silent))} is silent"
+                    raise BrokerUnreachableError(self.bootstrap, leaders)
             except KafkaException as error:
                 if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error

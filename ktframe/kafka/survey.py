@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from ktframe.kafka.client import Connection
@@ -78,7 +78,7 @@ def _offsets_of(
     deadline = time.monotonic() + min(timeout, _WAIT_SECONDS)
     while missing:
         answers = _list_offsets(connection, missing, spec, timeout)
-        known |= {at: answer for at, answer in answers.items() if not isinstance(answer, Exception)}
+        known |= {at: answer for at, answer in answers.items() if not _is_missing(answer)}
         missing = [at for at, answer in answers.items() if _is_passing(answer)]
         if time.monotonic() > deadline:
             break
@@ -107,6 +107,11 @@ def _answer(future: Future[T], timeout: float) -> T | Exception:
         )  # librdkafka has this timeout too; a second longer, in case it fails to
     except (KafkaException, TimeoutError) as error:
         return error
+
+
+def _is_missing(answer: Any) -> bool:
+    # Where one of several brokers has not answered, this is no error to librdkafka, and no offset either.
+    return isinstance(answer, Exception) or answer.offset == OFFSET_INVALID
 
 
 def _is_passing(answer: object) -> bool:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
 
 from ktframe.config.settings import Settings
 from ktframe.errors import AuthorizationError, BrokerError, BrokerUnreachableError, UnknownTopicError
@@ -36,6 +36,14 @@ class Answers:
         else:
             future.set_result(SimpleNamespace(topic_id=told, partitions=[0, 1]))
         return {"orders": future}
+
+    def list_offsets(self, request: Any, **_: object) -> dict[Any, Future[Any]]:
+        """Answer for partition 0 only, as librdkafka does where the broker of partition 1 is silent."""
+        futures: dict[Any, Future[Any]] = {}
+        for at in request:
+            futures[at] = Future()
+            futures[at].set_result(SimpleNamespace(offset=7 if at.partition == 0 else OFFSET_INVALID))
+        return futures
 
     def list_topics(self, **_: object) -> Any:
         """Return the topic, which has no id here."""
@@ -72,6 +80,20 @@ def test_a_passing_failure_is_no_lack_of_topic_ids(code: int) -> None:
     with pytest.raises(BrokerError):
         cluster.topic("orders")
     assert cluster.topic("orders") == TopicFacts(2, "id-2")
+
+
+def test_no_offset_of_a_silent_broker_is_an_error() -> None:
+    """A partition whose broker has not answered has no end: -1001 is no offset that a reader could have passed."""
+    cluster = _cluster(*["id-1"] * 100)
+    assert cluster.end_offsets("orders", [0]) == {0: 7}
+    cluster._timeout = 0.2
+    for ask in (cluster.end_offsets, cluster.start_offsets):
+        with pytest.raises(
+            BrokerUnreachableError, match=r"no answer .*the broker that leads partition 1 is silent"
+        ):
+            ask("orders", [0, 1])
+    assert cluster.extents({"orders": 2}) == {}
+    assert cluster.extents({"orders": 1}) == {"orders": {0: range(7, 7)}}
 
 
 def test_a_timeout_says_that_no_broker_answered() -> None:
