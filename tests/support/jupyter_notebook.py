@@ -37,15 +37,19 @@ _SELECT = "panel.content.deselectAll(); panel.content.activeCellIndex = given;"
 # Else a command is for the notebook in front, which another one stays for a moment.
 _HERE = "{semanticWidget: id}"
 
+# A kernel aborts what it is asked in the moment after a cell has raised: it is asked again then.
 _ASK = """
-    const said = [];
-    const future = kernel.requestExecute({code: given, store_history: false});
-    future.onIOPub = ({header, content}) => {
-        if (header.msg_type === "stream") said.push(content.text);
-        if (header.msg_type === "execute_result") said.push(content.data["text/plain"]);
-    };
-    const reply = (await future.done).content;
-    return {text: said.join(""), error: reply.status === "ok" ? null : reply.traceback.join("\\n")};
+    for (;;) {
+        const said = [];
+        const future = kernel.requestExecute({code: given, store_history: false});
+        future.onIOPub = ({header, content}) => {
+            if (header.msg_type === "stream") said.push(content.text);
+            if (header.msg_type === "execute_result") said.push(content.data["text/plain"]);
+        };
+        const reply = (await future.done).content;
+        if (reply.status === "aborted") continue;
+        return {text: said.join(""), error: reply.status === "ok" ? null : reply.traceback.join("\\n")};
+    }
 """
 
 
