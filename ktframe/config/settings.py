@@ -133,7 +133,7 @@ class TableDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class ReadPolicy:
-    """What reads do about refused records, and about rows whose newest record was refused."""
+    """Whether reads warn or raise for refused records, and hide or show rows whose newest record was refused."""
 
     on_refused: OnRefused = "warn"
     stale: Stale = "hide"

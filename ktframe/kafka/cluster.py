@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -33,7 +32,7 @@ from ktframe.errors import (
 )
 from ktframe.kafka.client import Connection
 from ktframe.kafka.errors import PASSING, translate
-from ktframe.kafka.survey import cleanup_policies, extents, last_timestamps
+from ktframe.kafka.survey import cleanup_policies, extents, is_silent, last_timestamps
 
 logger = logging.getLogger("ktframe.kafka")
 T = TypeVar("T")
@@ -244,11 +243,10 @@ class KafkaCluster:
                     futures = admin.list_offsets(
                         request, isolation_level=level, request_timeout=self._timeout
                     )
-                    offsets = {at.partition: self._answer(future).offset for at, future in futures.items()}
-                silent = [p for p, offset in offsets.items() if offset == OFFSET_INVALID]
+                    answers = {at.partition: self._answer(future) for at, future in futures.items()}
+                silent = [partition for partition, answer in answers.items() if is_silent(answer)]
                 if not silent:
-                    return offsets
-                # Where one of several brokers has not answered, this is no error to librdkafka, and no offset either.
+                    return {partition: answer.offset for partition, answer in answers.items()}
                 if time.monotonic() > deadline:
                     leaders = f"the broker that leads partition {', '.join(map(str, silent))} is silent"
                     raise BrokerUnreachableError(self.bootstrap, leaders)

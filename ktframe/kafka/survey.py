@@ -78,7 +78,11 @@ def _offsets_of(
     deadline = time.monotonic() + min(timeout, _WAIT_SECONDS)
     while missing:
         answers = _list_offsets(connection, missing, spec, timeout)
-        known |= {at: answer for at, answer in answers.items() if not _is_missing(answer)}
+        known |= {
+            at: answer
+            for at, answer in answers.items()
+            if not (isinstance(answer, Exception) or is_silent(answer))
+        }
         missing = [at for at, answer in answers.items() if _is_passing(answer)]
         if time.monotonic() > deadline:
             break
@@ -109,9 +113,9 @@ def _answer(future: Future[T], timeout: float) -> T | Exception:
         return error
 
 
-def _is_missing(answer: Any) -> bool:
-    # Where one of several brokers has not answered, this is no error to librdkafka, and no offset either.
-    return isinstance(answer, Exception) or answer.offset == OFFSET_INVALID
+def is_silent(answer: Any) -> bool:
+    """Say whether the broker of a partition has not answered; librdkafka raises no error where other brokers have."""
+    return bool(answer.offset == OFFSET_INVALID)
 
 
 def _is_passing(answer: object) -> bool:

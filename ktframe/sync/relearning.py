@@ -34,7 +34,7 @@ class Relearning:
         self._cluster = cluster
         self._order: _Order | None = None
         self._known = (False, -1)
-        """What was known when the topic was read again last: it is not without knowing more."""
+        """How much was known when the topic was last read again; without more than that it is not read again."""
 
     @property
     def is_due(self) -> bool:

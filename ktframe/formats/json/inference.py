@@ -120,11 +120,7 @@ class FieldRules:
 
     def kind(self, seen: Sightings) -> str | None:
         """Return the commonest kind; of equally common ones that seen first."""
-        kinds = _IDENTITY_KINDS if self.rules.is_exact(self.name) else _COLUMN_KINDS
-        found = [
-            (-records, place or LAST, kind) for kind, (records, place) in seen.kinds.items() if kind in kinds
-        ]
-        return min(found)[2] if found else None
+        return seen.commonest(_IDENTITY_KINDS if self.rules.is_exact(self.name) else _COLUMN_KINDS)
 
     @property
     def keeps_integers(self) -> bool:

@@ -5,7 +5,7 @@ Counts of different records add up in any order. What follows from them is decid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -95,9 +95,14 @@ class Sightings:
     @property
     def commonest_names(self) -> frozenset[str]:
         """The names that most objects with names had; of those that equally many had, the ones seen first."""
-        counts = ((names, *count) for names, count in self.kinds.items() if names != EMPTY)
-        found = [(-records, place or LAST, names) for names, records, place in counts]
-        return frozenset(orjson.loads(min(found)[2])) if found else frozenset()
+        names = self.commonest(self.kinds.keys() - {EMPTY})
+        return frozenset(() if names is None else orjson.loads(names))
+
+    def commonest(self, kinds: Collection[str]) -> str | None:
+        """Return the commonest of ``kinds``; of equally common ones that seen first, None where none was seen."""
+        seen = ((kind, *self.kinds[kind]) for kind in self.kinds if kind in kinds)
+        ranked = [(-records, place or LAST, kind) for kind, records, place in seen]
+        return min(ranked)[2] if ranked else None
 
     def add(self, value: Any, record: tuple[int, int], numbers: Iterator[int], *, with_nulls: bool) -> None:
         """Count a value of ``record``; ``numbers`` counts the values in it."""
