@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Condition
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ktframe.errors import ContextClosedError
-from ktframe.kafka.errors import refused_settings
+from ktframe.kafka.errors import DISCONNECTED, refused_settings
 
 logger = logging.getLogger("ktframe.kafka")
 C = TypeVar("C")
+T = TypeVar("T")
+
+RETRY_SECONDS = 0.05
+"""Between two attempts of a request."""
 
 
 def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
@@ -37,14 +42,51 @@ def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
 
 
 class Connection:
-    """Lends its AdminClient to any number of threads; ``close`` waits for the requests under way."""
+    """Lends an AdminClient to any number of threads; ``close`` waits for the requests under way."""
 
-    def __init__(self, config: Mapping[str, Any], *, name: str) -> None:
-        self._client = new_client(AdminClient, config)
+    def __init__(self, make: Callable[[], AdminClient], *, name: str) -> None:
+        self._make = make
+        self._client: AdminClient | None = make()
+        self._has_answered = False
         self._name = name
         self._idle = Condition()
         self._requests = 0
         self._is_open = True
+
+    def ask(self, request: Callable[[AdminClient, float], T], timeout: float) -> T:
+        """Return what ``request(client, seconds)`` returns, repeated for ``timeout`` seconds while brokers are away.
+
+        After half of that time it gets a new client: an old one may never find its brokers again once all of them were
+        restarted (librdkafka 2.16: "Failed while waiting for controller"). A client that has not answered yet is given
+        the whole time, because connecting may be slow.
+
+        Raises
+        ------
+        KafkaException
+            The last one.
+        ContextClosedError
+            When the connection was closed.
+        """
+        deadline = monotonic() + timeout
+        while True:
+            spare = timeout / 2 if self._has_answered else 0.0
+            try:
+                with self.client() as client:
+                    answer = request(client, max(deadline - spare - monotonic(), RETRY_SECONDS))
+            except KafkaException as error:
+                with suppress(KafkaException):
+                    client.poll(0)  # runs the error callback, which may say why no broker answers
+                if error.args[0].code() not in DISCONNECTED:
+                    raise
+                left = deadline - monotonic()
+                if left < spare + RETRY_SECONDS:
+                    self._drop(client)
+                if left < RETRY_SECONDS:
+                    raise
+                sleep(RETRY_SECONDS)
+            else:
+                self._has_answered = True
+                return answer
 
     @contextmanager
     def client(self) -> Iterator[AdminClient]:
@@ -58,13 +100,22 @@ class Connection:
         with self._idle:
             if not self._is_open:
                 raise ContextClosedError(self._name)
+            if self._client is None:
+                self._client = self._make()
+            client = self._client
             self._requests += 1
         try:
-            yield self._client
+            yield client
         finally:
             with self._idle:
                 self._requests -= 1
                 self._idle.notify_all()
+
+    def _drop(self, client: AdminClient) -> None:
+        """Let the next request have a new client; the old one ends when the last thread gives it back."""
+        with self._idle:
+            if self._client is client:
+                self._client, self._has_answered = None, False
 
     def close(self) -> None:
         """Disconnect; a second call does nothing."""
@@ -74,5 +125,6 @@ class Connection:
             self._is_open = False
             # A client that is destroyed never answers its requests: their callers would wait for nothing.
             self._idle.wait_for(lambda: self._requests == 0)
-        with self._client:
-            pass  # leaving its context destroys the client
+        if self._client is not None:
+            with self._client:
+                pass  # leaving its context destroys the client

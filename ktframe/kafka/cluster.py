@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -19,7 +20,7 @@ from confluent_kafka import (
     TopicPartition,
     Uuid,
 )
-from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
 
 from ktframe.config.settings import ConfigValue, Settings
 from ktframe.errors import (
@@ -30,7 +31,7 @@ from ktframe.errors import (
     UnknownTopicError,
     similar_names,
 )
-from ktframe.kafka.client import Connection
+from ktframe.kafka.client import RETRY_SECONDS, Connection, new_client
 from ktframe.kafka.errors import PASSING, translate
 from ktframe.kafka.survey import cleanup_policies, extents, is_silent, last_timestamps
 
@@ -41,7 +42,6 @@ RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backo
 """Defaults, which users may override: a broker that is back is found within two seconds, not ten."""
 
 _SLICE_SECONDS = 0.5
-_RETRY_SECONDS = 0.05
 _NO_TOPIC_ID = str(Uuid(0, 0))
 
 _UNSUPPORTED = frozenset(
@@ -133,7 +133,9 @@ class KafkaCluster:
             "log_level": 0,  # errors that matter are reported to error_cb
         }
         self._config = config
-        self._connection = Connection(config, name=f"Kafka at {self.bootstrap}")
+        self._connection = Connection(
+            lambda: new_client(AdminClient, config), name=f"Kafka at {self.bootstrap}"
+        )
 
     def close(self) -> None:
         """Disconnect once the requests under way are answered; a second call does nothing."""
@@ -169,9 +171,7 @@ class KafkaCluster:
         if self._has_topic_ids is False:
             return self._topic_from_metadata(name)
         try:
-            with self._connection.client() as admin:
-                futures = admin.describe_topics(TopicCollection([name]), request_timeout=self._timeout)
-                description = self._answer(futures[name])
+            description = self._connection.ask(partial(_describe, name), self._timeout)
         except KafkaException as error:
             # Only these codes mean that the cluster has no topic ids. If a timeout were taken for it, recreated topics
             # would no longer be noticed, and a binding would go on in the new topic at its old offset.
@@ -235,15 +235,13 @@ class KafkaCluster:
     def _offsets(
         self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
     ) -> dict[int, int]:
-        request = {TopicPartition(topic, partition): spec for partition in partitions}
+        request = partial(
+            _list_offsets, {TopicPartition(topic, partition): spec for partition in partitions}, level
+        )
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                with self._connection.client() as admin:
-                    futures = admin.list_offsets(
-                        request, isolation_level=level, request_timeout=self._timeout
-                    )
-                    answers = {at.partition: self._answer(future) for at, future in futures.items()}
+                answers = self._connection.ask(request, self._timeout)
                 silent = [partition for partition, answer in answers.items() if is_silent(answer)]
                 if not silent:
                     return {partition: answer.offset for partition, answer in answers.items()}
@@ -254,7 +252,7 @@ class KafkaCluster:
                 if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
             self.topic(topic)  # raises if the topic is gone: the error of the offsets would be the same
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
         """Return the offsets that the logs of many topics hold, without the topics where that is not known."""
@@ -274,29 +272,28 @@ class KafkaCluster:
         """Return the greatest timestamp (ms) of a record of each topic, None where it is not known."""
         return last_timestamps(self._connection, topics, self._timeout)
 
-    def _answer(self, future: Future[T]) -> T:
-        try:
-            return future.result(
-                self._timeout + 1
-            )  # librdkafka has this timeout too; a second longer, in case it fails to
-        except TimeoutError as error:
-            raise BrokerUnreachableError(self.bootstrap, f"no answer in {self._timeout:g} s") from error
-
     def _metadata(self) -> Any:
-        deadline = time.monotonic() + self._timeout
+        try:
+            return self._connection.ask(self._list_topics, self._timeout)
+        except KafkaException as error:
+            raise self._meaning(error.args[0]) from error
+
+    def _list_topics(self, admin: AdminClient, timeout: float) -> Any:
+        deadline = time.monotonic() + timeout
         while True:
             try:
-                with self._connection.client() as admin:
-                    return admin.list_topics(timeout=_SLICE_SECONDS)
+                return admin.list_topics(timeout=min(_SLICE_SECONDS, timeout))
             except KafkaException as error:
                 # To this call a refused login looks like a slow answer. With short timeouts the callback is seen early.
+                with suppress(KafkaException):
+                    admin.poll(0)
                 meaning = self._meaning(error.args[0])
-                if meaning.is_fatal or time.monotonic() > deadline:
+                if meaning.is_fatal:
                     raise meaning from error
+                if time.monotonic() > deadline:
+                    raise
 
     def _meaning(self, error: KafkaError, topic: str = "") -> BrokerError:
-        with suppress(KafkaException), self._connection.client() as admin:
-            admin.poll(0)  # runs the error callback
         denied, self._denied = self._denied, None
         return self._translate(denied or error, topic)
 
@@ -304,6 +301,28 @@ class KafkaCluster:
         return translate(
             error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic, config=self._config
         )
+
+
+def _describe(topic: str, admin: AdminClient, timeout: float) -> Any:
+    futures = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
+    return _result(futures[topic], timeout)
+
+
+def _list_offsets(
+    request: dict[TopicPartition, OffsetSpec], level: IsolationLevel, admin: AdminClient, timeout: float
+) -> dict[int, Any]:
+    """Return the answers by partition."""
+    futures = admin.list_offsets(request, isolation_level=level, request_timeout=timeout)
+    return {at.partition: _result(future, timeout) for at, future in futures.items()}
+
+
+def _result(future: Future[T], timeout: float) -> T:
+    try:
+        # librdkafka has this timeout too; a second longer, in case it fails to.
+        return future.result(timeout + 1)
+    except TimeoutError as error:
+        silence = KafkaError(KafkaError._TIMED_OUT, f"no answer in {timeout:g} s")  # noqa: SLF001
+        raise KafkaException(silence) from error
 
 
 def mechanism_of(settings: Settings) -> str:

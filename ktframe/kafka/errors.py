@@ -21,12 +21,19 @@ from ktframe.kafka.redaction import without_secrets, without_values
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
-_UNREACHABLE = frozenset(
+DISCONNECTED = frozenset(
     {
         KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - librdkafka's own codes start with an underscore
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._DESTROY_BROKER,  # noqa: SLF001 - a broker that starts again may forget itself for a moment
         KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._TRANSPORT,  # noqa: SLF001
+    },
+)
+"""Errors of a request that no broker has answered."""
+
+_UNREACHABLE = DISCONNECTED | frozenset(
+    {
+        KafkaError._RESOLVE,  # noqa: SLF001
         KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
         KafkaError._WAIT_COORD,  # noqa: SLF001
     },

@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
-from ktframe.kafka.client import Connection
+from ktframe.kafka.client import RETRY_SECONDS, Connection
 from ktframe.kafka.errors import PASSING
 
 logger = logging.getLogger("ktframe.kafka")
 T = TypeVar("T")
 _WAIT_SECONDS = 1.0
-_RETRY_SECONDS = 0.05
 
 
 def extents(connection: Connection, topics: Mapping[str, int], timeout: float) -> dict[str, dict[int, range]]:
@@ -87,7 +86,7 @@ def _offsets_of(
         if time.monotonic() > deadline:
             break
         if missing:
-            time.sleep(_RETRY_SECONDS)
+            time.sleep(RETRY_SECONDS)
     return known
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +13,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from ktframe.config.settings import Settings
 from ktframe.errors import AuthorizationError
+from ktframe.kafka.client import Connection
 from ktframe.kafka.cluster import KafkaCluster
 
 MOVED = KafkaError.NOT_LEADER_FOR_PARTITION
@@ -21,17 +21,12 @@ Told = Mapping[tuple[str, int], Any]
 
 
 class Answers:
-    """A connection whose client answers ``list_offsets`` and ``describe_configs`` as told, errors by their code."""
+    """A client that answers ``list_offsets`` and ``describe_configs`` as told, errors by their code."""
 
     def __init__(self, offsets: Callable[[str], Told], configs: Mapping[str, Any] | None = None) -> None:
         self.offsets = offsets
         self.configs = configs or {}
         self.asked: list[str] = []
-
-    @contextmanager
-    def client(self) -> Iterator[Any]:
-        """Lend itself."""
-        yield self
 
     def list_offsets(
         self, asked: Mapping[TopicPartition, Any], **_: object
@@ -68,8 +63,8 @@ def _answer(told: Any) -> Future[Any]:
 def _cluster(answers: Answers, *, has_topic_ids: bool | None = None) -> KafkaCluster:
     cluster = KafkaCluster(Settings(bootstrap="localhost:1"), has_topic_ids=has_topic_ids)
     cluster.close()
-    stub: Any = answers
-    cluster._connection = stub
+    client: Any = answers
+    cluster._connection = Connection(lambda: client, name="Kafka")
     return cluster
 
 

@@ -1,0 +1,107 @@
+"""Connection: one AdminClient for all threads, replaced where it does not find its brokers again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from ktframe.errors import ContextClosedError
+from ktframe.kafka.client import Connection
+
+TIMEOUT = 0.4
+
+
+class Client:
+    """Knows its number only."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def poll(self, timeout: float) -> None:
+        """Serve no callbacks."""
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        """Do nothing."""
+
+
+def connection() -> Connection:
+    """Return one whose clients have the numbers 0, 1 and so on."""
+    numbers = itertools.count()
+    make: Any = lambda: Client(next(numbers))  # noqa: E731
+    return Connection(make, name="Kafka")
+
+
+def failing(code: int, calls: list[tuple[int, float]], until: int = 99) -> Callable[[Any, float], str]:
+    """Return a request that fails until it has a client of number ``until``, and notes the client and the seconds it got."""
+
+    def request(client: Any, seconds: float) -> str:
+        calls.append((client.number, seconds))
+        if client.number < until:
+            raise KafkaException(KafkaError(code))
+        return "answer"
+
+    return request
+
+
+def test_a_client_that_lost_its_brokers_is_replaced_while_there_is_time() -> None:
+    """The one that answered before gets half of the time; the new one gets what is left, and answers."""
+    asked = connection()
+    assert asked.ask(lambda client, _: client.poll(0), TIMEOUT) is None
+    calls: list[tuple[int, float]] = []
+    assert asked.ask(failing(KafkaError._TIMED_OUT, calls, until=1), TIMEOUT) == "answer"
+    assert [number for number, _ in calls] == [0] * (len(calls) - 1) + [1]
+    assert calls[0][1] <= TIMEOUT / 2
+    assert TIMEOUT / 4 < calls[-1][1] <= TIMEOUT / 2 + 0.1
+
+
+def test_a_client_that_has_not_answered_yet_has_the_whole_time() -> None:
+    """Connecting may be slow; the next call has a new client."""
+    asked = connection()
+    calls: list[tuple[int, float]] = []
+    with pytest.raises(KafkaException):
+        asked.ask(failing(KafkaError._TRANSPORT, calls), TIMEOUT)
+    assert {number for number, _ in calls} == {0}
+    assert len(calls) > 1
+    assert TIMEOUT * 0.75 < calls[0][1] <= TIMEOUT
+    assert asked.ask(failing(KafkaError._TRANSPORT, calls, until=1), TIMEOUT) == "answer"
+
+
+def test_a_broker_that_forgets_itself_for_a_moment_is_asked_again() -> None:
+    """While a broker starts again, librdkafka may drop it and the request; the same client finds it a moment later."""
+    asked = connection()
+    codes = [KafkaError._DESTROY_BROKER, KafkaError._TRANSPORT]
+
+    def request(client: Any, _: float) -> int:
+        if codes:
+            raise KafkaException(KafkaError(codes.pop()))
+        return int(client.number)
+
+    assert asked.ask(request, 5) == 0
+
+
+def test_a_refusal_is_an_answer() -> None:
+    """It is raised at once, and the client is kept."""
+    asked = connection()
+    calls: list[tuple[int, float]] = []
+    with pytest.raises(KafkaException):
+        asked.ask(failing(KafkaError.TOPIC_AUTHORIZATION_FAILED, calls), TIMEOUT)
+    with asked.client() as client:
+        assert client.number == 0  # type: ignore[attr-defined]
+    assert len(calls) == 1
+
+
+def test_a_closed_connection_is_not_asked() -> None:
+    """Also where its client was dropped."""
+    asked = connection()
+    with pytest.raises(KafkaException):
+        asked.ask(failing(KafkaError._TIMED_OUT, []), 0.05)
+    asked.close()
+    with pytest.raises(ContextClosedError, match="Kafka"):
+        asked.ask(lambda *_: None, TIMEOUT)
