@@ -70,23 +70,23 @@ class Connection:
         deadline = monotonic() + timeout
         while True:
             spare = timeout / 2 if self._has_answered else 0.0
-            try:
-                with self.client() as client:
+            with self.client() as client:
+                try:
                     answer = request(client, max(deadline - spare - monotonic(), RETRY_SECONDS))
-            except KafkaException as error:
-                with suppress(KafkaException):
-                    client.poll(0)  # runs the error callback, which may say why no broker answers
-                if error.args[0].code() not in DISCONNECTED:
-                    raise
-                left = deadline - monotonic()
-                if left < spare + RETRY_SECONDS:
-                    self._drop(client)
-                if left < RETRY_SECONDS:
-                    raise
-                sleep(RETRY_SECONDS)
-            else:
-                self._has_answered = True
-                return answer
+                except KafkaException as error:
+                    with suppress(KafkaException):
+                        client.poll(0)  # runs the error callback, which may say why no broker answers
+                    left = deadline - monotonic()
+                    if error.args[0].code() not in DISCONNECTED:
+                        raise
+                    if left < spare + RETRY_SECONDS:
+                        self._drop(client)
+                    if left < RETRY_SECONDS:
+                        raise
+                else:
+                    self._has_answered = True
+                    return answer
+            sleep(RETRY_SECONDS)
 
     @contextmanager
     def client(self) -> Iterator[AdminClient]:
