@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -85,12 +86,10 @@ def test_an_unknown_schema_is_told_from_a_silent_registry(ask: RegistryClient) -
 
 def test_a_registry_that_hangs_is_given_up(registry: SchemaRegistry) -> None:
     """No call waits longer than its timeouts add up to."""
-    with SchemaRegistry() as frozen:
+    with SchemaRegistry() as frozen, closing(RegistryClient(frozen.settings(), 0.3)) as client:
         frozen.pause()
-        client = RegistryClient(frozen.settings(), 0.3)
         with pytest.raises(RegistryError):
             client.fetch(id_ref(1))
-        client.close()
         frozen.resume()
 
 

@@ -1,5 +1,6 @@
 """A server of the tests: a child process with a directory of its own, both gone when the parent is."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -93,7 +94,10 @@ class ChildProcess(ABC):
 
     def pause(self) -> None:
         """Freeze the server: connections stay open and nothing answers."""
-        self._running().send_signal(signal.SIGSTOP)
+        process = self._running()
+        process.send_signal(signal.SIGSTOP)
+        # Until the last of its threads has stopped, one may still answer.
+        os.waitpid(process.pid, os.WUNTRACED)
 
     def resume(self) -> None:
         """Let a paused server go on."""

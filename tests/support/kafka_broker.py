@@ -12,7 +12,6 @@ from support.kafka_records import quiet_admin
 from support.kafka_settings import JVM_FLAGS, LOG4J, BrokerPorts, server_properties
 from support.kafka_topics import KafkaTopics
 from support.ports import HOST, free_ports
-from support.waiting import wait_until
 
 SCRAM_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -35,11 +34,6 @@ class KafkaBroker(ChildProcess, KafkaTopics):
         ChildProcess.__init__(self, "broker")
         KafkaTopics.__init__(self, f"{HOST}:{self._ports.plaintext}")
         self._write_settings()
-
-    def pause(self) -> None:
-        """Freeze the broker, and return when it leaves questions without an answer."""
-        super().pause()
-        wait_until(lambda: not self._answers(), "the broker to fall silent")
 
     def restart_cleaner(self) -> None:
         """Restart the broker so that its cleaner goes over all closed segments once more.
