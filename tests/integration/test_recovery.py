@@ -121,7 +121,7 @@ def test_exhausted_attempts(
     table.events.subscribe(BindingStateChanged, states.append)
 
     broker.stop()
-    wait_until(lambda: table._reader.binding.state is BindingState.FAILED, "the last attempt to fail")
+    wait_until(lambda: BindingState.FAILED in [each.new for each in states], "the last attempt to fail")
 
     failed = states[-1]
     assert (failed.new, failed.reason) == (BindingState.FAILED, Reason.BROKER_UNREACHABLE)
