@@ -334,7 +334,7 @@ def test_a_directory_that_can_be_used_is_used(
         make(path, *args, **options)
 
     retry = ktframe.RetryPolicy(attempts=1, initial_delay=0.01, max_delay=0.01, jitter=0)
-    with broker.connect(tmp_path / "state", retry=retry, stall_timeout=0.2) as context:
+    with broker.connect(tmp_path / "state", retry=retry, stall_timeout=5) as context:
         with monkeypatch.context() as patch:
             patch.setattr(Path, "mkdir", mkdir)
             table = context.table("orders")

@@ -50,8 +50,12 @@ def numbered(broker: FakeBroker, *values: Any) -> None:
 
 
 def shown(table: MaterializedTopic) -> tuple[pl.DataType, list[Any], list[str]]:
-    """Return the type and the values of ``x``, and what the status says of relearning."""
+    """Return the type and the values of ``x``, and what the status says of relearning.
+
+    The table is ready then: what comes next is not read anew because the table was still loading.
+    """
     frame = table.to_polars()
+    table.wait_until_ready(progress=False)
     said = [notice for notice in table.status().notices if "relearn()" in notice]
     return frame.schema["x"], sorted(frame["x"].drop_nulls()), said
 

@@ -13,6 +13,7 @@ from support.notebook_page import page_around, threads_of
 from support.waiting import wait_until
 
 from ktframe import widgets
+from ktframe.config.settings import RetryPolicy
 from ktframe.context.context import Context
 from ktframe.errors import BrokerError
 from ktframe.tables.aggregate import Aggregate
@@ -292,26 +293,29 @@ def test_pause_holds_the_rows_and_says_since_when(kt: Context, broker: FakeBroke
         part.close()
 
 
-def test_rows_that_may_be_old_are_not_shown_as_live(kt: Context, broker: FakeBroker) -> None:
+def test_rows_that_may_be_old_are_not_shown_as_live(broker: FakeBroker) -> None:
     """While the broker is away the state stands above them, and above a chart; afterwards it is gone."""
-    broker.produce("orders", "a", {"n": 1}, timestamp=MINUTE)
-    table = kt.table("orders")
-    windows = table.window(5)
-    panels = windows.live(n=pl.len(), rows=5), windows.chart(n=pl.len(), live=True)
-    passed(table)
-    shown = [
-        LiveRowsPicture(TopicRows(table, 5)),
-        *(panel._picture for panel in panels),
-    ]
-    assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
-    broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
-    for each in shown:
-        wait_until(lambda picture=each: "recovering" in picture.frame().html, "the panel to tell")
-        assert "the plug was pulled" in each.frame().text
-    broker.come_back()
-    for each in (table, windows):
-        each.wait_until_ready(progress=False)
-    assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
+    retry = RetryPolicy(attempts=10_000, initial_delay=0.01, max_delay=0.05, jitter=0)
+    with broker.connect(retry=retry) as kt:
+        broker.produce("orders", "a", {"n": 1}, timestamp=MINUTE)
+        table = kt.table("orders")
+        windows = table.window(5)
+        panels = windows.live(n=pl.len(), rows=5), windows.chart(n=pl.len(), live=True)
+        for each in (table, windows):
+            each.wait_until_ready(progress=False)
+        shown = [
+            LiveRowsPicture(TopicRows(table, 5)),
+            *(panel._picture for panel in panels),
+        ]
+        assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
+        broker.go_down(BrokerError("fake:9092", "the plug was pulled"))
+        for each in shown:
+            wait_until(lambda picture=each: "recovering" in picture.frame().html, "the panel to tell")
+            assert "the plug was pulled" in each.frame().text
+        broker.come_back()
+        for each in (table, windows):
+            each.wait_until_ready(progress=False)
+        assert ["ktf-badge" in each.frame().html.split("</style>")[1] for each in shown] == [False] * 3
 
 
 def test_a_live_table_follows_its_topic(
