@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from threading import Condition
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ktframe.errors import ContextClosedError
@@ -39,6 +40,22 @@ def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
         refusal = refused_settings(error, config)
     # Raised out here, without cause or context: a traceback or a logger would show those, and secrets with them.
     raise refusal
+
+
+def answer_of(future: Future[T], timeout: float) -> T:
+    """Return the answer to a request that was given ``timeout`` seconds.
+
+    Raises
+    ------
+    KafkaException
+        When it failed, or when there is no answer.
+    """
+    try:
+        # librdkafka has this timeout too; a second longer, in case it fails to.
+        return future.result(timeout + 1)
+    except TimeoutError as error:
+        silence = KafkaError(KafkaError._TIMED_OUT, f"no answer in {timeout:g} s")  # noqa: SLF001
+        raise KafkaException(silence) from error
 
 
 class Connection:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias
 
 from confluent_kafka import (
     IsolationLevel,
@@ -31,12 +30,11 @@ from ktframe.errors import (
     UnknownTopicError,
     similar_names,
 )
-from ktframe.kafka.client import RETRY_SECONDS, Connection, new_client
+from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of, new_client
 from ktframe.kafka.errors import PASSING, translate
 from ktframe.kafka.survey import cleanup_policies, extents, is_silent, last_timestamps
 
 logger = logging.getLogger("ktframe.kafka")
-T = TypeVar("T")
 
 RECONNECT: Final[Mapping[str, ConfigValue]] = MappingProxyType({"reconnect.backoff.max.ms": 1_000})
 """Defaults, which users may override: a broker that is back is found within two seconds, not ten."""
@@ -305,7 +303,7 @@ class KafkaCluster:
 
 def _describe(topic: str, admin: AdminClient, timeout: float) -> Any:
     futures = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
-    return _result(futures[topic], timeout)
+    return answer_of(futures[topic], timeout)
 
 
 def _list_offsets(
@@ -313,16 +311,7 @@ def _list_offsets(
 ) -> dict[int, Any]:
     """Return the answers by partition."""
     futures = admin.list_offsets(request, isolation_level=level, request_timeout=timeout)
-    return {at.partition: _result(future, timeout) for at, future in futures.items()}
-
-
-def _result(future: Future[T], timeout: float) -> T:
-    try:
-        # librdkafka has this timeout too; a second longer, in case it fails to.
-        return future.result(timeout + 1)
-    except TimeoutError as error:
-        silence = KafkaError(KafkaError._TIMED_OUT, f"no answer in {timeout:g} s")  # noqa: SLF001
-        raise KafkaException(silence) from error
+    return {at.partition: answer_of(future, timeout) for at, future in futures.items()}
 
 
 def mechanism_of(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
-from ktframe.kafka.client import RETRY_SECONDS, Connection
+from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of
 from ktframe.kafka.errors import PASSING
 
 logger = logging.getLogger("ktframe.kafka")
@@ -105,10 +105,8 @@ def _list_offsets(
 
 def _answer(future: Future[T], timeout: float) -> T | Exception:
     try:
-        return future.result(
-            timeout + 1
-        )  # librdkafka has this timeout too; a second longer, in case it fails to
-    except (KafkaException, TimeoutError) as error:
+        return answer_of(future, timeout)
+    except KafkaException as error:
         return error
 
 
