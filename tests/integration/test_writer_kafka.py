@@ -82,8 +82,9 @@ def test_every_column_arrives(kafka: KafkaTopics, topic: Topic, make_writer: Mak
 @pytest.mark.parametrize("end", [KafkaBroker.kill, KafkaBroker.stop])
 def test_restart_under_two_writers(broker: KafkaBroker, topic: Topic, end: Callable[..., None]) -> None:
     """Of two processes that write while the broker is killed or stopped, every record is there exactly once."""
+    count = 100_000  # so many that no one is done before the broker is down
     name = broker.create_topic(topic(), partitions=3)
-    writers = [writing_process(broker, name, word, count=10_000, way="plain") for word in ("one", "two")]
+    writers = [writing_process(broker, name, word, count=count, way="plain") for word in ("one", "two")]
     let_write(*writers)
 
     wait_until(lambda: sum(broker.end_offsets(name).values()) > 500, "records of both", timeout=NEAR_SECONDS)
@@ -93,7 +94,7 @@ def test_restart_under_two_writers(broker: KafkaBroker, topic: Topic, end: Calla
 
     assert [said(writer) for writer in writers] == ["sent", "sent"]
     assert were_writing == [True, True]
-    expected = Counter(f"{word}-{number}".encode() for word in ("one", "two") for number in range(10_000))
+    expected = Counter(f"{word}-{number}".encode() for word in ("one", "two") for number in range(count))
     assert Counter(record.key for record in broker.records(name)) == expected
 
 
