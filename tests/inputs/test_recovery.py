@@ -11,7 +11,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from support.known_faults import known_fault, the_right_answer
+from support.known_faults import KnownFaultError, known_fault, the_right_answer
 from support.waiting import wait_until
 
 from ktframe.config.settings import StoreOptions
@@ -97,10 +97,12 @@ def test_a_start_that_was_interrupted_is_made_again() -> None:
 def test_interrupts_at_any_moment_of_a_first_read() -> None:
     """However often Ctrl-C comes in the middle of a first read, the next read gives the rows and ``close`` closes."""
     command = [sys.executable, HERE / "interrupted_reads.py"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired as hangs:
+        raise KnownFaultError(str(hangs)) from hangs  # the fault may keep a lock as well as raise
     with the_right_answer():
-        assert json.loads(done.stdout) == []
+        assert (done.returncode, done.stdout, done.stderr) == (0, "[]", "")
 
 
 @known_fault("recovery: the view keeps rows that the store dropped when the compaction after it failed")
