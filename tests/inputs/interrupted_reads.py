@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-from contextlib import suppress
 from random import Random
 
 from ktframe.testing import FakeBroker
@@ -26,12 +25,16 @@ def main() -> None:
     faults: list[str] = []
     for _ in range(TRIES):
         table = context.table("t")
-        with suppress(KeyboardInterrupt):
+        try:
             signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-5, 1.5e-3))
             try:
                 table.to_polars()
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            pass
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
+            faults.append(f"{type(error).__name__}: {error}")
         for action in (context.table("t").to_polars, table.close):
             try:
                 action()
