@@ -50,7 +50,7 @@ def no_thread_is_left() -> Iterator[None]:
     def are_gone() -> bool:
         return not [thread for thread in threading.enumerate() if thread.name.startswith("ktframe-")]
 
-    wait_until(are_gone, "the threads of ktframe to end", timeout=5)
+    wait_until(are_gone, "the threads of ktframe to end")
 
 
 @pytest.fixture(scope="session")

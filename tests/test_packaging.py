@@ -39,7 +39,7 @@ def test_the_wheel_runs_the_demo_where_the_source_tree_is_gone(tmp_path: Path) -
     )
     (wheel,) = tmp_path.glob("*.whl")
     environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=120)
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True, timeout=300)
     python = environment / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", str(wheel)], check=True, timeout=600)
     code = (
@@ -54,7 +54,7 @@ def test_the_wheel_runs_the_demo_where_the_source_tree_is_gone(tmp_path: Path) -
         check=False,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
         env=environ,
     )

@@ -54,7 +54,7 @@ def test_a_notebook_shows_its_outputs_and_runs_to_its_end(
     shutil.copy(path, jupyter_server.notebooks)
     panel_id = notebook.page.evaluate(OPEN, path.name)
     expect_committed_outputs(notebook.page.locator(f"[id='{panel_id}']"), path)
-    notebook.run_all(timeout=60)
+    notebook.run_all(timeout=180)
 
 
 def test_voila_serves_the_dashboard(voila: Voila) -> None:

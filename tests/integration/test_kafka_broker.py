@@ -313,7 +313,7 @@ def test_wrong_scram_password_is_reported_at_once(
         assert consumer.poll(0.05) is None
         return KafkaError._AUTHENTICATION in errors
 
-    wait_until(is_refused, "the authentication error", timeout=5)
+    wait_until(is_refused, "the authentication error")
 
 
 def test_recreated_topic_has_a_new_id(kafka: KafkaTopics, topic: Callable[..., str]) -> None:

@@ -278,7 +278,7 @@ def test_new_process_reads_on(kafka: KafkaTopics, topic: Topic, tmp_path: Path) 
             [sys.executable, "-c", RESUME, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, "")

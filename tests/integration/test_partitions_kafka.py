@@ -40,7 +40,7 @@ def java_partitions(bootstrap: str, topic: str, keys: list[bytes]) -> list[int]:
         input="".join(f"{key.hex()}\n" for key in keys),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
@@ -51,7 +51,7 @@ def ours(kafka: KafkaTopics, topic: str, keys: list[bytes], **config: str) -> li
     """Return the partition that ktframe writes each key to."""
     with closing(KafkaWriter(Settings(bootstrap=kafka.bootstrap, librdkafka=config))) as writer:
         records = OutgoingRecords(keys, [b""] * len(keys))
-        return list(writer.send(topic, records, timeout=30).partitions)
+        return list(writer.send(topic, records, timeout=120).partitions)
 
 
 def test_keys_go_where_java_puts_them(kafka: KafkaTopics, topic: Callable[..., str]) -> None:
@@ -91,4 +91,4 @@ def test_records_without_a_key_are_spread(kafka: KafkaTopics, topic: Callable[..
     name = kafka.create_topic(topic(), partitions=3)
     with closing(KafkaWriter(Settings(bootstrap=kafka.bootstrap))) as writer:
         records = OutgoingRecords([None] * 100_000, [b"x" * 100] * 100_000)
-        assert len(writer.send(name, records, timeout=30).ends) > 1
+        assert len(writer.send(name, records, timeout=120).ends) > 1

@@ -57,7 +57,7 @@ def test_broker_restarts_under_a_table(
     assert (away.is_ready, away.reason) == (False, Reason.BROKER_UNREACHABLE)
     assert rows == rows_by(table.to_polars(fresh=False))
     broker.start()
-    wait_until(lambda: table.readiness().is_ready, "the table to recover by itself", timeout=20)
+    wait_until(lambda: table.readiness().is_ready, "the table to recover by itself")
 
     broker.produce(name, [(b"a", None, 0), (b"c", value(3), 1)])
     assert json_rows(broker.records(name)) == rows_by(table.to_polars())

@@ -80,7 +80,7 @@ def test_a_kill_during_an_atomic_upsert_leaves_all_or_nothing(
     wait_until(
         lambda: sum(kafka.end_offsets(name, isolation=IsolationLevel.READ_UNCOMMITTED).values()) > 0,
         "records",
-        timeout=60,
+        timeout=180,
     )
     try:
         writer.wait(delay)

@@ -23,7 +23,7 @@ QUIET = pytest.mark.filterwarnings("ignore:.*TCP:UserWarning", "ignore::Resource
 def test_a_notebook_runs_from_top_to_bottom(path: Path) -> None:
     """Every cell of a fresh kernel succeeds, and rows are shown: as a frame, or in a panel."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     shown = [
         output.get("data", {}).get("text/html", "")
         for cell in notebook.cells

@@ -144,4 +144,4 @@ def test_arbitrary_bytes_never_raise(made: Made, bodies: list[bytes]) -> None:
 def test_ten_thousand_mutations_do_no_harm() -> None:
     """A process with little memory and time survives 10,000 mutated bodies and loses none of the good ones beside."""
     program = Path(__file__).parents[1] / "support" / "avro_fuzz.py"
-    assert subprocess.run([sys.executable, program], check=False, timeout=280).returncode == 0
+    assert subprocess.run([sys.executable, program], check=False, timeout=580).returncode == 0

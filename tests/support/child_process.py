@@ -14,8 +14,8 @@ from typing import Self
 from support.java_programs import ServerUnavailableError
 from support.waiting import wait_until
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 
 # Runs beside the server and reads a pipe that nobody writes to. The pipe ends when the test process
 # does, however it ends. A death signal of the system instead would be Linux only, and would kill the

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import nbformat
 from playwright.sync_api import Locator, Page, expect
 
-RUN_SECONDS = 30.0
-WAIT_SECONDS = 15.0
+RUN_SECONDS = 90.0
+WAIT_SECONDS = 60.0
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 HAS_THEME = "name => document.body.dataset.jpThemeName === name"
 

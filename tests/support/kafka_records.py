@@ -21,8 +21,8 @@ from support.waiting import wait_until
 
 T = TypeVar("T")
 
-REQUEST_SECONDS = 15.0
-READ_SECONDS = 30.0
+REQUEST_SECONDS = 60.0
+READ_SECONDS = 120.0
 
 # A restarted broker is found again within moments, and connections lost on purpose are not reported.
 QUIET: Mapping[str, Any] = {

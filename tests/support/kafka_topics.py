@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 from support.kafka_records import REQUEST_SECONDS, KafkaRecords, answer
 from support.waiting import wait_until
 
-COMPACTION_SECONDS = 30.0
+COMPACTION_SECONDS = 120.0
 
 # Segments cannot be smaller than 1 MiB, but they may be rolled by time as often as asked: the segment is
 # closed by the first record whose timestamp is later than that of the segment's first record by this much.

@@ -19,7 +19,7 @@ def executed(path: Path) -> nbformat.NotebookNode:
     """Return the notebook as a run in a fresh kernel leaves it."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=120, store_widget_state=False, resources={"metadata": {"path": str(path.parent)}}
+        notebook, timeout=300, store_widget_state=False, resources={"metadata": {"path": str(path.parent)}}
     )
     client.execute()
     for cell in notebook.cells:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-def wait_until(fact: Callable[[], T], what: str, *, timeout: float = 15.0) -> T:
+def wait_until(fact: Callable[[], T], what: str, *, timeout: float = 60.0) -> T:
     """Return the first true value of ``fact()``; fail with ``what`` when ``timeout`` seconds are over."""
     deadline = time.monotonic() + timeout
     while True:

@@ -18,7 +18,7 @@ from support.waiting import wait_until
 
 MakeWriter = Callable[..., KafkaWriter]
 
-NEAR_SECONDS = 30.0
+NEAR_SECONDS = 60.0
 
 
 @contextmanager

@@ -320,9 +320,9 @@ def test_a_live_chart_is_drawn_again_when_rows_change(
     assert "3 windows, 1 rows of 3 may still change" in page.kept(shown)["text/plain"]
     assert page.kept(shown)["image/png"]
     broker.produce("orders", "new", {"region": "EU", "amount": 1.0}, timestamp=31 * MINUTE)
-    wait_until(lambda: "4 windows, 1 rows of 4" in repr(shown), "the new window to be drawn", timeout=60)
+    wait_until(lambda: "4 windows, 1 rows of 4" in repr(shown), "the new window to be drawn")
     kt.close()
-    wait_until(lambda: not threads_of(shown), "its thread to end", timeout=60)
+    wait_until(lambda: not threads_of(shown), "its thread to end")
 
 
 def test_the_chart_of_one_window_spans_that_window() -> None:

@@ -21,7 +21,7 @@ from ktframe.kafka.producer import IdempotentProducer, ProducerKind
 from ktframe.kafka.producer_pool import ProducerPool
 from ktframe.kafka.transaction import AtomicDelivery
 
-NEAR_SECONDS = 10.0
+NEAR_SECONDS = 60.0
 NOWHERE = Settings(bootstrap="localhost:1")
 
 

@@ -314,7 +314,7 @@ def test_a_table_in_a_cell_starts_nothing(
     table.wait_until_ready(progress=False)
     wait_until(lambda: "1 row" in repr(overview), "the dashboard to tell")
     kt.close()
-    wait_until(lambda: not threads_of(overview), "its thread to end", timeout=60)
+    wait_until(lambda: not threads_of(overview), "its thread to end")
 
 
 def test_a_panel_of_a_hostile_topic_is_text(kt: Context) -> None:

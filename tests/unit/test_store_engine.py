@@ -130,7 +130,7 @@ def test_a_disk_that_takes_no_more_loses_nothing(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [*["StoreError True"] * 3, "1 [(0, b'1')] 1"]

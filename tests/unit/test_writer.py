@@ -24,7 +24,7 @@ from ktframe.kafka.producer import IdempotentProducer, ProducerKind, writing_con
 from ktframe.kafka.reader import reading_config
 from ktframe.kafka.writer import KafkaWriter, OutgoingRecords, Sent
 
-NEAR_SECONDS = 10.0
+NEAR_SECONDS = 60.0
 NOWHERE = Settings(bootstrap="localhost:1")
 
 
