@@ -39,7 +39,7 @@ def test_a_closed_table_never_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         changes = decode(self, *arguments)
         if len(arguments[0]) and threading.current_thread() in first and not release.is_set():
             entered.set()
-            assert release.wait(20)
+            assert release.wait(120)
         return changes
 
     monkeypatch.setattr(manager, "_JOIN_SECONDS", 0.2)
@@ -51,7 +51,7 @@ def test_a_closed_table_never_writes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(TopicDecoder, "decode", slow)
         try:
             broker.produce("t", "a", {"n": 1})
-            assert entered.wait(10)
+            assert entered.wait(60)
             table.close()
             again = context.table("t")
             broker.produce("t", "a", {"n": 2})
@@ -147,7 +147,7 @@ def test_a_disk_that_was_full_is_used_again(tmp_path: Path) -> None:
     mount = f"mount -t tmpfs -o size=20m tmpfs {tmp_path}"
     program = f"{mount} && exec {sys.executable} {HERE / 'full_disk.py'} {tmp_path}"
     done = subprocess.run(
-        [*isolated, "sh", "-c", program], check=False, capture_output=True, text=True, timeout=60
+        [*isolated, "sh", "-c", program], check=False, capture_output=True, text=True, timeout=180
     )
     assert (done.returncode, done.stderr) == (0, "")
     told = json.loads(done.stdout)
