@@ -114,9 +114,11 @@ class KTable(MaterializedTopic):
     def items(
         self, start: Key = None, end: Key = None, *, fresh: bool = True
     ) -> Iterator[tuple[Any, dict[str, Any]]]:
-        """Yield ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
+        """Return an iterator over ``(key, row)`` with ``start <= key < end`` in key order, as of this call."""
         rows = self._read(self._lines, fresh=fresh)
-        rows = self._presentation.within(rows, start, end)
+        return self._pairs(self._presentation.within(rows, start, end))
+
+    def _pairs(self, rows: pl.DataFrame) -> Iterator[tuple[Any, dict[str, Any]]]:
         for chunk in rows.iter_slices(CHUNK_ROWS):
             yield from zip(
                 self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True

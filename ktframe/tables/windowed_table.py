@@ -108,11 +108,16 @@ class WindowedKTable(WindowedTopic):
     def items(
         self, start: Moment | None = None, end: Moment | None = None, key: Any = None, *, fresh: bool = True
     ) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
-        """Yield ``((window_start, key), row)`` with ``start <= window_start < end``, in order of windows, then keys."""
+        """Return an iterator over ``((window_start, key), row)``, as of this call, in order of windows, then keys.
+
+        The windows are those with ``start <= window_start < end``.
+        """
         rows = self._read(self.between(start, end)._lines, fresh=fresh)  # noqa: SLF001 - of the same class
         if key is not None:
             rows = self._presentation.of_key(rows, key)
-        rows = rows.sort(WINDOW, *self._presentation.key, nulls_last=False)
+        return self._pairs(rows.sort(WINDOW, *self._presentation.key, nulls_last=False))
+
+    def _pairs(self, rows: pl.DataFrame) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
         for chunk in rows.iter_slices(CHUNK_ROWS):
             shown = self._present(chunk)
             starts = shown.to_series(0)
