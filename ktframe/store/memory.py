@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 import polars as pl
 
@@ -117,7 +118,7 @@ class MemoryStore:
 
     def add_document(self, document: bytes) -> None:
         """Keep bytes that are needed to read rows."""
-        with self._locked():
+        with self._writing():
             self._documents.append(document)
 
     def learned(self) -> dict[str, bytes]:
@@ -127,13 +128,13 @@ class MemoryStore:
 
     def learn(self, parts: Mapping[str, bytes]) -> None:
         """Keep what decides the columns of rows."""
-        with self._locked():
+        with self._writing():
             self._learned |= parts
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offsets in one step."""
         keys = changes.record_keys or [None] * len(changes)
-        with self._locked():
+        with self._writing():
             lines = zip(changes.partitions, changes.identities, changes.values, keys, strict=True)
             for partition, identity, value, key in lines:
                 rows = self._rows.setdefault(partition, {})
@@ -160,7 +161,7 @@ class MemoryStore:
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon."""
-        with self._locked():
+        with self._writing():
             for partition, horizon in horizons.items():
                 rows = self._rows.get(partition, {})
                 for kept in (rows, self._stale.get(partition, {})):
@@ -176,15 +177,10 @@ class MemoryStore:
         keeps_schema: bool = True,
     ) -> None:
         """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
-        with self._locked():
+        with self._writing():
             for partition in list(self._positions) if partitions is None else partitions:
-                self._rows.pop(partition, None)
-                self._index.pop(partition, None)
-                self._refused.pop(partition, None)
-                self._late.pop(partition, None)
-                self._causes.pop(partition, None)
-                self._stale.pop(partition, None)
-                self._positions.pop(partition, None)
+                for kept in self._by_partition():
+                    kept.pop(partition, None)
             if partitions is None or not keeps_schema:
                 self._schema = pl.Schema()
             if partitions is None:
@@ -202,8 +198,25 @@ class MemoryStore:
         """Drop everything; a second call does nothing."""
         with self._lock:
             self._is_open = False
-            for kept in (self._rows, self._index, self._refused, self._late, self._stale, self._positions):
-                kept.clear()
+            self._drop_rows()
+
+    def _by_partition(self) -> tuple[dict[int, Any], ...]:
+        kept = (self._rows, self._index, self._refused, self._late, self._causes, self._stale)
+        return (*kept, self._positions)
+
+    def _drop_rows(self) -> None:
+        for kept in self._by_partition():
+            kept.clear()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the lock for a write. After an error in the middle of it all rows go, to be read again: none is half there."""
+        with self._locked():
+            try:
+                yield
+            except BaseException:
+                self._drop_rows()
+                raise
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

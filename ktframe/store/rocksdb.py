@@ -33,6 +33,11 @@ class RocksDBStore:
         self._engine = engine
         self._lock = Lock()
         """A write holds it until the attributes below are updated; reads hold it too, and so see all of a write or nothing."""
+        self._is_outdated = False
+        """Whether an error came between a write and the update of the attributes below."""
+        self._load_state()
+
+    def _load_state(self) -> None:
         self.metadata: dict[str, bytes] = {}
         """The metadata of the store (slot 0), by name."""
         self._slots: dict[int, int] = {}
@@ -44,12 +49,13 @@ class RocksDBStore:
         """The partitions that may have marks of refused records."""
         self._schema = pl.Schema()
         try:
-            self._load_state()
+            self._read_state()
         except (struct.error, ValueError, OSError) as error:
-            raise StoreCorruptError(str(engine.path), f"its metadata is damaged: {error}") from error
+            raise StoreCorruptError(str(self._engine.path), f"its metadata is damaged: {error}") from error
         self._next_slot = max(self._slots.values(), default=0) + 1
+        self._is_outdated = False
 
-    def _load_state(self) -> None:
+    def _read_state(self) -> None:
         for keys, values in self._scan(0, layout.METADATA):
             self.metadata |= {layout.metadata_name(k): v for k, v in zip(keys, values, strict=True)}
         for keys, values in self._scan(0, layout.POSITION):
@@ -74,14 +80,15 @@ class RocksDBStore:
 
     def set_metadata(self, values: Mapping[str, bytes]) -> None:
         """Write names and values of slot 0."""
-        with self._locked():
+        with self._writing():
             self._engine.write(lambda batch: put_metadata(batch, values))
             self.metadata |= values
 
     @property
     def topic_id(self) -> str | None:
         """Kafka's id of the topic that was read, None while unknown."""
-        raw = self.metadata.get("topic_id")
+        with self._locked():
+            raw = self.metadata.get("topic_id")
         return raw.decode() if raw else None
 
     def get(self, identity: bytes) -> list[tuple[int, bytes]]:
@@ -188,7 +195,7 @@ class RocksDBStore:
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
-        with self._locked():
+        with self._writing():
             added = [partition for partition in positions if partition not in self._slots]
             slots = self._slots | {partition: self._next_slot + i for i, partition in enumerate(added)}
             after = advanced(self._positions, changes, positions)
@@ -247,7 +254,7 @@ class RocksDBStore:
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, and free the disk space."""
-        with self._locked():
+        with self._writing():
             after, ranges = {}, []
             for partition, horizon in horizons.items():
                 for kind in (layout.ROW, layout.STALE):
@@ -277,7 +284,7 @@ class RocksDBStore:
     ) -> None:
         """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
         metadata = {} if topic_id is None else {"topic_id": topic_id.encode()}
-        with self._locked():
+        with self._writing():
             cleared = [
                 p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots
             ]
@@ -323,7 +330,17 @@ class RocksDBStore:
     def _locked(self) -> Iterator[None]:
         with self._lock:
             self._engine.check_open()
+            if self._is_outdated:
+                self._load_state()
             yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Hold the lock for a write and the update of what is kept of it; after an error in between that is read again."""
+        with self._locked():
+            self._is_outdated = True
+            yield
+            self._is_outdated = False
 
     def _scan(self, slot: int, kind: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
         return self._engine.scan(layout.prefix(slot, kind), layout.prefix_end(slot, kind))

@@ -6,7 +6,8 @@ Owned by the binding's thread; any thread may read the view and the store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -68,6 +69,8 @@ class Materializer:
         """Raised before rows are removed or positions go back: a read during which it changes must be repeated."""
         self.sees_deletes = True
         """False once a row had no record key: no tombstone can delete it."""
+        self._are_equal = False
+        """Whether store and view have the same rows; False from the start of a change of both to its end."""
 
     def _initial_schema(self) -> pl.Schema:
         return self.store.schema() or self.decoder.value_format.initial_schema
@@ -78,9 +81,9 @@ class Materializer:
         return not any(map(is_field, self.schema))
 
     def reconcile(self) -> None:
-        """Fill the view from the store, unless they have the same positions and the rows were decoded by this revision.
+        """Fill the view from the store, unless they have the same rows and these were decoded by this revision.
 
-        They differ when the store was just opened, and when an error came between the two halves of ``apply``.
+        They differ when the store was just opened, and when an error came in the middle of a change of both.
 
         Raises
         ------
@@ -88,15 +91,25 @@ class Materializer:
             When a row can't be read.
         """
         positions = {partition: position.offset for partition, position in self.store.positions().items()}
-        if self.view.positions() != positions or self._revision != self.decoder.revision:
+        is_outdated = self.view.positions() != positions or self._revision != self.decoder.revision
+        if is_outdated or not self._are_equal:
+            self._are_equal = False
             self._refill(positions)
+            self._are_equal = True
+
+    @contextmanager
+    def _in_both(self) -> Iterator[None]:
+        """Change the store, then the view: after an error in between, ``reconcile`` fills the view from the store."""
+        were_equal, self._are_equal = self._are_equal, False
+        yield
+        self._are_equal = were_equal
 
     def _refill(self, positions: Mapping[int, int]) -> None:
         """Fill the view from the store, whose positions are ``positions``."""
         self.generation += 1
         self._mark = None
         self._revision = self.decoder.revision
-        self.schema = self._initial_schema()
+        self.schema, self.learned = self._initial_schema(), Learned.from_parts(self.store.learned())
         try:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
@@ -127,6 +140,14 @@ class Materializer:
         """Apply ``batch`` to the store, then to the view; ``changes`` are what ``decode`` made of it."""
         if changes is None:  # those without rows are falsy
             changes = self.decode(batch)
+        with self._in_both():
+            changes = self._apply(batch, changes)
+        for record in changes.refused[:_LOGGED_REFUSALS]:
+            where = f"{self.name}[{record.partition}]@{record.offset}"
+            logger.warning("%s was refused: %s", where, record.reason)
+        return changes
+
+    def _apply(self, batch: RecordBatch, changes: Changes) -> Changes:
         # First: what was learned of more records than were applied does no harm, what was forgotten of some would.
         self._learn(changes.learned)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
@@ -148,9 +169,6 @@ class Materializer:
             self.view.merge_when_idle()  # a partial batch: nothing more is waiting to be read
         # Positions last: whoever waits for them finds stream time and retention already applied.
         self.view.apply(pl.DataFrame(), schema, batch.positions)
-        for record in changes.refused[:_LOGGED_REFUSALS]:
-            where = f"{self.name}[{record.partition}]@{record.offset}"
-            logger.warning("%s was refused: %s", where, record.reason)
         return changes
 
     def _context(self) -> BatchContext:
@@ -178,21 +196,26 @@ class Materializer:
             self.drop(retention.column, retention.horizons(loaded))
             self._mark = mark
 
-    def drop(self, column: str, horizons: Mapping[int, int]) -> None:
-        """Drop the rows below ``horizons`` from the store and the view, where these are above the horizons so far."""
+    def drop(self, column: str, horizons: Mapping[int, int]) -> int:
+        """Drop the rows below ``horizons`` from the store and the view, where these are above the horizons so far.
+
+        Returns how many rows were dropped.
+        """
         known, bound = self._context().horizons, self.decoder.identity.lower_bound
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
-            return
+            return 0
         dropped = self.view.below(column, further)
         # The store first: whoever sees that rows are missing must also see the horizon that explains it.
-        self.store.drop(
-            {p: Horizon(at, bound(p, at), *dropped.get(p, (0, None))) for p, at in further.items()}
-        )
-        self.view.drop(column, further)
-        if dropped:
-            total = sum(count for count, _ in dropped.values())
-            logger.info("%s: retention dropped %s rows, below %s", self.name, f"{total:,}", further)
+        with self._in_both():
+            self.store.drop(
+                {p: Horizon(at, bound(p, at), *dropped.get(p, (0, None))) for p, at in further.items()}
+            )
+            self.view.drop(column, further)
+        total = sum(count for count, _ in dropped.values())
+        if total:
+            logger.info("%s: %s rows were dropped, below %s", self.name, f"{total:,}", further)
+        return total
 
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
         """Return the identities that have a row, and their rows in this order.
@@ -216,19 +239,24 @@ class Materializer:
         marks = self.view.marks()
         return self.view.stale(self.view.snapshot().rows, marks).height if marks.height else 0
 
-    def remove_before(self, offsets: Mapping[int, int]) -> None:
-        """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on."""
+    def remove_before(self, offsets: Mapping[int, int]) -> int:
+        """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on.
+
+        Returns how many rows were removed.
+        """
         first = pl.col(PARTITION).replace_strict(dict(offsets), default=None, return_dtype=pl.Int64)
         removed = self.view.lines()[0].filter((pl.col(OFFSET) < first).fill_null(value=False))
         if not removed.height:
-            return
+            return 0
         self.generation += 1
         frame = removed.with_columns(pl.lit(value=True).alias(REMOVED))
         identities = self.decoder.identity.encode(removed).to_list()
         partitions = removed[PARTITION].to_list()
         changes = Changes(partitions, identities, [None] * removed.height, frame, schema=self.schema)
-        self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
-        self.view.apply(frame, self.decoder.frame_schema(self.schema), {})
+        with self._in_both():
+            self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
+            self.view.apply(frame, self.decoder.frame_schema(self.schema), {})
+        return removed.height
 
     def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
         """Advance past offsets without records to apply: transaction markers, compacted records, what ``start=`` skips.
@@ -238,8 +266,9 @@ class Materializer:
         known = self.view.positions()
         if any(known.get(partition) != offset for partition, offset in positions.items()):
             empty = Changes([], [], [], pl.DataFrame(), lost=lost, schema=self.schema)
-            self.store.apply(empty, positions)
-            self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
+            with self._in_both():
+                self.store.apply(empty, positions)
+                self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
 
     def begin_replacement(self, starts: Mapping[int, int]) -> str | None:
         """Return the line that says why the store is built anew, if it is and that was not said yet.
@@ -258,22 +287,24 @@ class Materializer:
         """Drop all rows and positions, for the topic to be read again by what was ``learned``."""
         self.generation += 1
         self._mark = None
-        self.store.clear(list(self.store.positions()), keeps_schema=False)
-        # Last: after a crash before it only the rows are gone, and are read again.
-        self._learn(learned)
-        self.schema = self._initial_schema()
-        self.view.clear(None, self.decoder.frame_schema(self.schema))
-        self.stream_times = {}
+        with self._in_both():
+            self.store.clear(list(self.store.positions()), keeps_schema=False)
+            # Last: after a crash before it only the rows are gone, and are read again.
+            self._learn(learned)
+            self.schema = self._initial_schema()
+            self.view.clear(None, self.decoder.frame_schema(self.schema))
+            self.stream_times = {}
 
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
         self.generation += 1
         self._mark = None
-        self.store.clear(partitions, topic_id=topic_id)
-        if partitions is None:
-            self.decoder.forget_schemas()
-            self.schema, self.learned = self._initial_schema(), Learned()
-        elif partitions:
-            self._learn(self.learned.without(partitions))
-        self.view.clear(partitions, self.decoder.frame_schema(self.schema))
-        self.stream_times = dict(self._context().stream_times)
+        with self._in_both():
+            self.store.clear(partitions, topic_id=topic_id)
+            if partitions is None:
+                self.decoder.forget_schemas()
+                self.schema, self.learned = self._initial_schema(), Learned()
+            elif partitions:
+                self._learn(self.learned.without(partitions))
+            self.view.clear(partitions, self.decoder.frame_schema(self.schema))
+            self.stream_times = dict(self._context().stream_times)
