@@ -171,13 +171,16 @@ class TopicBinding:
         materializer.reconcile()
         self.is_loaded = True
         self._announce()
-        started_ms = now_ms(self._clock)
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
-        self.start_ms = None if self.start is None else self.start.moment(started_ms)
-        resumed = resume(self.required(), self._cluster, self.topic, self.start, started_ms)
+        if self.start is not None and self.start_ms is None:
+            self.start_ms = self.start.moment(now_ms(self._clock))
+        is_moving = self.start is not None and self.start.is_relative
+        resumed = resume(materializer, self._cluster, self.topic, self.start_ms, is_moving=is_moving)
         rebuilt |= resumed.rebuilt
         if rebuilt:
             self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
+        if resumed.dropped:
+            self.events.emit(RowsChanged(resumed.dropped, resumed.positions, self._clock.now()))
         self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic())
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         self.monitor.begin(resumed.positions, ends)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ktframe.columns import OFFSET
-from ktframe.config.moments import Start
 from ktframe.errors import RegistryError
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
@@ -100,26 +99,31 @@ class Resumption:
     """A topic, and the ``positions`` to read from: the store holds everything before them.
 
     ``passed`` counts the offsets before them that are still in the log. ``rebuilt`` are the partitions whose rows were
-    dropped, with the reason.
+    dropped, with the reason. ``dropped`` counts the rows that a moving start has left behind.
     """
 
     facts: TopicFacts
     positions: dict[int, int]
     rebuilt: dict[int, str] = field(default_factory=dict)
+    dropped: int = 0
 
 
 def resume(
-    materializer: Materializer, cluster: Cluster, topic: str, start: Start | None, now_ms: int
+    materializer: Materializer, cluster: Cluster, topic: str, start_ms: int | None, *, is_moving: bool
 ) -> Resumption:
-    """Compare the store with the topic as it is now, and drop the rows that must be rebuilt."""
+    """Compare the store with the topic as it is now, and drop the rows that must be rebuilt.
+
+    Reading begins at ``start_ms`` (since 1970; None: at the start of the log), which may be another at the next opening
+    if it ``is_moving``.
+    """
     facts = cluster.topic(topic)
     partitions, store = range(facts.partitions), materializer.store
     stored = {partition: position.offset for partition, position in store.positions().items()}
     log = Log(
         starts=cluster.start_offsets(topic, partitions),
         ends=cluster.end_offsets(topic, partitions, committed=False),
-        wanted={} if start is None else cluster.offsets_at(topic, partitions, start.moment(now_ms)),
-        is_moving=start is not None and start.is_relative,
+        wanted={} if start_ms is None else cluster.offsets_at(topic, partitions, start_ms),
+        is_moving=is_moving,
         is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
     )
     keeps_history = materializer.decoder.identity.keeps_history
@@ -139,12 +143,13 @@ def resume(
     materializer.advance(
         plan.positions, lost={partition: end - first for partition, (first, end) in plan.gaps.items()}
     )
+    dropped = 0
     if log.is_moving and keeps_history:
-        materializer.drop(OFFSET, log.wanted)
+        dropped = materializer.drop(OFFSET, log.wanted)
     elif log.is_moving:
-        materializer.remove_before(log.wanted)
+        dropped = materializer.remove_before(log.wanted)
     rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
-    return Resumption(facts, plan.positions, rebuilt)
+    return Resumption(facts, plan.positions, rebuilt, dropped)
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:
