@@ -39,6 +39,35 @@ T = TypeVar("T")
 _COMMIT_SECONDS = 0.1
 
 
+class _Moves:
+    """When each partition last made progress, as seen by one who waits; a change of state is progress of all."""
+
+    def __init__(self, now: float) -> None:
+        self._began = self._latest = now
+        self._state: object = None
+        self._positions: Mapping[int, int] = {}
+        self._moved: dict[int, float] = {}
+
+    def look(self, now: float, state: object, positions: Mapping[int, int]) -> None:
+        """Record the ``state`` and the ``positions`` as of ``now``."""
+        if state != self._state:
+            self._began = self._latest = now
+            self._moved.clear()
+        moved = [partition for partition, at in positions.items() if self._positions.get(partition) != at]
+        if moved:
+            self._latest = now
+            self._moved |= dict.fromkeys(moved, now)
+        self._state, self._positions = state, positions
+
+    def none_since(self, since: float, behind: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the partitions of ``behind`` without progress ``since`` then, None while there is progress.
+
+        Others may move meanwhile: a partition that is stuck is not waited for, however long they take.
+        """
+        stuck = tuple(partition for partition in behind if self._moved.get(partition, self._began) < since)
+        return stuck if stuck or (not behind and self._latest < since) else None
+
+
 class Barrier:
     """Waits for one binding."""
 
@@ -80,6 +109,7 @@ class Barrier:
                 return
 
     def _committed_ends(self, partitions: range) -> dict[int, int]:
+        """Return the ends of what is committed, and let the binding know how much follows them."""
         written = self._cluster.end_offsets(self._binding.topic, partitions, committed=False)
         ends = self._cluster.end_offsets(self._binding.topic, partitions)
         deadline = self._clock.monotonic() + _COMMIT_SECONDS
@@ -87,6 +117,7 @@ class Barrier:
             # commit_transaction() may return some milliseconds before its records are visible as committed.
             time.sleep(_COMMIT_SECONDS / 10)
             ends = self._cluster.end_offsets(self._binding.topic, partitions)
+        self._binding.hold_back(ends, written)
         return ends
 
     def wait_until_passed(
@@ -128,28 +159,24 @@ class Barrier:
         self, policy: WaitPolicy, is_done: Callable[[], bool], behind: Callable[[], tuple[int, ...]]
     ) -> None:
         """Return once ``is_done``; raise when the binding has ended or the policy's time is over."""
-        began = last_progress = self._clock.monotonic()
-        progress: object = None
+        began = self._clock.monotonic()
+        moves = _Moves(began)
         while True:
             with self._binding.changed:
                 if is_done():
                     return
                 self._raise_if_over(behind())
                 self._binding.changed.wait(_WAKE_SECONDS)
-            now, current = self._clock.monotonic(), self._progress()
-            if current != progress:
-                progress, last_progress = current, now
-            if now - last_progress > policy.stall_timeout:
-                detail = f"no progress for {policy.stall_timeout:g} s"
-                raise self._not_ready(behind(), Reason.STALLED, detail)
+            now = self._clock.monotonic()
+            moves.look(now, (self._binding.state, self._binding.attached), self._positions())
+            stuck = moves.none_since(now - policy.stall_timeout, behind())
+            if stuck is not None:
+                raise self._not_ready(stuck, Reason.STALLED, f"no progress for {policy.stall_timeout:g} s")
             if policy.timeout is not None and now - began > policy.timeout:
                 reason = self._binding.readiness().reason
                 raise self._not_ready(behind(), reason, f"not done after {policy.timeout:g} s")
             if policy.on_wait is not None:
                 policy.on_wait(self._binding.readiness())
-
-    def _progress(self) -> object:
-        return self._binding.state, self._binding.attached, self._positions()
 
     def _positions(self) -> dict[int, int]:
         return self._binding.required().view.positions()

@@ -6,7 +6,7 @@ One thread runs it, and only that thread changes its state while it runs. Any th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Condition, Event, Lock
 
 from ktframe.clock import Clock, now_ms
@@ -69,13 +69,16 @@ class TopicBinding:
         self.state = BindingState.CREATED
         self.materializer: Materializer | None = None
         self.held_back = 0
-        """How many offsets, at the last check, were after the start of an open transaction: these are not waited for."""
+        """How many offsets were after the start of an open transaction at the last look: these are not waited for."""
         self.is_loaded = False
         """Whether the stored rows are in the view."""
         self.attached: TopicFacts | None = None
         """The topic that the view shows; None while that is being found out."""
         self.start_ms: int | None = None
-        """The time (ms since 1970) from which the topic is read; None means from its start."""
+        """The time (ms since 1970) from which the topic is read; None means from its start.
+
+        A relative ``start`` is looked up once: rows that are shown don't go because the connection did.
+        """
         self.cleanup_policy: str | None = None
         """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
         self.last_active: dict[int, float] = {}
@@ -288,8 +291,12 @@ class TopicBinding:
         partitions = range(self.look_again().partitions)
         ends = self._cluster.end_offsets(self.topic, partitions)
         written = self._cluster.end_offsets(self.topic, partitions, committed=False)
-        self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
+        self.hold_back(ends, written)
         self.monitor.check(ends)
+
+    def hold_back(self, ends: Mapping[int, int], written: Mapping[int, int]) -> None:
+        """Record how much was ``written`` behind the committed ``ends``."""
+        self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
 
     def look_again(self) -> TopicFacts:
         """Return the topic's partitions and id; reopen it if it has new partitions or was recreated."""

@@ -8,6 +8,7 @@ from datetime import datetime
 import polars as pl
 
 from ktframe.events import BindingState
+from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.event_time import as_datetime
 from ktframe.fold.learned import SAMPLE_RECORDS
 from ktframe.sync.binding import TopicBinding
@@ -185,7 +186,18 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     horizons = [position.horizon for _, position in positions if position.horizon is not None]
     if horizons and materializer.decoder.keeps_markers:
         reasons.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
-    is_history = materializer.decoder.keeps_markers or materializer.decoder.identity.keeps_history
-    if is_history and "compact" in (binding.cleanup_policy or ""):
-        reasons.append("the topic is compacted: older records of a key may be gone")
+    if "compact" in (binding.cleanup_policy or ""):
+        reasons += _lost_by_compaction(materializer.decoder)
+    if binding.held_back:
+        have = "offset follows" if binding.held_back == 1 else "offsets follow"
+        reasons.append(f"{binding.held_back:,} {have} the start of an open transaction: not waited for")
     return tuple(reasons)
+
+
+def _lost_by_compaction(decoder: TopicDecoder) -> list[str]:
+    """Return what a compacted topic may lack: Kafka keeps the newest record of a record key, and no other."""
+    if decoder.keeps_markers or decoder.identity.keeps_history:
+        return ["the topic is compacted: older records of a key may be gone"]
+    if decoder.identity.key_fields:
+        return ["the topic is compacted by its record key, not by key=: rows of older records may be missing"]
+    return []

@@ -38,7 +38,6 @@ def test_a_table_of_a_frozen_broker_is_not_ready(broker: KafkaBroker, topic: Top
         broker.resume()
 
 
-@known_fault("readiness: held_back is 0 in a read that left records of an open transaction out")
 def test_a_read_says_what_it_held_back() -> None:
     """Records behind the start of an open transaction are not in the frame, and the position counts them."""
     broker = FakeBroker()
@@ -52,8 +51,10 @@ def test_a_read_says_what_it_held_back() -> None:
         broker.produce("t", "acknowledged", {"n": 3})
 
         assert table.to_polars().height == 1
-        with the_right_answer():
-            assert table.position().held_back == 2
+        assert table.position().held_back == 2
+        notice = "2 offsets follow the start of an open transaction: not waited for"
+        assert notice in table.position().notices
+        assert notice in str(table.status())
 
 
 class _StuckReader(FakeReader):
@@ -65,7 +66,6 @@ class _StuckReader(FakeReader):
 
 
 @pytest.mark.slow
-@known_fault("readiness: a read waits for ever for a partition that is stuck while others move")
 def test_a_stuck_partition_stalls_a_read(tmp_path: Path) -> None:
     """A read raises when one partition makes no progress for ``stall_timeout``, however much the others make."""
     broker = FakeBroker()
@@ -98,8 +98,7 @@ def test_a_stuck_partition_stalls_a_read(tmp_path: Path) -> None:
         for thread in threads:
             thread.start()
         try:
-            with the_right_answer():
-                assert stalled.wait(4)
+            assert stalled.wait(60)
         finally:
             stop.set()
             for thread in threads:
@@ -107,7 +106,6 @@ def test_a_stuck_partition_stalls_a_read(tmp_path: Path) -> None:
         assert stalled.is_set()
 
 
-@known_fault("readiness: items() reads when its first row is asked for, not as of its call")
 def test_items_are_as_of_their_call() -> None:
     """What is produced after ``items()`` was called is not among its rows."""
     broker = FakeBroker()
@@ -115,5 +113,4 @@ def test_items_are_as_of_their_call() -> None:
     with broker.connect() as context:
         rows = context.table("t").items()
         broker.produce("t", "b", {"n": 2})
-        with the_right_answer():
-            assert [key for key, _ in rows] == ["a"]
+        assert [key for key, _ in rows] == ["a"]
