@@ -68,18 +68,21 @@ class StoreOptions:
 class RetryPolicy:
     """How reading is restarted after a failure: exponential back-off between ``initial_delay`` and ``max_delay`` seconds.
 
-    Up to ``jitter`` seconds are added at random. After ``attempts`` consecutive failures it gives up; the count
-    starts again once reading was healthy for ``healthy_after`` seconds. Times may be given as any ``Duration``.
+    Up to ``jitter`` seconds are added at random. It is restarted as long as it takes, unless ``attempts`` says after how
+    many consecutive failures to give up; the count starts again once reading was healthy for ``healthy_after`` seconds.
+    Errors that time does not heal end it at once, and others than Kafka's and the registry's after five failures.
+    Times may be given as any ``Duration``.
     """
 
-    attempts: int = 5
+    attempts: int | None = None
     initial_delay: float = 0.5
-    max_delay: float = 30.0
+    max_delay: float = 3.0
     jitter: float = 1.0
     healthy_after: float = 60.0
 
     def __post_init__(self) -> None:
-        _check_counts(self, 1, "attempts")
+        if self.attempts is not None:
+            _check_counts(self, 1, "attempts")
         _set_seconds(self, "initial_delay", "max_delay", "healthy_after")
         _set_seconds(self, "jitter", at_least_ms=0)
         if self.max_delay < self.initial_delay:

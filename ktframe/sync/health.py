@@ -26,6 +26,7 @@ _REASONS: tuple[tuple[type[Exception], Reason], ...] = (
     (StoreError, Reason.STORE),
     (RegistryError, Reason.REGISTRY),
 )
+_FROM_OUTSIDE = (BrokerError, RegistryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ def explain(error: BaseException) -> tuple[Reason, str, str | None]:
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Return whether trying again may help against ``error``."""
-    if isinstance(error, BrokerError | RegistryError):
+    if isinstance(error, _FROM_OUTSIDE):
         return not error.is_fatal
     return isinstance(error, Exception) and not isinstance(error, StoreError | ConfigurationError)
+
+
+def is_from_outside(error: BaseException) -> bool:
+    """Return whether it is Kafka's or the registry's error: an outage may take as long as it likes."""
+    return isinstance(error, _FROM_OUTSIDE)

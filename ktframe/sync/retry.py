@@ -1,14 +1,18 @@
-"""How often and how soon a binding tries again after a failure: exponential back-off with jitter."""
+"""How long and how soon a binding tries again after a failure: exponential back-off with jitter."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from threading import Event
 
 from ktframe.clock import Clock
 from ktframe.config.settings import RetryPolicy
-from ktframe.sync.health import is_worth_retrying
+from ktframe.sync.health import is_from_outside, is_worth_retrying
+
+_ODD_FAILURES = 5
+"""After so many in a row an error that no outage explains is one that will stay."""
 
 
 class Retry:
@@ -29,7 +33,7 @@ class Retry:
         self._wake = Event()
 
     def run(self, session: Callable[[], None]) -> None:
-        """Run ``session``, again after each failure that may pass, until it returns; raise one failure too many."""
+        """Run ``session``, again after each failure that may pass, until it returns; raise what stays."""
         failures, delay = 0, self._policy.initial_delay
         while True:
             self.sessions += 1
@@ -44,12 +48,18 @@ class Retry:
                     failures, delay = 0, self._policy.initial_delay
                 failures += 1
                 self.failures, self.failure = failures, error
-                if failures >= self._policy.attempts:
+                if failures >= self._most(error):
                     raise
                 self._on_failure(error)
             self._wake.wait(delay + random.uniform(0, self._policy.jitter))  # noqa: S311 - not cryptography
             self._wake.clear()
             delay = min(2 * delay, self._policy.max_delay)
+
+    def _most(self, error: BaseException) -> float:
+        """Return after how many failures in a row to give up."""
+        if self._policy.attempts is not None:
+            return self._policy.attempts
+        return math.inf if is_from_outside(error) else _ODD_FAILURES
 
     def wake(self) -> None:
         """End the pause before the next session: there is reason to believe that it will succeed."""

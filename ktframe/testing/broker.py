@@ -145,7 +145,7 @@ class FakeBroker:
             settings["store"] = replace(settings.get("store", StoreOptions()), backend="memory")
         quick = {
             "monitor_interval": 0.05,
-            "retry": RetryPolicy(attempts=5, initial_delay=0.01, max_delay=0.05, jitter=0),
+            "retry": RetryPolicy(initial_delay=0.01, max_delay=0.05, jitter=0),
             "state_dir": Path(state_dir or tempfile.gettempdir()),
         }
         resolved = Settings(**{"bootstrap": self.bootstrap, **quick, **settings})

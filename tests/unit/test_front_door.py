@@ -58,6 +58,7 @@ VALUES: dict[str, Any] = {
     "store_backend": "memory",
     "store_compression": "none",
     "retry": RetryPolicy(),
+    "retry_initial_delay": 1,
     "retry_max_delay": 60,
     "schema_registry": "http://registry",
     "schema_registry_url": "http://registry",

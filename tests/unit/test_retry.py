@@ -45,10 +45,13 @@ class Sessions:
 
 
 def new_retry(
-    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, on_failure: Callable[[BaseException], object] = id
+    clock: ManualClock,
+    monkeypatch: pytest.MonkeyPatch,
+    on_failure: Callable[[BaseException], object] = id,
+    policy: RetryPolicy = POLICY,
 ) -> tuple[Retry, list[float]]:
     """Return a Retry that does not sleep, and the pauses that it would have made."""
-    retry, waits = Retry(POLICY, clock, on_failure=on_failure), RecordedWaits()
+    retry, waits = Retry(policy, clock, on_failure=on_failure), RecordedWaits()
     monkeypatch.setattr(retry, "_wake", waits)
     return retry, waits.seconds
 
@@ -72,6 +75,22 @@ def test_one_failure_too_many_is_raised(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(BrokerError, match="away for a moment"):
         retry.run(Sessions(clock, *[0.0] * 6))
     assert (len(pauses), len(reported), retry.failures, retry.failure) == (5, 5, 6, FAULT)
+
+
+def test_an_outage_is_survived_however_long_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default Kafka is tried again for ever, every few seconds."""
+    retry, pauses = new_retry(clock := ManualClock(), monkeypatch, policy=RetryPolicy())
+    retry.run(Sessions(clock, *[0.0] * 1_000))
+    assert (retry.failures, retry.sessions) == (1_000, 1_001)
+    assert max(pauses) <= 4
+
+
+def test_an_error_that_no_outage_explains_is_raised_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is neither Kafka's nor the registry's is tried five times, and not for ever."""
+    retry, pauses = new_retry(clock := ManualClock(), monkeypatch, policy=RetryPolicy())
+    with pytest.raises(RuntimeError, match="odd"):
+        retry.run(Sessions(clock, *[0.0] * 1_000, error=RuntimeError("odd")))
+    assert len(pauses) == 4
 
 
 def test_a_healthy_spell_starts_the_count_and_the_pauses_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ def test_defaults_are_the_documented_ones() -> None:
         backend="rocksdb", write_buffer_bytes=8_388_608, compression="lz4", bloom_bits=10
     )
     assert (settings.store.flush_interval, settings.store.retention) == (5.0, None)
-    assert settings.retry == RetryPolicy(attempts=5, initial_delay=0.5, max_delay=30.0, healthy_after=60.0)
+    assert settings.retry == RetryPolicy(attempts=None, initial_delay=0.5, max_delay=3.0, healthy_after=60.0)
     assert settings.state_dir == default_state_dir()
 
 
@@ -107,7 +107,7 @@ def test_times_may_be_given_in_any_spelling() -> None:
         (lambda: RetryPolicy(jitter=-1), r"jitter must be zero or longer"),
         (
             lambda: RetryPolicy(initial_delay=60),
-            r"max_delay \(30.0 s\) is shorter than initial_delay \(60.0 s\)",
+            r"max_delay \(3.0 s\) is shorter than initial_delay \(60.0 s\)",
         ),
         (lambda: Settings("h:1", monitor_interval="5"), r"monitor_interval: '5' is not a duration"),
         (lambda: Settings("h:1", writable="yes"), r"writable can't be 'yes'"),
