@@ -15,6 +15,7 @@
     │   ├── AuthorizationError
     │   ├── UnknownTopicError
     │   ├── OffsetOutOfRangeError     the log does not hold the next offset to read
+    │   ├── DamagedRecordsError       the checksum of records is wrong
     │   └── WriteError                not all records were written; it says which
     ├── RegistryError                 the schema registry does not answer, or refuses the login
     ├── StoreError                    a local store
@@ -33,8 +34,7 @@ Exceptions of other libraries are translated only in the module that owns their 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,15 +70,6 @@ def _restore(cls: type[KtframeError], attributes: dict[str, Any]) -> KtframeErro
     error = cls.__new__(cls)
     vars(error).update(attributes)
     return error
-
-
-def similar_names(name: str, choices: Iterable[str], *, most: int = 1) -> tuple[str, ...]:
-    """Return those of ``choices`` that ``name`` may be a misspelling of, upper and lower case alike, the most similar first."""
-    spelt: dict[str, list[str]] = {}
-    for choice in choices:
-        spelt.setdefault(choice.casefold(), []).append(choice)
-    close = difflib.get_close_matches(name.casefold(), spelt, n=most)
-    return tuple(choice for each in close for choice in spelt[each])[:most]
 
 
 def did_you_mean(names: Sequence[str]) -> str | None:
@@ -242,6 +233,18 @@ class OffsetOutOfRangeError(BrokerError):
     @property
     def fact(self) -> str:
         return f"{self.topic}[{self.partition}]: the next offset to read is outside the log ({self.reason})."
+
+
+class DamagedRecordsError(BrokerError):
+    """Records don't have the checksum that they were written with: bytes have changed on a disk, or on the way."""
+
+    @property
+    def fact(self) -> str:
+        return f"Kafka at {self.bootstrap} has damaged records, none from there on is shown ({self.reason})."
+
+    @property
+    def hint(self) -> str:
+        return "have the disks of the brokers checked; start= at a later moment reads what came after them."
 
 
 @dataclass(eq=False)

@@ -48,7 +48,7 @@ OWNERS = {
 
 # What the rooms show each other: a module that is not listed is its room's own business.
 SHOWN = {
-    "config": {"durations", "keywords", "moments", "options", "settings", "sources"},
+    "config": {"durations", "keywords", "moments", "options", "settings", "sources", "spelling"},
     "context": {"completion", "context", "declaration", "schema"},
     "explore": {"inspection", "topics"},
     "fold": {

@@ -7,7 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from ktframe.errors import ConfigurationError, did_you_mean, similar_names
+from ktframe.config.spelling import similar_names
+from ktframe.errors import ConfigurationError, did_you_mean
 
 P = ParamSpec("P")
 T = TypeVar("T")

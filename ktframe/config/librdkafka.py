@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import javaproperties
 
 from ktframe.config.settings import Settings
-from ktframe.errors import ConfigurationError, did_you_mean, similar_names
+from ktframe.config.spelling import similar_names
+from ktframe.errors import ConfigurationError, did_you_mean
 
 # Keyword arguments that begin like this, with underscores for dots, are librdkafka's.
 CLIENT_NAME: Final = re.compile(
@@ -77,8 +78,9 @@ _ALWAYS: Final = {
     "acks": ("all", "-1"),
     "request.required.acks": ("all", "-1"),
     "enable.idempotence": ("true",),
+    "check.crcs": ("true",),
 }
-"""Producer settings that ktframe fixes: giving the same value is allowed, and has no effect."""
+"""Settings that ktframe fixes: giving the same value is allowed, and has no effect."""
 
 _JAVA_ONLY: Final = {
     r"sasl\.jaas\.config": "sasl.username and sasl.password",
@@ -157,7 +159,7 @@ def _check_client_setting(name: str, value: object, where: str) -> None:
         message = f"{name!r} in {where} can't be set: {_OWNED[name]}."
         raise ConfigurationError(message, "leave it out.")
     if name in _ALWAYS and str(value).lower() not in _ALWAYS[name]:
-        message = f"{name!r} in {where} can't be changed: ktframe writes with acks=all and idempotence."
+        message = f"{name!r} in {where} can't be changed: ktframe writes with acks=all and idempotence, and checks checksums."
         raise ConfigurationError(message, f"leave it out, or set it to {_ALWAYS[name][0]}.")
     for pattern, instead in _JAVA_ONLY.items():
         if re.fullmatch(pattern, name):

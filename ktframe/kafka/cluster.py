@@ -22,13 +22,13 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its stubs don't export it
 
 from ktframe.config.settings import ConfigValue, Settings
+from ktframe.config.spelling import similar_names
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
     BrokerError,
     BrokerUnreachableError,
     UnknownTopicError,
-    similar_names,
 )
 from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of, new_client
 from ktframe.kafka.errors import PASSING, translate

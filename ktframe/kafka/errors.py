@@ -14,6 +14,7 @@ from ktframe.errors import (
     BrokerError,
     BrokerUnreachableError,
     ConfigurationError,
+    DamagedRecordsError,
     OffsetOutOfRangeError,
     UnknownTopicError,
 )
@@ -113,7 +114,9 @@ def translate(
         return OffsetOutOfRangeError(bootstrap, reason, topic=topic, partition=partition)
     if code in _UNREACHABLE:
         return BrokerUnreachableError(bootstrap, reason)
-    return BrokerError(bootstrap, reason, is_fatal=error.fatal())
+    is_damage = code == KafkaError._BAD_MSG  # noqa: SLF001 - what ``check.crcs`` finds
+    kind = DamagedRecordsError if is_damage else BrokerError
+    return kind(bootstrap, reason, is_fatal=error.fatal() or is_damage)
 
 
 def refused_settings(error: Exception, config: Mapping[str, object]) -> ConfigurationError | BrokerError:

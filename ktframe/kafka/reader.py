@@ -60,6 +60,7 @@ def reading_config(
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "enable.partition.eof": True,
+        "check.crcs": True,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         "error_cb": on_error,

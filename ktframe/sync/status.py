@@ -199,5 +199,5 @@ def _lost_by_compaction(decoder: TopicDecoder) -> list[str]:
     if decoder.keeps_markers or decoder.identity.keeps_history:
         return ["the topic is compacted: older records of a key may be gone"]
     if decoder.identity.key_fields:
-        return ["the topic is compacted by its record key, not by key=: rows of older records may be missing"]
+        return ["the topic is compacted by its record key: rows of older records may be missing"]
     return []

@@ -9,7 +9,8 @@ import orjson
 import polars as pl
 
 from ktframe.columns import is_field
-from ktframe.errors import SchemaError, did_you_mean, similar_names
+from ktframe.config.spelling import similar_names
+from ktframe.errors import SchemaError, did_you_mean
 from ktframe.fold.row_codec import unpack_rows
 from ktframe.formats.base import Fault
 from ktframe.sync.materializer import Materializer

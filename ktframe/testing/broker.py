@@ -11,8 +11,9 @@ from threading import Condition
 from typing import Any
 
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
+from ktframe.config.spelling import similar_names
 from ktframe.context.context import Context
-from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError, similar_names
+from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.cluster import TopicFacts

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
-from ktframe.errors import ConfigurationError, did_you_mean, similar_names
+from ktframe.config.spelling import similar_names
+from ktframe.errors import ConfigurationError, did_you_mean
 from ktframe.windows.base import Windows
 from ktframe.windows.events import EventWindows
 

@@ -18,7 +18,8 @@ import polars as pl
 
 from ktframe.clock import EPOCH
 from ktframe.config.durations import format_duration, parse_duration_ms
-from ktframe.errors import ConfigurationError, did_you_mean, similar_names
+from ktframe.config.spelling import similar_names
+from ktframe.errors import ConfigurationError, did_you_mean
 
 DAY_MS: Final = 86_400_000
 _SECOND_MS: Final = 1_000

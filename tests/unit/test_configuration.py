@@ -432,6 +432,10 @@ def test_settings_both_clients_have_pass(work: Path, name: str) -> None:
         ("acks", "can't be changed: ktframe writes with acks=all"),
         ("request.required.acks", "can't be changed: ktframe writes with acks=all"),
         ("enable.idempotence", "can't be changed: ktframe writes with acks=all"),
+        (
+            "check.crcs",
+            "can't be changed: ktframe writes with acks=all and idempotence, and checks checksums",
+        ),
     ],
 )
 def test_settings_that_decide_correctness_are_refused(work: Path, name: str, reason: str) -> None:

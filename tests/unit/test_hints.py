@@ -54,6 +54,10 @@ NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {
         "ask for WRITE and DESCRIBE on the topic (before Kafka 2.8 also for IDEMPOTENT_WRITE on the cluster); "
         'an atomic write needs WRITE and DESCRIBE on transactional ids with the prefix "ktframe-" as well.',
     ): (_RIGHTS, "integration/test_writer_refusals_kafka.py::test_transactions_need_a_right_of_their_own"),
+    Hint(
+        "errors.py",
+        "have the disks of the brokers checked; start= at a later moment reads what came after them.",
+    ): ("a disk is a real broker's", "inputs/test_resume.py::test_a_damaged_batch_is_not_shown"),
     Hint("errors.py", "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."): (
         _RIGHTS,
         "integration/test_bad_input.py::test_forbidden_topic",
