@@ -128,6 +128,7 @@ def halves(rows: Materializer) -> tuple[dict[str, Any], ...]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "stream"])
 @pytest.mark.parametrize("action", ACTIONS)
 def test_an_error_at_any_line_leaves_equal_halves(
