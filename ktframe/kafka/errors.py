@@ -114,7 +114,8 @@ def translate(
         return OffsetOutOfRangeError(bootstrap, reason, topic=topic, partition=partition)
     if code in _UNREACHABLE:
         return BrokerUnreachableError(bootstrap, reason)
-    is_damage = code == KafkaError._BAD_MSG  # noqa: SLF001 - what ``check.crcs`` finds
+    # What ``check.crcs`` finds. Without a partition it is a response that is no Kafka's, or too large.
+    is_damage = code == KafkaError._BAD_MSG and partition >= 0  # noqa: SLF001
     kind = DamagedRecordsError if is_damage else BrokerError
     return kind(bootstrap, reason, is_fatal=error.fatal() or is_damage)
 

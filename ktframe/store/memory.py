@@ -118,7 +118,7 @@ class MemoryStore:
 
     def add_document(self, document: bytes) -> None:
         """Keep bytes that are needed to read rows."""
-        with self._writing():
+        with self._locked():
             self._documents.append(document)
 
     def learned(self) -> dict[str, bytes]:
@@ -128,7 +128,7 @@ class MemoryStore:
 
     def learn(self, parts: Mapping[str, bytes]) -> None:
         """Keep what decides the columns of rows."""
-        with self._writing():
+        with self._locked():
             self._learned |= parts
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:

@@ -38,8 +38,6 @@ class RocksDBStore:
         self._load_state()
 
     def _load_state(self) -> None:
-        self.metadata: dict[str, bytes] = {}
-        """The metadata of the store (slot 0), by name."""
         self._slots: dict[int, int] = {}
         self._positions: dict[int, Position] = {}
         self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.REFUSED: {}}
@@ -56,8 +54,12 @@ class RocksDBStore:
         self._is_outdated = False
 
     def _read_state(self) -> None:
-        for keys, values in self._scan(0, layout.METADATA):
-            self.metadata |= {layout.metadata_name(k): v for k, v in zip(keys, values, strict=True)}
+        self.metadata: dict[str, bytes] = {
+            layout.metadata_name(key): value
+            for keys, values in self._scan(0, layout.METADATA)
+            for key, value in zip(keys, values, strict=True)
+        }
+        """The metadata of the store (slot 0), by name."""
         for keys, values in self._scan(0, layout.POSITION):
             self._slots |= {
                 layout.unpack_u32(k): layout.unpack_u32(v) for k, v in zip(keys, values, strict=True)

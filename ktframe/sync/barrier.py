@@ -24,6 +24,7 @@ OnWait: TypeAlias = Callable[[Readiness], object]
 """Called about ten times a second while a call waits."""
 
 _WAKE_SECONDS = 0.1
+_LONGER_WHILE_OTHERS_MOVE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +41,43 @@ _COMMIT_SECONDS = 0.1
 
 
 class _Moves:
-    """When each partition last made progress, as seen by one who waits; a change of state is progress of all."""
+    """When each partition last made progress, as seen by one who waits.
+
+    All make progress when a failure is over, and when another topic is being read. A failed attempt to go on is none, nor
+    is the next attempt: these are made for as long as an outage takes.
+    """
 
     def __init__(self, now: float) -> None:
         self._began = self._latest = now
-        self._state: object = None
+        self._attached: TopicFacts | None = None
+        self._was_failing = False
         self._positions: Mapping[int, int] = {}
         self._moved: dict[int, float] = {}
 
-    def look(self, now: float, state: object, positions: Mapping[int, int]) -> None:
-        """Record the ``state`` and the ``positions`` as of ``now``."""
-        if state != self._state:
+    def look(
+        self, now: float, attached: TopicFacts | None, positions: Mapping[int, int], *, is_failing: bool
+    ) -> None:
+        """Record what there is ``now``."""
+        is_another = attached is not None and attached != self._attached
+        if is_another or (self._was_failing and not is_failing):
             self._began = self._latest = now
             self._moved.clear()
         moved = [partition for partition, at in positions.items() if self._positions.get(partition) != at]
         if moved:
             self._latest = now
             self._moved |= dict.fromkeys(moved, now)
-        self._state, self._positions = state, positions
+        self._attached = attached or self._attached
+        self._was_failing, self._positions = is_failing, positions
 
-    def none_since(self, since: float, behind: tuple[int, ...]) -> tuple[int, ...] | None:
-        """Return the partitions of ``behind`` without progress ``since`` then, None while there is progress.
+    def stuck(self, now: float, stall_timeout: float, behind: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Return the partitions of ``behind`` that make no progress, None while there is progress.
 
-        Others may move meanwhile: a partition that is stuck is not waited for, however long they take.
+        Where others move, a partition gets longer: Kafka's client hands out long runs of one partition after another.
         """
-        stuck = tuple(partition for partition in behind if self._moved.get(partition, self._began) < since)
-        return stuck if stuck or (not behind and self._latest < since) else None
+        if now - self._latest > stall_timeout:
+            return behind
+        limit = _LONGER_WHILE_OTHERS_MOVE * stall_timeout
+        return tuple(p for p in behind if now - self._moved.get(p, self._began) > limit) or None
 
 
 class Barrier:
@@ -168,8 +180,9 @@ class Barrier:
                 self._raise_if_over(behind())
                 self._binding.changed.wait(_WAKE_SECONDS)
             now = self._clock.monotonic()
-            moves.look(now, (self._binding.state, self._binding.attached), self._positions())
-            stuck = moves.none_since(now - policy.stall_timeout, behind())
+            is_failing = self._binding.retry.failure is not None
+            moves.look(now, self._binding.attached, self._positions(), is_failing=is_failing)
+            stuck = moves.stuck(now, policy.stall_timeout, behind())
             if stuck is not None:
                 raise self._not_ready(stuck, Reason.STALLED, f"no progress for {policy.stall_timeout:g} s")
             if policy.timeout is not None and now - began > policy.timeout:

@@ -94,6 +94,7 @@ class TopicBinding:
         self._flush_interval = flush_interval
         self._preparing = Lock()
         self._is_released = False
+        self._is_resumed = False
         self._stop = Event()
         self._reopen = Event()
         self._last_flush = clock.monotonic()
@@ -177,8 +178,10 @@ class TopicBinding:
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
         if self.start is not None and self.start_ms is None:
             self.start_ms = self.start.moment(now_ms(self._clock))
-        is_moving = self.start is not None and self.start.is_relative
+        # Only at the first look: later it stays where it is, though the log may have lost what was there.
+        is_moving = self.start is not None and self.start.is_relative and not self._is_resumed
         resumed = resume(materializer, self._cluster, self.topic, self.start_ms, is_moving=is_moving)
+        self._is_resumed = True
         rebuilt |= resumed.rebuilt
         if rebuilt:
             self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
@@ -258,7 +261,9 @@ class TopicBinding:
             return
         check_transition(self.state, state)
         old, self.state = self.state, state
-        level = _LEVELS.get(state, logging.INFO)
+        # One warning for an outage, however long it takes.
+        is_again = state is BindingState.BACKING_OFF and self.retry.failures > 1
+        level = logging.INFO if is_again else _LEVELS.get(state, logging.INFO)
         logger.log(level, "%s: %s -> %s%s", self.name, old, state, f" ({error})" if error else "")
         self.events.emit(BindingStateChanged(old, state, reason, error, self._clock.now()))
         with self.changed:
@@ -278,7 +283,7 @@ class TopicBinding:
         self._enter(BindingState.BACKING_OFF, reason, detail)
 
     def _fail(self, failure: BaseException) -> None:
-        self.retry.failure = failure
+        self.retry.failure, self.held_back = failure, 0
         reason, detail, _ = explain(failure)
         self.monitor.suspend(reason)
         logger.debug("%s failed", self.name, exc_info=failure)
@@ -289,8 +294,9 @@ class TopicBinding:
     def check(self) -> None:
         """Measure the lag, and check that the topic is still the one that is being read."""
         partitions = range(self.look_again().partitions)
-        ends = self._cluster.end_offsets(self.topic, partitions)
+        # In this order: what is written between the two requests is not taken for held back.
         written = self._cluster.end_offsets(self.topic, partitions, committed=False)
+        ends = self._cluster.end_offsets(self.topic, partitions)
         self.hold_back(ends, written)
         self.monitor.check(ends)
 

@@ -300,9 +300,11 @@ class Materializer:
         self.generation += 1
         self._mark = None
         with self._in_both():
+            if partitions is None:
+                # First: once the store has the topic's id, nothing tells any more that its schemas are to be forgotten.
+                self.decoder.forget_schemas()
             self.store.clear(partitions, topic_id=topic_id)
             if partitions is None:
-                self.decoder.forget_schemas()
                 self.schema, self.learned = self._initial_schema(), Learned()
             elif partitions:
                 self._learn(self.learned.without(partitions))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from threading import Event
@@ -34,7 +33,7 @@ class Retry:
 
     def run(self, session: Callable[[], None]) -> None:
         """Run ``session``, again after each failure that may pass, until it returns; raise what stays."""
-        failures, delay = 0, self._policy.initial_delay
+        failures, odd, delay = 0, 0, self._policy.initial_delay
         while True:
             self.sessions += 1
             began = self._clock.monotonic()
@@ -45,21 +44,18 @@ class Retry:
                     raise
                 if self._clock.monotonic() - began >= self._policy.healthy_after:
                     # After a healthy spell the count starts again: faults that are far apart never add up.
-                    failures, delay = 0, self._policy.initial_delay
+                    failures, odd, delay = 0, 0, self._policy.initial_delay
                 failures += 1
+                odd = 0 if is_from_outside(error) else odd + 1
                 self.failures, self.failure = failures, error
-                if failures >= self._most(error):
+                if failures == self._policy.attempts or (
+                    self._policy.attempts is None and odd == _ODD_FAILURES
+                ):
                     raise
                 self._on_failure(error)
             self._wake.wait(delay + random.uniform(0, self._policy.jitter))  # noqa: S311 - not cryptography
             self._wake.clear()
             delay = min(2 * delay, self._policy.max_delay)
-
-    def _most(self, error: BaseException) -> float:
-        """Return after how many failures in a row to give up."""
-        if self._policy.attempts is not None:
-            return self._policy.attempts
-        return math.inf if is_from_outside(error) else _ODD_FAILURES
 
     def wake(self) -> None:
         """End the pause before the next session: there is reason to believe that it will succeed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,13 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe.config.settings import RetryPolicy
-from ktframe.errors import AuthenticationError, BrokerUnreachableError, OffsetOutOfRangeError, StoreError
+from ktframe.errors import (
+    AuthenticationError,
+    BrokerUnreachableError,
+    NotReadyError,
+    OffsetOutOfRangeError,
+    StoreError,
+)
 from ktframe.events import BindingState, BindingStateChanged, Reason
 from ktframe.fold.view import View
 from ktframe.store.memory import MemoryStore
@@ -207,6 +214,60 @@ def test_an_open_transaction_is_not_waited_for(broker: FakeBroker) -> None:
         broker.commit_transaction("t")
         assert rows(table) == {"a": 3, "b": 2, "c": 4}
         assert table.readiness().is_ready
+
+
+def test_what_is_written_meanwhile_is_not_held_back(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy topic without transactions nothing is said of open ones."""
+    ask = broker.end_offsets
+
+    def busy(*arguments: Any, **options: Any) -> dict[int, int]:
+        ends = ask(*arguments, **options)
+        broker.produce("t", "busy", {"n": 5})
+        return ends
+
+    with broker.connect(monitor_interval=60) as kt:
+        table = kt.table("t")
+        table.to_polars()
+        monkeypatch.setattr(broker, "end_offsets", busy)
+        table._reader.binding.check()
+        assert (table.position().held_back, table.position().notices) == (0, ())
+
+
+def test_attempts_that_go_on_are_no_progress(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read of a table whose every session fails, after a moment, ends after ``stall_timeout``, with the cause."""
+
+    def fail(*_: object) -> None:
+        time.sleep(0.2)
+        raise BrokerUnreachableError(broker.bootstrap, "gone")
+
+    retry = RetryPolicy(initial_delay=0.2, max_delay=0.2, jitter=0)
+    with broker.connect(stall_timeout=1.0, retry=retry) as kt:
+        table = kt.table("t")
+        assert len(table) == 2
+        with monkeypatch.context() as patch:
+            patch.setattr(broker, "start_offsets", fail)
+            broker.fail_next(BrokerUnreachableError(broker.bootstrap, "gone"))
+            wait_until(lambda: table.status().health.consecutive_failures > 1, "sessions to fail")
+            broker.produce("t", "c", {"n": 4})
+            with pytest.raises(NotReadyError, match=r"no progress for 1 s; the last error was: .*gone"):
+                table.to_polars()
+        assert rows(table) == {"a": 3, "b": 2, "c": 4}
+
+
+@pytest.mark.parametrize("kind", ["stream", "table"])
+def test_a_lost_connection_drops_no_rows_of_a_relative_start(broker: FakeBroker, kind: str) -> None:
+    """Rows stay where the log has lost their records since the table was opened."""
+    for key in ("c", "d"):
+        broker.produce("t", key, {"n": 4}, timestamp=int(time.time() * 1000))
+    with broker.connect() as kt:
+        table = getattr(kt, kind)("t", start="-1h")
+        assert table.to_polars().height == 2
+        broker.delete_records("t", 5)
+        broker.fail_next(BrokerUnreachableError(broker.bootstrap, "gone"))
+        wait_until(lambda: len(broker.assigned) == 2, "a restart")
+        assert table.to_polars().height == 2
 
 
 def test_a_cluster_that_is_away_is_an_error_not_a_wait(broker: FakeBroker) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktframe.config.settings import Settings
-from ktframe.errors import AuthorizationError, WriteError
+from ktframe.errors import AuthorizationError, BrokerError, DamagedRecordsError, WriteError
 from ktframe.kafka.delivery import Delivery
 from ktframe.kafka.errors import translate
 from ktframe.kafka.outgoing import OutgoingRecords
@@ -196,3 +196,12 @@ def test_a_write_error_survives_pickling_and_shows_a_few_keys() -> None:
     assert "not known: 4 (keys b'xxx" in str(error)
     assert "written: 4 (keys b'a', b'b', b'c', ...)" in str(error)
     assert len(str(error)) < 600
+
+
+def test_only_records_are_damaged() -> None:
+    """A bad message is a damaged record where it has a partition, else a response that can't be read: this may pass."""
+    bad = KafkaError(KafkaError._BAD_MSG, "failed")
+    damaged = translate(bad, bootstrap="b", topic="t", partition=0)
+    assert (type(damaged), damaged.is_fatal) == (DamagedRecordsError, True)
+    other = translate(bad, bootstrap="b", topic="t")
+    assert (type(other), other.is_fatal) == (BrokerError, False)

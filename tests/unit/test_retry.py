@@ -93,6 +93,20 @@ def test_an_error_that_no_outage_explains_is_raised_in_the_end(monkeypatch: pyte
     assert len(pauses) == 4
 
 
+def test_an_odd_error_after_an_outage_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failures of Kafka don't count among the five that an error of another kind has."""
+    retry, _ = new_retry(clock := ManualClock(), monkeypatch, policy=RetryPolicy())
+    errors: list[Exception] = [FAULT] * 9 + [RuntimeError("odd")] * 4 + [FAULT] + [RuntimeError("odd")] * 4
+
+    def session() -> None:
+        clock.advance(1)
+        if errors:
+            raise errors.pop()
+
+    retry.run(session)
+    assert retry.sessions == 19
+
+
 def test_a_healthy_spell_starts_the_count_and_the_pauses_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures behind a session of a minute count from one; any number of them is survived."""
     clock = ManualClock()
