@@ -188,7 +188,7 @@ def test_the_panels_thread_alone_changes_widgets(shown: Panel, picture: Drawing)
             each.start()
         for each in others:
             each.join()
-        wait_until(lambda before=draws: picture.draws > before, "another frame", timeout=4)
+        wait_until(lambda before=draws: picture.draws > before, "another frame")
     wait_until(lambda: changed_by, "a frame that was sent")
     assert changed_by == {shown._name}
 
@@ -221,7 +221,7 @@ def test_an_error_is_shown_and_the_panel_goes_on(
             wait_until(lambda said=str(error): said in repr(shown), "the error to be shown")
             draws = picture.draws
             picture.change("three")
-            wait_until(lambda before=draws: picture.draws > before, "another frame", timeout=4)
+            wait_until(lambda before=draws: picture.draws > before, "another frame")
     assert len(caplog.records) == 2
     assert shown._widgets is not None
     picture.error = ValueError("<script>")
