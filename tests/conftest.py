@@ -2,7 +2,9 @@
 
 import os
 import signal
+import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,10 +49,17 @@ def no_thread_is_left() -> Iterator[None]:
     """Fail a test after which a thread of ktframe still runs."""
     yield
 
-    def are_gone() -> bool:
-        return not [thread for thread in threading.enumerate() if thread.name.startswith("ktframe-")]
+    def left() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name.startswith("ktframe-")]
 
-    wait_until(are_gone, "the threads of ktframe to end")
+    try:
+        wait_until(lambda: not left(), "the threads of ktframe to end")
+    except AssertionError as error:
+        frames = sys._current_frames()
+        for thread in left():
+            if thread.ident in frames:
+                error.add_note(f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}")
+        raise
 
 
 @pytest.fixture(scope="session")

@@ -25,11 +25,13 @@ def test_the_first_example_gives_a_frame(monkeypatch: pytest.MonkeyPatch) -> Non
     """The lines that a newcomer copies work as they stand."""
     monkeypatch.setattr(CURRENT, "connection", None)
     names: dict[str, object] = {}
-    exec(BLOCKS[0], names)  # noqa: S102 - our own text
-    orders = names["orders"]
-    assert isinstance(orders, ktframe.KTable)
-    wait_until(lambda: len(orders) > 5_000, "rows")
-    default_context().close()
+    try:
+        exec(BLOCKS[0], names)  # noqa: S102 - our own text
+        orders = names["orders"]
+        assert isinstance(orders, ktframe.KTable)
+        wait_until(lambda: len(orders) > 5_000, "rows")
+    finally:
+        default_context().close()
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -25,6 +25,7 @@ OnWait: TypeAlias = Callable[[Readiness], object]
 
 _WAKE_SECONDS = 0.1
 _LONGER_WHILE_OTHERS_MOVE = 3
+_LONGER_AT_WORK = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +45,50 @@ class _Moves:
     """When each partition last made progress, as seen by one who waits.
 
     All make progress when a failure is over, and when another topic is being read. A failed attempt to go on is none, nor
-    is the next attempt: these are made for as long as an outage takes.
+    is the next attempt: these are made for as long as an outage takes. Of the time in which this process is at work on
+    rows that have arrived only a tenth counts: a slow computer is no broker that sends nothing.
     """
 
     def __init__(self, now: float) -> None:
-        self._began = self._latest = now
+        self._looked = now
+        self._waited = self._began = self._latest = 0.0
         self._attached: TopicFacts | None = None
         self._was_failing = False
         self._positions: Mapping[int, int] = {}
         self._moved: dict[int, float] = {}
 
     def look(
-        self, now: float, attached: TopicFacts | None, positions: Mapping[int, int], *, is_failing: bool
+        self,
+        now: float,
+        attached: TopicFacts | None,
+        positions: Mapping[int, int],
+        *,
+        is_failing: bool,
+        is_working: bool,
     ) -> None:
         """Record what there is ``now``."""
+        self._waited += (now - self._looked) / (_LONGER_AT_WORK if is_working else 1)
+        self._looked = now
         is_another = attached is not None and attached != self._attached
         if is_another or (self._was_failing and not is_failing):
-            self._began = self._latest = now
+            self._began = self._latest = self._waited
             self._moved.clear()
         moved = [partition for partition, at in positions.items() if self._positions.get(partition) != at]
         if moved:
-            self._latest = now
-            self._moved |= dict.fromkeys(moved, now)
+            self._latest = self._waited
+            self._moved |= dict.fromkeys(moved, self._waited)
         self._attached = attached or self._attached
         self._was_failing, self._positions = is_failing, positions
 
-    def stuck(self, now: float, stall_timeout: float, behind: tuple[int, ...]) -> tuple[int, ...] | None:
+    def stuck(self, stall_timeout: float, behind: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return the partitions of ``behind`` that make no progress, None while there is progress.
 
         Where others move, a partition gets longer: Kafka's client hands out long runs of one partition after another.
         """
-        if now - self._latest > stall_timeout:
+        if self._waited - self._latest > stall_timeout:
             return behind
         limit = _LONGER_WHILE_OTHERS_MOVE * stall_timeout
-        return tuple(p for p in behind if now - self._moved.get(p, self._began) > limit) or None
+        return tuple(p for p in behind if self._waited - self._moved.get(p, self._began) > limit) or None
 
 
 class Barrier:
@@ -181,8 +192,11 @@ class Barrier:
                 self._binding.changed.wait(_WAKE_SECONDS)
             now = self._clock.monotonic()
             is_failing = self._binding.retry.failure is not None
-            moves.look(now, self._binding.attached, self._positions(), is_failing=is_failing)
-            stuck = moves.stuck(now, policy.stall_timeout, behind())
+            is_working = self._binding.is_working
+            moves.look(
+                now, self._binding.attached, self._positions(), is_failing=is_failing, is_working=is_working
+            )
+            stuck = moves.stuck(policy.stall_timeout, behind())
             if stuck is not None:
                 raise self._not_ready(stuck, Reason.STALLED, f"no progress for {policy.stall_timeout:g} s")
             if policy.timeout is not None and now - began > policy.timeout:

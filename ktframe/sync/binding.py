@@ -6,7 +6,8 @@ One thread runs it, and only that thread changes its state while it runs. Any th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from threading import Condition, Event, Lock
 
 from ktframe.clock import Clock, now_ms
@@ -72,6 +73,8 @@ class TopicBinding:
         """How many offsets were after the start of an open transaction at the last look: these are not waited for."""
         self.is_loaded = False
         """Whether the stored rows are in the view."""
+        self.is_working = False
+        """Whether rows that have arrived are being applied, or stored ones loaded."""
         self.attached: TopicFacts | None = None
         """The topic that the view shows; None while that is being found out."""
         self.start_ms: int | None = None
@@ -158,7 +161,8 @@ class TopicBinding:
             while not self._stop.is_set() and not self._reopen.is_set():
                 batch = self._next_batch(reader)
                 if batch is not None:
-                    self._apply(batch)
+                    with self._working():
+                        self._apply(batch)
                 self._follow_readiness()
                 self._flush_when_due()
         finally:
@@ -172,7 +176,8 @@ class TopicBinding:
         if learned.differing and not self.is_loaded:
             self._relearning.ask_for(materializer, learned, is_ready=False)
         rebuilt = self._relearning.begin(materializer)
-        materializer.reconcile()
+        with self._working():
+            materializer.reconcile()
         self.is_loaded = True
         self._announce()
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
@@ -195,6 +200,15 @@ class TopicBinding:
             self.attached = None
         self._announce()
         return resumed.positions
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        """Let those who wait know that what takes time is not Kafka."""
+        self.is_working = True
+        try:
+            yield
+        finally:
+            self.is_working = False
 
     def _next_batch(self, reader: Reader) -> RecordBatch | None:
         batch = reader.poll()

@@ -20,6 +20,7 @@ from ktframe.errors import (
     StoreError,
 )
 from ktframe.events import BindingState, BindingStateChanged, Reason
+from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.view import View
 from ktframe.store.memory import MemoryStore
 from ktframe.testing import FakeBroker
@@ -254,6 +255,34 @@ def test_attempts_that_go_on_are_no_progress(broker: FakeBroker, monkeypatch: py
             with pytest.raises(NotReadyError, match=r"no progress for 1 s; the last error was: .*gone"):
                 table.to_polars()
         assert rows(table) == {"a": 3, "b": 2, "c": 4}
+
+
+def test_a_slow_computer_is_no_stall(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Work on rows that have arrived, or are loaded, may take longer than ``stall_timeout``; a hang ends the read."""
+    decode, load = TopicDecoder.decode, TopicDecoder.load
+    pause = 1.0
+
+    def slow_decode(self: TopicDecoder, *arguments: Any) -> Any:
+        time.sleep(pause if len(arguments[0]) else 0)
+        return decode(self, *arguments)
+
+    def slow_load(self: TopicDecoder, *arguments: Any) -> Any:
+        time.sleep(pause)
+        return load(self, *arguments)
+
+    monkeypatch.setattr(TopicDecoder, "decode", slow_decode)
+    monkeypatch.setattr(TopicDecoder, "load", slow_load)
+    for _ in range(2):  # the second one finds rows in the store
+        with broker.connect(tmp_path, stall_timeout=0.3) as kt:
+            assert rows(kt.table("t")) == {"a": 3, "b": 2}
+    pause = 3.0
+    with (
+        broker.connect(stall_timeout=0.1) as kt,
+        pytest.raises(NotReadyError, match=r"no progress for 0\.1 s"),
+    ):
+        kt.table("t").to_polars()
 
 
 @pytest.mark.parametrize("kind", ["stream", "table"])
