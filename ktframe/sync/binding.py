@@ -82,6 +82,7 @@ class TopicBinding:
 
         A relative ``start`` is looked up once: rows that are shown don't go because the connection did.
         """
+        self._skips_records = start is not None
         self.cleanup_policy: str | None = None
         """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
         self.last_active: dict[int, float] = {}
@@ -102,6 +103,11 @@ class TopicBinding:
         self._reopen = Event()
         self._last_flush = clock.monotonic()
         self._newest: int | None = None
+
+    @property
+    def skipped_before(self) -> int | None:
+        """The time (ms since 1970) before which records were left out by ``start=``; None where none were."""
+        return self.start_ms if self._skips_records else None
 
     @property
     def can_start(self) -> bool:
@@ -176,17 +182,18 @@ class TopicBinding:
         if learned.differing and not self.is_loaded:
             self._relearning.ask_for(materializer, learned, is_ready=False)
         rebuilt = self._relearning.begin(materializer)
+        if self.start is not None and self.start_ms is None:
+            self.start_ms = self.start.moment(now_ms(self._clock))
         with self._working():
             materializer.reconcile()
         self.is_loaded = True
         self._announce()
         self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
-        if self.start is not None and self.start_ms is None:
-            self.start_ms = self.start.moment(now_ms(self._clock))
         # Only at the first look: later it stays where it is, though the log may have lost what was there.
         is_moving = self.start is not None and self.start.is_relative and not self._is_resumed
         resumed = resume(materializer, self._cluster, self.topic, self.start_ms, is_moving=is_moving)
         self._is_resumed = True
+        self._skips_records = resumed.skips_records
         rebuilt |= resumed.rebuilt
         if rebuilt:
             self.events.emit(TableRebuilt(rebuilt, self._clock.now()))

@@ -99,13 +99,15 @@ class Resumption:
     """A topic, and the ``positions`` to read from: the store holds everything before them.
 
     ``passed`` counts the offsets before them that are still in the log. ``rebuilt`` are the partitions whose rows were
-    dropped, with the reason. ``dropped`` counts the rows that a moving start has left behind.
+    dropped, with the reason. ``dropped`` counts the rows that a moving start has left behind. ``skips_records`` says
+    whether the log has, or had, records before the start.
     """
 
     facts: TopicFacts
     positions: dict[int, int]
     rebuilt: dict[int, str] = field(default_factory=dict)
     dropped: int = 0
+    skips_records: bool = False
 
 
 def resume(
@@ -149,7 +151,7 @@ def resume(
     elif log.is_moving:
         dropped = materializer.remove_before(log.wanted)
     rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
-    return Resumption(facts, plan.positions, rebuilt, dropped)
+    return Resumption(facts, plan.positions, rebuilt, dropped, skips_records=any(log.wanted.values()))
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:

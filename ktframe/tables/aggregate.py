@@ -13,10 +13,14 @@ from ktframe.sync.monitor import Readiness
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """Values per window and group as of one moment; ``is_open`` says of each row whether its window may still change."""
+    """Values per window and group as of one moment.
+
+    ``is_open`` says of each row whether its window may still change, ``is_partial`` whether it lacks records before ``start=``.
+    """
 
     frame: pl.DataFrame
     is_open: pl.Series
+    is_partial: pl.Series
     by: tuple[str, ...]
 
 

@@ -19,6 +19,7 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregate, AggregateQuery
 from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.presentation import unique_name
 from ktframe.tables.window_spec import AnyWindowSpec
 from ktframe.windows.aggregation import expressions
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:  # slow to import
     from ktframe.widgets import Panel
     from ktframe.widgets.figure import Axes, Chart
 
-IS_FINAL: Final = "is_final"  # the column that to_polars(is_final=True) adds
+# The columns that to_polars(is_final=True, is_partial=True) adds.
+IS_FINAL: Final = "is_final"
+IS_PARTIAL: Final = "is_partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,8 @@ class WindowedTopic(MaterializedTopic):
     ) -> Chart | Axes | Panel:
         """Draw one value over window start, a line for each group: ``chart(revenue=pl.col("amount").sum(), by="region")``.
 
-        Value and groups are given as in ``agg``. Windows that may still change are drawn lighter.
+        Value and groups are given as in ``agg``. Windows that may still change, and those that begin before ``start=`` and
+        so lack records, are drawn lighter and hollow.
 
         Parameters
         ----------
@@ -251,6 +255,24 @@ class WindowedTopic(MaterializedTopic):
         """Return a function that computes the aggregate from the rows of a materializer."""
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _are_partial(self, lines: pl.DataFrame) -> pl.Series:
+        """Say of each line whether its window lacks records, because it begins before ``start=``."""
+        skipped_before = self._reader.binding.skipped_before
+        if skipped_before is None:
+            return pl.repeat(value=False, n=lines.height, eager=True)
+        return lines[WINDOW] < self._first_whole(skipped_before)
+
+    @abstractmethod
+    def _first_whole(self, skipped_before: int) -> int:
+        """Return the first start of windows that lack no record, where those before this time (ms) were left out."""
+
+    def _with_marks(self, shown: pl.DataFrame, **marks: pl.Series | None) -> pl.DataFrame:
+        """Add the columns that were asked for, under other names where there are such columns."""
+        for name, values in marks.items():
+            if values is not None:
+                shown = shown.with_columns(values.alias(unique_name(name, set(shown.columns))))
+        return shown
 
     def _watermark(self) -> int | None:
         """Return the stream time up to which windows can be final; None while it is not known."""

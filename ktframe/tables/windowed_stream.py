@@ -28,9 +28,9 @@ from ktframe.sync.missing import Missing
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
+from ktframe.tables.presentation import Metadata, Presentation, fields_of
 from ktframe.tables.window_spec import EventWindowSpec
-from ktframe.tables.windowed import IS_FINAL, WindowedTopic
+from ktframe.tables.windowed import IS_FINAL, IS_PARTIAL, WindowedTopic
 from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.parsing import Minutes, parse_minutes
@@ -68,7 +68,7 @@ class WindowedKStream(WindowedTopic):
         return self._with_range(self._range.from_start(start))
 
     def final(self) -> Self:
-        """Return the windows that have closed: no event can change them any more; see ``WindowedKTable.final``.
+        """Return the windows that have closed, and are whole: no event can change them; see ``WindowedKTable.final``.
 
         Raises
         ------
@@ -78,21 +78,28 @@ class WindowedKStream(WindowedTopic):
         return self._with_range(self._range.only_final(self._spec.name, self._spec.windows.grace_ms))
 
     def to_polars(
-        self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
+        self,
+        *,
+        fresh: bool = True,
+        metadata: Metadata = False,
+        is_final: bool = False,
+        is_partial: bool = False,
     ) -> pl.DataFrame:
         """Return the events with their windows.
 
-        Columns: ``window_start``, ``window_end``, the fields, then what ``metadata`` asks for (see ``KStream``), and with
-        ``is_final`` whether the window has closed (Boolean).
+        Columns: ``window_start``, ``window_end``, the fields, then what ``metadata`` asks for (see ``KStream``), with
+        ``is_final`` whether the window is one of ``final()`` (Boolean), and with ``is_partial`` whether it begins before the
+        ``start=`` of the stream, and so lacks events (Boolean).
         """
 
         def take(materializer: Materializer) -> pl.DataFrame:
             watermark = self._watermark()  # before the rows, so that they hold all that is final by it
             lines = self._assigned(materializer, watermark, with_finality=is_final)
-            shown = self._present(lines, metadata=metadata)
-            if not is_final:
-                return shown
-            return shown.hstack([lines[FINAL].alias(unique_name(IS_FINAL, set(shown.columns)))])
+            marks = {
+                IS_FINAL: lines[FINAL] if is_final else None,
+                IS_PARTIAL: self._are_partial(lines) if is_partial else None,
+            }
+            return self._with_marks(self._present(lines, metadata=metadata), **marks)
 
         return self._read(take, fresh=fresh)
 
@@ -171,7 +178,7 @@ class WindowedKStream(WindowedTopic):
                 values = filled(values.drop(FINAL, OPEN), spec.windows.windows, exprs, group, empty)
                 values = self._with_finality(values, group, watermark)
             shown = self._presentation.aggregates(values.drop(FINAL, OPEN))
-            return Aggregate(shown, values[OPEN], tuple(group))
+            return Aggregate(shown, values[OPEN], self._are_partial(values), tuple(group))
 
         return compute
 
@@ -211,8 +218,11 @@ class WindowedKStream(WindowedTopic):
         """Return the lines without the windows of which retention has dropped a part."""
         return lines if cut is None else lines.filter(pl.col(WINDOW) >= self._spec.windows.whole_from(cut))
 
+    def _first_whole(self, skipped_before: int) -> int:
+        return self._spec.windows.whole_from(skipped_before - 1)
+
     def _with_finality(self, lines: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.DataFrame:
-        """Add ``FINAL``, whether each line's window has closed, and ``OPEN``, whether it may still change.
+        """Add ``FINAL``, whether each line's window has closed and is whole, and ``OPEN``, whether it may still change.
 
         Without grace no window closes; it may change as long as the watermark is not past it.
         """
@@ -221,7 +231,8 @@ class WindowedKStream(WindowedTopic):
         distinct = lines.select(window).unique()
         final = windows.finals(distinct, watermark)
         past = final if windows.grace_ms is not None else windows.closing().finals(distinct, watermark)
-        finality = distinct.hstack([final.alias(FINAL), (~past).alias(OPEN)])
+        whole = ~self._are_partial(distinct)
+        finality = distinct.hstack([(final & whole).alias(FINAL), (~past).alias(OPEN)])
         return lines.join(finality, on=window, how="left", nulls_equal=True, maintain_order="left")
 
     def _in_range(self, lines: pl.DataFrame) -> pl.DataFrame:

@@ -22,9 +22,9 @@ from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
-from ktframe.tables.presentation import Metadata, Presentation, fields_of, unique_name
+from ktframe.tables.presentation import Metadata, Presentation, fields_of
 from ktframe.tables.window_spec import WindowSpec
-from ktframe.tables.windowed import IS_FINAL, WindowedTopic, WindowRange
+from ktframe.tables.windowed import IS_FINAL, IS_PARTIAL, WindowedTopic, WindowRange
 from ktframe.windows.aggregation import Columns, aggregate_rows, filled, groups, require_named
 from ktframe.windows.base import Windows
 from ktframe.windows.events import TimeWindows
@@ -65,10 +65,11 @@ class WindowedKTable(WindowedTopic):
         return self._with_range(self._range.from_start(first))
 
     def final(self) -> Self:
-        """Return the windows that have closed: no record can change them any more.
+        """Return the windows that have closed, and are whole: no record can change them any more.
 
         A window has closed when every partition's stream time has passed its end by the grace; partitions that are idle
-        do not count. One that is empty holds windows open until it is idle, see ``position().idle``.
+        do not count. One that is empty holds windows open until it is idle, see ``position().idle``. A window that begins
+        before the ``start=`` of the table lacks records, and is never final.
 
         Raises
         ------
@@ -80,23 +81,28 @@ class WindowedKTable(WindowedTopic):
     # --- rows -----------------------------------------------------------------------------------------------------
 
     def to_polars(
-        self, *, fresh: bool = True, metadata: Metadata = False, is_final: bool = False
+        self,
+        *,
+        fresh: bool = True,
+        metadata: Metadata = False,
+        is_final: bool = False,
+        is_partial: bool = False,
     ) -> pl.DataFrame:
         """Return the latest row per key per window as a frame.
 
         Columns: ``window_start``, ``window_end``, the key, the fields, then what ``metadata`` asks for (see
-        ``KTable.to_polars``), and with ``is_final`` whether the window has closed (Boolean).
+        ``KTable.to_polars``), with ``is_final`` whether the window is one of ``final()`` (Boolean), and with ``is_partial``
+        whether it begins before the ``start=`` of the table, and so lacks records (Boolean).
         """
 
         def take(materializer: Materializer) -> pl.DataFrame:
             watermark = self._watermark()  # before the rows, so that they hold all that is final by it
             lines = self._lines(materializer)
-            shown = self._present(lines, metadata=metadata)
-            if not is_final:
-                return shown
-            return shown.hstack(
-                [self._finals(lines, watermark).alias(unique_name(IS_FINAL, set(shown.columns)))]
-            )
+            marks = {
+                IS_FINAL: self._finals(lines, watermark) if is_final else None,
+                IS_PARTIAL: self._are_partial(lines) if is_partial else None,
+            }
+            return self._with_marks(self._present(lines, metadata=metadata), **marks)
 
         return self._read(take, fresh=fresh)
 
@@ -196,8 +202,8 @@ class WindowedKTable(WindowedTopic):
             values = aggregate_rows(rows, self._spec.windows, known, exprs, group)
             if fill:
                 values = filled(values, self._spec.windows, exprs, group, empty.select(columns.values()))
-            is_open = self._are_open(values, watermark)
-            return Aggregate(self._presentation.aggregates(values), is_open, tuple(group))
+            is_open, is_partial = self._are_open(values, watermark), self._are_partial(values)
+            return Aggregate(self._presentation.aggregates(values), is_open, is_partial, tuple(group))
 
         return compute
 
@@ -253,4 +259,8 @@ class WindowedKTable(WindowedTopic):
         return ~TimeWindows(self._spec.windows, grace_ms=self._spec.grace_ms or 0).finals(lines, watermark)
 
     def _finals(self, lines: pl.DataFrame, watermark: int | None) -> pl.Series:
-        return TimeWindows(self._spec.windows, grace_ms=self._spec.grace_ms).finals(lines, watermark)
+        have_closed = TimeWindows(self._spec.windows, grace_ms=self._spec.grace_ms).finals(lines, watermark)
+        return have_closed & ~self._are_partial(lines)
+
+    def _first_whole(self, skipped_before: int) -> int:
+        return skipped_before

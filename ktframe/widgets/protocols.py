@@ -86,6 +86,10 @@ class Aggregate(Protocol):
         """Whether the window of each row may still change."""
 
     @property
+    def is_partial(self) -> pl.Series:
+        """Whether the window of each row lacks records, because reading began later."""
+
+    @property
     def by(self) -> tuple[str, ...]:
         """The columns that it is grouped by within each window."""
 

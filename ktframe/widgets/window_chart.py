@@ -1,4 +1,7 @@
-"""Charts of an aggregate: a value over window start, a line per group, windows that may still change drawn lighter."""
+"""Charts of an aggregate: a value over window start, a line per group.
+
+Windows that may still change, and those that lack records, are drawn lighter and hollow.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.dates import date2num
 
-from ktframe.columns import OPEN
+from ktframe.columns import own_name
 from ktframe.errors import ConfigurationError
 from ktframe.widgets import markup
 from ktframe.widgets.figure import INK, WIDTH, Chart, legend, look, style
@@ -19,6 +22,7 @@ from ktframe.widgets.picture import Frame
 from ktframe.widgets.protocols import Aggregate, AggregateQuery, watch
 
 _MOST_LINES: Final = 24
+_HOLLOW: Final = own_name("hollow")
 
 
 def window_chart(
@@ -66,6 +70,14 @@ class WindowPicture:
         summary = f"{windows:,} {'window' if windows == 1 else 'windows'}, {int(aggregate.is_open.sum()):,} rows of {aggregate.frame.height:,} may still change"
         if not self._query.closes:
             summary += "; without grace, late records change the others too"
+        partial = int(aggregate.is_partial.sum())
+        if partial:
+            begin = (
+                "begins before reading does, and lacks"
+                if partial == 1
+                else "begin before reading does, and lack"
+            )
+            summary += f"; {partial:,} {begin} records"
         warning, text = markup.incomplete(self._query.name, self._query.readiness())
         return Frame(
             markup.page(warning, markup.note(summary)),
@@ -80,7 +92,9 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
     start = aggregate.frame.columns[0]
     # Floats, because matplotlib fails on a column of Decimal that has nulls. Years, because neither matplotlib nor
     # Python has other ones.
-    frame = aggregate.frame.with_columns(aggregate.is_open.alias(OPEN), pl.col(value).cast(pl.Float64))
+    frame = aggregate.frame.with_columns(
+        (aggregate.is_open | aggregate.is_partial).alias(_HOLLOW), pl.col(value).cast(pl.Float64)
+    )
     frame = frame.filter(pl.col(start).dt.year().is_between(1, 9999))
     beyond = aggregate.frame.height - frame.height
     lines = (
@@ -88,13 +102,13 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
     )
     for number, (group, rows) in enumerate(list(lines.items())[:_MOST_LINES]):
         points = rows.sort(start)
-        times, values, is_open = points[start].to_list(), points[value].to_list(), points[OPEN].to_list()
+        times, values, is_hollow = (points[name].to_list() for name in (start, value, _HOLLOW))
         label = ", ".join(map(str, group)) or value
         if label.startswith("_"):  # matplotlib would leave the line out of the legend
             label = f" {label}"
         ax.plot(
             times,
-            _values_of(values, is_open, open_ones=False),
+            _values_of(values, is_hollow, hollow_ones=False),
             marker="o",
             markersize=3,
             linewidth=1.6,
@@ -103,7 +117,7 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
         )
         ax.plot(
             times,
-            _values_of(values, is_open, open_ones=True),
+            _values_of(values, is_hollow, hollow_ones=True),
             marker="o",
             markersize=4,
             markerfacecolor="none",
@@ -126,14 +140,17 @@ def draw_windows(ax: Axes, aggregate: Aggregate, value: str, title: str) -> None
     legend(ax)
 
 
-def _values_of(values: Sequence[float | None], is_open: Sequence[bool], *, open_ones: bool) -> list[float]:
-    """Return the values of the open windows, or of the closed ones; NaN, a gap in the line, for the others.
+def _values_of(
+    values: Sequence[float | None], is_hollow: Sequence[bool], *, hollow_ones: bool
+) -> list[float]:
+    """Return the values of the hollow points, or of the others; NaN, a gap in the line, for the rest.
 
-    Open ones begin with the closed window before them, so that the two lines meet.
+    With the hollow ones come those beside them, so that the two lines meet.
     """
-    is_next_open = [*is_open[1:], False][: len(is_open)]
-    pairs = zip(is_open, is_next_open, strict=True)
-    wanted = [(opened or next_opened) if open_ones else not opened for opened, next_opened in pairs]
+    before = [False, *is_hollow[:-1]][: len(is_hollow)]
+    after = [*is_hollow[1:], False][: len(is_hollow)]
+    beside = zip(before, is_hollow, after, strict=True)
+    wanted = [any(three) if hollow_ones else not three[1] for three in beside]
     return [
         value if is_wanted and value is not None else math.nan
         for value, is_wanted in zip(values, wanted, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -56,7 +57,12 @@ def aggregate_of(
     frame: pl.DataFrame, by: tuple[str, ...] = (), is_open: list[bool] | None = None
 ) -> Aggregate:
     """Return an aggregate of which some windows are open."""
-    return Aggregate(frame, pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean), by)
+    return Aggregate(
+        frame,
+        pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean),
+        pl.repeat(value=False, n=frame.height, eager=True),
+        by,
+    )
 
 
 def charted(aggregate: Aggregate) -> Chart:
@@ -221,6 +227,22 @@ def test_open_windows_are_drawn_lighter() -> None:
     assert [str(y) for y in closed.get_ydata()] == ["1.0", "2.0", "nan", "nan"]
     assert [str(y) for y in still_open.get_ydata()] == ["nan", "2.0", "3.0", "4.0"]
     assert still_open.get_alpha() < 1
+
+
+def test_partial_windows_are_drawn_hollow() -> None:
+    """They are joined to the first whole one, and a live chart says why."""
+    found = aggregate_of(windows(n=[1, 2, 3, 4]), is_open=[False, False, False, True])
+    found = replace(found, is_partial=pl.Series([True, False, False, False]))
+    whole, hollow = charted(found).axes[0].get_lines()
+    assert [str(y) for y in whole.get_ydata()] == ["nan", "2.0", "3.0", "nan"]
+    assert [str(y) for y in hollow.get_ydata()] == ["1.0", "2.0", "3.0", "4.0"]
+    broker = FakeBroker()
+    for minute in (3, 7, 12):
+        broker.produce("t", "a", {"n": minute}, timestamp=minute * 60_000)
+    with broker.connect() as kt:
+        start = datetime.fromtimestamp(6 * 60, UTC)
+        shown = repr(kt.table("t", start=start).window(5).chart(n=pl.len(), live=True))
+    assert "1 begins before reading does, and lacks records" in shown
 
 
 @pytest.mark.slow

@@ -164,6 +164,59 @@ def test_an_idle_partition_does_not_count(broker: FakeBroker) -> None:
         assert windows.final().to_polars()["n"].to_list() == [1]
 
 
+@pytest.mark.parametrize("kind", ["table", "stream"])
+@pytest.mark.parametrize("size", [5, 15], ids=["stored", "derived"])
+def test_the_window_that_start_cuts_is_partial(
+    broker: FakeBroker, tmp_path: Path, kind: str, size: int
+) -> None:
+    """A window that begins before ``start=`` is marked and never final, whether the store is new or opened again."""
+    start = datetime.fromtimestamp(7 * 60, UTC)
+    for _ in range(2):
+        with broker.connect(tmp_path) as kt:
+            source = getattr(kt, kind)("t", start=start)
+            if kind == "table":
+                source.window(5, grace=0)  # what larger windows are made of
+            windows = source.window(size, grace=0)
+            frame = windows.to_polars(is_final=True, is_partial=True)
+            starting = pl.col("window_start").cast(pl.Int64) // MINUTE
+            marks = frame.select(starting, pl.struct("is_final", "is_partial").alias("marks")).unique()
+            found = {at: (each["is_final"], each["is_partial"]) for at, each in sorted(marks.rows())}
+            first, last = 7 // size * size, 30 - size
+            assert found == {at: (at not in (first, last), at == first) for at in range(first, 30, size)}
+            assert starts(windows.final().to_polars()) == [at for at, (final, _) in found.items() if final]
+            aggregate = windows._query([pl.len()], {}, None, fill=False, fresh=True)[1]
+            assert aggregate.is_partial.to_list() == [True, *[False] * (len(found) - 1)]
+
+
+@pytest.mark.parametrize("kind", ["table", "stream"])
+def test_a_start_before_the_log_cuts_no_window(broker: FakeBroker, kt: Context, kind: str) -> None:
+    """Where ``start=`` leaves out no record, all windows are whole; so they are without it."""
+    for start in (None, datetime.fromtimestamp(-60, UTC)):
+        windows = getattr(kt, kind)("t", start=start).window(5, grace=0)
+        frame = windows.to_polars(is_partial=True)
+        assert frame["is_partial"].unique().to_list() == [False]
+        assert starts(windows.final().to_polars()) == [0, 5, 10, 15, 20]
+
+
+def test_sessions_and_sliding_windows_that_start_cuts_are_partial(broker: FakeBroker, kt: Context) -> None:
+    """A session is whole only if none of the events that were left out can have joined it."""
+    for minute in (40, 60):
+        broker.produce("t", "k0", {"n": minute}, timestamp=minute * MINUTE)
+    stream = kt.stream("t", start=datetime.fromtimestamp(20 * 60, UTC))
+    sessions = stream.session(5, grace=0)
+    assert dict(sessions.to_polars(is_partial=True).select("n", "is_partial").unique().rows()) == {
+        **dict.fromkeys(range(20, 30), True),
+        40: False,
+        60: False,
+    }
+    assert sorted(sessions.final().to_polars()["n"]) == [40]
+    sliding = stream.sliding(5, grace=0).to_polars(is_partial=True)
+    cut = sliding.filter("is_partial")
+    assert cut.height > 0
+    assert max(starts(cut)) == 19
+    assert min(starts(sliding.filter(~pl.col("is_partial")))) == 20
+
+
 def test_windows_without_grace_never_close(kt: Context) -> None:
     """``final()`` says what would help; nothing is late."""
     windows = kt.table("t").window(5)
