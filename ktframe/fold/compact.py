@@ -15,20 +15,24 @@ from ktframe.columns import (
     RECORD_KEY,
     REMOVED,
     REMOVED_UNTIL,
+    ROW,
     SMALL_WINDOW,
     TIMESTAMP,
     WINDOW,
     WINDOW_END,
+    own_name,
 )
 from ktframe.windows.base import Windows
 
+_OTHER = {name: own_name("other") + name for name in (PARTITION, TIMESTAMP)}
+
 
 def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[str]) -> pl.DataFrame:
-    """Return one row per ``user_key``: in each partition the newest by offset, of those the newest by time.
+    """Return one row per ``user_key``: of the newest lines of its partitions, by offset, the newest by time.
 
-    Each partition folds alone: a marker removes older rows of its own partition only. Where record keys are part
-    of the identity, a marker removes the newest row too if that carried its key. Of rows of several partitions the one
-    with the greatest (timestamp, partition) stays, a missing timestamp lowest.
+    Of several partitions the line with the greatest (timestamp, partition) counts, a missing timestamp lowest; where that
+    is a marker, there is no row. Where record keys are part of the identity, a marker removes the rows before it that
+    carried its key.
     """
     lines = rows
     if markers.height:
@@ -40,22 +44,34 @@ def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[st
             ],
         )
     newest = lines.sort(OFFSET).unique([PARTITION, *user_key], keep="last")
-    if markers.height:
-        newest = newest.filter(~pl.col(REMOVED)).drop(REMOVED)
-        if RECORD_KEY in newest.columns:
-            newest = _without_deleted_by_key(newest, markers)
+    if markers.height and RECORD_KEY in newest.columns:
+        newest = _without_deleted_by_key(newest.filter(~pl.col(REMOVED)), markers)
     if newest[PARTITION].n_unique() > 1:
         newest = newest.sort(TIMESTAMP, PARTITION, nulls_last=False).unique(user_key, keep="last")
-    return newest
+    return newest.filter(~pl.col(REMOVED)).drop(REMOVED) if markers.height else newest
 
 
 def _without_deleted_by_key(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
-    """Drop the rows that a later marker of their partition and window deletes by record key."""
+    """Drop the rows that a later marker of their window deletes by record key.
+
+    In its own partition a marker is later by its offset, in others by its (timestamp, partition).
+    """
     on = [PARTITION, WINDOW, RECORD_KEY]
     until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(REMOVED_UNTIL))
     joined = rows.join(until, on=on, how="left")
     is_kept = pl.col(REMOVED_UNTIL).is_null() | (pl.col(OFFSET) > pl.col(REMOVED_UNTIL))
-    return joined.filter(is_kept).drop(REMOVED_UNTIL)
+    kept = joined.filter(is_kept).drop(REMOVED_UNTIL)
+    if pl.concat([kept[PARTITION], markers[PARTITION]]).n_unique() == 1:
+        return kept
+    others = markers.select(
+        WINDOW, RECORD_KEY, *(pl.col(name).alias(other) for name, other in _OTHER.items())
+    )
+    pairs = kept.with_row_index(ROW).join(others, on=[WINDOW, RECORD_KEY], how="inner")
+    time, other_time = (pl.col(name).fill_null(-(2**63)) for name in (TIMESTAMP, _OTHER[TIMESTAMP]))
+    partition, other = pl.col(PARTITION), pl.col(_OTHER[PARTITION])
+    is_later = (other_time > time) | ((other_time == time) & (other > partition))
+    deleted = pairs.filter((partition != other) & is_later)[ROW]
+    return kept.with_row_index(ROW).filter(~pl.col(ROW).is_in(deleted.implode())).drop(ROW)
 
 
 def roll_up(

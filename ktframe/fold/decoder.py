@@ -23,6 +23,7 @@ from ktframe.columns import (
     STALE,
     TIMESTAMP,
     TOMBSTONE,
+    WINDOW,
     is_field,
 )
 from ktframe.fold.event_time import EventTime
@@ -100,9 +101,9 @@ class TopicDecoder:
         return replace(self, value_format=self.value_format.without_float_widening(*fields))
 
     @property
-    def keeps_markers(self) -> bool:
-        """Whether tombstones stay in the view as markers."""
-        return self.identity.tombstone is Tombstone.MARKS
+    def is_windowed(self) -> bool:
+        """Whether rows are those of windows."""
+        return WINDOW in self.identity.columns
 
     def identity_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return the dtypes of the identity's columns, given the fields known so far."""
@@ -160,7 +161,9 @@ class TopicDecoder:
         assigned = self.identity.assign(rows, context)
         known = {refusal.index for refusal in records.refused}
         further = [refusal for refusal in assigned.refused if refusal.index not in known]
-        changes = self._folded(batch, assigned, [*records.refused, *further], records.schema)
+        refused = [*records.refused, *further]
+        keeps_markers = self.identity.tombstone is Tombstone.MARKS and context.keeps_markers
+        changes = self._folded(batch, assigned, refused, records.schema, keeps_markers=keeps_markers)
         return replace(changes, learned=learned)
 
     @property
@@ -246,7 +249,13 @@ class TopicDecoder:
         return Records(rows, [*keyed.refused, *valued.refused], known, keyed.rows)
 
     def _folded(
-        self, batch: RecordBatch, assigned: Assigned, refused: Sequence[Refusal], schema: pl.Schema
+        self,
+        batch: RecordBatch,
+        assigned: Assigned,
+        refused: Sequence[Refusal],
+        schema: pl.Schema,
+        *,
+        keeps_markers: bool,
     ) -> Changes:
         """Return the last line of each identity and partition."""
         rows, use = assigned.rows, self.identity.key_use
@@ -269,7 +278,7 @@ class TopicDecoder:
             batch,
             folded[LINE].to_list(),
             with_keys=self._keeps_key_bytes,
-            with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
+            with_tombstones=keeps_markers or self.identity.tombstone is Tombstone.IS_ROW,
         )
         keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
         records = Counter(batch.partitions)
@@ -330,7 +339,8 @@ class TopicDecoder:
             if name != HASH
         )
         hashed = known.select(self.identity.hash(known, rows.identities), pl.all())
-        return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if self.keeps_markers else hashed
+        has_markers = self.identity.tombstone is Tombstone.MARKS
+        return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if has_markers else hashed
 
     def load_marks(self, stored: StaleMarks, schema: pl.Schema) -> pl.DataFrame:
         """Return the stored marks of refused records as the view keeps them."""

@@ -33,7 +33,7 @@ class Tombstone(Enum):
     REMOVES = auto()
     """It removes the row."""
     MARKS = auto()
-    """It removes the row and leaves a marker in its place, so that larger windows can be made of smaller ones."""
+    """It removes the row and leaves a marker in its place, for rows of other partitions and for larger windows."""
     IS_ROW = auto()
     """It is a row like any other."""
 

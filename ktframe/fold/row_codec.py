@@ -77,6 +77,11 @@ def pack_lines(
     return [None if batch.values[line] is None else next(rows) for line in lines]
 
 
+def is_marker(stored: bytes) -> bool:
+    """Say whether a stored row is the marker of a tombstone."""
+    return bool(stored[0] & _IS_TOMBSTONE)
+
+
 def record_key_of(stored: bytes) -> bytes | None:
     """Return the record key that a stored row carries, None where it is null or not carried."""
     if not stored[0] & _HAS_KEY:

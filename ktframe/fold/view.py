@@ -19,8 +19,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ktframe.columns import HASH, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
+from ktframe.columns import HASH, OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
 from ktframe.fold.compact import latest_rows
+from ktframe.fold.hashes import contested_hashes, is_among
 from ktframe.fold.stack import in_few_chunks, stack
 from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, with_marks, without_outdated
 from ktframe.formats.resolution import rounding
@@ -53,7 +54,7 @@ class View:
     """The rows of one store, decoded.
 
     ``identity`` names the columns that make a row's identity, ``user_key`` those by which users tell rows apart: the hash
-    is over these. With ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows.
+    is over these. While it ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class View:
     ) -> None:
         self._row = list(dict.fromkeys([PARTITION, *identity]))
         self._user_key = list(user_key or identity)
-        self._keeps_markers = keeps_markers
+        self.keeps_markers = keeps_markers
         self._lock = Lock()
         """Held for assignments only."""
         self._merging = Lock()
@@ -84,7 +85,7 @@ class View:
         self._positions: dict[int, int] = {}
         self._next_merge = 0.0
         self._contested = _NONE_CONTESTED
-        """Hashes of identities that have rows in more than one partition of the base."""
+        """Hashes of identities that have rows in more than one partition of the base, or rows and markers."""
 
     def load(
         self,
@@ -102,13 +103,15 @@ class View:
         marks = without_outdated(marks, base)
         markers = base.clear()
         if REMOVED in base.columns:
-            markers, base = base.filter(REMOVED).drop(REMOVED), base.filter(~pl.col(REMOVED)).drop(REMOVED)
-        twice = _repeated(base[HASH])
+            is_marker, base = base[REMOVED], base.drop(REMOVED)
+            if is_marker.any():
+                markers, base = base.filter(is_marker), base.filter(~is_marker)
+        contested = contested_hashes(base[HASH], markers[HASH])
         with self._merging, self._lock:
             self._base, self._markers, self._schema = base, markers.select(base.columns), base.schema
             self._deltas, self._waiting = (), 0
             self._positions = dict(positions)
-            self._contested = twice
+            self._contested = contested
             self._marks = (marks,) if marks.height else ()
 
     def apply(
@@ -186,13 +189,34 @@ class View:
     def _keep_held(self, condition: pl.Expr) -> None:
         """Keep the rows and markers that ``condition`` holds for."""
         merged = self._merge_held()
-        base, contested = merged.base.filter(condition), merged.contested
+        base, markers, contested = (
+            merged.base.filter(condition),
+            merged.markers.filter(condition),
+            merged.contested,
+        )
         if len(contested):
-            contested = _repeated(base[HASH].filter(base[HASH].is_in(contested.implode())))
+            hashes = (lines[HASH].filter(lines[HASH].is_in(contested.implode())) for lines in (base, markers))
+            contested = contested_hashes(*hashes)
         with self._lock:
-            self._base, self._contested = base, contested
-            self._markers = merged.markers.filter(condition)
+            self._base, self._markers, self._contested = base, markers, contested
             self._marks = tuple(some.filter(condition) for some in self._marks)
+
+    def idle_markers(self, before_ms: int) -> pl.DataFrame:
+        """Return the markers of tombstones from before that time (ms) of whose key there is no row."""
+        if not self.keeps_markers:
+            return self._markers.clear()
+        merged = self._merge()
+        is_old = (pl.col(TIMESTAMP) < before_ms).fill_null(value=True)
+        old = merged.markers.filter(is_old)
+        return old.filter(~old[HASH].is_in(merged.base[HASH].implode())) if old.height else old
+
+    def forget_markers(self, markers: pl.DataFrame) -> None:
+        """Forget markers that ``idle_markers`` returned."""
+        with self._merging:
+            merged = self._merge_held()
+            kept = merged.markers.join(markers, on=[*self._row, OFFSET], how="anti", nulls_equal=True)
+            with self._lock:
+                self._markers = kept
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition: all before it is in the view."""
@@ -249,10 +273,11 @@ class View:
         """
         with self._lock:
             base, deltas, is_current = self._base, self._deltas, self._base.schema == self._schema
+            markers = self._markers
             few = self._waiting * _FEW_SHARE <= base.height and len(deltas) <= _FEW_DELTAS
-            deletes_by_key = self._markers.height > 0 and RECORD_KEY in base.columns
+            deletes_by_key = markers.height > 0 and RECORD_KEY in base.columns
             is_plain = few and is_current and not deletes_by_key and not len(self._contested)
-        part = self._unmerged(base, deltas, columns, where) if is_plain else None
+        part = self._unmerged(base, markers, deltas, columns, where) if is_plain else None
         if part is not None:
             return part
         rows = self.snapshot().rows
@@ -262,6 +287,7 @@ class View:
     def _unmerged(
         self,
         base: pl.DataFrame,
+        markers: pl.DataFrame,
         deltas: tuple[pl.DataFrame, ...],
         columns: Sequence[str] | None,
         where: pl.Expr | None,
@@ -278,11 +304,13 @@ class View:
         names = base.columns if columns is None else list(columns)
         if not delta.height:
             return base.select(names)
-        is_hit = _is_among(base[HASH], delta[HASH])
+        is_hit = is_among(base[HASH], delta[HASH])
         hits = base.select(self._row)[is_hit.arg_true()]
         outlived = hits.join(delta.select(self._row), on=self._row, how="anti", nulls_equal=True)
         living = delta.filter(~pl.col(REMOVED))
         if outlived.height or living[HASH].is_duplicated().any():
+            return None
+        if markers.height and markers[HASH].is_in(living[HASH].implode()).any():
             return None
         # In one piece: grouping takes Polars longer on several.
         return pl.concat([base.select(names).filter(~is_hit), living.select(names)], rechunk=True)
@@ -334,11 +362,11 @@ class View:
         outlived = base.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
         living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
         markers = merged.markers
-        if self._keeps_markers:
+        if self.keeps_markers:
             outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
             markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
-        # Contested are identities with living rows in two partitions. Of hashes that changed, these are all the rows.
-        now_contested = _repeated(pl.concat([outlived[HASH], living[HASH]]))
+        # Of hashes that changed, these are all the rows.
+        now_contested = contested_hashes(pl.concat([outlived[HASH], living[HASH]]), markers[HASH])
         if len(contested):
             unchanged = contested.filter(~contested.is_in(delta[HASH].implode()))
             now_contested = pl.concat([unchanged, now_contested])
@@ -359,20 +387,11 @@ class View:
         is_hit = base[HASH].is_in(contested.implode())
         if deletes_by_key:
             is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
+        else:
+            markers = markers.filter(markers[HASH].is_in(contested.implode()))
         return pl.concat([base.filter(~is_hit), latest_rows(base.filter(is_hit), markers, self._user_key)])
-
-
-def _is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
-    """Say of each hash whether it is among ``wanted``: in halves, which Polars looks at in parallel."""
-    frame, half = hashes.to_frame().lazy(), -(-len(hashes) // 2)
-    is_wanted = pl.col(HASH).is_in(wanted.implode())
-    return pl.concat([frame.slice(at, half).select(is_wanted) for at in (0, half)]).collect()[HASH]
 
 
 def _is_above(column: str, horizons: Mapping[int, int]) -> pl.Expr:
     horizon = pl.col(PARTITION).replace_strict(dict(horizons), default=None, return_dtype=pl.Int64)
     return (pl.col(column) >= horizon).fill_null(value=True)
-
-
-def _repeated(hashes: pl.Series) -> pl.Series:
-    return hashes.filter(hashes.is_duplicated()).unique()

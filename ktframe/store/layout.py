@@ -32,7 +32,7 @@ from ktframe.fold.records import Cause, Changes, Position, RefusedRecord
 from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _ROW_KEYS_SINCE = 2
 """The first version whose keys of partitions and rows are those of today."""
 METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE = range(8)

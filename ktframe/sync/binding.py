@@ -37,6 +37,7 @@ from ktframe.sync.retry import Retry
 
 logger = logging.getLogger("ktframe.sync")
 _FIRST_BATCH_SECONDS = 1.0
+_TIDY_SECONDS = 60.0
 _LEVELS = {BindingState.BACKING_OFF: logging.WARNING, BindingState.FAILED: logging.ERROR}
 
 
@@ -101,7 +102,7 @@ class TopicBinding:
         self._is_resumed = False
         self._stop = Event()
         self._reopen = Event()
-        self._last_flush = clock.monotonic()
+        self._last_flush = self._last_tidy = clock.monotonic()
         self._newest: int | None = None
 
     @property
@@ -274,6 +275,9 @@ class TopicBinding:
         if now - self._last_flush >= self._flush_interval() / 2:
             self.required().store.flush()
             self._last_flush = now
+        if self.monitor.is_ready and now - self._last_tidy >= _TIDY_SECONDS:
+            self.required().forget_deletes()
+            self._last_tidy = now
 
     # --- states ---------------------------------------------------------------------------------------------------
 

@@ -20,15 +20,17 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.learned import Learned
 from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
+from ktframe.fold.row_codec import is_marker
 from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
-from ktframe.store.protocol import Horizon, StateStore
+from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 from ktframe.store.replacement import Replacement
 from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS = 3
 _FULL_BATCH = 5_000
+_DELETES_KEPT_MS = 86_400_000  # as long as Kafka keeps tombstones, unless delete.retention.ms says otherwise
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 
 
@@ -55,7 +57,7 @@ class Materializer:
             decoder.identity.columns,
             decoder.frame_schema(self.schema),
             user_key=decoder.identity.user_key_columns,
-            keeps_markers=decoder.keeps_markers,
+            keeps_markers=decoder.is_windowed,
         )
         self.stream_times: dict[int, int] = {}
         """The stream time (ms) of each partition, as of the rows in the view."""
@@ -114,6 +116,7 @@ class Materializer:
             chunks = [self._load(rows) for rows in self.store.items()]
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
+        self.view.keeps_markers = self._context().keeps_markers
         marks = self.decoder.load_marks(self.store.stale(), self.schema)
         self.view.load(chunks, {}, self.decoder.frame_schema(self.schema), marks=marks)
         self.stream_times = dict(self._context().stream_times)
@@ -156,6 +159,7 @@ class Materializer:
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
+        self.view.keeps_markers = self._context().keeps_markers
         schema = self.decoder.frame_schema(self.schema)
         if self._revision == self.decoder.revision:
             self.view.apply(changes.frame, schema, {}, changes.stale)
@@ -177,6 +181,7 @@ class Materializer:
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
             now_ms=now_ms(self._clock),
+            keeps_markers=self.decoder.is_windowed or len(positions) > 1,
             learned=self.learned,
         )
 
@@ -217,10 +222,15 @@ class Materializer:
             logger.info("%s: %s rows were dropped, below %s", self.name, f"{total:,}", further)
         return total
 
+    def stored(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
+        """Return the (partition, stored row) pairs of each of ``identities``, also of rows that another one hides."""
+        places = self.store.get_many(identities)
+        return [[(partition, row) for partition, row in pairs if not is_marker(row)] for pairs in places]
+
     def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
         """Return the identities that have a row, and their rows in this order.
 
-        Of rows in several partitions it is the one with the greatest (timestamp, partition), as in the view.
+        Of several partitions the row, or tombstone, with the greatest (timestamp, partition) counts, as in the view.
         """
         pairs = self.store.get_many(identities)
         names = [identity for identity, rows in zip(identities, pairs, strict=True) for _ in rows]
@@ -231,7 +241,10 @@ class Materializer:
         rows = self.decoder.load(StoredRows(partitions, names, values), schema)
         order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
         best = {names[line]: line for line in order}  # of several, the last and greatest stays
-        return list(best), rows[list(best.values())]
+        if REMOVED in rows.columns:
+            removed = rows[REMOVED].to_list()
+            best = {name: line for name, line in best.items() if not removed[line]}
+        return list(best), rows[list(best.values())].drop(REMOVED, strict=False)
 
     def stale_rows(self) -> int:
         """Return how many rows are stale: their newest record was refused."""
@@ -245,18 +258,35 @@ class Materializer:
         Returns how many rows were removed.
         """
         first = pl.col(PARTITION).replace_strict(dict(offsets), default=None, return_dtype=pl.Int64)
-        removed = self.view.lines()[0].filter((pl.col(OFFSET) < first).fill_null(value=False))
-        if not removed.height:
+        lines = [part.filter((pl.col(OFFSET) < first).fill_null(value=False)) for part in self.view.lines()]
+        if not any(part.height for part in lines):
             return 0
         self.generation += 1
-        frame = removed.with_columns(pl.lit(value=True).alias(REMOVED))
-        identities = self.decoder.identity.encode(removed).to_list()
-        partitions = removed[PARTITION].to_list()
-        changes = Changes(partitions, identities, [None] * removed.height, frame, schema=self.schema)
         with self._in_both():
-            self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
-            self.view.apply(frame, self.decoder.frame_schema(self.schema), {})
-        return removed.height
+            for part in lines:
+                self._remove_from_store(part)
+            self.view.drop(OFFSET, offsets)
+        return lines[0].height
+
+    def forget_deletes(self) -> None:
+        """Forget the tombstones that are older than a day and hide no row of another partition.
+
+        To be called once all partitions are read: rows that are older than such a tombstone have come by then.
+        """
+        if self.decoder.is_windowed:
+            return  # larger windows are made with their markers; retention drops them
+        markers = self.view.idle_markers(now_ms(self._clock) - _DELETES_KEPT_MS)
+        for chunk in markers.iter_slices(CHUNK_ROWS):
+            with self._in_both():
+                self._remove_from_store(chunk)
+                self.view.forget_markers(chunk)
+
+    def _remove_from_store(self, lines: pl.DataFrame) -> None:
+        """Remove rows or markers, given as lines of the view."""
+        identities = self.decoder.identity.encode(lines).to_list()
+        nothing: list[bytes | None] = [None] * lines.height
+        changes = Changes(lines[PARTITION].to_list(), identities, nothing, lines, schema=self.schema)
+        self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
 
     def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
         """Advance past offsets without records to apply: transaction markers, compacted records, what ``start=`` skips.

@@ -55,7 +55,7 @@ class TableStatus:
     refused: int
     conflicts: int
     contested: int
-    """Keys that have rows in several partitions; the newest is shown."""
+    """Keys that have rows, or a row and a tombstone, in several partitions; the newest word counts."""
     sees_deletes: bool
     """False when a row has a null record key: no tombstone can ever delete it."""
     late: int = 0
@@ -184,7 +184,7 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     dropped = sum(position.dropped for _, position in positions)
     reasons += [f"retention has dropped {dropped:,} older rows"] if dropped else []
     horizons = [position.horizon for _, position in positions if position.horizon is not None]
-    if horizons and materializer.decoder.keeps_markers:
+    if horizons and materializer.decoder.is_windowed:
         reasons.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
     if "compact" in (binding.cleanup_policy or ""):
         reasons += _lost_by_compaction(materializer.decoder)
@@ -196,7 +196,7 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
 
 def _lost_by_compaction(decoder: TopicDecoder) -> list[str]:
     """Return what a compacted topic may lack: Kafka keeps the newest record of a record key, and no other."""
-    if decoder.keeps_markers or decoder.identity.keeps_history:
+    if decoder.is_windowed or decoder.identity.keeps_history:
         return ["the topic is compacted: older records of a key may be gone"]
     if decoder.identity.key_fields:
         return ["the topic is compacted by its record key: rows of older records may be missing"]

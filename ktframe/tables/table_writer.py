@@ -126,7 +126,7 @@ class TableWriter:
     ) -> OutgoingRecords:
         """Return a record per row and partition that has a row of its key; new keys are left to the partitioner."""
         draft = self._draft(materializer, rows, record_key)
-        stored_rows = dict(zip(draft.identities, materializer.store.get_many(draft.identities), strict=True))
+        stored_rows = dict(zip(draft.identities, materializer.stored(draft.identities), strict=True))
         keys: list[bytes | None] = []
         headers: list[Headers] = []
         # A new key gets one record key, also when it comes in several rows: then all of them go to one partition.
@@ -233,7 +233,7 @@ class TableWriter:
         record_keys: list[bytes | None] = []
         headers: list[Headers] = []
         partitions: list[int | None] = []
-        for identity, places in zip(identities, materializer.store.get_many(identities), strict=True):
+        for identity, places in zip(identities, materializer.stored(identities), strict=True):
             for partition, stored in places:
                 key = record_key_of(stored)
                 if key is None:

@@ -56,14 +56,12 @@ def expect(log: list[Produced], identities: Callable[[Produced], Iterator[Identi
                 marks[identity][record.partition] = record
                 continue
             marks[identity].pop(record.partition, None)
-            rows[identity].pop(record.partition, None)
-            if record.value is not None:
-                rows[identity][record.partition] = record
+            rows[identity][record.partition] = record
     found = Expected({}, set())
     for identity, by_partition in rows.items():
-        if not by_partition:
-            continue
         shown = max(by_partition.values(), key=lambda row: (row.time, row.partition))
+        if shown.value is None:
+            continue
         assert isinstance(shown.value, dict)
         found.rows[identity] = shown.value["n"]
         newest = (shown.time, shown.partition)

@@ -29,12 +29,12 @@ STEPS = histories(st.one_of(RECORDS, RECORDS, st.sampled_from(["read", "reopen",
 
 @dataclass
 class Model:
-    """What a table must hold: per partition the last good value per key, with its timestamp.
+    """What a table must hold: per partition the last good value per key, None for a tombstone, with its timestamp.
 
     ``marks`` are the times of refused records after which nothing else came for their key.
     """
 
-    rows: dict[int, dict[str, tuple[int, dict[str, Any]]]]
+    rows: dict[int, dict[str, tuple[int, dict[str, Any] | None]]]
     refused: int = 0
     marks: dict[tuple[str, int], int] = field(default_factory=dict)
 
@@ -46,22 +46,20 @@ class Model:
                 self.marks[key, partition] = -1 if timestamp is None else timestamp
             return
         self.marks.pop((key, partition), None)
-        if value is None:
-            self.rows[partition].pop(key, None)
-        else:
-            self.rows[partition][key] = (-1 if timestamp is None else timestamp, value)
+        self.rows[partition][key] = (-1 if timestamp is None else timestamp, value)
 
     def visible(self) -> dict[str, dict[str, Any]]:
         """Return the row of each key: of several partitions', that with the greatest (timestamp, partition).
 
-        A key whose newest record was refused is hidden.
+        A key whose newest record was refused is hidden, and one whose newest good record is a tombstone has none.
         """
-        best: dict[str, tuple[int, int, dict[str, Any]]] = {}
+        best: dict[str, tuple[int, int, dict[str, Any] | None]] = {}
         for partition, rows in self.rows.items():
             for key, (timestamp, value) in rows.items():
                 if key not in best or (timestamp, partition) > best[key][:2]:
                     best[key] = (timestamp, partition, value)
-        return {key: row[2] for key, row in best.items() if not self._is_stale(key, *row[:2])}
+        rows = {key: row for key, row in best.items() if not self._is_stale(key, *row[:2])}
+        return {key: value for key, (*_, value) in rows.items() if value is not None}
 
     def _is_stale(self, key: str, timestamp: int, partition: int) -> bool:
         marks = {p: at for (name, p), at in self.marks.items() if name == key}

@@ -50,12 +50,13 @@ def expect(records: Sequence[Produced], sizes: Sizes, key: str | None = None) ->
     """Fold ``records`` by window and record key, or the field ``key``."""
     found = Expected()
     clocks: dict[int, int] = {}
-    kept: dict[tuple[int, int, Any], tuple[int, int, Produced]] = {}
     by_partition: dict[int, list[Produced]] = defaultdict(list)
     for record in records:
         by_partition[record.partition].append(record)
-    for partition, log in sorted(by_partition.items()):
-        rows: dict[tuple[int, Any], Produced] = {}
+    folded: dict[int, dict[tuple[int, Any], Produced]] = {}
+    deletes: dict[tuple[int, str | None, int], int] = {}
+    for partition, log in by_partition.items():
+        rows = folded[partition] = {}
         for record in log:
             if _is_refused(record, key):
                 found.refused += 1
@@ -65,15 +66,33 @@ def expect(records: Sequence[Produced], sizes: Sizes, key: str | None = None) ->
             for start in sizes.starts(record.time):
                 if sizes.grace is not None and start + sizes.size <= clocks[partition] - sizes.grace:
                     found.late.append((partition, record.offset, start))
-                else:
-                    _apply(rows, record, start, key)
-        for (start, name), record in rows.items():
-            line = (record.time or 0, partition, record)
-            known = kept.get((start, start + sizes.size, name))
-            if known is None or line[:2] > known[:2]:
-                kept[start, start + sizes.size, name] = line
-    found.rows = {where: record.value or {} for where, (_, _, record) in kept.items()}
+                    continue
+                _apply(rows, record, start, key)
+                if record.value is None:
+                    deletes[start, record.key, partition] = record.time
+    found.rows = {
+        (start, start + sizes.size, name): value
+        for (start, name), value in _newest(folded, {} if key is None else deletes).items()
+    }
     return found
+
+
+def _newest(
+    folded: dict[int, dict[tuple[int, Any], Produced]], deletes: dict[tuple[int, str | None, int], int]
+) -> dict[tuple[int, Any], dict[str, Any]]:
+    """Return the newest values over all partitions; ``deletes`` are the times of tombstones by window, key and partition."""
+    kept: dict[tuple[int, Any], tuple[int, int, Produced]] = {}
+    for partition, rows in folded.items():
+        for window, record in rows.items():
+            age = (record.time or 0, partition)
+            of_key = [
+                (at, other)
+                for (start, name, other), at in deletes.items()
+                if (start, name) == (window[0], record.key) and other != partition
+            ]
+            if max(of_key, default=age) <= age and (window not in kept or age > kept[window][:2]):
+                kept[window] = (*age, record)
+    return {window: record.value for window, (_, _, record) in kept.items() if record.value is not None}
 
 
 def _is_refused(record: Produced, key: str | None) -> bool:
@@ -85,9 +104,12 @@ def _is_refused(record: Produced, key: str | None) -> bool:
 
 
 def _apply(rows: dict[tuple[int, Any], Produced], record: Produced, start: int, key: str | None) -> None:
+    """Apply a record to the newest ones of a partition; with ``key`` a tombstone takes the rows of its record key away."""
     if record.value is not None:
         rows[start, record.key if key is None else record.value[key]] = record
-        return
-    # A tombstone acts in its window only, on the rows whose newest record there carried its record key.
-    for where in [w for w, row in rows.items() if w[0] == start and row.key == record.key]:
-        del rows[where]
+    elif key is None:
+        rows[start, record.key] = record
+    else:
+        # It acts in its window only, on the rows whose newest record there carried its record key.
+        for where in [w for w, row in rows.items() if w[0] == start and row.key == record.key]:
+            del rows[where]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -13,6 +17,10 @@ import pytest
 from support.waiting import wait_until
 
 import ktframe
+from ktframe import Context, StoreOptions
+from ktframe.columns import KEY
+from ktframe.fold.identity_codec import encode_parts
+from ktframe.sync import binding as binding_module
 from ktframe.testing import FakeBroker
 
 
@@ -178,14 +186,92 @@ def test_refused_records_keep_their_bytes(broker: FakeBroker) -> None:
 
 
 def test_one_key_in_two_partitions_shows_the_newest_row(broker: FakeBroker) -> None:
-    """The greatest (timestamp, partition) wins, a tombstone acts in its own partition, and status counts the key."""
+    """The greatest (timestamp, partition) wins, also where it is a tombstone, and status counts the key."""
     broker.produce("t", "a", {"x": 1}, partition=0, timestamp=20)
     broker.produce("t", "a", {"x": 2}, partition=1, timestamp=10)
     with broker.connect() as kt:
         table = kt.table("t")
         assert (table.to_polars()["x"].to_list(), table["a"]["x"], table.status().contested) == ([1], 1, 1)
-        broker.produce("t", "a", None, partition=0, timestamp=30)
+        broker.produce("t", "a", None, partition=0, timestamp=9)
         assert (table.to_polars()["x"].to_list(), table["a"]["x"], len(table)) == ([2], 2, 1)
+        broker.produce("t", "a", None, partition=0, timestamp=30)
+        assert (table.to_polars().height, "a" in table, len(table), table.status().contested) == (
+            0,
+            False,
+            0,
+            1,
+        )
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_a_delete_in_another_partition_hides_older_rows(
+    broker: FakeBroker, tmp_path: Path, *, is_stored: bool
+) -> None:
+    """Whichever comes first, the row or the tombstone, and whether the table was opened again in between."""
+    broker.create_topic("keys", 3)
+    records: list[tuple[str, Any, int, int]] = [
+        ("a", {"x": 1}, 0, 10),
+        ("b", None, 1, 20),
+        ("c", {"x": 2}, 0, 30),
+        ("d", {"x": 3}, 0, 5),
+        ("a", None, 2, 11),
+        ("b", {"x": 4}, 0, 19),  # older than its delete, which was read before
+        ("c", None, 1, 29),  # older than its row
+        ("d", None, 1, 6),
+        ("d", {"x": 5}, 2, 7),
+    ]
+    place = tmp_path if is_stored else None
+    with broker.connect(place) as context:
+        for key, value, partition, timestamp in records:
+            broker.produce("keys", key, value, partition=partition, timestamp=timestamp)
+            with broker.connect(place) if is_stored else nullcontext(context) as kt:
+                kt.table("keys").to_polars()
+        if not is_stored:
+            check_contested_keys(context)
+    with broker.connect(place) as context:
+        check_contested_keys(context)
+
+
+def check_contested_keys(context: Context) -> None:
+    """Compare every way to read with the two rows that no tombstone hides."""
+    table = context.table("keys")
+    assert dict(table.to_polars().sort("key").rows()) == {"c": 2, "d": 5}
+    assert dict(table.items()) == {"c": {"key": "c", "x": 2}, "d": {"key": "d", "x": 5}}
+    rows = table.get_many(["a", "b", "c", "d"])
+    assert [row and row["x"] for row in rows] == [None, None, 2, 5]
+    assert [key in table for key in "abcd"] == [False, False, True, True]
+    windows = table.window("1s").to_polars()
+    assert dict(windows.select("key", "x").rows()) == {"c": 2, "d": 5}
+
+
+def test_tombstones_are_kept_no_longer_than_they_are_needed(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day old they go from view and store, but those that hide a row; a topic of one partition has none."""
+    monkeypatch.setattr(binding_module, "_TIDY_SECONDS", 0.0)
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    broker.create_topic("one")
+    broker.create_topic("two", 2)
+    for topic, partition in (("one", 0), ("two", 1)):
+        broker.produce(topic, "gone", {"x": 1}, partition=partition, timestamp=5)
+        broker.produce(topic, "hidden", {"x": 2}, partition=0, timestamp=6)
+        broker.produce(topic, "gone", None, partition=partition, timestamp=7)
+        broker.produce(topic, "hidden", None, partition=partition, timestamp=8)
+        broker.produce(topic, "fresh", None, partition=partition, timestamp=now)
+
+    def stored(table: ktframe.KTable) -> dict[str, list[int]]:
+        names = ("fresh", "gone", "hidden")
+        places = table._reader.started().store.get_many([encode_parts([name]) for name in names])
+        return {name: [p for p, _ in rows] for name, rows in zip(names, places, strict=True) if rows}
+
+    for _ in range(2):
+        with broker.connect(tmp_path, store=StoreOptions(flush_interval=0.01)) as kt:
+            one, two = kt.table("one"), kt.table("two")
+            assert (one.to_polars().height, stored(one), two.to_polars().height) == (0, {}, 0)
+            wait_until(partial(lambda table: "gone" not in stored(table), two), "old tombstones to go")
+            assert stored(two) == {"fresh": [1], "hidden": [0, 1]}
+            assert sorted(two._reader.started().view.lines()[1][KEY].to_list()) == ["fresh", "hidden"]
+            assert "hidden" not in two
 
 
 def test_rows_without_record_key_are_reported(broker: FakeBroker) -> None:

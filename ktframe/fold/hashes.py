@@ -1,0 +1,27 @@
+"""The hashes by which the view finds rows: which of them are among others, and which are those of several lines."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ktframe.columns import HASH
+
+
+def is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
+    """Say of each hash whether it is among ``wanted``: in halves, which Polars looks at in parallel."""
+    frame, half = hashes.to_frame().lazy(), -(-len(hashes) // 2)
+    is_wanted = pl.col(HASH).is_in(wanted.implode())
+    return pl.concat([frame.slice(at, half).select(is_wanted) for at in (0, half)]).collect()[HASH]
+
+
+def contested_hashes(rows: pl.Series, markers: pl.Series) -> pl.Series:
+    """Return the hashes that several of ``rows`` have, or one of them and one of ``markers``, in another partition."""
+    twice = repeated(rows)
+    if not len(markers):
+        return twice
+    return pl.concat([twice, rows.filter(rows.is_in(markers.implode()))]).unique()
+
+
+def repeated(hashes: pl.Series) -> pl.Series:
+    """Return those that are there more than once, each once."""
+    return hashes.filter(hashes.is_duplicated()).unique()
