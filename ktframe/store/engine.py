@@ -188,5 +188,7 @@ def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: boo
     rocks.set_write_buffer_manager(memory.buffers)
     rocks.set_compression_type(getattr(DBCompressionType, options.compression)())
     rocks.set_max_background_jobs(2)
+    # RocksDB's own LOG. Each one begins with all options, 30 KB: below that it would begin a new one at every line.
+    rocks.set_max_log_file_size(98_304)
     rocks.set_keep_log_file_num(2)
     return rocks

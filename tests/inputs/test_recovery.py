@@ -155,21 +155,17 @@ def test_a_disk_that_was_full_is_used_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@known_fault("recovery: RocksDB's own log of an open table grows without end")
 def test_the_log_of_rocksdb_is_bounded(tmp_path: Path) -> None:
-    """A busy table with default settings writes less than 20 MB a day into RocksDB's own log."""
+    """However long a busy table is open, RocksDB's own log takes no more than its last two files of 100 KB."""
     broker = FakeBroker()
     broker.produce("t", "a", {"n": 1})
     flushes = 200
     with broker.connect(tmp_path, store=StoreOptions(flush_interval=0.001)) as context:
         table = context.table("t")
         table.to_polars()
-        (log,) = tmp_path.rglob("rocksdb/LOG")
-        before = log.stat().st_size
         for number in range(flushes):
             broker.produce("t", f"k{number % 50}", {"n": number})
             table.to_polars()
-        grown = sum(path.stat().st_size for path in tmp_path.rglob("rocksdb/LOG*")) - before
-    a_day = 86_400 / StoreOptions().flush_interval
-    with the_right_answer():
-        assert grown / flushes * a_day < 20e6
+        logs = [path.stat().st_size for path in tmp_path.rglob("rocksdb/LOG*")]
+    assert len(logs) <= 2
+    assert sum(logs) < 250_000
