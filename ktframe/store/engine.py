@@ -7,10 +7,13 @@ log on would break that, which is why ``write`` is the only way to write.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Condition, Lock
 from typing import TypeAlias, cast
 
@@ -27,8 +30,15 @@ from rocksdict import (
 )
 
 from ktframe.config.settings import StoreOptions
+from ktframe.errors import StoreError
 from ktframe.gc_pause import cyclic_gc_paused
-from ktframe.store.errors import WriteStalledError, closed_error, rocksdb_errors
+from ktframe.store.errors import (
+    FileMissingError,
+    WriteStalledError,
+    closed_error,
+    file_errors,
+    rocksdb_errors,
+)
 from ktframe.store.protocol import CHUNK_ROWS
 
 Batch: TypeAlias = WriteBatch
@@ -36,6 +46,8 @@ Batch: TypeAlias = WriteBatch
 
 DATA = "rocksdb"
 """The directory of RocksDB's files, inside that of a store."""
+_SPACE_BYTES = 1 << 20
+"""What a disk must take before a store on it is opened again."""
 
 
 class SharedMemory:
@@ -57,6 +69,12 @@ class Engine:
         self, path: Path, options: StoreOptions, memory: SharedMemory, *, create: bool = False
     ) -> None:
         self.path = path
+        self.has_failed = False
+        """Whether a write was refused. RocksDB refuses all others from then on, whatever becomes of the disk."""
+        self.refusal: StoreError | None = None
+        """Why RocksDB, which was closed, could not be opened again."""
+        self._options = options
+        self._memory = memory
         self._idle = Condition()
         self._calls = 0
         self._is_open = True
@@ -66,10 +84,15 @@ class Engine:
         # A property, though rocksdict's stub says method. A test checks that no log file is written.
         self._write_options.disable_wal = True  # type: ignore[assignment, method-assign]
         self._write_options.no_slowdown = True
-        rocks = _rocksdb_options(options, memory, create=create)
         with rocksdb_errors(path):
-            # Without the third argument a re-open silently ignores every option of the column family.
-            self._db = Rdict(str(path / DATA), rocks, {"default": rocks})
+            self._db = self._open(create=create)
+
+    def _open(self, *, create: bool = False) -> Rdict:
+        rocks = _rocksdb_options(self._options, self._memory, create=create)
+        # Without the third argument a re-open silently ignores every option of the column family.
+        db = Rdict(str(self.path / DATA), rocks, {"default": rocks})
+        self._place = _place_of(self.path)
+        return db
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of ``key``."""
@@ -108,7 +131,7 @@ class Engine:
             batch = Batch(raw_mode=True)
             build(batch)
             try:
-                with self._in_use() as db:
+                with self._changing() as db:
                     db.write(batch, self._write_options)
             except WriteStalledError:
                 # A flush waits without holding the interpreter's lock. The refused write has consumed its batch: build another.
@@ -118,13 +141,36 @@ class Engine:
 
     def compact(self, start: bytes, end: bytes) -> None:
         """Free the disk space of the deleted keys of a range."""
-        with self._in_use() as db:
+        with self._changing() as db:
             db.compact_range(start, end)
 
     def flush(self) -> None:
         """Make everything written so far survive a crash."""
-        with self._in_use() as db:
+        with self._changing() as db:
+            if not self._is_in_place():  # RocksDB itself would not notice before it has something to write
+                raise self._removed()
             db.flush()
+
+    def reopen(self, restore: Callable[[], object] = lambda: None) -> None:
+        """Close RocksDB and open it again, for it to write after an error of the disk; calls of others wait meanwhile.
+
+        What was not flushed is gone then, rows and positions alike. While the disk still refuses, nothing is closed: rows
+        can be read. ``restore`` is called in between, and may put the directory back.
+        """
+        with self._closing, self._idle:
+            self.check_open()
+            if self._is_in_place():
+                _check_disk(self.path)
+            self._idle.wait_for(lambda: self._calls == 0)
+            self._release()
+            try:
+                with rocksdb_errors(self.path):
+                    restore()
+                    self._db = self._open()
+            except StoreError as error:
+                self.refusal = error
+                raise
+            self.refusal, self.has_failed, self._is_released = None, False, False
 
     def check_open(self) -> None:
         """Raise StoreError once ``close`` was called."""
@@ -132,7 +178,10 @@ class Engine:
             raise closed_error(str(self.path))
 
     def close(self) -> None:
-        """Flush and release the directory, the latter even if flushing fails; a second call does nothing."""
+        """Flush and release the directory, the latter even if flushing fails; a second call does nothing.
+
+        After a write was refused, or where the directory is gone, nothing is flushed: Kafka has what is missing.
+        """
         with self._closing:
             with self._idle:
                 self._is_open = False
@@ -141,18 +190,47 @@ class Engine:
             if self._is_released:
                 return
             try:
-                with rocksdb_errors(self.path):
-                    self._db.flush()
+                if not self.has_failed and self._is_in_place():
+                    with rocksdb_errors(self.path):
+                        self._db.flush()
             finally:
-                self._is_released = True
-                with rocksdb_errors(self.path):
-                    self._db.close()
+                self._release()
+
+    def _release(self) -> None:
+        if not self._is_released:
+            self._is_released = True
+            # It flushes first, says what came of that, and closes in any case.
+            with suppress(StoreError), rocksdb_errors(self.path):
+                self._db.close()
+
+    def _is_in_place(self) -> bool:
+        return _place_of(self.path) == self._place
+
+    def _removed(self) -> StoreError:
+        return StoreError(str(self.path), "files of it were removed while it was open: it is made anew.")
+
+    @contextmanager
+    def _changing(self) -> Iterator[Rdict]:
+        """Lend the database to a call that writes, and note if the disk refuses."""
+        try:
+            with self._in_use() as db:
+                yield db
+        except WriteStalledError:
+            raise
+        except StoreError as error:
+            if not error.is_closed:
+                self.has_failed = True
+                if isinstance(error, FileMissingError) or not self._is_in_place():
+                    raise self._removed() from error
+            raise
 
     @contextmanager
     def _in_use(self) -> Iterator[Rdict]:
         """Lend the database to one call, and keep it open meanwhile."""
         with self._idle:
             self.check_open()
+            if self.refusal is not None:
+                raise copy(self.refusal)
             self._calls += 1
         try:
             with rocksdb_errors(self.path):
@@ -171,6 +249,23 @@ def _check_end(db: Rdict, start: bytes, bounds: ReadOptions) -> None:
         cursor.status()
     finally:
         del cursor  # or the error's traceback would hold it, and a live iterator keeps the directory locked
+
+
+def _place_of(path: Path) -> tuple[int, int] | None:
+    """Return what tells the directory of RocksDB's files from any other, None where there is none."""
+    try:
+        found = (path / DATA).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _check_disk(path: Path) -> None:
+    """Raise StoreError unless a file can be written there."""
+    with file_errors(path), TemporaryFile(dir=path / DATA) as probe:
+        probe.write(bytes(_SPACE_BYTES))
+        probe.flush()
+        os.fsync(probe.fileno())
 
 
 def _rocksdb_options(options: StoreOptions, memory: SharedMemory, *, create: bool) -> Options:

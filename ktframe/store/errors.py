@@ -13,11 +13,15 @@ from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError
 _HINTS = {
     errno.ENOSPC: "the disk is full: free some space, or use another state_dir",
     errno.EDQUOT: "the disk quota is used up: free some space, or use another state_dir",
-    errno.EACCES: "this user may not read and write there: use another state_dir",
-    errno.EPERM: "this user may not read and write there: use another state_dir",
-    errno.EROFS: "the file system is read-only: use another state_dir",
+    errno.EACCES: "this user may not read and write there: allow it to, or use another state_dir",
+    errno.EPERM: "this user may not read and write there: allow it to, or use another state_dir",
+    errno.EROFS: "the file system is read-only: make it writable again, or use another state_dir",
     errno.EMFILE: "this process has too many open files: raise its limit (ulimit -n)",
 }
+
+
+class FileMissingError(StoreCorruptError):
+    """A file of the store, or its directory, is not there."""
 
 
 class WriteStalledError(StoreError):
@@ -61,12 +65,9 @@ def _of_rocksdb(path: str, text: str) -> StoreError:
         return WriteStalledError(path, text)
     if "lock hold by current process" in plain or "while lock file" in plain:
         return StoreLockedError(path, text)
-    if (
-        "corruption" in status
-        or "does not exist" in plain
-        or "no such file" in plain
-        or "is a directory" in plain
-    ):
+    if "no such file" in plain:
+        return FileMissingError(path, text)
+    if "corruption" in status or "does not exist" in plain or "is a directory" in plain:
         return StoreCorruptError(path, text)
     code = next((code for code in _HINTS if os.strerror(code).lower() in plain), None)
     return StoreError(path, _with_hint(code, text))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import socket
@@ -42,6 +43,7 @@ from ktframe.store.versions import (
     sweep,
 )
 
+logger = logging.getLogger("ktframe.store")
 _OWNER = "owner.json"
 
 
@@ -144,7 +146,7 @@ class StoreManager:
             raise _locked(place, error.reason) from error
         try:
             _check_version(place, engine)
-            store = RocksDBStore(engine)
+            store = RocksDBStore(engine, lambda engine: self._reopen(engine, place, description, options))
             _check_metadata(place, store, description)
             _write_json(place / _OWNER, _this_process())
         except BaseException:
@@ -152,6 +154,25 @@ class StoreManager:
                 engine.close()
             raise
         return store
+
+    def _reopen(
+        self, engine: Engine, place: Path, description: StoreDescription, options: StoreOptions
+    ) -> None:
+        """Open RocksDB again after an error of its disk; a store whose directory is gone is made anew."""
+
+        def restore() -> None:
+            if not place.exists():
+                logger.warning("store %s was removed while it was open, and is made anew", place)
+                self._create(place, description, options, {})
+            _check_description(place, description)
+
+        try:
+            engine.reopen(restore)
+        except StoreLockedError as error:
+            engine.refusal = _locked(place, error.reason)
+            raise engine.refusal from error
+        with file_errors(place):
+            _write_json(place / _OWNER, _this_process())
 
     def _create(
         self, place: Path, description: StoreDescription, options: StoreOptions, outdated: Mapping[Path, str]

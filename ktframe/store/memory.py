@@ -189,6 +189,16 @@ class MemoryStore:
             if topic_id is not None:
                 self._topic_id = topic_id
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether a disk has refused a write: there is none."""
+        return False
+
+    def reopen(self) -> None:
+        """Do nothing: there is no disk."""
+        with self._locked():
+            return
+
     def flush(self) -> None:
         """Do nothing: there is no crash to survive."""
         with self._locked():

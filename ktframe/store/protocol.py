@@ -129,6 +129,16 @@ class StateStore(Protocol):
         ``keeps_schema`` the schema is removed in any case.
         """
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the disk has refused a write: then it must be opened again before the next one."""
+
+    def reopen(self) -> None:
+        """Open it again after an error of the disk. What was applied and not flushed may be gone then, with its positions.
+
+        Documents stay. While the disk still refuses this raises StoreError, and rows can be read.
+        """
+
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""
 

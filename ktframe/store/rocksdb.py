@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
@@ -29,8 +29,9 @@ REPLACED = "replaced"
 class RocksDBStore:
     """The rows of one topic by one identity, in an open ``Engine``. Written by the binding's thread, read by any."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, reopen: Callable[[Engine], None] = Engine.reopen) -> None:
         self._engine = engine
+        self._reopen = reopen
         self._lock = Lock()
         """A write holds it until the attributes below are updated; reads hold it too, and so see all of a write or nothing."""
         self._is_outdated = False
@@ -319,6 +320,23 @@ class RocksDBStore:
             self.metadata |= metadata
         for start, end in ranges:
             self._engine.compact(start, end)  # delete_range alone does not free the disk space
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the disk has refused a write."""
+        return self._engine.has_failed
+
+    def reopen(self) -> None:
+        """Open the store again, after an error of its disk: as of its last flush, but for the documents."""
+        with self._lock:
+            documents = {name: value for name, value in self.metadata.items() if name.startswith(_DOCUMENT)}
+            self._reopen(self._engine)
+            self._is_outdated = True
+            self._load_state()
+            lost = dict(documents.items() - self.metadata.items())
+            if lost:
+                self.metadata |= lost
+                self._engine.write(lambda batch: put_metadata(batch, lost))
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""

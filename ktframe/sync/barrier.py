@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from ktframe.clock import Clock
-from ktframe.errors import KtframeError, NotReadyError
+from ktframe.errors import KtframeError, NotReadyError, StoreError
 from ktframe.events import BindingState, Reason
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.sync.binding import TopicBinding
@@ -184,11 +184,12 @@ class Barrier:
         """Return once ``is_done``; raise when the binding has ended or the policy's time is over."""
         began = self._clock.monotonic()
         moves = _Moves(began)
+        earlier = self._binding.retry.failure
         while True:
             with self._binding.changed:
                 if is_done():
                     return
-                self._raise_if_over(behind())
+                self._raise_if_over(behind(), earlier)
                 self._binding.changed.wait(_WAKE_SECONDS)
             now = self._clock.monotonic()
             is_failing = self._binding.retry.failure is not None
@@ -208,9 +209,12 @@ class Barrier:
     def _positions(self) -> dict[int, int]:
         return self._binding.required().view.positions()
 
-    def _raise_if_over(self, behind: tuple[int, ...]) -> None:
+    def _raise_if_over(self, behind: tuple[int, ...], earlier: BaseException | None) -> None:
         failure = self._binding.retry.failure
-        if self._binding.state is BindingState.FAILED and failure is not None:
+        # A disk is tried again and again too, but only its user can make space: not after a wait. An error from before this
+        # call may be over.
+        needs_user = isinstance(failure, StoreError) and failure is not earlier
+        if failure is not None and (self._binding.state is BindingState.FAILED or needs_user):
             if isinstance(failure, KtframeError):
                 raise copy.copy(failure) from failure
             raise self._not_ready(behind, *explain(failure)[:2]) from failure

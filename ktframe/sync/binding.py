@@ -179,6 +179,7 @@ class TopicBinding:
         """Bring the store in line with the topic, and return where to read on."""
         self.attached = None
         materializer = self.required()
+        materializer.recover()
         learned = materializer.learned
         if learned.differing and not self.is_loaded:
             self._relearning.ask_for(materializer, learned, is_ready=False)

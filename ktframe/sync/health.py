@@ -60,9 +60,16 @@ def is_worth_retrying(error: BaseException) -> bool:
     """Return whether trying again may help against ``error``."""
     if isinstance(error, _FROM_OUTSIDE):
         return not error.is_fatal
-    return isinstance(error, Exception) and not isinstance(error, StoreError | ConfigurationError)
+    if isinstance(error, StoreError):
+        return _is_of_disk(error)
+    return isinstance(error, Exception) and not isinstance(error, ConfigurationError)
 
 
 def is_from_outside(error: BaseException) -> bool:
-    """Return whether it is Kafka's or the registry's error: an outage may take as long as it likes."""
-    return isinstance(error, _FROM_OUTSIDE)
+    """Return whether it is an error of Kafka, the registry or the disk: an outage may take as long as it likes."""
+    return isinstance(error, _FROM_OUTSIDE) or _is_of_disk(error)
+
+
+def _is_of_disk(error: BaseException) -> bool:
+    # Not of its kinds: a store that is damaged, in use or another topic's stays so.
+    return type(error) is StoreError and not error.is_closed

@@ -99,6 +99,21 @@ class Materializer:
             self._refill(positions)
             self._are_equal = True
 
+    def recover(self) -> None:
+        """Open the store again if its disk has refused a write, and fill the view from what it has then.
+
+        Raises
+        ------
+        StoreError
+            When the disk still refuses.
+        """
+        if self.store.has_failed:
+            # First: a read that began before must not take rows from a store that has lost some.
+            self.generation += 1
+            self._are_equal = False
+            self.store.reopen()
+            self.reconcile()
+
     @contextmanager
     def _in_both(self) -> Iterator[None]:
         """Change the store, then the view: after an error in between, ``reconcile`` fills the view from the store."""

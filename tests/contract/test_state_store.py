@@ -413,3 +413,21 @@ def test_causes_and_marks_survive_a_restart(tmp_path: Path) -> None:
         manager.close_all()
     assert found[0] == found[1]
     assert found[0][1] == StaleMarks([0, 0], [A, B], [5, 6], [50, None])
+
+
+def test_a_store_is_opened_again_with_what_was_flushed(store: StateStore) -> None:
+    """Opening a store again, which a disk may make necessary, keeps everything that was flushed."""
+    store.apply(changes_of([(0, A, b"1")], refused=[refused_record(0, 1)], schema=SCHEMA), {0: 2})
+    store.add_document(b"document")
+    store.learn({"name": b"part"})
+    store.flush()
+    before = (lines_of(store.items()), store.positions(), store.refused(), store.schema(), store.learned())
+    assert not store.has_failed
+    store.reopen()
+    after = (lines_of(store.items()), store.positions(), store.refused(), store.schema(), store.learned())
+    assert (after, store.documents()) == (before, [b"document"])
+    store.apply(changes_of([(0, B, b"2")]), {0: 3})
+    assert store.positions()[0].offset == 3
+    store.close()
+    with pytest.raises(StoreError, match="it is closed"):
+        store.reopen()

@@ -127,7 +127,7 @@ def test_an_error_between_store_and_view_loses_no_row(
 def test_a_failing_store_fails_the_table_with_its_reason(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk is not retried and not hidden."""
+    """A full disk ends a read at once, though it is tried again until there is space."""
     error = StoreError("/stores/t", "the disk is full")
 
     def full(*_: object) -> None:

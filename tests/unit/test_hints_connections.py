@@ -308,14 +308,26 @@ def test_a_store_of_another_topic_is_left_for_another_directory(broker: FakeBrok
             errno.EDQUOT,
         ),
         (
-            Hint("store/errors.py", "this user may not read and write there: use another state_dir"),
+            Hint(
+                "store/errors.py",
+                "this user may not read and write there: allow it to, or use another state_dir",
+            ),
             errno.EACCES,
         ),
         (
-            Hint("store/errors.py", "this user may not read and write there: use another state_dir"),
+            Hint(
+                "store/errors.py",
+                "this user may not read and write there: allow it to, or use another state_dir",
+            ),
             errno.EPERM,
         ),
-        (Hint("store/errors.py", "the file system is read-only: use another state_dir"), errno.EROFS),
+        (
+            Hint(
+                "store/errors.py",
+                "the file system is read-only: make it writable again, or use another state_dir",
+            ),
+            errno.EROFS,
+        ),
         (
             Hint("store/errors.py", "this process has too many open files: raise its limit (ulimit -n)"),
             errno.EMFILE,

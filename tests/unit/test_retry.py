@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ktframe.config.settings import RetryPolicy
-from ktframe.errors import BrokerError, StoreError
+from ktframe.errors import BrokerError, StoreCorruptError
 from ktframe.sync.retry import Retry
 from ktframe.testing import ManualClock
 
@@ -120,8 +120,8 @@ def test_what_time_does_not_heal_is_raised_at_once(monkeypatch: pytest.MonkeyPat
     """A broken store is not opened again and again."""
     clock = ManualClock()
     retry, pauses = new_retry(clock, monkeypatch)
-    with pytest.raises(StoreError):
-        retry.run(Sessions(clock, 0, error=StoreError("/store", "broken")))
+    with pytest.raises(StoreCorruptError):
+        retry.run(Sessions(clock, 0, error=StoreCorruptError("/store", "broken")))
     assert (pauses, retry.sessions) == ([], 1)
 
 
