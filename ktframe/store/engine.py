@@ -39,6 +39,7 @@ from ktframe.store.errors import (
     file_errors,
     rocksdb_errors,
 )
+from ktframe.store.manifest import check_manifest
 from ktframe.store.protocol import CHUNK_ROWS
 
 Batch: TypeAlias = WriteBatch
@@ -89,6 +90,7 @@ class Engine:
 
     def _open(self, *, create: bool = False) -> Rdict:
         rocks = _rocksdb_options(self._options, self._memory, create=create)
+        check_manifest(self.path, self.path / DATA)
         # Without the third argument a re-open silently ignores every option of the column family.
         db = Rdict(str(self.path / DATA), rocks, {"default": rocks})
         self._place = _place_of(self.path)

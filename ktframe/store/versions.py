@@ -16,8 +16,9 @@ from typing import Any
 
 from ktframe.config.settings import StoreOptions
 from ktframe.errors import StoreCorruptError, StoreError
-from ktframe.store.engine import Engine, SharedMemory
+from ktframe.store.engine import DATA, Engine, SharedMemory
 from ktframe.store.layout import FORMAT_VERSION
+from ktframe.store.manifest import check_manifest
 from ktframe.store.protocol import StoreDescription
 
 DESCRIPTION = "store.json"
@@ -96,6 +97,7 @@ def remove_store(place: Path, options: StoreOptions, memory: SharedMemory) -> No
         When it can't be removed.
     """
     engine: Engine | None = None
+    check_manifest(place, place / DATA)  # else it can't be asked, and the store stays
     # RocksDB itself has to be asked for its lock: whoever else opens and closes the file, in the process that has the
     # store open, takes the lock away from it. Its lock is held until the name is gone.
     with suppress(StoreCorruptError):  # which RocksDB finds after it got the lock
