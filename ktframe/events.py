@@ -22,6 +22,7 @@ class BindingState(StrEnum):
     RESTORING = "restoring"
     READY = "ready"
     LAGGING = "lagging"
+    """Not ready any more: records are missing, or Kafka does not tell how many there are."""
     BACKING_OFF = "backing_off"
     FAILED = "failed"
     STOPPED = "stopped"
@@ -80,9 +81,9 @@ class ReadyChanged:
 
 @dataclass(frozen=True, slots=True)
 class LagUpdated:
-    """The monitor measured the lag, in offsets."""
+    """The monitor measured the lag, in offsets; ``total`` None means that it is unknown from now on."""
 
-    total: int
+    total: int | None
     previous: int | None
     partitions: tuple[PartitionLag, ...]
     at: datetime

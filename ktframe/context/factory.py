@@ -60,6 +60,7 @@ class BindingFactory:
             clock=clock,
             retry=self._settings.retry,
             flush_interval=self._flush_interval_of(spec.options),
+            monitor_interval=lambda: self._runtime.monitor_interval,
             name=spec.name,
             start=spec.topic.start,
         )

@@ -124,15 +124,17 @@ class Barrier:
         """
         policy = WaitPolicy(stall_timeout, on_wait=on_wait)
         while True:
-            facts = self._binding.look_again()
-            ends = self._committed_ends(range(facts.partitions))
-            if self._binding.state is BindingState.BACKING_OFF:
-                self._binding.retry.wake()  # the cluster answers again
+            with self._binding.contact.asking() as asked:
+                facts = self._binding.look_again()
+                ends, written = self._committed_ends(range(facts.partitions))
+            self._binding.hold_back(ends, written)
+            self._binding.contact.answered(ends, asked)
+            self._binding.try_again()  # the cluster answers
             if self._wait_for(ends, facts, policy).topic_id == facts.topic_id:
                 return
 
-    def _committed_ends(self, partitions: range) -> dict[int, int]:
-        """Return the ends of what is committed, and let the binding know how much follows them."""
+    def _committed_ends(self, partitions: range) -> tuple[dict[int, int], dict[int, int]]:
+        """Return the ends of what is committed, and of all that is written."""
         written = self._cluster.end_offsets(self._binding.topic, partitions, committed=False)
         ends = self._cluster.end_offsets(self._binding.topic, partitions)
         deadline = self._clock.monotonic() + _COMMIT_SECONDS
@@ -140,8 +142,7 @@ class Barrier:
             # commit_transaction() may return some milliseconds before its records are visible as committed.
             time.sleep(_COMMIT_SECONDS / 10)
             ends = self._cluster.end_offsets(self._binding.topic, partitions)
-        self._binding.hold_back(ends, written)
-        return ends
+        return ends, written
 
     def wait_until_passed(
         self, ends: Mapping[int, int], *, stall_timeout: float, on_wait: OnWait | None = None
@@ -222,8 +223,9 @@ class Barrier:
             raise self._not_ready(behind, Reason.STOPPED, "it was closed while this call waited")
 
     def _not_ready(self, behind: tuple[int, ...], reason: Reason, detail: str) -> NotReadyError:
-        failure = self._binding.retry.failure
-        last = f"; the last error was: {explain(failure)[1]}" if failure and reason is Reason.STALLED else ""
+        failure, trouble = self._binding.retry.failure, self._binding.monitor.trouble
+        cause = explain(failure) if failure else trouble
+        last = f"; the last error was: {cause[1]}" if cause and reason is Reason.STALLED else ""
         hint: str | None = "to_polars(fresh=False) answers with what is there; status() tells more."
         if reason is Reason.STOPPED:
             hint = self._binding.readiness().hint

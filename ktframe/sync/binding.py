@@ -13,7 +13,7 @@ from threading import Condition, Event, Lock
 from ktframe.clock import Clock, now_ms
 from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
-from ktframe.errors import UnknownTopicError
+from ktframe.errors import BrokerUnreachableError, UnknownTopicError
 from ktframe.events import (
     BindingState,
     BindingStateChanged,
@@ -27,6 +27,7 @@ from ktframe.fold.event_time import as_datetime
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
+from ktframe.sync.contact import Contact
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
@@ -59,6 +60,7 @@ class TopicBinding:
         clock: Clock,
         retry: RetryPolicy,
         flush_interval: Callable[[], float],
+        monitor_interval: Callable[[], float],
         name: str | None = None,
         start: Start | None = None,
     ) -> None:
@@ -67,7 +69,7 @@ class TopicBinding:
         self.start = start
         """Where reading begins; None means the start of the log."""
         self.events = events
-        self.monitor = ReadyMonitor(self.name, events, clock)
+        self.monitor = ReadyMonitor(self.name, events, clock, interval=monitor_interval)
         self.state = BindingState.CREATED
         self.materializer: Materializer | None = None
         self.held_back = 0
@@ -102,6 +104,7 @@ class TopicBinding:
         self._is_resumed = False
         self._stop = Event()
         self._reopen = Event()
+        self.contact = Contact(self.monitor, clock, try_again=self.try_again, reopen=self._reopen.set)
         self._last_flush = self._last_tidy = clock.monotonic()
         self._newest: int | None = None
 
@@ -165,9 +168,11 @@ class TopicBinding:
         reader = self._open_reader()
         try:
             reader.assign(positions)
+            self.contact.opened()
             while not self._stop.is_set() and not self._reopen.is_set():
                 batch = self._next_batch(reader)
                 if batch is not None:
+                    self.contact.heard()
                     with self._working():
                         self._apply(batch)
                 self._follow_readiness()
@@ -297,14 +302,18 @@ class TopicBinding:
 
     def _follow_readiness(self) -> None:
         """Enter READY or LAGGING as the monitor decides."""
+        self.monitor.expire()
         if self.monitor.is_ready:
             self._enter(BindingState.READY, Reason.READY)
             self.retry.clear_failure()
         elif self.state is BindingState.READY:
-            self._enter(BindingState.LAGGING, Reason.LAGGING)
+            trouble = self.monitor.trouble
+            self._enter(BindingState.LAGGING, *((Reason.LAGGING,) if trouble is None else trouble[:2]))
 
     def _back_off(self, failure: BaseException) -> None:
         reason, detail, _ = explain(failure)
+        if isinstance(failure, BrokerUnreachableError):
+            self.monitor.lose_sight(explain(failure))
         self.monitor.suspend(reason)
         self._enter(BindingState.BACKING_OFF, reason, detail)
 
@@ -319,12 +328,15 @@ class TopicBinding:
 
     def check(self) -> None:
         """Measure the lag, and check that the topic is still the one that is being read."""
-        partitions = range(self.look_again().partitions)
-        # In this order: what is written between the two requests is not taken for held back.
-        written = self._cluster.end_offsets(self.topic, partitions, committed=False)
-        ends = self._cluster.end_offsets(self.topic, partitions)
+        with self.contact.asking() as asked:
+            partitions = range(self.look_again().partitions)
+            # In this order: what is written between the two requests is not taken for held back.
+            written = self._cluster.end_offsets(self.topic, partitions, committed=False)
+            ends = self._cluster.end_offsets(self.topic, partitions)
+        if self._stop.is_set():
+            return
         self.hold_back(ends, written)
-        self.monitor.check(ends)
+        self.contact.answered(ends, asked, is_check=True)
 
     def hold_back(self, ends: Mapping[int, int], written: Mapping[int, int]) -> None:
         """Record how much was ``written`` behind the committed ``ends``."""
@@ -342,6 +354,11 @@ class TopicBinding:
             self.attached = None
             self._reopen.set()
         return facts
+
+    def try_again(self) -> None:
+        """Begin the next attempt to read now, if one is being waited for: there is reason to believe that it succeeds."""
+        if self.state is BindingState.BACKING_OFF:
+            self.retry.wake()
 
     def relearn(self) -> None:
         """Forget what was learned, and read the topic again; reads wait from now on until that is done."""

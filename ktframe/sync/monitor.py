@@ -2,14 +2,14 @@
 
 Ready means: everything that was in the topic when reading began (or began again) is applied. Not ready any more means: what
 was in the topic ``HYSTERESIS_CHECKS`` checks ago is still not applied; a table that keeps up with a busy topic always
-has some offsets to go and stays ready.
+has some offsets to go and stays ready. A table of whose topic Kafka tells nothing is not ready, and its lag is unknown.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from types import MappingProxyType
 from ktframe.clock import Clock
 from ktframe.events import BindingState, Events, LagUpdated, PartitionLag, ReadyChanged, Reason
 from ktframe.sync.missing import Missing
+from ktframe.sync.sight import Explanation, Sight
 
 logger = logging.getLogger("ktframe.monitor")
 HYSTERESIS_CHECKS = 3
@@ -32,6 +33,7 @@ _CONDITIONS = {
     BindingState.FAILED: "failed",
     BindingState.STOPPED: "closed",
 }
+_READING = (BindingState.RESTORING, BindingState.READY, BindingState.LAGGING)
 _NO_POSITIONS: Mapping[int, int] = MappingProxyType({})
 
 
@@ -67,13 +69,14 @@ class Readiness:
         """The condition in a word or two, the same in every repr, status and panel.
 
         "not started", "restoring", "ready", "incomplete" (ready, but for refused records or stale rows), "behind",
-        "recovering", "failed", "closed".
+        "recovering" (after a failure, or because Kafka does not answer), "failed", "closed".
         """
-        if self.state is not BindingState.READY:
+        if self.state not in (BindingState.READY, BindingState.LAGGING):
             return _CONDITIONS[self.state]
         if not self.is_ready:
-            return _CONDITIONS[BindingState.LAGGING]
-        return _CONDITIONS[self.state] if self.is_complete else "incomplete"
+            is_behind = self.reason is Reason.LAGGING
+            return _CONDITIONS[BindingState.LAGGING if is_behind else BindingState.BACKING_OFF]
+        return _CONDITIONS[BindingState.READY] if self.is_complete else "incomplete"
 
     def __bool__(self) -> bool:
         return self.is_ready
@@ -89,7 +92,7 @@ class Readiness:
 class ReadyMonitor:
     """Monitors one binding: its thread reports positions; any thread may report end offsets and ask."""
 
-    def __init__(self, name: str, events: Events, clock: Clock) -> None:
+    def __init__(self, name: str, events: Events, clock: Clock, *, interval: Callable[[], float]) -> None:
         self.name = name
         self._events = events
         self._clock = clock
@@ -102,12 +105,25 @@ class ReadyMonitor:
         self._samples: deque[tuple[float, int]] = deque()
         self._newest: int | None = None
         self._is_ready = False
+        self._sight = Sight(clock, interval)
         self._last_lag: int | None = None
 
     @property
     def is_ready(self) -> bool:
-        """Whether every partition has passed its target."""
-        return self._is_ready
+        """Whether every partition has passed its target, and Kafka has told lately what there is."""
+        with self._lock:
+            return self._is_ready and self._sight.trouble is None
+
+    @property
+    def trouble(self) -> Explanation | None:
+        """Why the lag is unknown, since Kafka does not tell it: reason, sentence and hint."""
+        with self._lock:
+            return self._sight.trouble
+
+    @property
+    def lost_at(self) -> float | None:
+        """The monotonic time at which the lag became unknown; None while it is known."""
+        return self._sight.lost_at
 
     def behind(self, ahead: Mapping[int, int] = _NO_POSITIONS) -> tuple[int, ...]:
         """Return the partitions that have not reached their target, even if ``ahead`` were applied as well."""
@@ -135,6 +151,7 @@ class ReadyMonitor:
             self._ends = dict(ends)
             self._earlier_ends.clear()
             self._samples.clear()
+            self._sight.gain(self._clock.monotonic())
             self._decide()
 
     def observe(self, positions: Mapping[int, int], *, newest: int | None = None) -> None:
@@ -148,10 +165,45 @@ class ReadyMonitor:
             self._forget_samples(now)
             self._decide()
 
-    def check(self, ends: Mapping[int, int]) -> None:
-        """Record end offsets that were just read; publish the lag, and whether the table has fallen behind."""
+    def see(self, ends: Mapping[int, int], asked: float | None = None) -> None:
+        """Record end offsets that were ``asked`` for at a monotonic time and just told."""
         with self._changing():
-            self._ends = dict(ends)
+            self._take(ends, asked)
+            self._decide()
+
+    def _take(self, ends: Mapping[int, int], asked: float | None) -> None:
+        if self._sight.lost_at is not None:
+            # Ready again: everything is applied that was there when Kafka answered again.
+            self._targets = None if self._targets is None else dict(ends)
+            self._earlier_ends.clear()
+        self._ends = dict(ends)
+        self._sight.gain(self._clock.monotonic() if asked is None else asked)
+
+    def lose_sight(self, cause: Explanation, asked: float | None = None) -> None:
+        """Record that Kafka did not tell the ends, and why: the lag is unknown and the table not ready until it does.
+
+        ``asked`` is the monotonic time of the question; what is older than the last answer is forgotten.
+        """
+        with self._changing():
+            if self._sight.lose(cause, self._clock.monotonic() if asked is None else asked):
+                self._tell_lost()
+
+    def expire(self) -> None:
+        """Publish, once, that what is known of the ends is too old to be believed."""
+        with self._changing():
+            if self._sight.expire():
+                self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        self._decide()
+        if self._ends:
+            self._events.post(LagUpdated(None, self._last_lag, self._lags(), self._clock.now()))
+            self._last_lag = None
+
+    def check(self, ends: Mapping[int, int], asked: float | None = None) -> None:
+        """Do what ``see`` does; publish the lag, and whether the table has fallen behind."""
+        with self._changing():
+            self._take(ends, asked)
             if self._is_ready and len(self._earlier_ends) == HYSTERESIS_CHECKS:
                 overdue = self._earlier_ends[0]
                 if not self._has_passed(overdue):
@@ -172,18 +224,21 @@ class ReadyMonitor:
         return all(self._positions.get(partition, 0) >= end for partition, end in ends.items())
 
     def _decide(self, otherwise: Reason = Reason.LAGGING) -> None:
-        is_ready = self._targets is not None and self._has_passed(self._targets)
+        trouble = self._sight.trouble if self._sight.lost_at is not None else None
+        is_ready = trouble is None and self._targets is not None and self._has_passed(self._targets)
         if is_ready == self._is_ready:
             return
-        self._is_ready = is_ready
+        self._is_ready, otherwise = is_ready, otherwise if trouble is None else trouble[0]
         reason, lag = Reason.READY if is_ready else otherwise, self._total_lag()
-        description = "ready" if is_ready else f"not ready any more: {reason}, {lag} offsets behind"
+        behind = "" if lag is None else f", {lag} offsets behind"
+        description = "ready" if is_ready else f"not ready any more: {reason}{behind}"
         logger.info("%s is %s", self.name, description)
         self._events.post(ReadyChanged(is_ready, reason, lag, self._clock.now()))
 
     def _lags(self) -> tuple[PartitionLag, ...]:
         partitions = sorted({*self._positions, *self._ends})
-        return tuple(PartitionLag(p, self._positions.get(p, 0), self._ends.get(p)) for p in partitions)
+        ends = self._ends if self._sight.trouble is None else {}
+        return tuple(PartitionLag(p, self._positions.get(p, 0), ends.get(p)) for p in partitions)
 
     def _total_lag(self) -> int | None:
         lags = [lag.lag for lag in self._lags()]
@@ -202,7 +257,7 @@ class ReadyMonitor:
         return (done_last - done_first) / (last - first) if last > first else None
 
     def _progress(self) -> float | None:
-        if self._targets is None:
+        if self._targets is None or self._sight.trouble is not None:
             return None
         span = sum(max(0, end - self._starts.get(p, 0)) for p, end in self._targets.items())
         left = sum(max(0, end - self._positions.get(p, 0)) for p, end in self._targets.items())
@@ -216,12 +271,14 @@ class ReadyMonitor:
     ) -> Readiness:
         """Return the readiness, given the binding's state, what made it fail, and what its rows lack."""
         with self._lock:
-            total, rate = self._total_lag(), self._rate()
+            total, rate, is_ready = self._total_lag(), self._rate(), self.is_ready
+            if state in (BindingState.READY, BindingState.LAGGING):  # its thread is about to say so
+                state = BindingState.READY if is_ready else BindingState.LAGGING
             reason, detail, hint = failure or self._explain(state, missing or Missing())
             now = self._clock.now()
             return Readiness(
                 name=self.name,
-                is_ready=self._is_ready and failure is None,
+                is_ready=is_ready and failure is None,
                 reason=reason,
                 state=state,
                 total_lag=total,
@@ -236,10 +293,9 @@ class ReadyMonitor:
             )
 
     def _explain(self, state: BindingState, missing: Missing) -> tuple[Reason, str, str | None]:
-        if self._is_ready and missing.reason is not None:
-            return missing.reason, f"{missing}: see errors()", missing.hint
-        if self._is_ready:
-            return Reason.READY, "", None
+        if self.is_ready:
+            is_full = missing.reason is None
+            return missing.reason or Reason.READY, "" if is_full else f"{missing}: see errors()", missing.hint
         if state is BindingState.CREATED:
             return Reason.NOT_STARTED, "its rows have not been read yet", None
         if state is BindingState.STOPPED:
@@ -248,6 +304,8 @@ class ReadyMonitor:
                 "it was closed",
                 "ask for it again, by ktframe.table(...) or ktframe.stream(...).",
             )
+        if state in _READING and (trouble := self._sight.trouble) is not None:
+            return trouble
         if state is BindingState.LAGGING:
             return Reason.LAGGING, "", None
         return Reason.RESTORING, "", None

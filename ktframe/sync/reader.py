@@ -104,9 +104,11 @@ class BindingReader:
     def idle_partitions(self, idle_after: float) -> tuple[int, ...]:
         """Return the partitions that have had no record for ``idle_after`` seconds, since reading began.
 
-        A partition that is known to have unread records is not idle, nor is any while the binding does not read.
+        A partition that is known to have unread records is not idle, nor is any while the binding does not read or Kafka
+        does not tell what there is.
         """
-        if self.binding.state not in (BindingState.READY, BindingState.LAGGING):
+        is_reading = self.binding.state in (BindingState.READY, BindingState.LAGGING)
+        if not is_reading or self.binding.monitor.trouble is not None:
             return ()
         now, lagging = self.binding.now(), self.binding.monitor.lagging()
         last_active = dict(self.binding.last_active)

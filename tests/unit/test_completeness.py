@@ -474,6 +474,8 @@ CONDITIONS = [
     (BindingState.READY, True, Reason.SCHEMA_CONFLICT, "incomplete"),
     (BindingState.READY, False, Reason.LAGGING, "behind"),
     (BindingState.LAGGING, False, Reason.LAGGING, "behind"),
+    (BindingState.READY, False, Reason.BROKER_UNREACHABLE, "recovering"),
+    (BindingState.LAGGING, False, Reason.BROKER_UNREACHABLE, "recovering"),
     (BindingState.BACKING_OFF, False, Reason.BROKER_UNREACHABLE, "recovering"),
     (BindingState.FAILED, False, Reason.AUTHENTICATION, "failed"),
     (BindingState.STOPPED, False, Reason.STOPPED, "closed"),

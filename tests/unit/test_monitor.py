@@ -1,4 +1,4 @@
-"""Readiness and lag from positions, ends and a clock that stands still."""
+"""Readiness and lag from positions, ends and a clock that stands still, and from whether Kafka answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from ktframe.sync.progress import describe
 from ktframe.testing import ManualClock
 
 RESTORING, READY = BindingState.RESTORING, BindingState.READY
+INTERVAL = 5.0
+SILENCE = (Reason.BROKER_UNREACHABLE, "no answer", "check the network")
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def monitor(clock: ManualClock, seen: list[Event]) -> ReadyMonitor:
     events = Events()
     events.subscribe(ReadyChanged, seen.append)
     events.subscribe(LagUpdated, seen.append)
-    return ReadyMonitor("orders", events, clock)
+    return ReadyMonitor("orders", events, clock, interval=lambda: INTERVAL)
 
 
 def test_an_empty_topic_is_ready_at_once(monitor: ReadyMonitor) -> None:
@@ -168,3 +170,138 @@ def test_the_rate_of_a_topic_that_went_quiet_is_none(monitor: ReadyMonitor, cloc
     clock.advance(11)
     found = monitor.readiness(RESTORING)
     assert (found.rate, found.eta) == (None, None)
+
+
+# --- Kafka does not answer ----------------------------------------------------------------------------------------------
+
+
+def told(seen: list[Event]) -> list[tuple[bool | None, Reason | None, int | None]]:
+    """Return readiness, reason and total lag of each event; the first two are None for one of the lag."""
+    return [
+        (event.is_ready, event.reason, event.total_lag)
+        if isinstance(event, ReadyChanged)
+        else (None, None, event.total if isinstance(event, LagUpdated) else -1)
+        for event in seen
+    ]
+
+
+def test_without_an_answer_nothing_is_known(
+    monitor: ReadyMonitor, clock: ManualClock, seen: list[Event]
+) -> None:
+    """A question that got no answer makes the lag unknown and the table not ready; the next answer ends that."""
+    monitor.begin({0: 3}, {0: 3})
+    monitor.check({0: 3})
+    clock.advance(INTERVAL)
+    for _ in range(3):
+        monitor.lose_sight(SILENCE)
+        monitor.expire()
+    found = monitor.readiness(READY)
+    unknown = (found.total_lag, found.eta, found.progress, [each.lag for each in found.partitions])
+    assert unknown == (None, None, None, [None])
+    assert (found.is_ready, found.reason, found.condition) == (
+        False,
+        Reason.BROKER_UNREACHABLE,
+        "recovering",
+    )
+    assert (found.detail, found.hint) == (
+        "Kafka has not answered since 2026-01-01 00:00:00 UTC",
+        "check the network",
+    )
+    monitor.check({0: 3})
+    found = monitor.readiness(BindingState.LAGGING)  # its thread has not noticed yet
+    assert (found.is_ready, found.state, found.total_lag, found.eta) == (True, READY, 0, 0.0)
+    assert told(seen) == [
+        (True, Reason.READY, 0),
+        (None, None, 0),
+        (False, Reason.BROKER_UNREACHABLE, None),
+        (None, None, None),
+        (True, Reason.READY, 0),
+        (None, None, 0),
+    ]
+    lags = [event for event in seen if isinstance(event, LagUpdated)]
+    assert [event.total for event in lags[:-1]] == [event.previous for event in lags[1:]]
+
+
+def test_what_came_meanwhile_is_waited_for(monitor: ReadyMonitor) -> None:
+    """When Kafka answers again the table is ready once everything is applied that was there then."""
+    monitor.begin({0: 3}, {0: 3})
+    monitor.lose_sight(SILENCE)
+    monitor.observe({0: 4})
+    assert not monitor.is_ready
+    monitor.see({0: 9})
+    found = monitor.readiness(BindingState.LAGGING)
+    assert (found.is_ready, found.reason, found.total_lag) == (False, Reason.LAGGING, 5)
+    monitor.observe({0: 9})
+    assert monitor.is_ready
+
+
+@pytest.mark.parametrize("clocks", ["both", "wall"])
+def test_old_news_is_not_believed(
+    monitor: ReadyMonitor, clock: ManualClock, seen: list[Event], clocks: str
+) -> None:
+    """After three intervals by either clock nobody is told "ready", though nobody has said that Kafka is silent."""
+    monitor.begin({0: 3}, {0: 3})
+    clock.advance(3 * INTERVAL)
+    assert monitor.readiness(READY).is_ready
+    clock.advance(0.1) if clocks == "both" else clock.sleep(0.1)
+    found = monitor.readiness(READY)
+    assert (found.is_ready, found.state, found.total_lag) == (False, BindingState.LAGGING, None)
+    assert found.reason is Reason.BROKER_UNREACHABLE
+    assert (monitor.is_ready, len(seen)) == (False, 1)
+    for _ in range(3):
+        monitor.expire()
+    monitor.lose_sight(SILENCE)
+    assert told(seen)[1:] == [(False, Reason.BROKER_UNREACHABLE, None), (None, None, None)]
+    monitor.see({0: 3})
+    assert (monitor.is_ready, told(seen)[3:]) == (True, [(True, Reason.READY, 0)])
+
+
+def test_slow_answers_are_answers(monitor: ReadyMonitor, clock: ManualClock, seen: list[Event]) -> None:
+    """A table stays ready while every answer takes twice as long as the time between two questions."""
+    monitor.begin({0: 3}, {0: 3})
+    for _ in range(5):
+        asked = clock.monotonic()
+        for _ in range(20):
+            clock.advance(INTERVAL / 10)
+            monitor.expire()
+        monitor.check({0: 3}, asked)
+        clock.advance(INTERVAL)
+        assert monitor.is_ready
+    assert [event for event in seen if isinstance(event, ReadyChanged) and not event.is_ready] == []
+
+
+def test_a_shorter_interval_makes_no_news_old(clock: ManualClock) -> None:
+    """The news of a minute ago is not old because the next will come sooner; nor does a longer interval make it old."""
+    intervals = [60.0]
+    monitor = ReadyMonitor("orders", Events(), clock, interval=lambda: intervals[-1])
+    monitor.begin({0: 3}, {0: 3})
+    clock.advance(59)
+    intervals.append(1.0)
+    assert monitor.is_ready
+    monitor.check({0: 3})
+    clock.advance(2)
+    intervals.append(60.0)
+    clock.advance(59)
+    assert monitor.is_ready
+
+
+def test_a_late_refusal_does_not_hide_a_newer_answer(monitor: ReadyMonitor, clock: ManualClock) -> None:
+    """A question that hung until Kafka had answered another one says nothing."""
+    monitor.begin({0: 3}, {0: 3})
+    asked = clock.monotonic()
+    clock.advance(1)
+    monitor.check({0: 3})
+    monitor.lose_sight(SILENCE, asked)
+    assert monitor.is_ready
+
+
+def test_what_was_never_known_is_no_event(monitor: ReadyMonitor, seen: list[Event]) -> None:
+    """While the first answer is waited for, the reason is told to who asks, and nobody else is woken."""
+    monitor.lose_sight(SILENCE)
+    found = monitor.readiness(RESTORING)
+    assert (found.condition, found.reason, found.detail) == (
+        "restoring",
+        Reason.BROKER_UNREACHABLE,
+        "no answer",
+    )
+    assert seen == []

@@ -118,6 +118,7 @@ def read(status: TableStatus, head: pl.DataFrame = ROWS) -> Reader:
 
 
 NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "data_age": None}
+BEHIND = {"is_ready": False, "reason": Reason.LAGGING, "total_lag": 7}
 
 
 @pytest.mark.parametrize(
@@ -139,8 +140,18 @@ NOT_READY = {"is_ready": False, "rate": None, "eta": None, "progress": None, "da
             ["◔ restoring", "records to go unknown", "rate none", "newest record none"],
         ),
         ({}, ["● ready", "rows 1", "records to go 0", "newest record 1 min ago", "refused 0"]),
-        ({"is_ready": False, "total_lag": 7}, ["◑ behind", "records to go 7"]),
-        ({"is_ready": False, "state": BindingState.LAGGING, "total_lag": 7}, ["◑ behind", "records to go 7"]),
+        ({**BEHIND}, ["◑ behind", "records to go 7"]),
+        ({**BEHIND, "state": BindingState.LAGGING}, ["◑ behind", "records to go 7"]),
+        (
+            {
+                **NOT_READY,
+                "state": BindingState.LAGGING,
+                "reason": Reason.BROKER_UNREACHABLE,
+                "total_lag": None,
+                "detail": "Kafka has not answered since 12:00:00 UTC",
+            },
+            ["↻ recovering", "records to go unknown", "Kafka has not answered since 12:00:00 UTC"],
+        ),
         (
             {
                 **NOT_READY,
