@@ -12,6 +12,7 @@ from ktframe.errors import ContextClosedError, KtframeError
 from ktframe.events import BindingState
 from ktframe.store.protocol import StateStore
 from ktframe.sync.binding import TopicBinding
+from ktframe.sync.watcher import Watcher
 
 logger = logging.getLogger("ktframe.sync")
 _JOIN_SECONDS = 15.0
@@ -21,7 +22,6 @@ class BindingManager:
     """Starts, monitors and stops bindings. All threads are daemons: the interpreter never waits for them at its end."""
 
     def __init__(self, runtime: RuntimeSettings, *, close_store: Callable[[StateStore], None]) -> None:
-        self._runtime = runtime
         self._close_store = close_store
         self._lock = Lock()
         self._threads: dict[TopicBinding, Thread] = {}
@@ -30,8 +30,7 @@ class BindingManager:
         self._followers: dict[TopicBinding, tuple[TopicBinding, ...]] = {}
         """Bindings that start when another does."""
         self._stop = Event()
-        self._wake = Event()
-        self._watcher: Thread | None = None
+        self._watcher = Watcher(runtime, self.bindings)
 
     def start_together(self, leader: TopicBinding, follower: TopicBinding) -> None:
         """Start ``follower`` whenever ``leader`` is started, from now on."""
@@ -70,12 +69,10 @@ class BindingManager:
                 thread.join(_JOIN_SECONDS)  # a failed binding's thread is about to end
             if thread is not None and thread.is_alive():
                 return
+            self._watcher.start()
             binding.begin()
             self._threads[binding] = Thread(target=binding.run, name=f"ktframe-{binding.name}", daemon=True)
             self._threads[binding].start()
-            if self._watcher is None:
-                self._watcher = Thread(target=self._watch, name="ktframe-monitor", daemon=True)
-                self._watcher.start()
 
     def bindings(self) -> list[TopicBinding]:
         """Return the bindings that were started."""
@@ -84,21 +81,7 @@ class BindingManager:
 
     def reschedule(self) -> None:
         """Apply a changed monitor interval now."""
-        self._wake.set()
-
-    def _watch(self) -> None:
-        while not self._stop.is_set():
-            self._wake.wait(self._runtime.monitor_interval)
-            self._wake.clear()
-            for binding in self.bindings():
-                if self._stop.is_set() or binding.state in (BindingState.FAILED, BindingState.STOPPED):
-                    continue
-                try:
-                    binding.check()
-                except KtframeError as error:
-                    logger.info("%s: the lag can't be measured: %s", binding.name, error.fact)
-                except Exception:
-                    logger.exception("%s: the monitor failed", binding.name)
+        self._watcher.reschedule()
 
     def stop(self, binding: TopicBinding) -> None:
         """Stop ``binding`` and close its store; may be called from a callback on the binding's own thread."""
@@ -125,14 +108,12 @@ class BindingManager:
     def close(self) -> None:
         """Stop everything; a second call does nothing."""
         self._stop.set()
-        self._wake.set()
         for binding in self.bindings():
             binding.stop()
         with ExitStack() as stack:
             for binding in self.bindings():
                 stack.callback(self.stop, binding)
-        if self._watcher is not None and _is_over(self._watcher):
-            self._watcher = None
+            stack.callback(self._watcher.stop, _JOIN_SECONDS)
 
 
 def _is_over(thread: Thread) -> bool:

@@ -1,4 +1,4 @@
-"""Known faults of readiness: what a table says of itself and of its broker is not so."""
+"""What a table says of itself and of its broker is so."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,12 +6,12 @@ from threading import Event, Thread
 
 import pytest
 from support.kafka_broker import KafkaBroker
-from support.known_faults import known_fault, the_right_answer
 from support.waiting import wait_until
 
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.context import Context
 from ktframe.errors import BrokerUnreachableError, NotReadyError
+from ktframe.events import ReadyChanged, Reason
 from ktframe.testing import FakeBroker, FakeReader
 
 Topic = Callable[..., str]
@@ -19,23 +19,43 @@ Connect = Callable[..., Context]
 
 
 @pytest.mark.kafka
-@known_fault("readiness: a table whose broker is frozen says that it is ready and nothing behind")
-def test_a_table_of_a_frozen_broker_is_not_ready(broker: KafkaBroker, topic: Topic, connect: Connect) -> None:
-    """When reads and checks have found no broker, a table does not say any more that it is ready."""
+@pytest.mark.parametrize("reads", [True, False], ids=["read", "watched"])
+def test_a_table_of_a_frozen_broker_is_not_ready(
+    broker: KafkaBroker, topic: Topic, connect: Connect, *, reads: bool
+) -> None:
+    """When reads or checks have found no broker, a table does not say any more that it is ready; later it does again."""
     name = broker.create_topic(topic())
     broker.produce(name, [(b"a", b'{"n":1}')])
-    table = connect("state", monitor_interval=0.2, request_timeout=1.0).table(name)
+    # A read learns of it before the monitor does; without one it is the age of what the monitor knows.
+    interval, timeout = (60.0, 1.0) if reads else (1.0, 30.0)
+    table = connect("state", monitor_interval=interval, request_timeout=timeout).table(name)
     table.to_polars()
     wait_until(lambda: table.readiness().is_ready, "the table to be ready")
+    told: list[ReadyChanged] = []
+    table.events.subscribe(ReadyChanged, told.append)
 
     broker.pause()
     try:
-        with pytest.raises(BrokerUnreachableError):
-            table.to_polars()
-        with the_right_answer():
-            wait_until(lambda: not table.readiness().is_ready, "the table to say so", timeout=5)
+        if reads:
+            with pytest.raises(BrokerUnreachableError):
+                table.to_polars()
+        wait_until(lambda: not table.readiness().is_ready, "the table to say so", timeout=15)
+        found = table.readiness()
+        assert (found.reason, found.condition) == (Reason.BROKER_UNREACHABLE, "recovering")
+        assert (found.total_lag, found.eta, table.position().lag) == (None, None, None)
+        assert "Kafka has not answered since" in str(table.status())
+        assert ", recovering, 1 row" in repr(table)
+        assert "state=lagging" in repr(table.position())
+        assert table.to_polars(fresh=False).height == 1
     finally:
         broker.resume()
+    wait_until(lambda: table.readiness().is_ready, "the table to be ready again by itself")
+    wait_until(lambda: len(told) == 2, "the events")
+    assert [(event.is_ready, event.reason) for event in told] == [
+        (False, Reason.BROKER_UNREACHABLE),
+        (True, Reason.READY),
+    ]
+    assert (table.readiness().total_lag, table.readiness().condition) == (0, "ready")
 
 
 def test_a_read_says_what_it_held_back() -> None:
