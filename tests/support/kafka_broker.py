@@ -12,6 +12,7 @@ from support.kafka_records import quiet_admin
 from support.kafka_settings import JVM_FLAGS, LOG4J, BrokerPorts, server_properties
 from support.kafka_topics import KafkaTopics
 from support.ports import HOST, free_ports
+from support.silent_proxy import SilentProxy
 
 SCRAM_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -20,7 +21,8 @@ class KafkaBroker(ChildProcess, KafkaTopics):
     """One Kafka broker on loopback ports, with its data in a directory of its own.
 
     The plaintext listener (``bootstrap``) allows everything. The SASL listener (``sasl_bootstrap``)
-    knows the user ``scram_user``, who may do only what ``grant_read`` granted.
+    knows the user ``scram_user``, who may do only what ``grant_read`` granted. At ``proxied_bootstrap``
+    is nothing but what ``proxy`` puts there.
     """
 
     scram_user = "reader"
@@ -29,8 +31,9 @@ class KafkaBroker(ChildProcess, KafkaTopics):
     def __init__(self) -> None:
         self._java = java_command()
         self._jars = kafka_jars()
-        self._ports = BrokerPorts(*free_ports(3))
+        self._ports = BrokerPorts(*free_ports(5))
         self.sasl_bootstrap = f"{HOST}:{self._ports.sasl}"
+        self.proxied_bootstrap = f"{HOST}:{self._ports.proxy}"
         ChildProcess.__init__(self, "broker")
         KafkaTopics.__init__(self, f"{HOST}:{self._ports.plaintext}")
         self._write_settings()
@@ -44,6 +47,10 @@ class KafkaBroker(ChildProcess, KafkaTopics):
         self.stop()
         (self._dir / "data" / "cleaner-offset-checkpoint").unlink(missing_ok=True)
         self.start()
+
+    def proxy(self) -> SilentProxy:
+        """Return a proxy at ``proxied_bootstrap``; it serves while it is entered."""
+        return SilentProxy(self._ports.proxy, self._ports.behind_proxy)
 
     def scram_settings(
         self, *, password: str | None = None, mechanism: str = "SCRAM-SHA-256"

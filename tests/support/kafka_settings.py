@@ -23,11 +23,13 @@ rootLogger.appenderRef.out.ref = out
 
 @dataclass(frozen=True, slots=True)
 class BrokerPorts:
-    """The three loopback ports of one broker."""
+    """The loopback ports of one broker; clients of ``behind_proxy`` are sent to ``proxy``, where a test puts one."""
 
     plaintext: int
     sasl: int
     controller: int
+    behind_proxy: int
+    proxy: int
 
 
 def server_properties(ports: BrokerPorts, log_dir: Path) -> str:
@@ -40,11 +42,16 @@ def server_properties(ports: BrokerPorts, log_dir: Path) -> str:
         "listeners": (
             f"PLAINTEXT://{HOST}:{ports.plaintext},"
             f"SASL_PLAINTEXT://{HOST}:{ports.sasl},"
+            f"PROXIED://{HOST}:{ports.behind_proxy},"
             f"CONTROLLER://{HOST}:{ports.controller}"
         ),
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{ports.plaintext},SASL_PLAINTEXT://{HOST}:{ports.sasl}",
+        "advertised.listeners": (
+            f"PLAINTEXT://{HOST}:{ports.plaintext},"
+            f"SASL_PLAINTEXT://{HOST}:{ports.sasl},"
+            f"PROXIED://{HOST}:{ports.proxy}"
+        ),
         "listener.security.protocol.map": (
-            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT"
+            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT"
         ),
         "inter.broker.listener.name": "PLAINTEXT",
         "sasl.enabled.mechanisms": "SCRAM-SHA-256,SCRAM-SHA-512",
