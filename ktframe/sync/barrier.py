@@ -148,7 +148,9 @@ class Barrier:
         self, ends: Mapping[int, int], *, stall_timeout: float, on_wait: OnWait | None = None
     ) -> None:
         """Return once the view holds the records before ``ends``; raises as ``wait_until_fresh`` does."""
-        self._wait_for(ends, self._binding.look_again(), WaitPolicy(stall_timeout, on_wait=on_wait))
+        with self._binding.contact.asking():
+            facts = self._binding.look_again()
+        self._wait_for(ends, facts, WaitPolicy(stall_timeout, on_wait=on_wait))
 
     def wait_until_loaded(self, *, stall_timeout: float) -> None:
         """Return once the stored rows are in the view; the cluster is not asked."""

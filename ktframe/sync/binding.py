@@ -168,16 +168,18 @@ class TopicBinding:
         reader = self._open_reader()
         try:
             reader.assign(positions)
-            self.contact.opened()
             while not self._stop.is_set() and not self._reopen.is_set():
                 batch = self._next_batch(reader)
-                if batch is not None:
+                if batch is None:
+                    self.contact.quiet()
+                else:
                     self.contact.heard()
                     with self._working():
                         self._apply(batch)
                 self._follow_readiness()
                 self._flush_when_due()
         finally:
+            self.contact.closed()
             reader.close()
 
     def _attach(self) -> dict[int, int]:

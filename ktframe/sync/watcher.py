@@ -90,7 +90,8 @@ class Watcher:
     def _is_due(self, binding: TopicBinding, now: float) -> bool:
         interval, trouble = self._runtime.monitor_interval, binding.monitor.trouble
         # Not sooner with a login that is refused: accounts get locked.
-        if trouble is not None and trouble[0] is not Reason.AUTHENTICATION:
+        is_lost = trouble is not None and trouble[0] is not Reason.AUTHENTICATION
+        if is_lost or binding.contact.is_doubtful:
             interval = min(interval, _LOOK_SECONDS)
         return now - self._asked[binding] >= interval - min(interval, _LOOK_SECONDS) / 2
 

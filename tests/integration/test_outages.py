@@ -116,3 +116,21 @@ def test_a_network_that_lost_everything(running: KafkaBroker, topic: Topic, conn
         watch.wait_for({"a", "b"}, SOON)
         watch.assert_lost_and_found()
         watch.table.close()
+
+
+def test_a_network_that_lost_everything_for_a_moment(
+    running: KafkaBroker, topic: Topic, connect: Connect
+) -> None:
+    """No request failed, so nobody knows of an outage; but there is more to read, and the reader has none of it."""
+    name = running.create_topic(topic())
+    running.produce(name, [(b"a", b'{"n":1}')])
+    with running.proxy() as proxy:
+        watch = watched(connect, name, running.proxied_bootstrap)
+
+        proxy.lose()
+        proxy.find()
+        running.produce(name, [(b"b", b'{"n":2}')])
+
+        watch.wait_for({"a", "b"}, SOON)
+        wait_until(lambda: watch.table.readiness().is_ready, "the table to be ready")
+        watch.table.close()

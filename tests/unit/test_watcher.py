@@ -142,11 +142,9 @@ class _DeafReader(FakeReader):
         self._is_dead = False
 
     def poll(self) -> Any:
+        batch = super().poll()
         self._is_dead |= type(self).is_deaf
-        if self._is_dead:
-            threading.Event().wait(0.02)
-            return None
-        return super().poll()
+        return None if self._is_dead else batch
 
 
 def test_a_dead_connection_is_made_anew(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +164,26 @@ def test_a_dead_connection_is_made_anew(broker: FakeBroker, monkeypatch: pytest.
         wait_until(lambda: table.to_polars(fresh=False).height == 2, "the new row")
         wait_until(lambda: table.readiness().is_ready, "the table to be ready")
         assert len(broker.assigned) == opened + 1
+
+
+def test_a_dead_connection_is_made_anew_without_an_outage(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that has nothing for some seconds, though there is more to read, is replaced; less and less often."""
+    monkeypatch.setattr("ktframe.testing.broker.FakeReader", _DeafReader)
+    monkeypatch.setattr(_DeafReader, "is_deaf", False)
+    monkeypatch.setattr("ktframe.sync.contact._PATIENCE_SECONDS", 0.2)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert len(table) == 1
+        opened = len(broker.assigned)
+        monkeypatch.setattr(_DeafReader, "is_deaf", True)
+        broker.produce("t", "b", {"n": 2})
+        wait_until(lambda: len(broker.assigned) == opened + 2, "two new readers")
+        assert binding_of(table).contact._patience == 4 * 0.2
+        monkeypatch.setattr(_DeafReader, "is_deaf", False)
+        wait_until(lambda: table.to_polars(fresh=False).height == 2, "the new row")
+        wait_until(lambda: binding_of(table).contact._patience == 0.2, "its patience to be as before")
 
 
 def _failing(broker: FakeBroker) -> Callable[..., Any]:
