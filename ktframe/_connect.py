@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from threading import RLock
 from typing import Any, Unpack
@@ -15,6 +15,7 @@ from ktframe.context import completion
 from ktframe.context.context import Context
 from ktframe.current import CURRENT
 from ktframe.kafka.registry import Registry
+from ktframe.process.threads import Tell, uninterrupted
 from ktframe.tour.demo import DEFAULT_RATE, start_demo
 
 _lock = RLock()
@@ -70,7 +71,7 @@ def connect(
                 return current
             if changed <= RUNTIME_SETTINGS:
                 return current.adopt(settings)
-        context = _replace(Context(settings))
+        context = _replace(_whole(lambda: Context(settings)))
         _demo = None
         return context
 
@@ -114,9 +115,24 @@ def demo(rate: float = DEFAULT_RATE, *, writable: bool = False, registry: Regist
         current: Context | None = CURRENT.connection
         if current is not None and not current.is_closed and _demo == arguments:
             return current
-        context = _replace(start_demo(rate, writable=writable, registry=registry).context)
+        context = _replace(_whole(lambda: start_demo(rate, writable=writable, registry=registry).context))
         _demo = arguments
         return context
+
+
+def _whole(make: Callable[[], Context]) -> Context:
+    """Return a new connection, whole: one that is interrupted while it is made is closed."""
+
+    def work(tell: Tell) -> Context:
+        context = make()
+        try:
+            tell(context)
+        except BaseException:
+            context.close()
+            raise
+        return context
+
+    return uninterrupted(work)
 
 
 def _replace(context: Context) -> Context:

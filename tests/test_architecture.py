@@ -16,8 +16,10 @@ FACE = frozenset({"_api", "_connect", "__init__", "__main__"})
 
 # Ground floor first. A room imports rooms of lower floors only.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "events", "clock", "columns", "call_site", "ipython", "gc_pause", "current"}),
-    frozenset({"config", "formats"}),
+    frozenset(
+        {"errors", "events", "clock", "columns", "call_site", "ipython", "gc_pause", "current", "threads"}
+    ),
+    frozenset({"config", "formats", "process"}),
     frozenset({"windows"}),
     frozenset({"fold"}),
     frozenset({"kafka", "store"}),
@@ -62,6 +64,7 @@ SHOWN = {
         *("schemas", "windowed_keys", "wire", "writers", "json.decision", "json.sightings"),
     },
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "writer"},
+    "process": {"threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
         *("barrier", "binding", "health", "history", "manager", "materializer", "missing", "monitor"),

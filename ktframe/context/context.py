@@ -30,6 +30,7 @@ from ktframe.kafka.cluster import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
 from ktframe.kafka.writer import RecordWriter
+from ktframe.process.threads import uninterruptible
 from ktframe.store.manager import StoreManager
 from ktframe.sync.manager import BindingManager
 from ktframe.tables.base import MaterializedTopic
@@ -186,11 +187,13 @@ class Context:
         """Return the tables that were asked for."""
         return self._catalog.tables()
 
+    @uninterruptible
     def topic_names(self) -> tuple[str, ...]:
         """Return the names of the topics that this user may see, in order, internal ones left out."""
         self._require_open()
         return tuple(sorted(self._clients.cluster.topics()))
 
+    @uninterruptible
     def topics(self) -> pl.DataFrame:
         """Return one row per topic of this cluster; see ``ktframe.topics``.
 
@@ -203,6 +206,7 @@ class Context:
         return topics_frame(self._clients.cluster, self._clients.open_sampler)
 
     @with_known_keywords
+    @uninterruptible
     def inspect(self, topic: str, sample: int = 100) -> Inspection:
         """Look at a topic of this cluster before it is loaded; see ``ktframe.inspect``.
 
@@ -267,6 +271,7 @@ class Context:
         )
         return self
 
+    @uninterruptible
     def close(self) -> None:
         """Stop every table and close every store; a second call does nothing."""
         with self._closing:

@@ -152,9 +152,9 @@ class Barrier:
             facts = self._binding.look_again()
         self._wait_for(ends, facts, WaitPolicy(stall_timeout, on_wait=on_wait))
 
-    def wait_until_loaded(self, *, stall_timeout: float) -> None:
+    def wait_until_loaded(self, *, stall_timeout: float, on_wait: OnWait | None = None) -> None:
         """Return once the stored rows are in the view; the cluster is not asked."""
-        self._wait(WaitPolicy(stall_timeout), lambda: self._binding.is_loaded, tuple)
+        self._wait(WaitPolicy(stall_timeout, on_wait=on_wait), lambda: self._binding.is_loaded, tuple)
 
     def wait_until_ready(
         self, *, stall_timeout: float, timeout: float | None = None, on_wait: OnWait | None = None

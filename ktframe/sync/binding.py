@@ -100,6 +100,7 @@ class TopicBinding:
         self._clock = clock
         self._flush_interval = flush_interval
         self._preparing = Lock()
+        self._before = self.state
         self._is_released = False
         self._is_resumed = False
         self._stop = Event()
@@ -114,9 +115,9 @@ class TopicBinding:
         return self.start_ms if self._skips_records else None
 
     @property
-    def can_start(self) -> bool:
-        """Whether it can be started: no thread runs it, and it was not stopped."""
-        return self.state in (BindingState.CREATED, BindingState.FAILED)
+    def is_stopping(self) -> bool:
+        """Whether ``stop`` was called."""
+        return self._stop.is_set()
 
     # --- before and after the thread's life -----------------------------------------------------------------------
 
@@ -134,8 +135,14 @@ class TopicBinding:
             return released
 
     def begin(self) -> None:
-        """Enter RESTORING, just before the thread starts."""
-        self._enter(BindingState.RESTORING, Reason.RESTORING)
+        """Enter RESTORING, just before the thread starts; the event waits until the caller delivers it."""
+        self._before = self.state
+        self._change(BindingState.RESTORING, Reason.RESTORING)
+
+    def withdraw(self, failure: BaseException) -> None:
+        """Undo ``begin``: no thread was to be had, because of ``failure``."""
+        state = BindingState.CREATED if self._before is BindingState.CREATED else BindingState.FAILED
+        self._change(state, *explain(failure)[:2])
 
     def stop(self) -> None:
         """Ask the thread to end; it ends after its current poll."""
@@ -290,6 +297,11 @@ class TopicBinding:
     # --- states ---------------------------------------------------------------------------------------------------
 
     def _enter(self, state: BindingState, reason: Reason, error: str | None = None) -> None:
+        self._change(state, reason, error)
+        self.events.deliver()
+
+    def _change(self, state: BindingState, reason: Reason, error: str | None = None) -> None:
+        """Enter ``state`` without calling anyone."""
         if state is self.state:
             return
         check_transition(self.state, state)
@@ -298,7 +310,7 @@ class TopicBinding:
         is_again = state is BindingState.BACKING_OFF and self.retry.failures > 1
         level = logging.INFO if is_again else _LEVELS.get(state, logging.INFO)
         logger.log(level, "%s: %s -> %s%s", self.name, old, state, f" ({error})" if error else "")
-        self.events.emit(BindingStateChanged(old, state, reason, error, self._clock.now()))
+        self.events.post(BindingStateChanged(old, state, reason, error, self._clock.now()))
         with self.changed:
             self.changed.notify_all()
 

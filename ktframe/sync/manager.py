@@ -55,24 +55,38 @@ class BindingManager:
                 logger.warning("%s: %s", follower.name, error.fact)
 
     def _start_one(self, binding: TopicBinding) -> None:
-        if not binding.can_start:
+        if self._is_running(binding) or binding.state is BindingState.STOPPED:
             return
         if self._stop.is_set():
             raise ContextClosedError(repr(binding.name))
         binding.prepare()  # outside the lock: it asks the cluster, and may wait for a timeout
+        old = self._threads.get(binding)
+        if old is not None and not _has_ended(old):  # that of a failed binding is about to end
+            return
         with self._lock:
-            thread = self._threads.get(binding)
-            if self._stop.is_set() or binding.state is BindingState.STOPPED:
+            if self._stop.is_set() or binding.is_stopping:
                 self._close_store_of(binding)
                 return
-            if thread is not None and binding.state is BindingState.FAILED:
-                thread.join(_JOIN_SECONDS)  # a failed binding's thread is about to end
-            if thread is not None and thread.is_alive():
-                return
-            self._watcher.start()
-            binding.begin()
-            self._threads[binding] = Thread(target=binding.run, name=f"ktframe-{binding.name}", daemon=True)
-            self._threads[binding].start()
+            if not self._is_running(binding):
+                self._start_threads(binding)
+        binding.events.deliver()
+
+    def _is_running(self, binding: TopicBinding) -> bool:
+        """Ask the thread, not the state: a start may have ended half way."""
+        thread = self._threads.get(binding)
+        return thread is not None and thread.is_alive() and binding.state is not BindingState.FAILED
+
+    def _start_threads(self, binding: TopicBinding) -> None:
+        """Start the thread of ``binding`` and, before it, the one that checks the lag; the caller holds the lock."""
+        self._watcher.start()
+        thread = Thread(target=binding.run, name=f"ktframe-{binding.name}", daemon=True)
+        binding.begin()
+        try:
+            thread.start()
+        except BaseException as error:
+            binding.withdraw(error)
+            raise
+        self._threads[binding] = thread
 
     def bindings(self) -> list[TopicBinding]:
         """Return the bindings that were started."""
@@ -88,7 +102,7 @@ class BindingManager:
         binding.stop()
         with self._lock:
             thread = self._threads.get(binding)
-        if thread is not None and not _is_over(thread):
+        if thread is not None and not _has_ended(thread):
             logger.error("%s: its thread did not stop in %g s", binding.name, _JOIN_SECONDS)
             return
         with self._lock:
@@ -116,7 +130,7 @@ class BindingManager:
             stack.callback(self._watcher.stop, _JOIN_SECONDS)
 
 
-def _is_over(thread: Thread) -> bool:
+def _has_ended(thread: Thread) -> bool:
     """Wait for ``thread`` and return whether it has ended; the current thread counts, it ends after its callback."""
     if thread is current_thread():
         return True

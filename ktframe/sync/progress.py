@@ -24,19 +24,20 @@ class Progress:
         self._began = self._drawn = time.monotonic()
         self._delay = delay
         self._draw = _notebook_drawer() or _terminal_drawer(stream or sys.stderr)
-        self._is_shown = False
+        self.is_shown = False
+        """Whether anything was drawn."""
 
     def __call__(self, readiness: Readiness) -> None:
         """Draw ``readiness`` if it is time to."""
         now = time.monotonic()
         if self._draw is None or now - self._began < self._delay or now - self._drawn < _EVERY_SECONDS:
             return
-        self._drawn, self._is_shown = now, True
+        self._drawn, self.is_shown = now, True
         self._draw(readiness, False)
 
     def close(self, readiness: Readiness) -> None:
         """Leave one line with the outcome, if anything was shown."""
-        if self._draw is not None and self._is_shown:
+        if self._draw is not None and self.is_shown:
             self._draw(readiness, True)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TypeVar
 
@@ -11,7 +10,8 @@ from ktframe.clock import Clock, SystemClock, now_ms
 from ktframe.config.durations import parse_duration_ms
 from ktframe.errors import ContextClosedError, StoreError
 from ktframe.events import BindingState
-from ktframe.sync.barrier import Barrier
+from ktframe.process.threads import uninterrupted, uninterruptible
+from ktframe.sync.barrier import Barrier, OnWait
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.history import LagHistory
 from ktframe.sync.manager import BindingManager
@@ -41,6 +41,7 @@ class BindingReader:
         self._bindings = bindings
         self._stall_timeout = stall_timeout
 
+    @uninterruptible
     def started(self, *, restart: bool = False) -> Materializer:
         """Start the binding unless it runs, and return its rows; with ``restart`` also one that has failed."""
         final = (BindingState.STOPPED,) if restart else (BindingState.STOPPED, BindingState.FAILED)
@@ -64,13 +65,15 @@ class BindingReader:
         ContextClosedError
             When the table is closed, or is being closed meanwhile.
         """
+        return self._with_progress(lambda on_wait: self._read(take, on_wait, fresh=fresh), shown=fresh)
+
+    def _read(self, take: Callable[[Materializer], T], on_wait: OnWait, *, fresh: bool) -> T:
         materializer = self.started(restart=fresh)
         try:
             if not fresh:
-                self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout)
+                self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout, on_wait=on_wait)
                 return take(materializer)
-            with self._progress(shown=True) as on_wait:
-                return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
+            return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
         except StoreError as error:
             if error.is_closed:
                 raise ContextClosedError(repr(self.binding.name)) from error
@@ -78,19 +81,25 @@ class BindingReader:
 
     def wait_until_passed(self, ends: Mapping[int, int]) -> None:
         """Wait until the records before ``ends`` (an offset per partition) are in the view."""
-        self.started(restart=True)
-        with self._progress(shown=True) as on_wait:
+
+        def wait(on_wait: OnWait) -> None:
+            self.started(restart=True)
             self._barrier.wait_until_passed(ends, stall_timeout=self._stall_timeout, on_wait=on_wait)
+
+        self._with_progress(wait, shown=True)
 
     def wait_until_ready(self, timeout: float | str | timedelta | None, *, progress: bool) -> Readiness:
         """Wait until everything that was in the topic when reading began is in the view."""
         seconds = None if timeout is None else parse_duration_ms(timeout) / 1000
-        self.started(restart=True)
-        with self._progress(shown=progress) as on_wait:
+
+        def wait(on_wait: OnWait) -> Readiness:
+            self.started(restart=True)
             self._barrier.wait_until_ready(
                 stall_timeout=self._stall_timeout, timeout=seconds, on_wait=on_wait
             )
-        return self.binding.readiness()
+            return self.binding.readiness()
+
+        return self._with_progress(wait, shown=progress)
 
     def relearn(self) -> None:
         """Forget what decides the types of fields, and begin to read the topic again."""
@@ -114,13 +123,13 @@ class BindingReader:
         last_active = dict(self.binding.last_active)
         return tuple(p for p, at in last_active.items() if now - at >= idle_after and p not in lagging)
 
-    @contextmanager
-    def _progress(self, *, shown: bool) -> Iterator[Callable[[Readiness], object] | None]:
+    def _with_progress(self, wait: Callable[[OnWait], T], *, shown: bool) -> T:
+        """Return what ``wait`` returns, and show the progress that it tells of."""
         if not shown:
-            yield None
-            return
+            return uninterrupted(wait)
         progress = Progress()
         try:
-            yield progress
+            return uninterrupted(wait, progress)
         finally:
-            progress.close(self.binding.readiness())
+            if progress.is_shown:
+                progress.close(uninterrupted(lambda _: self.binding.readiness()))

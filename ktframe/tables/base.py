@@ -15,6 +15,7 @@ from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.config.settings import ReadPolicy
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
+from ktframe.process.threads import uninterruptible
 from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import counted
@@ -129,6 +130,7 @@ class MaterializedTopic(CompleteReads):
         return True
 
     @property
+    @uninterruptible
     def schema(self) -> pl.Schema:
         """The columns and dtypes of ``to_polars()`` as known now; does not wait."""
         return self._schema_of(self._reader.started())
@@ -169,12 +171,14 @@ class MaterializedTopic(CompleteReads):
         """Wait as ``wait_until_ready`` does, leaving the event loop (and the notebook's buttons) free."""
         return await asyncio.to_thread(self.wait_until_ready, timeout, progress=progress)
 
+    @uninterruptible
     def readiness(self) -> Readiness:
         """Return whether the rows are complete, and if not, why; does not wait."""
         materializer, binding = self._reader.started(), self._reader.binding
         # Not while it is read: finding stale rows merges what waits into the view.
         return binding.readiness(self._missing(materializer) if binding.monitor.is_ready else None)
 
+    @uninterruptible
     def position(self) -> TablePosition:
         """Return where the rows stand; does not wait."""
         materializer, binding = self._reader.started(), self._reader.binding
@@ -191,6 +195,7 @@ class MaterializedTopic(CompleteReads):
             notices=notices(binding, materializer),
         )
 
+    @uninterruptible
     def status(self) -> TableStatus:
         """Return state, lag, counts and the last error in one value; does not wait."""
         materializer = self._reader.started()
@@ -239,10 +244,12 @@ class MaterializedTopic(CompleteReads):
         """
         self._reader.relearn()
 
+    @uninterruptible
     def close(self) -> None:
         """Stop following the topic and close the local store; the rows stay on disk."""
         self._close(self._origin)
 
+    @uninterruptible
     def __repr__(self) -> str:
         binding, materializer = self._reader.binding, self._reader.present()
         if materializer is None:
@@ -256,6 +263,7 @@ class MaterializedTopic(CompleteReads):
         remarks = "".join(f"; {text}" for text in texts if text)
         return f"{self._kind}({', '.join(part for part in parts if part)}{remarks})"
 
+    @uninterruptible
     def _repr_html_(self) -> str:
         head, materializer = "", self._reader.present()
         if materializer is not None:
@@ -298,11 +306,13 @@ class MaterializedTopic(CompleteReads):
         return self._name(quote=str)
 
     @property
+    @uninterruptible
     def _known_columns(self) -> list[str]:
         """The columns of ``to_polars()`` as known now; starts nothing, none before reading began."""
         materializer = self._reader.present()
         return [] if materializer is None else self._schema_of(materializer).names()
 
+    @uninterruptible
     def _preview(self, rows: int = HEAD_ROWS) -> Preview:
         """Return the condition and the first ``rows`` as they are now; starts nothing and does not wait."""
         binding, materializer = self._reader.binding, self._reader.present()

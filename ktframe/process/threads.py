@@ -1,0 +1,171 @@
+"""Calls that Ctrl-C can't break, and what a thread is doing.
+
+Python raises ``KeyboardInterrupt`` on the main thread only, between any two lines: also between the acquiring of a lock
+and the ``try`` that would release it, in Python's own ``threading`` too. What must not be left half done runs on another
+thread, and the main thread waits for it in the one way that leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import _thread
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import copy_context
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Tell: TypeAlias = Callable[[Any], object]
+"""What work calls now and then with its news; it raises ``AbandonedError`` once nobody waits for the work any more."""
+
+_TELL_SECONDS: Final = 0.1
+_OURS: Final = str(Path(__file__).parents[1])
+_IDLE_SECONDS: Final = 60.0
+
+
+class AbandonedError(BaseException):
+    """Whoever waited for this call has gone. Nobody sees it: it only ends the work."""
+
+
+class _Call(Generic[T]):
+    """Work on a thread of its own, and its outcome."""
+
+    def __init__(self, work: Callable[[Tell], T]) -> None:
+        self._work = work
+        self._outcome: Callable[[], T] | None = None
+        self.news: list[Any] = []
+        self.is_abandoned = False
+        self.is_done = (
+            _thread.allocate_lock()
+        )  # one lock, no Condition: interrupted, it leaves nothing to repair
+        self.is_done.acquire()
+
+    def run(self) -> None:
+        """Do the work."""
+        trace = threading.gettrace()
+        if trace is not None:
+            sys.settrace(trace)  # as threads that ``threading`` starts do, for debuggers and coverage
+        try:
+            result = self._work(self._tell)
+            self._outcome = lambda: result
+        except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
+            self._outcome = functools.partial(_throw, [error])
+        finally:
+            self.is_done.release()
+
+    def _tell(self, news: Any) -> None:
+        if self.is_abandoned:
+            raise AbandonedError
+        self.news[:] = [news]
+
+    def result(self) -> T:
+        """Return the outcome, or raise it, once."""
+        outcome, self._outcome = self._outcome, None
+        assert outcome is not None  # noqa: S101 - the work is done
+        return outcome()
+
+
+class _Workers:
+    """Threads that make calls, kept for the next ones: a new thread costs more than a short read."""
+
+    def __init__(self) -> None:
+        self._idle: list[SimpleQueue[Callable[[], object]]] = []
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._idle.clear)  # a forked process has none of these threads
+
+    def begin(self, call: _Call[Any]) -> None:
+        """Make ``call`` on a thread that is idle, or a new one.
+
+        Raises
+        ------
+        RuntimeError
+            When no thread is to be had.
+        """
+        run = functools.partial(copy_context().run, call.run)
+        try:
+            self._idle.pop().put(run)
+        except IndexError:
+            # Not threading.Thread: interrupted while it starts, it would stay half started.
+            _thread.start_new_thread(self._serve, (run,))
+
+    def _serve(self, run: Callable[[], object]) -> None:
+        inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        while True:
+            run()
+            del run  # what it has read
+            self._idle.append(inbox)
+            try:
+                run = inbox.get(timeout=_IDLE_SECONDS)
+            except Empty:
+                with suppress(ValueError):
+                    self._idle.remove(inbox)
+                    return
+                # Taken meanwhile: by a call that comes now, or by one that was interrupted before it could.
+                try:
+                    run = inbox.get(timeout=_IDLE_SECONDS)
+                except Empty:
+                    return
+
+
+_WORKERS = _Workers()
+
+
+def _throw(errors: list[BaseException]) -> Any:
+    # Popped: an error that its own traceback leads to would live until the next garbage collection.
+    raise errors.pop()
+
+
+def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None) -> T:
+    """Return what ``work`` returns; ``tell``, on this thread, gets the news that ``work`` tells.
+
+    An interrupt of the main thread raises ``KeyboardInterrupt`` here at once, while ``work`` goes on to its end, or to the
+    next time that it has something to tell. On other threads, which nothing interrupts, ``work`` just runs.
+    """
+    if threading.get_ident() != threading.main_thread().ident:
+        return work(tell or _ignore)
+    call = _Call(work)
+    try:
+        try:
+            _WORKERS.begin(call)
+        except RuntimeError:  # no thread is to be had
+            return work(tell or _ignore)
+        while not call.is_done.acquire(timeout=_TELL_SECONDS):
+            if tell is not None and call.news:
+                tell(call.news.pop())
+    except BaseException:
+        call.is_abandoned = True
+        raise
+    return call.result()
+
+
+def _ignore(_: object) -> None:
+    """Do nothing with news."""
+
+
+def uninterruptible(function: Callable[P, T]) -> Callable[P, T]:
+    """Make every call of ``function`` ``uninterrupted``."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return uninterrupted(lambda _: function(*args, **kwargs))
+
+    return call
+
+
+def whereabouts(ident: int | None) -> str:
+    """Return which thread that is, and the innermost line of ours that it is in: "ktframe-orders in apply (view.py:12)"."""
+    threads = {thread.ident: thread.name for thread in threading.enumerate()}
+    frame: FrameType | None = sys._current_frames().get(ident or 0)  # noqa: SLF001 - documented
+    while frame is not None and not frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.f_back
+    name = threads.get(ident, f"thread {ident}")
+    if frame is None:
+        return name
+    return f"{name} in {frame.f_code.co_name} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
