@@ -27,6 +27,7 @@ from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.context import Context
 from ktframe.fold.records import RecordBatch
 from ktframe.kafka.cluster import TopicFacts
+from ktframe.kafka.survey import Cleanup
 from ktframe.testing import FakeBroker
 
 ROWS = 1_000_000
@@ -86,9 +87,9 @@ class Feed(FakeBroker):
         """Return the end."""
         return {0: self.end}
 
-    def cleanup_policy(self, topic: str) -> str | None:  # noqa: ARG002 - the protocol\'s signature
+    def cleanup(self, topic: str) -> Cleanup:  # noqa: ARG002 - the protocol\'s signature
         """Return that records are deleted by age."""
-        return "delete"
+        return Cleanup("delete")
 
     def context(self) -> Context:
         """Return a Context on this topic, its stores in memory."""

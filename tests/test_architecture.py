@@ -63,7 +63,7 @@ SHOWN = {
         *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "rules"),
         *("schemas", "windowed_keys", "wire", "writers", "json.decision", "json.sightings"),
     },
-    "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "writer"},
+    "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "survey", "writer"},
     "process": {"threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {

@@ -189,6 +189,8 @@ class Changes:
     """How many records of each partition there were."""
     learned: Learned = _NOTHING_LEARNED
     """What decides the types of inferred fields, as known after this batch."""
+    present: Mapping[int, int] = field(default_factory=dict)
+    """When each partition was last known to be read up to its end; see ``Position``."""
     is_keyless: bool = False
     """Whether a row came without the record key by which a tombstone could delete it."""
 
@@ -218,6 +220,8 @@ class Position:
     """How many records were applied; compaction and transactions leave offsets without one."""
     accepted: int = 0
     """How many of these have a value and were not refused."""
+    present: int | None = None
+    """When (wall time, ms) the rows were last known to be as the log is: read up to its end, or not begun yet."""
 
 
 @dataclass(frozen=True, slots=True)

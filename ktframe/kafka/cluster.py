@@ -32,7 +32,7 @@ from ktframe.errors import (
 )
 from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of, new_client
 from ktframe.kafka.errors import PASSING, translate
-from ktframe.kafka.survey import cleanup_policies, extents, is_silent, last_timestamps
+from ktframe.kafka.survey import Cleanup, cleanups, extents, is_silent, last_timestamps
 
 logger = logging.getLogger("ktframe.kafka")
 
@@ -88,6 +88,9 @@ class Cluster(Protocol):
 
     def cleanup_policy(self, topic: str) -> str | None:
         """Return ``delete``, ``compact`` or ``compact,delete``; None where this user may not know."""
+
+    def cleanup(self, topic: str) -> Cleanup:
+        """Return the policy, and for how long tombstones are kept; both None where this user may not know."""
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
         """Return the offsets that the logs of many topics hold; ``topics`` has their numbers of partitions.
@@ -258,13 +261,20 @@ class KafkaCluster:
 
     def cleanup_policy(self, topic: str) -> str | None:
         """Return ``delete``, ``compact`` or ``compact,delete``; None without the right to read it."""
-        return self.cleanup_policies([topic])[topic]
+        return self.cleanup(topic).policy
+
+    def cleanup(self, topic: str) -> Cleanup:
+        """Return the policy, and for how long tombstones are kept; both None without the right to read it."""
+        return self._cleanups([topic])[topic]
 
     def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
         """Return the cleanup policy of many topics."""
+        return {topic: cleanup.policy for topic, cleanup in self._cleanups(topics).items()}
+
+    def _cleanups(self, topics: Iterable[str]) -> dict[str, Cleanup]:
         if self._has_topic_ids is False:  # the mock cluster does not answer, and the request would time out
-            return dict.fromkeys(topics)
-        return cleanup_policies(self._connection, topics, self._timeout)
+            return dict.fromkeys(topics, Cleanup())
+        return cleanups(self._connection, topics, self._timeout)
 
     def last_timestamps(self, topics: Mapping[str, int]) -> dict[str, int | None]:
         """Return the greatest timestamp (ms) of a record of each topic, None where it is not known."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaException, TopicPartition
@@ -47,23 +48,39 @@ def last_timestamps(
     return times
 
 
-def cleanup_policies(connection: Connection, topics: Iterable[str], timeout: float) -> dict[str, str | None]:
-    """Return the cleanup policy of each topic, None where it may not be read."""
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """How Kafka cleans up a topic; None where that may not be read.
+
+    ``policy`` is "delete", "compact" or "compact,delete"; compaction keeps a tombstone for ``tombstones_ms``.
+    """
+
+    policy: str | None = None
+    tombstones_ms: int | None = None
+
+
+def cleanups(connection: Connection, topics: Iterable[str], timeout: float) -> dict[str, Cleanup]:
+    """Return how each topic is cleaned up."""
     resources = {ConfigResource(ResourceType.TOPIC, topic): topic for topic in topics}
-    policies: dict[str, str | None] = dict.fromkeys(resources.values())
+    found = dict.fromkeys(resources.values(), Cleanup())
     if not resources:
-        return policies
+        return found
     try:
         with connection.client() as admin:
             futures = admin.describe_configs(list(resources), request_timeout=timeout)
             answers = {resources[resource]: _answer(future, timeout) for resource, future in futures.items()}
     except KafkaException as error:
         logger.debug("no cleanup policies: %s", error)
-        return policies
-    for topic, answer in answers.items():
-        if isinstance(answer, dict) and "cleanup.policy" in answer:
-            policies[topic] = ",".join(sorted(str(answer["cleanup.policy"].value).split(",")))
-    return policies
+        return found
+    return found | {topic: _cleanup(each) for topic, each in answers.items() if isinstance(each, dict)}
+
+
+def _cleanup(configs: Mapping[str, Any]) -> Cleanup:
+    policy, kept = configs.get("cleanup.policy"), configs.get("delete.retention.ms")
+    return Cleanup(
+        None if policy is None else ",".join(sorted(str(policy.value).split(","))),
+        None if kept is None else int(kept.value),
+    )
 
 
 def _offsets_of(

@@ -6,7 +6,7 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot 0   position      partition (u32)            the slot of that partition (u32)
     slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64,
-                                                      records u64, accepted u64
+                                                      records u64, accepted u64, present i64
     slot n   row           identity                   see row_codec.py
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
     slot n   refused       offset (u64)               see pack_refused
@@ -15,7 +15,7 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot n   cause         what its reasons have in common      JSON, see pack_cause
 
 A partition's rows live in its slot. Widths are fixed and
-numbers big-endian, so that keys sort as numbers do. A stream time, horizon or cut of -2**63 means none.
+numbers big-endian, so that keys sort as numbers do. A stream time, horizon, cut or present of -2**63 means none.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE = range(8)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
-_POSITION = Struct(">qqQQQqQqQQQ")
+_POSITION = Struct(">qqQQQqQqQQQq")
 _STALE = Struct(">qq")
 _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
@@ -99,12 +99,15 @@ def pack_position(position: Position) -> bytes:
     cut = _NONE if position.cut is None else position.cut
     counts = (position.refused, position.conflicts, position.late)
     tail = (position.lost, position.records, position.accepted)
-    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, *tail)
+    present = _NONE if position.present is None else position.present
+    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, *tail, present)
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``pack_position`` was given."""
-    offset, time, refused, conflicts, late, horizon, dropped, cut, *tail = _POSITION.unpack(raw)
+    offset, time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present = (
+        _POSITION.unpack(raw)
+    )
     return Position(
         offset,
         None if time == _NONE else time,
@@ -114,7 +117,10 @@ def unpack_position(raw: bytes) -> Position:
         None if horizon == _NONE else horizon,
         dropped,
         None if cut == _NONE else cut,
-        *tail,
+        lost,
+        records,
+        accepted,
+        None if present == _NONE else present,
     )
 
 

@@ -168,6 +168,7 @@ def advanced(
             dropped=previous.dropped + changes.expired.get(partition, 0),
             records=previous.records + changes.records.get(partition, 0),
             accepted=previous.accepted + changes.accepted.get(partition, 0),
+            present=changes.present.get(partition, previous.present),
         )
     return after
 

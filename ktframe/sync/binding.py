@@ -27,6 +27,7 @@ from ktframe.fold.event_time import as_datetime
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
+from ktframe.kafka.survey import Cleanup
 from ktframe.sync.contact import Contact
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
@@ -86,14 +87,13 @@ class TopicBinding:
         A relative ``start`` is looked up once: rows that are shown don't go because the connection did.
         """
         self._skips_records = start is not None
-        self.cleanup_policy: str | None = None
-        """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
         self.last_active: dict[int, float] = {}
         """When each partition last had a record, or reading began; monotonic seconds."""
         self.changed = Condition()
         """Notified whenever positions or the state change."""
         self._relearning = Relearning(topic, cluster)
         self.retry = Retry(retry, clock, on_failure=self._back_off)
+        self._cleanup = Cleanup()
         self._cluster = cluster
         self._open_materializer = open_materializer
         self._open_reader = open_reader
@@ -118,6 +118,11 @@ class TopicBinding:
     def is_stopping(self) -> bool:
         """Whether ``stop`` was called."""
         return self._stop.is_set()
+
+    @property
+    def cleanup_policy(self) -> str | None:
+        """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
+        return self._cleanup.policy
 
     # --- before and after the thread's life -----------------------------------------------------------------------
 
@@ -162,6 +167,8 @@ class TopicBinding:
             while not self._stop.is_set():
                 self._reopen.clear()
                 self.retry.run(self._session)
+            if self.is_loaded:
+                self.required().keep_presence()
         except BaseException as error:  # noqa: BLE001 - readers must learn of any error, a panic too
             if not self._stop.is_set():
                 self._fail(error)
@@ -204,10 +211,19 @@ class TopicBinding:
             materializer.reconcile()
         self.is_loaded = True
         self._announce()
-        self.cleanup_policy = self._cluster.cleanup_policy(self.topic)
+        cleanup = self._cluster.cleanup(self.topic)
+        if cleanup.policy is not None:  # else what was known before is the best guess
+            self._cleanup = cleanup
         # Only at the first look: later it stays where it is, though the log may have lost what was there.
         is_moving = self.start is not None and self.start.is_relative and not self._is_resumed
-        resumed = resume(materializer, self._cluster, self.topic, self.start_ms, is_moving=is_moving)
+        resumed = resume(
+            materializer,
+            self._cluster,
+            self.topic,
+            self.start_ms,
+            is_moving=is_moving,
+            cleanup=self._cleanup,
+        )
         self._is_resumed = True
         self._skips_records = resumed.skips_records
         rebuilt |= resumed.rebuilt
@@ -216,7 +232,9 @@ class TopicBinding:
         if resumed.dropped:
             self.events.emit(RowsChanged(resumed.dropped, resumed.positions, self._clock.now()))
         self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic())
+        asked = materializer.presence.now()
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
+        materializer.presence.look(asked, ends, resumed.positions)
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
         if self._relearning.is_due:  # asked for meanwhile, on another thread
@@ -248,7 +266,13 @@ class TopicBinding:
 
     def _apply(self, batch: RecordBatch) -> None:
         materializer = self.required()
-        row_count = 0
+        known, row_count = materializer.view.positions(), 0
+        if materializer.presence.has_missed(
+            {p: at for p, at in batch.positions.items() if at != known.get(p)}
+        ):
+            logger.info("%s: reading went on after a long pause", self.name)
+            self._read_again()
+            return
         if len(batch):
             self.last_active |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
             changes = materializer.decode(batch)
@@ -261,6 +285,7 @@ class TopicBinding:
             self._newest = max((time for time in times if time is not None), default=None)
         else:
             materializer.advance(batch.positions)
+        materializer.presence.advance(batch.positions)
         self.monitor.observe(batch.positions, newest=self._newest)
         self._announce()
         if row_count:
@@ -288,7 +313,10 @@ class TopicBinding:
         now = self._clock.monotonic()
         # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
         if now - self._last_flush >= self._flush_interval() / 2:
-            self.required().store.flush()
+            materializer = self.required()
+            if materializer.presence.is_due(materializer.store.positions()):
+                materializer.keep_presence()
+            materializer.store.flush()
             self._last_flush = now
         if self.monitor.is_ready and now - self._last_tidy >= _TIDY_SECONDS:
             self.required().forget_deletes()
@@ -342,14 +370,17 @@ class TopicBinding:
 
     def check(self) -> None:
         """Measure the lag, and check that the topic is still the one that is being read."""
+        presence = self.required().presence
         with self.contact.asking() as asked:
             partitions = range(self.look_again().partitions)
+            looked = presence.now()
             # In this order: what is written between the two requests is not taken for held back.
             written = self._cluster.end_offsets(self.topic, partitions, committed=False)
             ends = self._cluster.end_offsets(self.topic, partitions)
         if self._stop.is_set():
             return
         self.hold_back(ends, written)
+        presence.look(looked, ends, self.required().view.positions())
         self.contact.answered(ends, asked, is_check=True)
 
     def hold_back(self, ends: Mapping[int, int], written: Mapping[int, int]) -> None:

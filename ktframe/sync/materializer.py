@@ -25,6 +25,7 @@ from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
 from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 from ktframe.store.replacement import Replacement
+from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
@@ -59,6 +60,8 @@ class Materializer:
             user_key=decoder.identity.user_key_columns,
             keeps_markers=decoder.is_windowed,
         )
+        self.presence = Presence(clock)
+        """When the rows of each partition were last known to be as the log is; every write carries it."""
         self.stream_times: dict[int, int] = {}
         """The stream time (ms) of each partition, as of the rows in the view."""
         self._clock = clock
@@ -169,7 +172,8 @@ class Materializer:
         # First: what was learned of more records than were applied does no harm, what was forgotten of some would.
         self._learn(changes.learned)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
-        changes = replace(changes, stale=without_outdated(changes.stale, changes.frame))
+        stale = without_outdated(changes.stale, changes.frame)
+        changes = replace(changes, stale=stale, present=self.presence.known())
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
@@ -310,10 +314,20 @@ class Materializer:
         """
         known = self.view.positions()
         if any(known.get(partition) != offset for partition, offset in positions.items()):
-            empty = Changes([], [], [], pl.DataFrame(), lost=lost, schema=self.schema)
+            empty = replace(self._nothing(), lost=lost)
             with self._in_both():
                 self.store.apply(empty, positions)
                 self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
+
+    def _nothing(self) -> Changes:
+        """Return changes without rows."""
+        return Changes([], [], [], pl.DataFrame(), present=self.presence.known(), schema=self.schema)
+
+    def keep_presence(self) -> None:
+        """Write when each partition was last at its end, though no record came."""
+        stored, known = self.store.positions(), self.presence.known()
+        if any(at.present != known.get(partition, at.present) for partition, at in stored.items()):
+            self.store.apply(self._nothing(), {partition: at.offset for partition, at in stored.items()})
 
     def begin_replacement(self, starts: Mapping[int, int]) -> str | None:
         """Return the line that says why the store is built anew, if it is and that was not said yet.

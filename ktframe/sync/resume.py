@@ -13,6 +13,7 @@ from ktframe.errors import RegistryError
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.kafka.survey import Cleanup
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")
@@ -56,6 +57,7 @@ def plan_resume(
     log: Log,
     *,
     keeps_history: bool = False,
+    outdated: Mapping[int, str] = _NONE,
     readable: Mapping[int, str] = _NONE,
 ) -> Plan:
     """Compare stored positions with the log.
@@ -63,6 +65,7 @@ def plan_resume(
     A stored position outside the log is never moved into it: records were lost or the topic was recreated, so the rows
     are rebuilt from the start of the log (Kafka Streams wipes its local store for the same reasons). With
     ``keeps_history`` rows are independent of each other, and stay where the log has lost records after them.
+    ``outdated`` are the partitions with rows that may have been deleted meanwhile, without a trace in the log, with the reason.
     ``readable`` are the partitions with records that could not be decoded and now can be: they are rebuilt where the
     log still has everything.
     """
@@ -81,6 +84,8 @@ def plan_resume(
             forget[partition] = (
                 f"the log ends at {log.ends[partition]}, before the stored position {position}"
             )
+        elif partition in outdated:
+            forget[partition] = outdated[partition]
         elif position < log.starts[partition] and keeps_history:
             gaps[partition] = (position, log.starts[partition])
         elif partition in readable and log.starts[partition] == 0:
@@ -111,15 +116,22 @@ class Resumption:
 
 
 def resume(
-    materializer: Materializer, cluster: Cluster, topic: str, start_ms: int | None, *, is_moving: bool
+    materializer: Materializer,
+    cluster: Cluster,
+    topic: str,
+    start_ms: int | None,
+    *,
+    is_moving: bool,
+    cleanup: Cleanup,
 ) -> Resumption:
     """Compare the store with the topic as it is now, and drop the rows that must be rebuilt.
 
     Reading begins at ``start_ms`` (since 1970; None: at the start of the log), which may be another at the next opening
-    if it ``is_moving``.
+    if it ``is_moving``. ``cleanup`` says whether rows may have been deleted meanwhile without a trace.
     """
     facts = cluster.topic(topic)
-    partitions, store = range(facts.partitions), materializer.store
+    partitions, store, presence = range(facts.partitions), materializer.store, materializer.presence
+    asked = presence.now()
     stored = {partition: position.offset for partition, position in store.positions().items()}
     log = Log(
         starts=cluster.start_offsets(topic, partitions),
@@ -129,7 +141,14 @@ def resume(
         is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
     )
     keeps_history = materializer.decoder.identity.keeps_history
-    plan = plan_resume(stored, log, keeps_history=keeps_history, readable=_readable_now(materializer))
+    presence.attach(cleanup, store.positions(), keeps_history=keeps_history)
+    plan = plan_resume(
+        stored,
+        log,
+        keeps_history=keeps_history,
+        outdated=presence.missed(stored, log.ends),
+        readable=_readable_now(materializer),
+    )
     for partition, why in plan.forget.items():
         logger.warning("%s[%d] is rebuilt: %s", topic, partition, why)
     for partition, (first, end) in plan.gaps.items():
@@ -139,6 +158,8 @@ def resume(
     if plan.forget or store.topic_id != facts.topic_id:
         forget = None if log.is_recreated else sorted(plan.forget)
         materializer.forget(forget, topic_id=facts.topic_id)
+    presence.begin((p for p in partitions if p not in stored or p in plan.forget), asked)
+    presence.look(asked, log.ends, {p: at for p, at in stored.items() if p not in plan.forget})
     begun = materializer.begin_replacement(log.starts)
     if begun is not None:
         logger.warning("%s: %s", materializer.name, begun)

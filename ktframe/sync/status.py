@@ -175,6 +175,7 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     if learned.by_arrival:
         first = f"the first {SAMPLE_RECORDS:,} records of each partition don't show the type of"
         reasons.append(f"{first} {learned.by_arrival}: it is that of the record that was read first")
+    reasons += [notice for _, notice in sorted(materializer.presence.notices.items())]
     positions = sorted(materializer.store.positions().items())
     reasons += [
         f"{position.lost:,} offsets of partition {partition} were lost before they were read"

@@ -18,6 +18,7 @@ from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.registry import Registry
+from ktframe.kafka.survey import Cleanup
 from ktframe.testing.clients import FakeReader, FakeSampler, FakeWriter
 from ktframe.testing.log import CREATE_TIME, FakeTopic, Log, LogRecord, as_bytes, read_log
 
@@ -41,11 +42,22 @@ class FakeBroker:
 
     # --- for the test -----------------------------------------------------------------------------------------
 
-    def create_topic(self, topic: str, partitions: int = 1, cleanup_policy: str = "delete") -> None:
-        """Create a topic, replacing one of that name. The policy is only reported; nothing is cleaned up."""
+    def create_topic(
+        self,
+        topic: str,
+        partitions: int = 1,
+        cleanup_policy: str | None = "delete",
+        *,
+        delete_retention_ms: int | None = 86_400_000,
+    ) -> None:
+        """Create a topic, replacing one of that name.
+
+        The policy and ``delete.retention.ms`` are only reported, None as what may not be read; see ``compact``.
+        """
         with self._changed:
             logs = [Log() for _ in range(partitions)]
-            self._topics[topic] = FakeTopic(f"id-{next(self._ids)}", logs, cleanup_policy)
+            cleanup = Cleanup(cleanup_policy, delete_retention_ms)
+            self._topics[topic] = FakeTopic(f"id-{next(self._ids)}", logs, cleanup)
             self._changed.notify_all()
 
     def delete_topic(self, topic: str) -> None:
@@ -110,6 +122,12 @@ class FakeBroker:
         """Move the start of the log, as retention does."""
         with self._changed:
             self._topics[topic].partitions[partition].start = before
+
+    def compact(self, topic: str) -> None:
+        """Remove the records that have a later one of their key, and all tombstones: their time is over."""
+        with self._changed:
+            for log in self._topics[topic].partitions:
+                log.compact()
 
     def hold(self) -> None:
         """Deliver nothing to readers until ``release``."""
@@ -215,8 +233,12 @@ class FakeBroker:
 
     def cleanup_policy(self, topic: str) -> str | None:
         """Return the cleanup policy of a topic."""
+        return self.cleanup(topic).policy
+
+    def cleanup(self, topic: str) -> Cleanup:
+        """Return the cleanup policy of a topic, and for how long tombstones are kept."""
         self._require_up()
-        return self._topics[topic].cleanup_policy
+        return self._topics[topic].cleanup
 
     def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
         """Return the cleanup policy of each topic."""

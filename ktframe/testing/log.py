@@ -10,6 +10,7 @@ from typing import Any
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.reader import BATCH_RECORDS
+from ktframe.kafka.survey import Cleanup
 
 CREATE_TIME = 1
 
@@ -42,6 +43,14 @@ class Log:
         """The last stable offset: no transaction before it is open."""
         return self.end if self.open_from is None else self.open_from
 
+    def compact(self) -> None:
+        """Keep the last record of each key, and no tombstone."""
+        last = {record.key: at for at, record in enumerate(self.log) if record is not None}
+        self.log = [
+            None if record is None or record.value is None or last[record.key] > at else record
+            for at, record in enumerate(self.log)
+        ]
+
     def first_from(self, at_ms: int) -> int:
         """Return the offset of the first record from a time on, the end where there is none."""
         later = (
@@ -58,7 +67,7 @@ class FakeTopic:
 
     topic_id: str
     partitions: list[Log]
-    cleanup_policy: str = "delete"
+    cleanup: Cleanup = field(default_factory=lambda: Cleanup("delete"))
 
     def timestamps(self) -> Iterator[int]:
         """Yield the timestamps of all records that have one."""

@@ -13,6 +13,7 @@ from support.kafka_settings import JVM_FLAGS, LOG4J, BrokerPorts, server_propert
 from support.kafka_topics import KafkaTopics
 from support.ports import HOST, free_ports
 from support.silent_proxy import SilentProxy
+from support.waiting import wait_until
 
 SCRAM_MECHANISMS = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 
@@ -51,6 +52,20 @@ class KafkaBroker(ChildProcess, KafkaTopics):
     def proxy(self) -> SilentProxy:
         """Return a proxy at ``proxied_bootstrap``; it serves while it is entered."""
         return SilentProxy(self._ports.proxy, self._ports.behind_proxy)
+
+    def delete_without_trace(self, topic: str, key: bytes) -> None:
+        """Delete ``key`` from a topic of ``create_compacted_topic``, and return once its tombstone is compacted away too."""
+        self.produce(topic, [(key, None)])
+        self.wait_until_compacted(topic, roll_key=b"other")
+        self.restart_cleaner()
+
+        def is_gone() -> bool:
+            if key not in {record.key for record in self.records(topic, isolation="read_uncommitted")}:
+                return True
+            self.roll_segment(topic, key=b"other")
+            return False
+
+        wait_until(is_gone, f"the tombstone of {key!r} to be compacted away")
 
     def scram_settings(
         self, *, password: str | None = None, mechanism: str = "SCRAM-SHA-256"

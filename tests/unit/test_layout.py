@@ -57,20 +57,20 @@ def test_keys_are_pinned(key: bytes, expected: str) -> None:
     [
         (
             Position(0),
-            f"{'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24}",
+            f"{'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7}",
         ),
         (
-            Position(258, -1, 3, 2, 4, -5, 6, -7, 8, 9, 1),
-            f"{'00' * 6}0102 {'ff' * 8} {_u64(3)} {_u64(2)} {_u64(4)} {'ff' * 7}fb {_u64(6)} {'ff' * 7}f9 {_u64(8)} {_u64(9)} {_u64(1)}",
+            Position(258, -1, 3, 2, 4, -5, 6, -7, 8, 9, 1, 5),
+            f"{'00' * 6}0102 {'ff' * 8} {_u64(3)} {_u64(2)} {_u64(4)} {'ff' * 7}fb {_u64(6)} {'ff' * 7}f9 {_u64(8)} {_u64(9)} {_u64(1)} {_u64(5)}",
         ),
         (
             Position(2**63 - 1, 1),
-            f"7f{'ff' * 7} {_u64(1)} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24}",
+            f"7f{'ff' * 7} {_u64(1)} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7}",
         ),
     ],
 )
 def test_positions_are_pinned(position: Position, expected: str) -> None:
-    """Next offset, stream time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted: eight bytes each; the lowest time is none."""
+    """Next offset, stream time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present: eight bytes each; the lowest time is none."""
     assert layout.pack_position(position) == bytes.fromhex(expected)
     assert layout.unpack_position(bytes.fromhex(expected)) == position
 
