@@ -430,7 +430,7 @@ class TopicBinding:
         return BindingHealth(
             state=self.state,
             reason=readiness.reason,
-            last_error=None if failure is None else explain(failure)[1],
+            last_error=self.monitor.fault if failure is None else explain(failure)[1],
             consecutive_failures=0 if failure is None else self.retry.failures,
             restarts=max(0, self.retry.sessions - 1),
             rate=readiness.rate,

@@ -71,11 +71,14 @@ class Readiness:
         "not started", "restoring", "ready", "incomplete" (ready, but for refused records or stale rows), "behind",
         "recovering" (after a failure, or because Kafka does not answer), "failed", "closed".
         """
-        if self.state not in (BindingState.READY, BindingState.LAGGING):
+        if self.state not in _READING:
+            return _CONDITIONS[self.state]
+        if not self.is_ready and self.reason not in (Reason.RESTORING, Reason.LAGGING):
+            return _CONDITIONS[BindingState.BACKING_OFF]
+        if self.state is BindingState.RESTORING:
             return _CONDITIONS[self.state]
         if not self.is_ready:
-            is_behind = self.reason is Reason.LAGGING
-            return _CONDITIONS[BindingState.LAGGING if is_behind else BindingState.BACKING_OFF]
+            return _CONDITIONS[BindingState.LAGGING]
         return _CONDITIONS[BindingState.READY] if self.is_complete else "incomplete"
 
     def __bool__(self) -> bool:
@@ -119,6 +122,11 @@ class ReadyMonitor:
         """Why the lag is unknown, since Kafka does not tell it: reason, sentence and hint."""
         with self._lock:
             return self._sight.trouble
+
+    @property
+    def fault(self) -> str | None:
+        """The error of the last question that Kafka did not answer; None once it has answered one."""
+        return self._sight.fault
 
     @property
     def lost_at(self) -> float | None:

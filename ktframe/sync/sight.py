@@ -45,6 +45,11 @@ class Sight:
             return reason, fact, hint
         return reason, f"Kafka has not answered since {self._seen[1]:%Y-%m-%d %H:%M:%S} UTC", hint
 
+    @property
+    def fault(self) -> str | None:
+        """What kept Kafka's answer away, in a sentence; None while there is news, and where nothing but silence is known."""
+        return None if self._cause is None else self._cause[1]
+
     def gain(self, asked: float) -> None:
         """Record an answer to what was ``asked`` at that monotonic time."""
         now = self._clock.monotonic()

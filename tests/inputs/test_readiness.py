@@ -44,6 +44,7 @@ def test_a_table_of_a_frozen_broker_is_not_ready(
         assert (found.reason, found.condition) == (Reason.BROKER_UNREACHABLE, "recovering")
         assert (found.total_lag, found.eta, table.position().lag) == (None, None, None)
         assert "Kafka has not answered since" in str(table.status())
+        assert not reads or "no answer from Kafka" in (table.status().health.last_error or "")
         assert ", recovering, 1 row" in repr(table)
         assert "state=lagging" in repr(table.position())
         assert table.to_polars(fresh=False).height == 1

@@ -474,6 +474,7 @@ CONDITIONS = [
     (BindingState.READY, True, Reason.SCHEMA_CONFLICT, "incomplete"),
     (BindingState.READY, False, Reason.LAGGING, "behind"),
     (BindingState.LAGGING, False, Reason.LAGGING, "behind"),
+    (BindingState.RESTORING, False, Reason.BROKER_UNREACHABLE, "recovering"),
     (BindingState.READY, False, Reason.BROKER_UNREACHABLE, "recovering"),
     (BindingState.LAGGING, False, Reason.BROKER_UNREACHABLE, "recovering"),
     (BindingState.BACKING_OFF, False, Reason.BROKER_UNREACHABLE, "recovering"),

@@ -300,7 +300,7 @@ def test_what_was_never_known_is_no_event(monitor: ReadyMonitor, seen: list[Even
     monitor.lose_sight(SILENCE)
     found = monitor.readiness(RESTORING)
     assert (found.condition, found.reason, found.detail) == (
-        "restoring",
+        "recovering",
         Reason.BROKER_UNREACHABLE,
         "no answer",
     )

@@ -129,6 +129,7 @@ BEHIND = {"is_ready": False, "reason": Reason.LAGGING, "total_lag": 7}
             {
                 "is_ready": False,
                 "state": BindingState.RESTORING,
+                "reason": Reason.RESTORING,
                 "total_lag": 1500,
                 "eta": 90.0,
                 "progress": 0.25,
@@ -136,7 +137,12 @@ BEHIND = {"is_ready": False, "reason": Reason.LAGGING, "total_lag": 7}
             ["◔ restoring", "25%", "records to go 1,500", "time left 2 min", "rate 12/s"],
         ),
         (
-            {**NOT_READY, "state": BindingState.RESTORING, "total_lag": None},
+            {
+                **NOT_READY,
+                "state": BindingState.RESTORING,
+                "reason": Reason.RESTORING,
+                "total_lag": None,
+            },
             ["◔ restoring", "records to go unknown", "rate none", "newest record none"],
         ),
         ({}, ["● ready", "rows 1", "records to go 0", "newest record 1 min ago", "refused 0"]),
