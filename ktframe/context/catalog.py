@@ -6,10 +6,12 @@ Windows share the store of smaller windows from which they can be made, and with
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from threading import RLock
 from typing import Any, Generic, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from ktframe.columns import KEY
 from ktframe.config.settings import ReadPolicy, StoreOptions
@@ -68,6 +70,8 @@ class Catalog:
         self._streams: dict[tuple[TopicSpec, int | None, ReadPolicy], _Entry[KStream]] = {}
         self._window_stores: dict[tuple[TopicSpec, WindowSpec], BindingReader] = {}
         """The readers of windows, by what their stores hold."""
+        self._closing: WeakKeyDictionary[MaterializedTopic, WeakSet[TopicBinding]] = WeakKeyDictionary()
+        """What stopped with each table that was closed, for whoever closes it again to wait for that."""
 
     def table(
         self,
@@ -199,9 +203,10 @@ class Catalog:
             return [entry.rows for entry in self._entries()]
 
     def close(self, rows: MaterializedTopic) -> None:
-        """Stop what a user closes, a table with its windows; also what only they read from."""
+        """Stop what a user closes, a table with its windows; also what only they read from. Returns when that has ended."""
         with self._lock:
             closed = {key for key, entry in self._tables.items() if entry.rows is rows}
+            is_open = any(entry.rows is rows for entry in self._entries())
             before = self._open_bindings()
             self._tables = {key: entry for key, entry in self._tables.items() if key not in closed}
             self._streams = {key: entry for key, entry in self._streams.items() if entry.rows is not rows}
@@ -214,15 +219,22 @@ class Catalog:
             self._window_stores = {
                 key: reader for key, reader in self._window_stores.items() if reader.binding in after
             }
+            if is_open:
+                self._closing[rows] = WeakSet(binding for binding in before if binding not in after)
+            stopped = list(self._closing.get(rows, ()))
+            # Here: whoever asks for the same rows from now on opens the store after these have stopped to.
+            for binding in stopped:
+                binding.stop()
         # Outside the lock: a binding's thread may be in a callback that asks for a table.
-        for binding in before:
-            if binding not in after:
-                self._bindings.stop(binding)
+        with ExitStack() as stack:
+            for binding in stopped:
+                stack.callback(self._bindings.stop, binding)
 
     def clear(self) -> list[TopicBinding]:
         """Let go of everything; return the bindings, which are not stopped yet."""
         with self._lock:
             bindings = self._open_bindings()
+            self._closing.update((entry.rows, WeakSet(bindings)) for entry in self._entries())
             for entries in (self._tables, self._windowed, self._streams, self._window_stores):
                 entries.clear()
             return bindings

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from threading import Lock
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -73,15 +73,13 @@ class Context:
         self._bindings = BindingManager(self._runtime, close_store=stores.close)
         factory = BindingFactory(settings, clients, stores, self._bindings, self._runtime)
         self._catalog = Catalog(factory, self._bindings, clients.topic_writer)
-        self._closing = Lock()
         self._is_closed = False
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart. The catalog, not the
         # Context: tables hold it, so that one whose connection nobody holds any more can still be read.
-        self._at_exit = weakref.finalize(
-            self._catalog, close_parts, os.getpid(), self._bindings, stores, clients.closers
-        )
+        self._close_parts = partial(close_parts, os.getpid(), self._bindings, stores, clients.closers)
+        self._at_exit = weakref.finalize(self._catalog, self._close_parts)
 
     @property
     def is_closed(self) -> bool:
@@ -273,15 +271,23 @@ class Context:
 
     @uninterruptible
     def close(self) -> None:
-        """Stop every table and close every store; a second call does nothing."""
-        with self._closing:
-            if self._is_closed:
-                return
-            self._is_closed = True
+        """Stop every table and close every store; returns when all is closed, also to who calls it second.
+
+        In a callback it returns while the thread of that callback runs on, which ends after it.
+
+        Raises
+        ------
+        StoreError
+            When a thread does not leave a store; it names that thread, and what it does. Call it again.
+        """
+        self._is_closed = True
         bindings = self._catalog.clear()
-        self._at_exit()
-        for binding in bindings:
-            binding.stopped()
+        self._at_exit.detach()
+        try:
+            self._close_parts()  # also for who calls second: what is closed stays so, what is being closed is waited for
+        finally:
+            for binding in bindings:
+                binding.stopped()
 
     def _require_open(self) -> None:
         if self._is_closed:

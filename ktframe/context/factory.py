@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from ktframe.clock import SystemClock
 from ktframe.config.settings import RuntimeSettings, Settings, StoreOptions
@@ -17,6 +18,9 @@ from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
+
+_OPENERS = count(1)
+"""Numbers of those that open stores: of two bindings with one store the newer has it."""
 
 
 class BindingFactory:
@@ -50,11 +54,12 @@ class BindingFactory:
         # Made once now, without schemas, so that what can't be decoded is refused before anything starts.
         needs_headers = spec.topic.decoder(spec.identity).needs_headers
         topic, clock, cluster = spec.topic.topic, SystemClock(), self._clients.cluster
+        opener = next(_OPENERS)
         events = Events()
         binding = TopicBinding(
             topic,
             cluster=cluster,
-            open_materializer=lambda: self._open_materializer(spec, events),
+            open_materializer=lambda: self._open_materializer(spec, events, opener),
             open_reader=lambda: self._clients.open_reader(topic, needs_headers),
             events=events,
             clock=clock,
@@ -72,11 +77,11 @@ class BindingFactory:
             clock=clock,
         )
 
-    def _open_materializer(self, spec: StoreSpec, events: Events) -> Materializer:
+    def _open_materializer(self, spec: StoreSpec, events: Events, opener: int) -> Materializer:
         description = StoreDescription(
             self._cluster_id, spec.topic.topic, spec.identity.kind, spec.settings()
         )
-        store = self._stores.get_or_open(description, spec.options)
+        store = self._stores.get_or_open(description, spec.options, opener=opener)
         try:
             fetch = self._clients.fetch_schema
             values, keys = (stored_schemas(store, role, fetch) for role in ("value", "key"))

@@ -159,6 +159,31 @@ def uninterruptible(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+_OURS = threading.local()
+
+
+def ours(function: Callable[P, T]) -> Callable[P, T]:
+    """Make ``function`` one that a thread of ours runs: there callbacks are called."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        _OURS.is_here = True
+        return function(*args, **kwargs)
+
+    return run
+
+
+def has_ended(thread: threading.Thread, timeout: float) -> bool:
+    """Wait ``timeout`` seconds for ``thread``, and return whether it has ended.
+
+    A thread of ours does not wait: two whose callbacks close each other's tables would wait for ever. It says yes.
+    """
+    if hasattr(_OURS, "is_here"):
+        return True
+    thread.join(timeout)
+    return not thread.is_alive()
+
+
 def whereabouts(ident: int | None) -> str:
     """Return which thread that is, and the innermost line of ours that it is in: "ktframe-orders in apply (view.py:12)"."""
     threads = {thread.ident: thread.name for thread in threading.enumerate()}

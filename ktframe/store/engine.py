@@ -14,7 +14,7 @@ from copy import copy
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
-from threading import Condition, Lock
+from threading import Condition, get_ident
 from typing import TypeAlias, cast
 
 from rocksdict import (
@@ -32,8 +32,10 @@ from rocksdict import (
 from ktframe.config.settings import StoreOptions
 from ktframe.errors import StoreError
 from ktframe.gc_pause import cyclic_gc_paused
+from ktframe.process.threads import whereabouts
 from ktframe.store.errors import (
     FileMissingError,
+    StillUsedError,
     WriteStalledError,
     closed_error,
     file_errors,
@@ -49,6 +51,9 @@ DATA = "rocksdb"
 """The directory of RocksDB's files, inside that of a store."""
 _SPACE_BYTES = 1 << 20
 """What a disk must take before a store on it is opened again."""
+
+_CLOSE_SECONDS = 15.0
+"""How long closing waits for the calls under way."""
 
 
 class SharedMemory:
@@ -77,9 +82,9 @@ class Engine:
         self._options = options
         self._memory = memory
         self._idle = Condition()
-        self._calls = 0
+        self._users: list[int] = []
+        """The threads that are in a call."""
         self._is_open = True
-        self._closing = Lock()
         self._is_released = False
         self._write_options = WriteOptions()
         # A property, though rocksdict's stub says method. A test checks that no log file is written.
@@ -159,11 +164,11 @@ class Engine:
         What was not flushed is gone then, rows and positions alike. While the disk still refuses, nothing is closed: rows
         can be read. ``restore`` is called in between, and may put the directory back.
         """
-        with self._closing, self._idle:
+        with self._idle:
             self.check_open()
             if self._is_in_place():
                 _check_disk(self.path)
-            self._idle.wait_for(lambda: self._calls == 0)
+            self._idle.wait_for(lambda: not self._users)
             self._release()
             try:
                 with rocksdb_errors(self.path):
@@ -183,20 +188,26 @@ class Engine:
         """Flush and release the directory, the latter even if flushing fails; a second call does nothing.
 
         After a write was refused, or where the directory is gone, nothing is flushed: Kafka has what is missing.
+
+        Raises
+        ------
+        StoreError
+            When a call under way does not end; it names the thread. No new call is let in, and a second ``close`` tries again.
         """
-        with self._closing:
-            with self._idle:
-                self._is_open = False
-                # rocksdict refuses to close while a call is under way.
-                self._idle.wait_for(lambda: self._calls == 0)
-            if self._is_released:
-                return
-            try:
-                if not self.has_failed and self._is_in_place():
-                    with rocksdb_errors(self.path):
-                        self._db.flush()
-            finally:
-                self._release()
+        with self._idle:
+            self._is_open = False
+            # rocksdict refuses to close while a call is under way.
+            if not self._idle.wait_for(lambda: not self._users, _CLOSE_SECONDS):
+                users = " and ".join(map(whereabouts, self._users))
+                raise StillUsedError(str(self.path), users, _CLOSE_SECONDS)
+            self._users.append(get_ident())  # who comes second waits, too
+        try:
+            if not self._is_released and not self.has_failed and self._is_in_place():
+                with rocksdb_errors(self.path):
+                    self._db.flush()
+        finally:
+            self._release()
+            self._leave()
 
     def _release(self) -> None:
         if not self._is_released:
@@ -233,14 +244,17 @@ class Engine:
             self.check_open()
             if self.refusal is not None:
                 raise copy(self.refusal)
-            self._calls += 1
+            self._users.append(get_ident())
         try:
             with rocksdb_errors(self.path):
                 yield self._db
         finally:
-            with self._idle:
-                self._calls -= 1
-                self._idle.notify_all()
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._idle:
+            self._users.remove(get_ident())
+            self._idle.notify_all()
 
 
 def _check_end(db: Rdict, start: bytes, bounds: ReadOptions) -> None:

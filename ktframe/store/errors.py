@@ -28,6 +28,18 @@ class WriteStalledError(StoreError):
     """RocksDB can't flush fast enough and would have made the write wait."""
 
 
+class StillUsedError(StoreError):
+    """Threads do not leave a store that is to be closed: ``users`` says which, and what they do."""
+
+    def __init__(self, path: str, users: str, seconds: float) -> None:
+        super().__init__(path, f"it can't be closed: after {seconds:g} s it is still used by {users}.")
+
+    @property
+    def hint(self) -> str:
+        """What helps."""
+        return "call close() again, which waits for that thread once more."
+
+
 def closed_error(path: str) -> StoreError:
     """Return the error of a call on a closed store."""
     return StoreError(path, "it is closed.", is_closed=True)

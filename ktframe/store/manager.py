@@ -27,7 +27,7 @@ from urllib.parse import quote
 from ktframe.config.settings import StoreOptions
 from ktframe.errors import StoreCorruptError, StoreError, StoreLockedError, StoreMismatchError
 from ktframe.store.engine import DATA, Engine, SharedMemory
-from ktframe.store.errors import file_errors
+from ktframe.store.errors import StillUsedError, closed_error, file_errors
 from ktframe.store.layout import FORMAT_VERSION, metadata_key
 from ktframe.store.memory import MemoryStore
 from ktframe.store.protocol import StateStore, StoreDescription
@@ -56,11 +56,11 @@ class _Opened:
     store: StateStore
     place: Path
     replacement: Replacement | None = None
-    holders: int = 0
+    opener: int = 0
 
 
 class StoreManager:
-    """Opens each store once per process and closes it after its last holder; any thread may ask."""
+    """Opens each store once per process, for its newest opener; any thread may ask."""
 
     def __init__(self, state_dir: Path, options: StoreOptions) -> None:
         self.state_dir = state_dir
@@ -83,10 +83,14 @@ class StoreManager:
             / f"{quote(description.kind, safe='')}-{digest}"
         )
 
-    def get_or_open(self, description: StoreDescription, options: StoreOptions) -> StateStore:
-        """Return the open store of ``description``, opening or making it if need be.
+    def get_or_open(
+        self, description: StoreDescription, options: StoreOptions, *, opener: int = 0
+    ) -> StateStore:
+        """Return the store of ``description`` for ``opener``, opening or making it if need be.
 
-        Every call makes the caller a holder of the store, who must ``close`` it once.
+        Of several openers the newest has it, which has the greatest number. What another was given is closed, under the
+        lock of every write: whatever that one still does can't reach the rows any more. The same opener gets the same
+        store again.
 
         Raises
         ------
@@ -97,14 +101,20 @@ class StoreManager:
         StoreCorruptError
             When the store that is there can't be read.
         StoreError
-            When the file system refuses: no permission, no space, a read-only disk.
+            When the file system refuses: no permission, no space, a read-only disk. When a newer opener has it
+            (``is_closed``), or an older one does not leave it.
         """
         path = self.path_of(description)
         with self._lock:
             opened = self._open.get(path)
+            if opened is not None and opener < opened.opener:
+                raise closed_error(str(path))
+            if opened is not None and opener > opened.opener:
+                self._close_opened(path)
+                opened = None
             if opened is None:
                 opened = self._open[path] = self._open_store(path, description, options)
-            opened.holders += 1
+                opened.opener = opener
             return opened.store
 
     def replacement_of(self, store: StateStore) -> Replacement | None:
@@ -199,35 +209,47 @@ class StoreManager:
         return place
 
     def close(self, store: StateStore) -> None:
-        """Release ``store``; when its last holder does, close and forget it, even if flushing fails."""
+        """Close ``store`` and forget it, even if flushing fails; a second call does nothing.
+
+        Raises
+        ------
+        StoreError
+            When a thread does not leave it; the next call tries again.
+        """
         with self._lock:
             for path, opened in self._open.items():
                 if opened.store is store:
-                    opened.holders -= 1
-                    if opened.holders == 0:
-                        self._close_held(path)
+                    self._close_opened(path)
                     return
+        store.close()
 
     def close_all(self) -> None:
-        """Close every open store, whoever holds it; then raise the first error, if there was one."""
+        """Close every open store; then raise the first error, if there was one."""
         failures = []
         with self._lock:
             for path in list(self._open):
                 try:
-                    self._close_held(path)
+                    self._close_opened(path)
                 except StoreError as error:
                     failures.append(error)
         if failures:
             raise failures[0]
 
-    def _close_held(self, path: Path) -> None:
+    def _close_opened(self, path: Path) -> None:
         """Close the store at ``path``; the caller holds the lock."""
         opened = self._open.pop(path)
         # Before RocksDB's lock is released: afterwards the file may already be that of the next owner.
-        if _owner_of(opened.place).get("pid") == os.getpid():
+        is_owned = _owner_of(opened.place).get("pid") == os.getpid()
+        if is_owned:
             with suppress(OSError):
                 (opened.place / _OWNER).unlink()
-        opened.store.close()
+        try:
+            opened.store.close()
+        except StillUsedError:
+            self._open[path] = opened  # for the next call, which tries again
+            if is_owned:
+                _write_json(opened.place / _OWNER, _this_process())
+            raise
 
 
 def _as_json(description: StoreDescription) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from threading import Condition, Event, Lock
 from ktframe.clock import Clock, now_ms
 from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
-from ktframe.errors import BrokerUnreachableError, UnknownTopicError
+from ktframe.errors import BrokerUnreachableError, ContextClosedError, UnknownTopicError
 from ktframe.events import (
     BindingState,
     BindingStateChanged,
@@ -28,6 +28,7 @@ from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.kafka.survey import Cleanup
+from ktframe.store.protocol import StateStore
 from ktframe.sync.contact import Contact
 from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
@@ -101,7 +102,6 @@ class TopicBinding:
         self._flush_interval = flush_interval
         self._preparing = Lock()
         self._before = self.state
-        self._is_released = False
         self._is_resumed = False
         self._stop = Event()
         self._reopen = Event()
@@ -127,17 +127,20 @@ class TopicBinding:
     # --- before and after the thread's life -----------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Open the store, on the caller's thread, so that the caller gets the error if that fails."""
+        """Open the store, on the caller's thread, so that the caller gets the error if that fails, or was stopped."""
+        if self.materializer is None:
+            self._cluster.topic(self.topic)  # outside the lock: closing need not wait for the cluster
         with self._preparing:
+            if self.is_stopping:
+                raise ContextClosedError(repr(self.name))
             if self.materializer is None:
-                self._cluster.topic(self.topic)
                 self.materializer = self._open_materializer()
 
-    def release(self) -> Materializer | None:
-        """Return what ``prepare`` opened, to be closed by the caller; None from the second call on."""
+    def release(self, close_store: Callable[[StateStore], object]) -> None:
+        """Close the store, if one is open, after ``stop``: from then on nothing can be written, by whatever thread."""
         with self._preparing:
-            released, self._is_released = None if self._is_released else self.materializer, True
-            return released
+            if self.materializer is not None:
+                close_store(self.materializer.store)
 
     def begin(self) -> None:
         """Enter RESTORING, just before the thread starts; the event waits until the caller delivers it."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import ExitStack
-from threading import Event, Lock, Thread, current_thread
+from threading import Event, Lock, Thread
 
 from ktframe.config.settings import RuntimeSettings
 from ktframe.errors import ContextClosedError, KtframeError
 from ktframe.events import BindingState
+from ktframe.process.threads import has_ended, ours, whereabouts
 from ktframe.store.protocol import StateStore
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.watcher import Watcher
@@ -24,7 +25,8 @@ class BindingManager:
     def __init__(self, runtime: RuntimeSettings, *, close_store: Callable[[StateStore], None]) -> None:
         self._close_store = close_store
         self._lock = Lock()
-        self._threads: dict[TopicBinding, Thread] = {}
+        self._threads: dict[TopicBinding, Thread | None] = {}
+        """The bindings that were started, or nearly so: without a thread."""
         self._pairing = Lock()
         # Every read looks here, also one in a callback: tuples that are replaced whole can be read without a lock.
         self._followers: dict[TopicBinding, tuple[TopicBinding, ...]] = {}
@@ -57,19 +59,22 @@ class BindingManager:
     def _start_one(self, binding: TopicBinding) -> None:
         if self._is_running(binding) or binding.state is BindingState.STOPPED:
             return
-        if self._stop.is_set():
-            raise ContextClosedError(repr(binding.name))
+        with self._lock:
+            self._require_open(binding)
+            self._threads.setdefault(binding, None)  # from here on ``close`` knows of it
         binding.prepare()  # outside the lock: it asks the cluster, and may wait for a timeout
         old = self._threads.get(binding)
-        if old is not None and not _has_ended(old):  # that of a failed binding is about to end
+        if old is not None and not has_ended(old, _JOIN_SECONDS):  # that of a failed binding is about to end
             return
         with self._lock:
-            if self._stop.is_set() or binding.is_stopping:
-                self._close_store_of(binding)
-                return
+            self._require_open(binding)
             if not self._is_running(binding):
                 self._start_threads(binding)
         binding.events.deliver()
+
+    def _require_open(self, binding: TopicBinding) -> None:
+        if self._stop.is_set() or binding.is_stopping:
+            raise ContextClosedError(repr(binding.name))
 
     def _is_running(self, binding: TopicBinding) -> bool:
         """Ask the thread, not the state: a start may have ended half way."""
@@ -79,7 +84,7 @@ class BindingManager:
     def _start_threads(self, binding: TopicBinding) -> None:
         """Start the thread of ``binding`` and, before it, the one that checks the lag; the caller holds the lock."""
         self._watcher.start()
-        thread = Thread(target=binding.run, name=f"ktframe-{binding.name}", daemon=True)
+        thread = Thread(target=ours(binding.run), name=f"ktframe-{binding.name}", daemon=True)
         binding.begin()
         try:
             thread.start()
@@ -91,48 +96,50 @@ class BindingManager:
     def bindings(self) -> list[TopicBinding]:
         """Return the bindings that were started."""
         with self._lock:
-            return list(self._threads)
+            return [binding for binding, thread in self._threads.items() if thread is not None]
 
     def reschedule(self) -> None:
         """Apply a changed monitor interval now."""
         self._watcher.reschedule()
 
     def stop(self, binding: TopicBinding) -> None:
-        """Stop ``binding`` and close its store; may be called from a callback on the binding's own thread."""
+        """Stop ``binding`` and close its store; returns when the store is free, also to who calls it second.
+
+        In a callback, on a thread of ours, it waits for no thread: that ends after its callback, and can't write any more.
+
+        Raises
+        ------
+        StoreError
+            When a thread does not leave the store; it names that thread, and what it does. It is closed at the next call.
+        """
         binding.stop()
-        with self._lock:
-            thread = self._threads.get(binding)
-        if thread is not None and not _has_ended(thread):
-            logger.error("%s: its thread did not stop in %g s", binding.name, _JOIN_SECONDS)
-            return
-        with self._lock:
-            self._threads.pop(binding, None)
+        thread = self._threads.get(binding)
+        if thread is not None and not has_ended(thread, _JOIN_SECONDS):
+            place = whereabouts(thread.ident)
+            logger.error("%s: a thread has not ended in %g s: %s", binding.name, _JOIN_SECONDS, place)
+        try:
+            binding.release(self._close_store)
+        finally:
+            with self._lock:
+                self._threads.pop(binding, None)
+            self._part(binding)
+            binding.stopped()
+
+    def _part(self, binding: TopicBinding) -> None:
+        """Let nothing start ``binding`` with another any more."""
         with self._pairing:
             self._followers.pop(binding, None)
             for leader, followers in self._followers.items():
                 self._followers[leader] = tuple(other for other in followers if other is not binding)
-        binding.stopped()
-        self._close_store_of(binding)
-
-    def _close_store_of(self, binding: TopicBinding) -> None:
-        released = binding.release()
-        if released is not None:
-            self._close_store(released.store)
 
     def close(self) -> None:
         """Stop everything; a second call does nothing."""
-        self._stop.set()
-        for binding in self.bindings():
+        with self._lock:
+            self._stop.set()
+            bindings = list(self._threads)
+        for binding in bindings:
             binding.stop()
         with ExitStack() as stack:
-            for binding in self.bindings():
+            for binding in bindings:
                 stack.callback(self.stop, binding)
             stack.callback(self._watcher.stop, _JOIN_SECONDS)
-
-
-def _has_ended(thread: Thread) -> bool:
-    """Wait for ``thread`` and return whether it has ended; the current thread counts, it ends after its callback."""
-    if thread is current_thread():
-        return True
-    thread.join(_JOIN_SECONDS)
-    return not thread.is_alive()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from threading import Event, Thread, current_thread
+from threading import Event, Thread
 from typing import Final
 
 from ktframe.clock import Clock, SystemClock
 from ktframe.config.settings import RuntimeSettings
 from ktframe.errors import KtframeError
 from ktframe.events import BindingState, Reason
+from ktframe.process.threads import has_ended, ours
 from ktframe.sync.binding import TopicBinding
 
 logger = logging.getLogger("ktframe.sync")
@@ -45,7 +46,7 @@ class Watcher:
     def start(self) -> None:
         """Start looking, unless it does so already."""
         if self._thread is None or not self._thread.is_alive():
-            self._thread = Thread(target=self._run, name="ktframe-monitor", daemon=True)
+            self._thread = Thread(target=ours(self._run), name="ktframe-monitor", daemon=True)
             self._thread.start()
 
     def reschedule(self) -> None:
@@ -57,8 +58,8 @@ class Watcher:
         self._stop.set()
         self._wake.set()
         for thread in (self._thread, *self._checks.copy().values()):
-            if thread is not None and thread.is_alive() and thread is not current_thread():
-                thread.join(timeout)
+            if thread is not None and thread.is_alive():
+                has_ended(thread, timeout)
 
     def _run(self) -> None:
         self._looked = self._times()
@@ -96,7 +97,9 @@ class Watcher:
         return now - self._asked[binding] >= interval - min(interval, _LOOK_SECONDS) / 2
 
     def _start_check(self, binding: TopicBinding, now: float) -> None:
-        thread = Thread(target=_check, args=(binding,), name=f"ktframe-check-{binding.name}", daemon=True)
+        thread = Thread(
+            target=ours(_check), args=(binding,), name=f"ktframe-check-{binding.name}", daemon=True
+        )
         self._checks[binding], self._asked[binding] = thread, now
         try:
             thread.start()

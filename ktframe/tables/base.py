@@ -246,7 +246,16 @@ class MaterializedTopic(CompleteReads):
 
     @uninterruptible
     def close(self) -> None:
-        """Stop following the topic and close the local store; the rows stay on disk."""
+        """Stop following the topic and close the local store; the rows stay on disk.
+
+        It returns when the store is free, whoever began to close it. A callback may call it: nothing is written from then
+        on, and the callback's thread ends after it.
+
+        Raises
+        ------
+        StoreError
+            When a thread does not leave the store; it names that thread, and what it does. Call it again.
+        """
         self._close(self._origin)
 
     @uninterruptible

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ktframe.context.clients import close_parts
 from ktframe.current import CURRENT
 from ktframe.events import Events, ReadyChanged, Reason
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.sync import manager
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
@@ -267,3 +270,98 @@ def test_two_tables_share_a_store_and_give_it_back_once(
         reader.join(10)
         broker.produce("t", "c", {"n": 3})
         assert (len(second), second.get("c")) == (3, {"key": "c", "n": 3})
+
+
+def test_whoever_closes_second_waits_for_the_first(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table or a connection that another thread is closing is closed when ``close`` returns."""
+    for closes in permutations(("table", "context", "table again"), 2):
+        kt = broker.connect(tmp_path)
+        table = kt.table("t")
+        assert len(table) == 2
+        begun, go_on = threading.Event(), threading.Event()
+        engine = table._reader.binding.required().store._engine  # type: ignore[attr-defined]
+        release = engine._release
+
+        def slow(
+            release: Any = release, begun: threading.Event = begun, go_on: threading.Event = go_on
+        ) -> None:
+            begun.set()
+            assert go_on.wait(60)
+            release()
+
+        monkeypatch.setattr(engine, "_release", slow)
+        ends = {"table": table.close, "context": kt.close, "table again": table.close}
+        first = threading.Thread(target=ends[closes[0]])
+        first.start()
+        assert begun.wait(60)
+        second = threading.Thread(target=ends[closes[1]])
+        second.start()
+        second.join(0.2)
+        assert second.is_alive(), closes
+        go_on.set()
+        first.join(60)
+        second.join(60)
+        with broker.connect(tmp_path) as again:
+            assert len(again.table("t")) == 2
+        kt.close()
+
+
+def test_callbacks_that_close_each_others_tables_do_not_wait(broker: FakeBroker, tmp_path: Path) -> None:
+    """Two tables whose callbacks close the other one, at the same time, are both closed."""
+    broker.produce("u", "a", {"n": 1})
+    with broker.connect(tmp_path) as kt:
+        one, other = kt.table("t"), kt.table("u")
+        assert (len(one), len(other)) == (2, 1)
+        together, took = threading.Barrier(2), list[float]()
+
+        def close(table: ktframe.KTable) -> None:
+            together.wait(60)
+            began = time.monotonic()
+            table.close()
+            took.append(time.monotonic() - began)
+
+        one.on_change(lambda _: close(other))
+        other.on_change(lambda _: close(one))
+        broker.produce("t", "c", {"n": 3})
+        broker.produce("u", "c", {"n": 3})
+        wait_until(lambda: len(took) == 2, "both to be closed")
+        assert max(took) < manager._JOIN_SECONDS
+        wait_until(lambda: "ktframe-t" not in ours() and "ktframe-u" not in ours(), "the threads to end")
+        assert (len(kt.table("t")), len(kt.table("u"))) == (3, 2)
+
+
+def test_a_table_that_is_stuck_is_closed_and_said_to_be(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A callback that does not return does not keep ``close`` or the store; the log says which thread is where."""
+    monkeypatch.setattr(manager, "_JOIN_SECONDS", 0.2)
+    go_on = threading.Event()
+    with broker.connect(tmp_path) as kt:
+        table = kt.table("t")
+        table.on_change(lambda _: go_on.wait(60))
+        try:
+            table.to_polars()
+            table.close()
+            assert "a thread has not ended in 0.2 s: ktframe-t in guarded (events.py:" in caplog.text
+            assert len(kt.table("t")) == 2
+        finally:
+            go_on.set()
+
+
+def test_a_table_is_stopped_before_its_successor_can_be_had(broker: FakeBroker, tmp_path: Path) -> None:
+    """While one thread closes a table, another that asks for it anew gets the rows, and keeps them."""
+    with broker.connect(tmp_path) as kt:
+        for number in range(10):
+            table = kt.table("t")
+            assert len(table) == 2 + number
+            closing = threading.Thread(target=table.close)
+            closing.start()
+            again = wait_until(
+                lambda old=table: (new := kt.table("t")) is not old and new, "the table to be let go"
+            )
+            broker.produce("t", f"k{number}", {"n": number})
+            assert len(again) == 3 + number
+            closing.join(60)
+            assert len(again) == 3 + number

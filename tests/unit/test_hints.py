@@ -27,6 +27,7 @@ NOT_HINTS: dict[Hint, str] = {
     Hint("windows/aggregation.py", "by={}"): "part of a fact",
     Hint("fold/refused.py", "other reasons"): "what is not named any more",
     Hint("tables/named_fields.py", "{}={}: no record of {} has a field of that name."): "a fact",
+    Hint("store/errors.py", "it can't be closed: after {} s it is still used by {}."): "a fact",
     Hint("sync/relearning.py", "relearn() was called"): "why a topic is read again",
     Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
 }
@@ -58,6 +59,10 @@ NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {
         "errors.py",
         "have the disks of the brokers checked; start= at a later moment reads what came after them.",
     ): ("a disk is a real broker's", "inputs/test_resume.py::test_a_damaged_batch_is_not_shown"),
+    Hint("store/errors.py", "call close() again, which waits for that thread once more."): (
+        "no user can hold a call of RocksDB up",
+        "unit/test_store_manager.py::test_a_thread_that_does_not_leave_a_store_is_named",
+    ),
     Hint("errors.py", "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."): (
         _RIGHTS,
         "integration/test_bad_input.py::test_forbidden_topic",
