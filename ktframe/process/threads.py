@@ -159,7 +159,7 @@ def uninterruptible(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-_OURS = threading.local()
+_LOCAL = threading.local()
 
 
 def ours(function: Callable[P, T]) -> Callable[P, T]:
@@ -167,7 +167,7 @@ def ours(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        _OURS.is_here = True
+        _LOCAL.is_here = True
         return function(*args, **kwargs)
 
     return run
@@ -178,7 +178,7 @@ def has_ended(thread: threading.Thread, timeout: float) -> bool:
 
     A thread of ours does not wait: two whose callbacks close each other's tables would wait for ever. It says yes.
     """
-    if hasattr(_OURS, "is_here"):
+    if hasattr(_LOCAL, "is_here"):
         return True
     thread.join(timeout)
     return not thread.is_alive()
