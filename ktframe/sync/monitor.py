@@ -205,7 +205,8 @@ class ReadyMonitor:
     def _tell_lost(self) -> None:
         self._decide()
         if self._ends:
-            self._events.post(LagUpdated(None, self._last_lag, self._lags(), self._clock.now()))
+            previous = self._lag_of(self._ends) if self._last_lag is None else self._last_lag
+            self._events.post(LagUpdated(None, previous, self._lags(), self._clock.now()))
             self._last_lag = None
 
     def check(self, ends: Mapping[int, int], asked: float | None = None) -> None:
@@ -218,7 +219,7 @@ class ReadyMonitor:
                     self._targets = dict(ends)
             self._earlier_ends.append(dict(ends))
             self._decide()
-            lag = sum(max(0, end - self._positions.get(p, 0)) for p, end in ends.items())
+            lag = self._lag_of(ends)
             self._events.post(LagUpdated(lag, self._last_lag, self._lags(), self._clock.now()))
             self._last_lag = lag
 
@@ -227,6 +228,9 @@ class ReadyMonitor:
         with self._changing():
             self._targets = None
             self._decide(reason)
+
+    def _lag_of(self, ends: Mapping[int, int]) -> int:
+        return sum(max(0, end - self._positions.get(partition, 0)) for partition, end in ends.items())
 
     def _has_passed(self, ends: Mapping[int, int]) -> bool:
         return all(self._positions.get(partition, 0) >= end for partition, end in ends.items())

@@ -66,8 +66,12 @@ class Watcher:
         while not self._stop.is_set():
             is_due = self._wake.wait(min(self._runtime.monitor_interval, _LOOK_SECONDS))
             self._wake.clear()
-            if not self._stop.is_set():
+            if self._stop.is_set():
+                return
+            try:
                 self.look(is_due=is_due)
+            except Exception:  # nobody else would look
+                logger.exception("the monitor failed")
 
     def look(self, *, is_due: bool = False) -> None:
         """Start the checks that are due, all of them with ``is_due`` or when the computer was asleep."""

@@ -295,6 +295,13 @@ def test_a_late_refusal_does_not_hide_a_newer_answer(monitor: ReadyMonitor, cloc
     assert monitor.is_ready
 
 
+def test_a_loss_before_the_first_check_is_a_change(monitor: ReadyMonitor, seen: list[Event]) -> None:
+    """A panel that draws when the lag changes learns that what was known since reading began is not any more."""
+    monitor.begin({0: 3}, {0: 9})
+    monitor.lose_sight(SILENCE)
+    assert [(event.total, event.previous) for event in seen if isinstance(event, LagUpdated)] == [(None, 6)]
+
+
 def test_what_was_never_known_is_no_event(monitor: ReadyMonitor, seen: list[Event]) -> None:
     """While the first answer is waited for, the reason is told to who asks, and nobody else is woken."""
     monitor.lose_sight(SILENCE)

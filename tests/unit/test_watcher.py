@@ -259,6 +259,25 @@ def test_a_refused_login_is_not_tried_sooner(broker: FakeBroker) -> None:
             assert len([event for event in checks if event.total is not None]) == expected
 
 
+def test_the_watcher_outlives_an_error(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error in one look is logged, and the next look is as good as any."""
+    look, faults = Watcher.look, [MemoryError("no memory for a moment")]
+
+    def fragile(watcher: Watcher, **given: Any) -> None:
+        if faults:
+            raise faults.pop()
+        look(watcher, **given)
+
+    monkeypatch.setattr(Watcher, "look", fragile)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        lags: list[LagUpdated] = []
+        table.events.subscribe(LagUpdated, lags.append)
+        assert len(table) == 1
+        wait_until(lambda: lags, "a check")
+        assert faults == []
+
+
 def test_no_thread_to_be_had_is_tried_again(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A check that can't be started leaves the watcher alive, and the next look starts it."""
     start, faults = threading.Thread.start, [RuntimeError("can't start new thread")]
