@@ -43,6 +43,7 @@ class MemoryStore:
         self._documents: list[bytes] = []
         self._learned: dict[str, bytes] = {}
         self._topic_id: str | None = None
+        self._retention = ""
 
     @property
     def topic_id(self) -> str | None:
@@ -168,6 +169,15 @@ class MemoryStore:
                     for identity in [identity for identity in kept if identity < horizon.bound]:
                         del kept[identity]
                 self._positions[partition] = dropped(self._positions[partition], horizon)
+
+    def retention(self) -> str:
+        """Return what rows are dropped by."""
+        return self._retention
+
+    def set_retention(self, setting: str) -> None:
+        """Keep what rows are dropped by."""
+        with self._locked():
+            self._retention = setting
 
     def clear(
         self,

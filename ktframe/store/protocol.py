@@ -42,11 +42,11 @@ class StoreDescription:
 class Horizon:
     """What retention drops from a partition: all rows below the identity ``bound``.
 
-    ``value`` (a time or an offset) is remembered in the position, with the number of dropped ``rows`` and ``newest``,
-    the greatest timestamp among them.
+    ``value`` (a time or an offset; None: there is no horizon any more) is remembered in the position, with the number of
+    dropped ``rows`` and ``newest``, the greatest timestamp among them.
     """
 
-    value: int
+    value: int | None
     bound: bytes
     rows: int
     newest: int | None = None
@@ -115,6 +115,12 @@ class StateStore(Protocol):
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, record that in its position, and free the disk space."""
+
+    def retention(self) -> str:
+        """Return what ``set_retention`` was given last; empty before the first call."""
+
+    def set_retention(self, setting: str) -> None:
+        """Keep what rows are dropped by, from now on."""
 
     def clear(
         self,

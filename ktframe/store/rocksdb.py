@@ -262,7 +262,7 @@ class RocksDBStore:
             for partition, horizon in horizons.items():
                 for kind in (layout.ROW, layout.STALE):
                     head = layout.prefix(self._slots[partition], kind)
-                    ranges.append((head, head + horizon.bound))
+                    ranges += [(head, head + horizon.bound)] if horizon.bound else []
                 after[partition] = dropped(self._positions[partition], horizon)
 
             def build(batch: Batch) -> None:
@@ -277,6 +277,15 @@ class RocksDBStore:
             self._positions |= after
         for start, end in ranges:
             self._engine.compact(start, end)  # delete_range alone does not free the disk space
+
+    def retention(self) -> str:
+        """Return what rows are dropped by."""
+        with self._locked():
+            return self.metadata.get("retention", b"").decode()
+
+    def set_retention(self, setting: str) -> None:
+        """Keep what rows are dropped by."""
+        self.set_metadata({"retention": setting.encode()})
 
     def clear(
         self,

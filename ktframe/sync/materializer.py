@@ -25,6 +25,7 @@ from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
 from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 from ktframe.store.replacement import Replacement
+from ktframe.sync import cuts
 from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
 
@@ -74,6 +75,8 @@ class Materializer:
         """Raised before rows are removed or positions go back: a read during which it changes must be repeated."""
         self.sees_deletes = True
         """False once a row had no record key: no tombstone can delete it."""
+        self.is_cut_short = False
+        """Whether retention has dropped rows that it keeps as it is now: no more are dropped until these are read again."""
         self._are_equal = False
         """Whether store and view have the same rows; False from the start of a change of both to its end."""
 
@@ -95,6 +98,7 @@ class Materializer:
         StoreCorruptError
             When a row can't be read.
         """
+        self.is_cut_short = cuts.begin(self.store, self.decoder.identity.retention)
         positions = {partition: position.offset for partition, position in self.store.positions().items()}
         is_outdated = self.view.positions() != positions or self._revision != self.decoder.revision
         if is_outdated or not self._are_equal:
@@ -212,7 +216,7 @@ class Materializer:
     def _retain(self) -> None:
         """Drop the rows that retention no longer keeps."""
         retention = self.decoder.identity.retention
-        if retention is None:
+        if retention is None or self.is_cut_short:
             return
         loaded = Loaded(self.stream_times, self._applied, lambda: self.view.snapshot().rows)
         mark = retention.mark(loaded)
@@ -220,10 +224,10 @@ class Materializer:
             self.drop(retention.column, retention.horizons(loaded))
             self._mark = mark
 
-    def drop(self, column: str, horizons: Mapping[int, int]) -> int:
+    def drop(self, column: str, horizons: Mapping[int, int], *, is_retention: bool = True) -> int:
         """Drop the rows below ``horizons`` from the store and the view, where these are above the horizons so far.
 
-        Returns how many rows were dropped.
+        Returns how many rows were dropped. Only what ``is_retention`` is counted in positions.
         """
         known, bound = self._context().horizons, self.decoder.identity.lower_bound
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
@@ -232,8 +236,12 @@ class Materializer:
         dropped = self.view.below(column, further)
         # The store first: whoever sees that rows are missing must also see the horizon that explains it.
         with self._in_both():
+            counted = {p: dropped.get(p, (0, None)) for p in further}
             self.store.drop(
-                {p: Horizon(at, bound(p, at), *dropped.get(p, (0, None))) for p, at in further.items()}
+                {
+                    p: Horizon(at, bound(p, at), counted[p][0] * is_retention, counted[p][1])
+                    for p, at in further.items()
+                }
             )
             self.view.drop(column, further)
         total = sum(count for count, _ in dropped.values())
@@ -329,6 +337,18 @@ class Materializer:
         if any(at.present != known.get(partition, at.present) for partition, at in stored.items()):
             self.store.apply(self._nothing(), {partition: at.offset for partition, at in stored.items()})
 
+    def extend(self, starts: Mapping[int, int]) -> tuple[dict[int, str], dict[int, int]]:
+        """Return what must be rebuilt where retention now keeps more than it did, see ``cuts.to_rebuild``."""
+        if not self.is_cut_short:
+            return {}, {}
+        return cuts.to_rebuild(self.store, pl.concat(map(_places, self.view.lines())), starts)
+
+    def extended(self) -> None:
+        """Drop by the present retention from now on: the rows that are to be read again are gone."""
+        if self.is_cut_short:
+            cuts.end(self.store, self.decoder.identity.retention)
+            self.is_cut_short = False
+
     def begin_replacement(self, starts: Mapping[int, int]) -> str | None:
         """Return the line that says why the store is built anew, if it is and that was not said yet.
 
@@ -369,3 +389,7 @@ class Materializer:
                 self._learn(self.learned.without(partitions))
             self.view.clear(partitions, self.decoder.frame_schema(self.schema))
             self.stream_times = dict(self._context().stream_times)
+
+
+def _places(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(PARTITION, OFFSET)

@@ -59,6 +59,7 @@ def plan_resume(
     keeps_history: bool = False,
     outdated: Mapping[int, str] = _NONE,
     readable: Mapping[int, str] = _NONE,
+    extended: Mapping[int, str] = _NONE,
 ) -> Plan:
     """Compare stored positions with the log.
 
@@ -67,7 +68,7 @@ def plan_resume(
     ``keeps_history`` rows are independent of each other, and stay where the log has lost records after them.
     ``outdated`` are the partitions with rows that may have been deleted meanwhile, without a trace in the log, with the reason.
     ``readable`` are the partitions with records that could not be decoded and now can be: they are rebuilt where the
-    log still has everything.
+    log still has everything. So are the ``extended``, of whose rows retention now keeps more than it did.
     """
     forget: dict[int, str] = {}
     gaps: dict[int, tuple[int, int]] = {}
@@ -94,6 +95,8 @@ def plan_resume(
             forget[partition] = (
                 f"the log starts at {log.starts[partition]}, after the stored position {position}"
             )
+        elif partition in extended:
+            forget[partition] = extended[partition]
     kept = {partition: position for partition, position in stored.items() if partition not in forget}
     kept |= {partition: end for partition, (_, end) in gaps.items()}
     return Plan({p: kept.get(p, log.first(p)) for p in log.starts}, forget, gaps)
@@ -142,12 +145,14 @@ def resume(
     )
     keeps_history = materializer.decoder.identity.keeps_history
     presence.attach(cleanup, store.positions(), keeps_history=keeps_history)
+    extended, gone = materializer.extend(log.starts)
     plan = plan_resume(
         stored,
         log,
         keeps_history=keeps_history,
         outdated=presence.missed(stored, log.ends),
         readable=_readable_now(materializer),
+        extended=extended,
     )
     for partition, why in plan.forget.items():
         logger.warning("%s[%d] is rebuilt: %s", topic, partition, why)
@@ -160,6 +165,11 @@ def resume(
         materializer.forget(forget, topic_id=facts.topic_id)
     presence.begin((p for p in partitions if p not in stored or p in plan.forget), asked)
     presence.look(asked, log.ends, {p: at for p, at in stored.items() if p not in plan.forget})
+    for partition, rows in gone.items():
+        if partition not in plan.forget:
+            why = "retention has dropped them before, and the topic no longer has all records"
+            logger.warning("%s[%d]: %s older rows stay away: %s", topic, partition, f"{rows:,}", why)
+    materializer.extended()
     begun = materializer.begin_replacement(log.starts)
     if begun is not None:
         logger.warning("%s: %s", materializer.name, begun)
@@ -168,7 +178,7 @@ def resume(
     )
     dropped = 0
     if log.is_moving and keeps_history:
-        dropped = materializer.drop(OFFSET, log.wanted)
+        dropped = materializer.drop(OFFSET, log.wanted, is_retention=False)
     elif log.is_moving:
         dropped = materializer.remove_before(log.wanted)
     rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}

@@ -46,6 +46,10 @@ class Retention(Protocol):
     def column(self) -> str:
         """The column of the view that horizons are values of."""
 
+    @property
+    def setting(self) -> str:
+        """How much is kept, and its unit, as text."""
+
     def mark(self, loaded: Loaded) -> object:
         """Return what stays equal as long as no row has to go."""
 
@@ -60,6 +64,11 @@ class WindowRetention:
     windows: Windows
     keep_ms: int
     column: str = field(default=WINDOW, repr=False)
+
+    @property
+    def setting(self) -> str:
+        """How long windows are kept."""
+        return f"{self.keep_ms} ms"
 
     def mark(self, loaded: Loaded) -> object:
         """Return the step that each partition's stream time is in."""
@@ -80,6 +89,11 @@ class EventTimeRetention:
 
     keep_ms: int
     column: str = field(default=OFFSET, repr=False)
+
+    @property
+    def setting(self) -> str:
+        """How long events are kept."""
+        return f"{self.keep_ms} ms"
 
     def mark(self, loaded: Loaded) -> object:
         """Return the step that each partition's stream time is in."""
@@ -104,6 +118,11 @@ class SizeRetention:
     keep_bytes: int
     column: str = field(default=OFFSET, repr=False)
 
+    @property
+    def setting(self) -> str:
+        """How many bytes are kept."""
+        return f"{self.keep_bytes} bytes"
+
     def mark(self, loaded: Loaded) -> object:
         """Return how often the size has to be looked at by now."""
         return loaded.applied // _CHECKED_EVERY_ROWS
@@ -127,6 +146,20 @@ def _steps(stream_times: Mapping[int, int], keep_ms: int) -> dict[int, int]:
     """Return the moment before which nothing must be kept, in steps of a sixteenth of what is kept."""
     step = max(1, keep_ms // _STEPS)
     return {partition: (at - keep_ms) // step * step for partition, at in stream_times.items()}
+
+
+def setting_of(retention: Retention | None) -> str:
+    """Return how much is kept, as text; empty for everything."""
+    return "" if retention is None else retention.setting
+
+
+def keeps_no_more(retention: Retention | None, setting: str) -> bool:
+    """Return whether all rows that ``retention`` keeps are kept by ``setting`` too, another one's text."""
+    if retention is None or not setting:
+        return not setting
+    amount, unit = retention.setting.split()
+    other, other_unit = setting.split()
+    return unit == other_unit and int(amount) <= int(other)
 
 
 def parse_retention(value: str | timedelta | int | None) -> Retention | None:

@@ -1,0 +1,59 @@
+"""What retention has cut a store by: a narrower one cuts further, for a wider one the rows that are gone are read again.
+
+The setting is no part of the store's name: most changes of it need nothing to be loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from ktframe.columns import OFFSET, PARTITION
+from ktframe.store.protocol import Horizon, StateStore
+from ktframe.windows.retention import Retention, keeps_no_more, setting_of
+
+_WHY = "retention keeps rows that it has dropped before"
+
+
+def begin(store: StateStore, retention: Retention | None) -> bool:
+    """Compare ``retention`` with what a store was cut by, before it cuts any further.
+
+    Returns whether rows are gone that it keeps: then ``end`` must be called once they are read again. Else the store
+    is cut by ``retention`` from now on.
+    """
+    if store.retention() == setting_of(retention):
+        return False
+    are_gone = any(position.dropped for position in store.positions().values())
+    if are_gone and not keeps_no_more(retention, store.retention()):
+        return True
+    end(store, retention)
+    return False
+
+
+def end(store: StateStore, retention: Retention | None) -> None:
+    """Remember that the store is cut by ``retention`` from now on."""
+    # Where no row is gone, late ones would be, up to the horizon of before; the next one comes with the next record.
+    horizons = {p: at.horizon for p, at in store.positions().items() if not at.dropped}
+    store.drop({p: Horizon(None, b"", 0) for p, horizon in horizons.items() if horizon is not None})
+    store.set_retention(setting_of(retention))
+
+
+def to_rebuild(
+    store: StateStore, rows: pl.DataFrame, starts: Mapping[int, int]
+) -> tuple[dict[int, str], dict[int, int]]:
+    """Return the partitions that must be read again, with the reason, and of the others how many rows stay gone.
+
+    ``rows`` are those of all partitions, ``starts`` the first offsets that the log has. Where it no longer has the record
+    of every row, reading it again would lose rows: what is there stays.
+    """
+    oldest = dict(rows.group_by(PARTITION).agg(pl.col(OFFSET).min()).iter_rows())
+    forget, gone = dict[int, str](), dict[int, int]()
+    for partition, position in store.positions().items():
+        if not position.dropped or partition not in starts:
+            continue
+        if starts[partition] <= oldest.get(partition, position.offset):
+            forget[partition] = _WHY
+        else:
+            gone[partition] = position.dropped
+    return forget, gone
