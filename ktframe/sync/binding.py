@@ -14,34 +14,27 @@ from ktframe.clock import Clock, now_ms
 from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
 from ktframe.errors import BrokerUnreachableError, ContextClosedError, UnknownTopicError
-from ktframe.events import (
-    BindingState,
-    BindingStateChanged,
-    Events,
-    Reason,
-    RowsChanged,
-    TableRebuilt,
-    check_transition,
-)
+from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
 from ktframe.fold.event_time import as_datetime
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.kafka.survey import Cleanup
 from ktframe.store.protocol import StateStore
+from ktframe.sync.beginning import Beginning
 from ktframe.sync.contact import Contact
 from ktframe.sync.health import BindingHealth, explain
+from ktframe.sync.lifecycle import Lifecycle
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.relearning import Relearning
 from ktframe.sync.resume import resume
 from ktframe.sync.retry import Retry
+from ktframe.sync.upkeep import Upkeep
 
 logger = logging.getLogger("ktframe.sync")
 _FIRST_BATCH_SECONDS = 1.0
-_TIDY_SECONDS = 60.0
-_LEVELS = {BindingState.BACKING_OFF: logging.WARNING, BindingState.FAILED: logging.ERROR}
 
 
 class TopicBinding:
@@ -68,11 +61,10 @@ class TopicBinding:
     ) -> None:
         self.topic = topic
         self.name = name or topic
-        self.start = start
-        """Where reading begins; None means the start of the log."""
+        self.beginning = Beginning(start)
         self.events = events
         self.monitor = ReadyMonitor(self.name, events, clock, interval=monitor_interval)
-        self.state = BindingState.CREATED
+        self.life = Lifecycle(self.name, events, clock)
         self.materializer: Materializer | None = None
         self.held_back = 0
         """How many offsets were after the start of an open transaction at the last look: these are not waited for."""
@@ -82,16 +74,8 @@ class TopicBinding:
         """Whether rows that have arrived are being applied, or stored ones loaded."""
         self.attached: TopicFacts | None = None
         """The topic that the view shows; None while that is being found out."""
-        self.start_ms: int | None = None
-        """The time (ms since 1970) from which the topic is read; None means from its start.
-
-        A relative ``start`` is looked up once: rows that are shown don't go because the connection did.
-        """
-        self._skips_records = start is not None
         self.last_active: dict[int, float] = {}
         """When each partition last had a record, or reading began; monotonic seconds."""
-        self.changed = Condition()
-        """Notified whenever positions or the state change."""
         self._relearning = Relearning(topic, cluster)
         self.retry = Retry(retry, clock, on_failure=self._back_off)
         self._cleanup = Cleanup()
@@ -99,20 +83,22 @@ class TopicBinding:
         self._open_materializer = open_materializer
         self._open_reader = open_reader
         self._clock = clock
-        self._flush_interval = flush_interval
         self._preparing = Lock()
-        self._before = self.state
-        self._is_resumed = False
         self._stop = Event()
         self._reopen = Event()
         self.contact = Contact(self.monitor, clock, try_again=self.try_again, reopen=self._reopen.set)
-        self._last_flush = self._last_tidy = clock.monotonic()
+        self._upkeep = Upkeep(clock, flush_interval)
         self._newest: int | None = None
 
     @property
-    def skipped_before(self) -> int | None:
-        """The time (ms since 1970) before which records were left out by ``start=``; None where none were."""
-        return self.start_ms if self._skips_records else None
+    def state(self) -> BindingState:
+        """The state that it is in."""
+        return self.life.state
+
+    @property
+    def changed(self) -> Condition:
+        """Notified whenever positions or the state change."""
+        return self.life.changed
 
     @property
     def is_stopping(self) -> bool:
@@ -142,16 +128,6 @@ class TopicBinding:
             if self.materializer is not None:
                 close_store(self.materializer.store)
 
-    def begin(self) -> None:
-        """Enter RESTORING, just before the thread starts; the event waits until the caller delivers it."""
-        self._before = self.state
-        self._change(BindingState.RESTORING, Reason.RESTORING)
-
-    def withdraw(self, failure: BaseException) -> None:
-        """Undo ``begin``: no thread was to be had, because of ``failure``."""
-        state = BindingState.CREATED if self._before is BindingState.CREATED else BindingState.FAILED
-        self._change(state, *explain(failure)[:2])
-
     def stop(self) -> None:
         """Ask the thread to end; it ends after its current poll."""
         self._stop.set()
@@ -159,7 +135,7 @@ class TopicBinding:
 
     def stopped(self) -> None:
         """Enter STOPPED, after the thread has ended."""
-        self._enter(BindingState.STOPPED, Reason.STOPPED)
+        self.life.enter(BindingState.STOPPED, Reason.STOPPED)
         self.monitor.suspend(Reason.STOPPED)
 
     # --- the binding's thread -------------------------------------------------------------------------------------
@@ -180,7 +156,7 @@ class TopicBinding:
         """Read from the stored positions until stopped, asked to reopen, or an error."""
         if self._stop.is_set():
             return
-        self._enter(BindingState.RESTORING, Reason.RESTORING)
+        self.life.enter(BindingState.RESTORING, Reason.RESTORING)
         positions = self._attach()
         reader = self._open_reader()
         try:
@@ -194,7 +170,7 @@ class TopicBinding:
                     with self._working():
                         self._apply(batch)
                 self._follow_readiness()
-                self._flush_when_due()
+                self._upkeep.do(self.required(), is_ready=self.monitor.is_ready)
         finally:
             self.contact.closed()
             reader.close()
@@ -208,8 +184,7 @@ class TopicBinding:
         if learned.differing and not self.is_loaded:
             self._relearning.ask_for(materializer, learned, is_ready=False)
         rebuilt = self._relearning.begin(materializer)
-        if self.start is not None and self.start_ms is None:
-            self.start_ms = self.start.moment(now_ms(self._clock))
+        self.beginning.look_up(now_ms(self._clock))
         with self._working():
             materializer.reconcile()
         self.is_loaded = True
@@ -217,18 +192,14 @@ class TopicBinding:
         cleanup = self._cluster.cleanup(self.topic)
         if cleanup.policy is not None:  # else what was known before is the best guess
             self._cleanup = cleanup
-        # Only at the first look: later it stays where it is, though the log may have lost what was there.
-        is_moving = self.start is not None and self.start.is_relative and not self._is_resumed
         resumed = resume(
             materializer,
             self._cluster,
             self.topic,
-            self.start_ms,
-            is_moving=is_moving,
+            self.beginning,
             cleanup=self._cleanup,
         )
-        self._is_resumed = True
-        self._skips_records = resumed.skips_records
+        self.beginning.passed(skips_records=resumed.skips_records)
         rebuilt |= resumed.rebuilt
         if rebuilt:
             self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
@@ -309,65 +280,34 @@ class TopicBinding:
     def _announce(self) -> None:
         """Update the state, and wake everyone who waits for positions."""
         self._follow_readiness()
-        with self.changed:
-            self.changed.notify_all()
-
-    def _flush_when_due(self) -> None:
-        now = self._clock.monotonic()
-        # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
-        if now - self._last_flush >= self._flush_interval() / 2:
-            materializer = self.required()
-            if materializer.presence.is_due(materializer.store.positions()):
-                materializer.keep_presence()
-            materializer.store.flush()
-            self._last_flush = now
-        if self.monitor.is_ready and now - self._last_tidy >= _TIDY_SECONDS:
-            self.required().forget_deletes()
-            self._last_tidy = now
+        self.life.tell()
 
     # --- states ---------------------------------------------------------------------------------------------------
-
-    def _enter(self, state: BindingState, reason: Reason, error: str | None = None) -> None:
-        self._change(state, reason, error)
-        self.events.deliver()
-
-    def _change(self, state: BindingState, reason: Reason, error: str | None = None) -> None:
-        """Enter ``state`` without calling anyone."""
-        if state is self.state:
-            return
-        check_transition(self.state, state)
-        old, self.state = self.state, state
-        # One warning for an outage, however long it takes.
-        is_again = state is BindingState.BACKING_OFF and self.retry.failures > 1
-        level = logging.INFO if is_again else _LEVELS.get(state, logging.INFO)
-        logger.log(level, "%s: %s -> %s%s", self.name, old, state, f" ({error})" if error else "")
-        self.events.post(BindingStateChanged(old, state, reason, error, self._clock.now()))
-        with self.changed:
-            self.changed.notify_all()
 
     def _follow_readiness(self) -> None:
         """Enter READY or LAGGING as the monitor decides."""
         self.monitor.expire()
         if self.monitor.is_ready:
-            self._enter(BindingState.READY, Reason.READY)
+            self.life.enter(BindingState.READY, Reason.READY)
             self.retry.clear_failure()
         elif self.state is BindingState.READY:
             trouble = self.monitor.trouble
-            self._enter(BindingState.LAGGING, *((Reason.LAGGING,) if trouble is None else trouble[:2]))
+            self.life.enter(BindingState.LAGGING, *((Reason.LAGGING,) if trouble is None else trouble[:2]))
 
     def _back_off(self, failure: BaseException) -> None:
         reason, detail, _ = explain(failure)
         if isinstance(failure, BrokerUnreachableError):
             self.monitor.lose_sight(explain(failure))
         self.monitor.suspend(reason)
-        self._enter(BindingState.BACKING_OFF, reason, detail)
+        # One warning for an outage, however long it takes.
+        self.life.enter(BindingState.BACKING_OFF, reason, detail, is_news=self.retry.failures == 1)
 
     def _fail(self, failure: BaseException) -> None:
         self.retry.failure, self.held_back = failure, 0
         reason, detail, _ = explain(failure)
         self.monitor.suspend(reason)
         logger.debug("%s failed", self.name, exc_info=failure)
-        self._enter(BindingState.FAILED, reason, detail)
+        self.life.enter(BindingState.FAILED, reason, detail)
 
     # --- any thread -----------------------------------------------------------------------------------------------
 

@@ -85,11 +85,11 @@ class BindingManager:
         """Start the thread of ``binding`` and, before it, the one that checks the lag; the caller holds the lock."""
         self._watcher.start()
         thread = Thread(target=ours(binding.run), name=f"ktframe-{binding.name}", daemon=True)
-        binding.begin()
+        binding.life.begin()
         try:
             thread.start()
         except BaseException as error:
-            binding.withdraw(error)
+            binding.life.withdraw(error)
             raise
         self._threads[binding] = thread
 

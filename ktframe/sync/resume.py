@@ -14,6 +14,7 @@ from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.survey import Cleanup
+from ktframe.sync.beginning import Beginning
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")
@@ -52,6 +53,19 @@ class Log:
 _NONE: Mapping[int, str] = MappingProxyType({})
 
 
+def _outside(partition: int, position: int, log: Log) -> str | None:
+    """Return why a stored position is none of the log's; None where it may be one."""
+    if log.is_recreated:
+        return "the topic was deleted and recreated"
+    if partition not in log.starts:
+        return "the partition no longer exists"
+    if log.is_moving and position < log.wanted.get(partition, 0):
+        return f"start= has moved on to {log.wanted[partition]}, the store ends at {position}"
+    if position > log.ends[partition]:
+        return f"the log ends at {log.ends[partition]}, before the stored position {position}"
+    return None
+
+
 def plan_resume(
     stored: Mapping[int, int],
     log: Log,
@@ -73,18 +87,9 @@ def plan_resume(
     forget: dict[int, str] = {}
     gaps: dict[int, tuple[int, int]] = {}
     for partition, position in stored.items():
-        if log.is_recreated:
-            forget[partition] = "the topic was deleted and recreated"
-        elif partition not in log.starts:
-            forget[partition] = "the partition no longer exists"
-        elif log.is_moving and position < log.wanted.get(partition, 0):
-            forget[partition] = (
-                f"start= has moved on to {log.wanted[partition]}, the store ends at {position}"
-            )
-        elif position > log.ends[partition]:
-            forget[partition] = (
-                f"the log ends at {log.ends[partition]}, before the stored position {position}"
-            )
+        outside = _outside(partition, position, log)
+        if outside is not None:
+            forget[partition] = outside
         elif partition in outdated:
             forget[partition] = outdated[partition]
         elif position < log.starts[partition] and keeps_history:
@@ -122,15 +127,13 @@ def resume(
     materializer: Materializer,
     cluster: Cluster,
     topic: str,
-    start_ms: int | None,
+    beginning: Beginning,
     *,
-    is_moving: bool,
     cleanup: Cleanup,
 ) -> Resumption:
     """Compare the store with the topic as it is now, and drop the rows that must be rebuilt.
 
-    Reading begins at ``start_ms`` (since 1970; None: at the start of the log), which may be another at the next opening
-    if it ``is_moving``. ``cleanup`` says whether rows may have been deleted meanwhile without a trace.
+    ``cleanup`` says whether rows may have been deleted meanwhile without a trace.
     """
     facts = cluster.topic(topic)
     partitions, store, presence = range(facts.partitions), materializer.store, materializer.presence
@@ -139,8 +142,8 @@ def resume(
     log = Log(
         starts=cluster.start_offsets(topic, partitions),
         ends=cluster.end_offsets(topic, partitions, committed=False),
-        wanted={} if start_ms is None else cluster.offsets_at(topic, partitions, start_ms),
-        is_moving=is_moving,
+        wanted={} if beginning.at_ms is None else cluster.offsets_at(topic, partitions, beginning.at_ms),
+        is_moving=beginning.is_moving,
         is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
     )
     keeps_history = materializer.decoder.identity.keeps_history

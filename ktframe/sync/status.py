@@ -165,8 +165,10 @@ def detected_formats(materializer: Materializer) -> str:
 def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:
     """Return why rows of the topic may be missing, each reason in a few words."""
     reasons = []
-    if binding.skipped_before is not None:
-        reasons.append(f"partial: from {as_datetime(binding.skipped_before):%Y-%m-%d %H:%M:%S} UTC on")
+    if binding.beginning.skipped_before is not None:
+        reasons.append(
+            f"partial: from {as_datetime(binding.beginning.skipped_before):%Y-%m-%d %H:%M:%S} UTC on"
+        )
     replaced = None if materializer.replacement is None else materializer.replacement.notice
     reasons += [replaced] if replaced else []
     learned = materializer.learned

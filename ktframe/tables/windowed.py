@@ -258,7 +258,7 @@ class WindowedTopic(MaterializedTopic):
 
     def _are_partial(self, lines: pl.DataFrame) -> pl.Series:
         """Say of each line whether its window lacks records, because it begins before ``start=``."""
-        skipped_before = self._reader.binding.skipped_before
+        skipped_before = self._reader.binding.beginning.skipped_before
         if skipped_before is None:
             return pl.repeat(value=False, n=lines.height, eager=True)
         return lines[WINDOW] < self._first_whole(skipped_before)

@@ -112,7 +112,7 @@ def test_a_relative_start_moves_on_while_nobody_looks(broker: FakeBroker, tmp_pa
     broker.produce("clicks", "k", {"user": "u0", "age": -3}, timestamp=now + 3 * HOUR)
     with broker.connect(tmp_path) as kt:
         stream = kt.stream("clicks", start="-4h")
-        stream._reader.binding.start = Start(before_ms=HOUR // 2)  # as if hours had passed
+        stream._reader.binding.beginning.start = Start(before_ms=HOUR // 2)  # as if hours had passed
         counts: list[int] = []
         stream.events.subscribe(RowsChanged, lambda event: counts.append(event.rows))
         assert ages(stream) == [0, -1, -2, -3]

@@ -20,7 +20,7 @@ import ktframe
 from ktframe import Context, StoreOptions
 from ktframe.columns import KEY
 from ktframe.fold.identity_codec import encode_parts
-from ktframe.sync import binding as binding_module
+from ktframe.sync import upkeep
 from ktframe.testing import FakeBroker
 
 
@@ -248,7 +248,7 @@ def test_tombstones_are_kept_no_longer_than_they_are_needed(
     broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A day old they go from view and store, but those that hide a row; a topic of one partition has none."""
-    monkeypatch.setattr(binding_module, "_TIDY_SECONDS", 0.0)
+    monkeypatch.setattr(upkeep, "_TIDY_SECONDS", 0.0)
     now = int(datetime.now(UTC).timestamp() * 1000)
     broker.create_topic("one")
     broker.create_topic("two", 2)

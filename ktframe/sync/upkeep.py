@@ -1,0 +1,32 @@
+"""What a binding does from time to time while it reads: it flushes its store, and forgets what is not needed any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ktframe.clock import Clock
+from ktframe.sync.materializer import Materializer
+
+_TIDY_SECONDS = 60.0
+
+
+class Upkeep:
+    """Owned by the binding's thread."""
+
+    def __init__(self, clock: Clock, flush_interval: Callable[[], float]) -> None:
+        self._clock = clock
+        self._flush_interval = flush_interval
+        self._flushed = self._tidied = clock.monotonic()
+
+    def do(self, materializer: Materializer, *, is_ready: bool) -> None:
+        """Do what is due; ``is_ready`` says that all partitions are read."""
+        now = self._clock.monotonic()
+        # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
+        if now - self._flushed >= self._flush_interval() / 2:
+            if materializer.presence.is_due(materializer.store.positions()):
+                materializer.keep_presence()
+            materializer.store.flush()
+            self._flushed = now
+        if is_ready and now - self._tidied >= _TIDY_SECONDS:
+            materializer.forget_deletes()
+            self._tidied = now
