@@ -75,8 +75,8 @@ class Engine:
         self, path: Path, options: StoreOptions, memory: SharedMemory, *, create: bool = False
     ) -> None:
         self.path = path
-        self.has_failed = False
-        """Whether a write was refused. RocksDB refuses all others from then on, whatever becomes of the disk."""
+        self._was_refused = False
+        """Whether a write was refused: RocksDB refuses all others from then on, whatever becomes of the disk."""
         self.refusal: StoreError | None = None
         """Why RocksDB, which was closed, could not be opened again."""
         self._options = options
@@ -84,6 +84,7 @@ class Engine:
         self._idle = Condition()
         self._users: list[int] = []
         """The threads that are in a call."""
+        self._is_reopening = False
         self._is_open = True
         self._is_released = False
         self._write_options = WriteOptions()
@@ -168,16 +169,26 @@ class Engine:
             self.check_open()
             if self._is_in_place():
                 _check_disk(self.path)
-            self._idle.wait_for(lambda: not self._users)
-            self._release()
+            self._is_reopening = True
             try:
+                self._idle.wait_for(lambda: not self._users)
+                self.check_open()  # closed meanwhile, it stays so
+                self._release()
                 with rocksdb_errors(self.path):
                     restore()
                     self._db = self._open()
             except StoreError as error:
                 self.refusal = error
                 raise
-            self.refusal, self.has_failed, self._is_released = None, False, False
+            finally:
+                self._is_reopening = False
+                self._idle.notify_all()
+            self.refusal, self._was_refused, self._is_released = None, False, False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it must be opened again: a write was refused, or its files are gone."""
+        return self._was_refused or not self._is_in_place()
 
     def check_open(self) -> None:
         """Raise StoreError once ``close`` was called."""
@@ -202,7 +213,7 @@ class Engine:
                 raise StillUsedError(str(self.path), users, _CLOSE_SECONDS)
             self._users.append(get_ident())  # who comes second waits, too
         try:
-            if not self._is_released and not self.has_failed and self._is_in_place():
+            if not self._is_released and not self.has_failed:
                 with rocksdb_errors(self.path):
                     self._db.flush()
         finally:
@@ -232,7 +243,7 @@ class Engine:
             raise
         except StoreError as error:
             if not error.is_closed:
-                self.has_failed = True
+                self._was_refused = True
                 if isinstance(error, FileMissingError) or not self._is_in_place():
                     raise self._removed() from error
             raise
@@ -241,6 +252,7 @@ class Engine:
     def _in_use(self) -> Iterator[Rdict]:
         """Lend the database to one call, and keep it open meanwhile."""
         with self._idle:
+            self._idle.wait_for(lambda: not self._is_reopening)
             self.check_open()
             if self.refusal is not None:
                 raise copy(self.refusal)

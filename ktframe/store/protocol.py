@@ -137,7 +137,7 @@ class StateStore(Protocol):
 
     @property
     def has_failed(self) -> bool:
-        """Whether the disk has refused a write: then it must be opened again before the next one."""
+        """Whether the disk has refused a write, or lost the store: then it must be opened again before the next one."""
 
     def reopen(self) -> None:
         """Open it again after an error of the disk. What was applied and not flushed may be gone then, with its positions.

@@ -332,7 +332,7 @@ class RocksDBStore:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the disk has refused a write."""
+        """Whether the disk has refused a write, or lost the store."""
         return self._engine.has_failed
 
     def reopen(self) -> None:

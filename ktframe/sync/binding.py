@@ -179,11 +179,11 @@ class TopicBinding:
         """Bring the store in line with the topic, and return where to read on."""
         self.attached = None
         materializer = self.required()
-        materializer.recover()
+        rebuilt = materializer.recover()
         learned = materializer.learned
         if learned.differing and not self.is_loaded:
             self._relearning.ask_for(materializer, learned, is_ready=False)
-        rebuilt = self._relearning.begin(materializer)
+        rebuilt |= self._relearning.begin(materializer)
         self.beginning.look_up(now_ms(self._clock))
         with self._working():
             materializer.reconcile()

@@ -106,20 +106,25 @@ class Materializer:
             self._refill(positions)
             self._are_equal = True
 
-    def recover(self) -> None:
-        """Open the store again if its disk has refused a write, and fill the view from what it has then.
+    def recover(self) -> dict[int, str]:
+        """Open the store again if its disk has refused a write or lost it, and fill the view from what it has then.
+
+        Returns the partitions of which it has nothing any more, with the reason.
 
         Raises
         ------
         StoreError
             When the disk still refuses.
         """
-        if self.store.has_failed:
-            # First: a read that began before must not take rows from a store that has lost some.
-            self.generation += 1
-            self._are_equal = False
-            self.store.reopen()
-            self.reconcile()
+        if not self.store.has_failed:
+            return {}
+        # First: a read that began before must not take rows from a store that has lost some.
+        self.generation += 1
+        self._are_equal = False
+        self.store.reopen()
+        known, left = self.view.positions(), self.store.positions()
+        self.reconcile()
+        return {partition: "the disk has lost its rows" for partition in known if partition not in left}
 
     @contextmanager
     def _in_both(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ktframe.config.settings import StoreOptions
 from ktframe.errors import KtframeError
-from ktframe.events import BindingStateChanged
+from ktframe.events import BindingStateChanged, TableRebuilt
 from ktframe.testing import FakeBroker
 
 
@@ -53,8 +53,9 @@ def main() -> None:
 
     load(0)
     (files,) = state.rglob("rocksdb")
-    errors: list[str] = []
+    errors, rebuilt = list[str](), set[str]()
     table.events.subscribe(BindingStateChanged, lambda event: errors.append(event.error or ""))
+    table.events.subscribe(TableRebuilt, lambda event: rebuilt.update(event.partitions.values()))
     break_(files)
     deadline = time.monotonic() + 30
     while not any(errors) and time.monotonic() < deadline:
@@ -63,7 +64,11 @@ def main() -> None:
         time.sleep(0.2)
     table.to_polars(fresh=False)
     mend(files)
-    load(2)
+    for key in range(50):
+        broker.produce("t", f"k{key}", {"n": 2})
+    goes_on = False
+    while not goes_on and time.monotonic() < deadline:
+        goes_on = {row["n"] for row in table.to_polars(fresh=False).to_dicts()} == {2}
     rows = table.to_polars()
     got = table.get("k7")
     table.close()
@@ -72,7 +77,17 @@ def main() -> None:
     is_equal = sorted(rows.rows()) == sorted(reopened.rows()) == sorted((f"k{key}", 2) for key in range(50))
     left = [path.name for path in state.rglob("owner.json")]
     error = next(filter(None, errors), "")
-    json.dump({"error": error, "got": got, "is_equal": is_equal, "left": left}, sys.stdout)
+    json.dump(
+        {
+            "error": error,
+            "got": got,
+            "is_equal": is_equal,
+            "goes_on": goes_on,
+            "rebuilt": [*rebuilt],
+            "left": left,
+        },
+        sys.stdout,
+    )
 
 
 if __name__ == "__main__":

@@ -227,7 +227,10 @@ def test_a_table_may_have_its_own_flush_interval(broker: FakeBroker) -> None:
     with broker.connect() as kt:
         own, shared = kt.table("t", store=options), kt.table("t", key="n")
         kt.configure(flush_interval=2)
-        assert (own._reader.binding._upkeep._flush_interval(), shared._reader.binding._flush_interval()) == (0.5, 2.0)
+        assert (
+            own._reader.binding._upkeep._flush_interval(),
+            shared._reader.binding._upkeep._flush_interval(),
+        ) == (0.5, 2.0)
 
 
 @pytest.mark.slow

@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +21,7 @@ from ktframe.store import engine as engine_module
 from ktframe.store.engine import Engine
 from ktframe.store.manager import StoreManager
 from ktframe.store.rocksdb import RocksDBStore
+from ktframe.testing import FakeBroker
 
 A, B = encode_part("a"), encode_part("b")
 
@@ -178,3 +183,57 @@ def test_a_store_that_was_removed_in_part_is_damaged(manager: StoreManager) -> N
     shutil.rmtree(path)
     store.reopen()
     assert store.positions() == {}
+
+
+def test_reading_goes_on_while_a_store_is_opened_again(manager: StoreManager) -> None:
+    """Calls of other threads wait, and see all rows before and after."""
+    store = manager.get_or_open(ORDERS, OPTIONS)
+    names = [encode_part(number) for number in range(500)]
+    store.apply(changes_of((0, name, b"1") for name in names), {0: 1})
+    store.flush()
+    is_over = threading.Event()
+
+    def repeat(call: Callable[[], object], expected: object) -> int:
+        times = 0
+        while not is_over.is_set() or not times:
+            assert call() == expected
+            times += 1
+        return times
+
+    calls: list[tuple[Callable[[], object], object]] = [
+        (lambda: rows_of(store), names),
+        (lambda: store.get_many(names), [[(0, b"1")]] * 500),
+        (lambda: store.positions()[0].offset, 1),
+        (store.flush, None),
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(repeat, *call) for call in calls]
+        try:
+            for _ in range(20):
+                store.reopen()
+        finally:
+            is_over.set()
+        assert all(each.result() for each in running)
+
+
+def test_removing_a_damaged_store_helps_while_it_is_open(tmp_path: Path) -> None:
+    """As the error says: the store whose rows can't be read is built again, by the next read of the same table."""
+    broker = FakeBroker()
+    for number in range(5_000):
+        broker.produce("t", f"k{number}", {"n": number, "s": "x" * 50})
+    with broker.connect(tmp_path) as context:
+        assert context.table("t").to_polars().height == 5_000
+    tables = tmp_path.rglob("*.sst")
+    damaged = max(tables, key=lambda file: file.stat().st_size)
+    raw = damaged.read_bytes()
+    middle = len(raw) // 2
+    damaged.write_bytes(
+        raw[:middle] + bytes(byte ^ 0x5A for byte in raw[middle : middle + 200]) + raw[middle + 200 :]
+    )
+    with broker.connect(tmp_path) as context:
+        table = context.table("t")
+        for _ in range(2):
+            with pytest.raises(StoreCorruptError, match="checksum mismatch") as raised:
+                table.to_polars()
+        shutil.rmtree(Path(raised.value.path))
+        assert table.to_polars().height == 5_000
