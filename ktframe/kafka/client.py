@@ -91,6 +91,9 @@ class Connection:
                 try:
                     answer = request(client, max(deadline - spare - monotonic(), RETRY_SECONDS))
                 except KafkaException as error:
+                    # Its frames hold the future that holds it: the client would keep its connections until the next
+                    # collection of garbage.
+                    error.__traceback__ = None
                     with suppress(KafkaException):
                         client.poll(0)  # runs the error callback, which may say why no broker answers
                     left = deadline - monotonic()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from ktframe.errors import ContextClosedError
-from ktframe.kafka.client import Connection
+from ktframe.kafka.client import Connection, answer_of
 
 TIMEOUT = 0.4
 
@@ -59,6 +62,26 @@ def test_a_client_that_lost_its_brokers_is_replaced_while_there_is_time() -> Non
     assert [number for number, _ in calls] == [0] * (len(calls) - 1) + [1]
     assert calls[0][1] <= TIMEOUT / 2
     assert TIMEOUT / 4 < calls[-1][1] <= TIMEOUT / 2 + 0.1
+
+
+def test_a_client_that_was_replaced_is_gone_at_once() -> None:
+    """An error and the future that holds it don't keep each other, and so the client's connections, alive."""
+    asked = connection()
+    clients: list[weakref.ref[Any]] = []
+
+    def request(client: Any, _: float) -> None:
+        clients.append(weakref.ref(client))
+        answer: Future[None] = Future()
+        answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        answer_of(answer, TIMEOUT)
+
+    gc.disable()
+    try:
+        with pytest.raises(KafkaException):
+            asked.ask(request, TIMEOUT)
+        assert {client() for client in clients} == {None}
+    finally:
+        gc.enable()
 
 
 def test_a_client_that_has_not_answered_yet_has_the_whole_time() -> None:
