@@ -64,7 +64,8 @@ class BindingManager:
             self._threads.setdefault(binding, None)  # from here on ``close`` knows of it
         binding.prepare()  # outside the lock: it asks the cluster, and may wait for a timeout
         old = self._threads.get(binding)
-        if old is not None and not has_ended(old, _JOIN_SECONDS):  # that of a failed binding is about to end
+        # Of a failed binding it is about to end; another call may have started a new one meanwhile.
+        if old is not None and not self._is_running(binding) and not has_ended(old, _JOIN_SECONDS):
             return
         with self._lock:
             self._require_open(binding)

@@ -17,6 +17,8 @@ from ktframe.config.settings import RetryPolicy
 from ktframe.current import CURRENT
 from ktframe.errors import BrokerUnreachableError
 from ktframe.events import BindingState, BindingStateChanged
+from ktframe.sync import manager
+from ktframe.sync.binding import TopicBinding
 from ktframe.testing import FakeBroker
 
 
@@ -62,6 +64,32 @@ def test_a_thread_that_can_not_be_had_is_asked_for_again(
         assert len(table) == 1
     with broker.connect(tmp_path) as kt:
         assert len(kt.table("t")) == 1
+
+
+def test_two_first_reads_at_once_start_one_thread(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one does not wait for the thread that the earlier one has started to end."""
+    monkeypatch.setattr(manager, "_JOIN_SECONDS", 120.0)
+    both = threading.Barrier(2)
+    prepare = TopicBinding.prepare
+
+    def prepare_together(binding: TopicBinding) -> None:
+        prepare(binding)
+        if both.wait(60) == 0:
+            wait_until(lambda: "ktframe-t" in [each.name for each in threading.enumerate()], "the thread")
+
+    monkeypatch.setattr(TopicBinding, "prepare", prepare_together)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        counts: list[int] = []
+        reads = [threading.Thread(target=lambda: counts.append(table.to_polars().height)) for _ in range(2)]
+        for read in reads:
+            read.start()
+        for read in reads:
+            read.join(60)
+        assert counts == [1, 1]
+        assert [thread.name for thread in threading.enumerate()].count("ktframe-t") == 1
 
 
 def test_a_table_that_never_had_a_thread_gives_its_store_back(
