@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 
 import polars as pl
 
 from ktframe.columns import PARTITION
-from ktframe.errors import StoreCorruptError
+from ktframe.errors import StoreCorruptError, StoreError
 from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
@@ -338,14 +338,24 @@ class RocksDBStore:
     def reopen(self) -> None:
         """Open the store again, after an error of its disk: as of its last flush, but for the documents."""
         with self._lock:
-            documents = {name: value for name, value in self.metadata.items() if name.startswith(_DOCUMENT)}
-            self._reopen(self._engine)
-            self._is_outdated = True
+            self._engine.check_open()
+            if self._is_outdated:
+                # As long as it can be read: positions are asked for while it can't be opened, too.
+                with suppress(StoreError):
+                    self._load_state()
+            documents = {name: raw for name, raw in self.metadata.items() if name.startswith(_DOCUMENT)}
+            self._open_again()
             self._load_state()
             lost = dict(documents.items() - self.metadata.items())
             if lost:
                 self.metadata |= lost
                 self._engine.write(lambda batch: put_metadata(batch, lost))
+
+    def _open_again(self) -> None:
+        try:
+            self._reopen(self._engine)
+        finally:
+            self._is_outdated |= not self._engine.has_failed
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""

@@ -237,3 +237,45 @@ def test_removing_a_damaged_store_helps_while_it_is_open(tmp_path: Path) -> None
                 table.to_polars()
         shutil.rmtree(Path(raised.value.path))
         assert table.to_polars().height == 5_000
+
+
+def test_positions_are_known_while_a_store_can_not_be_opened(
+    store: RocksDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A panel shows them then, too; rows can't be read, and the error says why."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "_open", full)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="the disk is full: free some space"):
+                store.reopen()
+        assert store.positions()[0].offset == 2
+        with pytest.raises(StoreError, match="the disk is full: free some space"):
+            store.get(A)
+    store.reopen()
+    assert (store.positions()[0].offset, rows_of(store)) == (1, [A])
+
+
+def test_a_read_that_began_before_is_repeated(tmp_path: Path) -> None:
+    """Opening a store again counts as a change that a read must not straddle."""
+    broker = FakeBroker()
+    broker.produce("t", "a", {"n": 1})
+    with broker.connect(tmp_path) as context:
+        binding = context.table("t")._reader.binding
+        binding.prepare()
+        rows, seen = binding.required(), list[int]()
+        rows.reconcile()
+        before = rows.generation
+        assert isinstance(rows.store, RocksDBStore)
+
+        def reopen(engine: Engine) -> None:
+            seen.append(rows.generation)
+            engine.reopen()
+
+        rows.store._engine._was_refused = True
+        rows.store._reopen = reopen
+        assert rows.recover() == {}
+        assert seen[0] > before
