@@ -54,6 +54,7 @@ from ktframe.events import (
     TableRebuilt,
 )
 from ktframe.explore.inspection import Inspection
+from ktframe.process.forks import ForkedError
 from ktframe.sync.health import BindingHealth
 from ktframe.sync.monitor import Readiness
 from ktframe.sync.status import TablePosition, TableStatus
@@ -90,6 +91,7 @@ __all__ = [
     "ContextClosedError",
     "ContextError",
     "DamagedRecordsError",
+    "ForkedError",
     "IncompleteError",
     "Inspection",
     "Json",

@@ -15,10 +15,12 @@ from ktframe.context import completion
 from ktframe.context.context import Context
 from ktframe.current import CURRENT
 from ktframe.kafka.registry import Registry
+from ktframe.process.forks import in_child
 from ktframe.process.threads import Tell, uninterrupted
 from ktframe.tour.demo import DEFAULT_RATE, start_demo
 
 _lock = RLock()
+in_child(lambda: globals().update(_lock=RLock()))  # another thread may have held it at the fork
 _demo: tuple[object, ...] | None = None
 """The arguments of the demo that is running; None while none is."""
 

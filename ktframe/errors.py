@@ -8,6 +8,7 @@
     ├── ContextError
     │   ├── NotConnectedError         no Context yet
     │   ├── ContextClosedError        this object's Context was closed
+    │   ├── ForkedError               it belongs to a process that this one was forked off: process/forks.py
     │   └── NotWritableError          this object's Context only reads
     ├── BrokerError                   the cluster refused or failed
     │   ├── BrokerUnreachableError
@@ -218,9 +219,8 @@ class UnknownTopicError(BrokerError):
 
     @property
     def hint(self) -> str | None:
-        if self.suggestions:
-            return did_you_mean(self.suggestions)
-        return "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."
+        unseen = "names are case-sensitive; ask for DESCRIBE on the topic if it should be there."
+        return did_you_mean(self.suggestions) or unseen
 
 
 @dataclass(eq=False)

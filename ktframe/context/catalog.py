@@ -19,6 +19,7 @@ from ktframe.context.factory import BindingFactory
 from ktframe.context.store_spec import StoreSpec
 from ktframe.context.topic_spec import TopicSpec
 from ktframe.errors import ConfigurationError, ContextClosedError
+from ktframe.process.forks import Owner
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.manager import BindingManager
 from ktframe.sync.reader import BindingReader
@@ -64,6 +65,7 @@ class Catalog:
         self._factory = factory
         self._bindings = bindings
         self._topic_writer = topic_writer
+        self._owner = Owner("this table")
         self._lock = RLock()
         self._tables: dict[_TableKey, _Entry[KTable]] = {}
         self._windowed: dict[tuple[_TableKey, WindowSpec], _Entry[WindowedKTable]] = {}
@@ -132,9 +134,12 @@ class Catalog:
 
         Raises
         ------
+        ForkedError
+            When it belongs to the process that this one was forked off.
         ContextClosedError
             When that table was closed.
         """
+        self._owner.require_here()
         with self._lock:
             entry = self._windowed.get((key, spec))
             if entry is None:
@@ -204,6 +209,8 @@ class Catalog:
 
     def close(self, rows: MaterializedTopic) -> None:
         """Stop what a user closes, a table with its windows; also what only they read from. Returns when that has ended."""
+        if not self._owner.is_here:
+            return
         with self._lock:
             closed = {key for key, entry in self._tables.items() if entry.rows is rows}
             is_open = any(entry.rows is rows for entry in self._entries())

@@ -30,6 +30,7 @@ from ktframe.kafka.cluster import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
 from ktframe.kafka.writer import RecordWriter
+from ktframe.process.forks import Owner, keep_in_children, require_threads, rows_are_read
 from ktframe.process.threads import uninterruptible
 from ktframe.store.manager import StoreManager
 from ktframe.sync.manager import BindingManager
@@ -58,6 +59,8 @@ class Context:
         record_writer: RecordWriter | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
+        self._owner = Owner(f"the connection to {settings.bootstrap}")
+        require_threads(f"a connection to {settings.bootstrap}")
         self.settings = settings
         self._clients = clients = Clients(
             settings,
@@ -74,6 +77,7 @@ class Context:
         factory = BindingFactory(settings, clients, stores, self._bindings, self._runtime)
         self._catalog = Catalog(factory, self._bindings, clients.topic_writer)
         self._is_closed = False
+        keep_in_children(self._catalog)
         if settings.log_level is not None:
             logger.setLevel(settings.log_level)
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart. The catalog, not the
@@ -83,8 +87,8 @@ class Context:
 
     @property
     def is_closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self._is_closed
+        """Whether ``close`` was called, or this process was forked off that of the connection."""
+        return self._is_closed or not self._owner.is_here
 
     @with_known_keywords
     def table(
@@ -179,10 +183,12 @@ class Context:
 
     def materialized(self) -> list[MaterializedTopic]:
         """Return the tables, streams and windows of tables that were asked for."""
+        self._owner.require_here()
         return self._catalog.everything()
 
     def tables(self) -> list[KTable]:
         """Return the tables that were asked for."""
+        self._owner.require_here()
         return self._catalog.tables()
 
     @uninterruptible
@@ -201,6 +207,7 @@ class Context:
             When this connection was closed.
         """
         self._require_open()
+        rows_are_read()
         return topics_frame(self._clients.cluster, self._clients.open_sampler)
 
     @with_known_keywords
@@ -214,6 +221,7 @@ class Context:
             When this connection was closed.
         """
         self._require_open()
+        rows_are_read()
         clients = self._clients
         return inspect_topic(clients.cluster, clients.open_sampler, topic, sample, clients.fetch_schema)
 
@@ -251,6 +259,7 @@ class Context:
         log_level: str | None = None,
     ) -> None:
         """Change what is safe to change while everything runs; it acts at once."""
+        self._owner.require_here()
         if monitor_interval is not None:
             self._runtime.monitor_interval = parse_seconds("monitor_interval", monitor_interval)
             self._bindings.reschedule()
@@ -273,13 +282,16 @@ class Context:
     def close(self) -> None:
         """Stop every table and close every store; returns when all is closed, also to who calls it second.
 
-        In a callback it returns while the thread of that callback runs on, which ends after it.
+        In a callback it returns while the thread of that callback runs on, which ends after it. In a process that was forked
+        off that of the connection it does nothing.
 
         Raises
         ------
         StoreError
             When a thread does not leave a store; it names that thread, and what it does. Call it again.
         """
+        if not self._owner.is_here:
+            return
         self._is_closed = True
         bindings = self._catalog.clear()
         self._at_exit.detach()
@@ -290,6 +302,7 @@ class Context:
                 binding.stopped()
 
     def _require_open(self) -> None:
+        self._owner.require_here()
         if self._is_closed:
             raise ContextClosedError(repr(self))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _thread
 import functools
-import os
 import sys
 import threading
 from collections.abc import Callable
@@ -19,6 +18,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
+
+from ktframe.process.forks import in_child
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -77,8 +78,7 @@ class _Workers:
 
     def __init__(self) -> None:
         self._idle: list[SimpleQueue[Callable[[], object]]] = []
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._idle.clear)  # a forked process has none of these threads
+        in_child(self._idle.clear)  # a forked process has none of these threads
 
     def begin(self, call: _Call[Any]) -> None:
         """Make ``call`` on a thread that is idle, or a new one.

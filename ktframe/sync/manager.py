@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 from ktframe.config.settings import RuntimeSettings
 from ktframe.errors import ContextClosedError, KtframeError
 from ktframe.events import BindingState
+from ktframe.process.forks import rows_are_read
 from ktframe.process.threads import has_ended, ours, whereabouts
 from ktframe.store.protocol import StateStore
 from ktframe.sync.binding import TopicBinding
@@ -85,6 +86,7 @@ class BindingManager:
     def _start_threads(self, binding: TopicBinding) -> None:
         """Start the thread of ``binding`` and, before it, the one that checks the lag; the caller holds the lock."""
         self._watcher.start()
+        rows_are_read()
         thread = Thread(target=ours(binding.run), name=f"ktframe-{binding.name}", daemon=True)
         binding.life.begin()
         try:

@@ -10,6 +10,7 @@ from ktframe.clock import Clock, SystemClock, now_ms
 from ktframe.config.durations import parse_duration_ms
 from ktframe.errors import ContextClosedError, StoreError
 from ktframe.events import BindingState
+from ktframe.process.forks import Owner
 from ktframe.process.threads import uninterrupted, uninterruptible
 from ktframe.sync.barrier import Barrier, OnWait
 from ktframe.sync.binding import TopicBinding
@@ -35,6 +36,7 @@ class BindingReader:
         clock: Clock | None = None,
     ) -> None:
         self.binding = binding
+        self._owner = Owner(repr(binding.name))
         self.history = LagHistory(binding.events)
         self.clock = clock or SystemClock()
         self._barrier = barrier
@@ -44,6 +46,7 @@ class BindingReader:
     @uninterruptible
     def started(self, *, restart: bool = False) -> Materializer:
         """Start the binding unless it runs, and return its rows; with ``restart`` also one that has failed."""
+        self._owner.require_here()
         final = (BindingState.STOPPED,) if restart else (BindingState.STOPPED, BindingState.FAILED)
         if self.binding.state not in final:
             self._bindings.start(self.binding)
@@ -54,6 +57,7 @@ class BindingReader:
 
     def present(self) -> Materializer | None:
         """Return the rows if the binding was started, without starting it."""
+        self._owner.require_here()
         has_rows = self.binding.state not in (BindingState.CREATED, BindingState.STOPPED)
         return self.binding.materializer if has_rows else None
 

@@ -59,6 +59,10 @@ NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {
         "errors.py",
         "have the disks of the brokers checked; start= at a later moment reads what came after them.",
     ): ("a disk is a real broker's", "inputs/test_resume.py::test_a_damaged_batch_is_not_shown"),
+    Hint("process/forks.py", "{}, or call ktframe.connect(...) again in this one."): (
+        "these tests are not to be forked",
+        "unit/test_forks.py::test_a_forked_process_may_connect_again_where_nothing_was_read",
+    ),
     Hint("store/errors.py", "call close() again, which waits for that thread once more."): (
         "no user can hold a call of RocksDB up",
         "unit/test_store_manager.py::test_a_thread_that_does_not_leave_a_store_is_named",

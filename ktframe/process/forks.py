@@ -1,0 +1,119 @@
+"""What a forked process may use of what its parent has made: nothing, and it is told so at once.
+
+A fork copies memory, but no threads: locks stay held for ever, and Kafka's client, RocksDB and Polars wait for threads that
+are not there. What was made before a fork must not even be destroyed in the child: that would wait for them, or write.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from weakref import WeakSet
+
+from ktframe.errors import ContextError
+
+
+@dataclass(eq=False)
+class ForkedError(ContextError):
+    """An object was made before this process was forked off; ``is_lame`` if it can't make another one either."""
+
+    name: str
+    is_lame: bool = False
+
+    @property
+    def fact(self) -> str:
+        """What went wrong."""
+        if self.is_lame:
+            why = "was forked off one that had read rows: the threads of Polars and RocksDB are not in it."
+            return f"{self.name} can't be used in this process, which {why}"
+        return f"{self.name} belongs to the process that this one was forked off."
+
+    @property
+    def hint(self) -> str:
+        """What helps."""
+        spawn = 'start processes by the method "spawn": multiprocessing.get_context("spawn")'
+        return f"{spawn}." if self.is_lame else f"{spawn}, or call ktframe.connect(...) again in this one."
+
+
+@dataclass(eq=False)
+class _ThisProcess:
+    has_read: bool = False
+    """Whether threads of Polars and RocksDB were ever started."""
+    is_lame: bool = False
+    """Whether they were in the parent, and so are missing here for good."""
+    kept: WeakSet[object] = field(default_factory=WeakSet)
+
+    def forked(self) -> None:
+        """Begin anew, in the child."""
+        for each in list(self.kept):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
+        if self.has_read and not self.is_lame:
+            self.is_lame = True
+            _end_without_destructors()
+
+
+def _end_without_destructors() -> None:
+    """Have this process end as soon as Python has ended: RocksDB's destructors would wait for threads that are not here."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "on_exit"):  # of glibc: calls _exit(code) before what was registered before the fork
+        libc.on_exit(libc._exit, None)  # noqa: SLF001 - it is C's
+
+
+_HERE = _ThisProcess()
+
+
+def in_child(function: Callable[[], object]) -> None:
+    """Call ``function`` in every process that is forked off this one, at once."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+def keep_in_children(thing: object) -> None:
+    """Never destroy ``thing``, and what it refers to, in a forked process, not even at its exit."""
+    _HERE.kept.add(thing)
+
+
+def rows_are_read() -> None:
+    """Remember that from now on a process that is forked off this one can't read rows."""
+    _HERE.has_read = True
+
+
+class Owner:
+    """The process that made an object."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._pid = os.getpid()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this process."""
+        return self._pid == os.getpid()
+
+    def require_here(self) -> None:
+        """Raise where this process was forked off that one.
+
+        Raises
+        ------
+        ForkedError
+            With what helps.
+        """
+        if not self.is_here:
+            raise ForkedError(self._name, _HERE.is_lame)
+
+
+def require_threads(name: str) -> None:
+    """Raise where rows can't be read, because they were read before a fork: ``name`` is what needs them.
+
+    Raises
+    ------
+    ForkedError
+        With what helps.
+    """
+    if _HERE.is_lame:
+        raise ForkedError(name, is_lame=True)
+
+
+in_child(_HERE.forked)
