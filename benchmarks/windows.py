@@ -87,6 +87,10 @@ class Feed(FakeBroker):
         """Return the end."""
         return {0: self.end}
 
+    def leader_epochs(self, topic: str) -> dict[int, int]:  # noqa: ARG002 - the protocol\'s signature
+        """Return none."""
+        return {}
+
     def cleanup(self, topic: str) -> Cleanup:  # noqa: ARG002 - the protocol\'s signature
         """Return that records are deleted by age."""
         return Cleanup("delete")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import polars as pl
 
@@ -14,6 +15,29 @@ from ktframe.fold.learned import Learned
 from ktframe.formats.base import Fault, Headers
 
 _NOTHING_LEARNED = Learned()
+
+
+@dataclass(frozen=True, slots=True)
+class LastRecord:
+    """A record, as it is remembered to find out later whether it still is at its offset.
+
+    Its timestamp is in milliseconds, ``digest`` 64 bits over key and value. The epoch is that of the leader who took it.
+    """
+
+    offset: int
+    timestamp: int
+    digest: int
+    epoch: int | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(
+        cls, offset: int, timestamp: int, key: bytes | None, value: bytes | None, epoch: int | None = None
+    ) -> LastRecord:
+        """Return what is remembered of a record."""
+        lengths = (-1 if part is None else len(part) for part in (key, value))
+        head = b"%d %d " % tuple(lengths)
+        digest = blake2b(head + (key or b"") + (value or b""), digest_size=8).digest()
+        return cls(offset, timestamp, int.from_bytes(digest), epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +58,8 @@ class RecordBatch:
     values: Sequence[bytes | None] = ()
     headers: Sequence[Headers] | None = None
     positions: Mapping[int, int] = field(default_factory=dict)
+    last: Mapping[int, LastRecord] = field(default_factory=dict)
+    """The last record of each partition; one of a partition that is missing is not remembered."""
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -52,6 +78,7 @@ class RecordBatch:
             values=[*self.values, *later.values],
             headers=headers,
             positions={**self.positions, **later.positions},
+            last={**self.last, **later.last},
         )
 
 
@@ -191,6 +218,8 @@ class Changes:
     """What decides the types of inferred fields, as known after this batch."""
     present: Mapping[int, int] = field(default_factory=dict)
     """When each partition was last known to be read up to its end; see ``Position``."""
+    last: Mapping[int, LastRecord] = field(default_factory=dict)
+    """The last record of each partition."""
     is_keyless: bool = False
     """Whether a row came without the record key by which a tombstone could delete it."""
 
@@ -222,6 +251,8 @@ class Position:
     """How many of these have a value and were not refused."""
     present: int | None = None
     """When (wall time, ms) the rows were last known to be as the log is: read up to its end, or not begun yet."""
+    last: LastRecord | None = None
+    """The last record that was applied."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,9 @@ class Cluster(Protocol):
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
         """Return the offset after the last record, without those of open transactions if ``committed``."""
 
+    def leader_epochs(self, topic: str) -> Mapping[int, int]:
+        """Return the leader epoch of each partition that the last ``end_offsets`` came from; asks nothing."""
+
     def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """Return the offset of the first record from ``at_ms`` (ms since 1970) on, per partition; the end without one.
 
@@ -125,6 +128,7 @@ class KafkaCluster:
         self._timeout = settings.request_timeout
         self._mechanism = mechanism_of(settings)
         self._denied: KafkaError | None = None
+        self._epochs: dict[str, dict[int, int]] = {}
         self._has_topic_ids = has_topic_ids
         config: dict[str, Any] = {
             **RECONNECT,
@@ -214,7 +218,15 @@ class KafkaCluster:
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
         """Return the offset after the last record, without those of open transactions if ``committed``."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        return self._offsets(topic, partitions, OffsetSpec.latest(), level)
+        answers = self._answers(topic, partitions, OffsetSpec.latest(), level)
+        epochs = {p: answer.leader_epoch for p, answer in answers.items()}
+        known = {p: epoch for p, epoch in epochs.items() if epoch is not None and epoch >= 0}
+        self._epochs[topic] = {**self._epochs.get(topic, {}), **known}
+        return {partition: answer.offset for partition, answer in answers.items()}
+
+    def leader_epochs(self, topic: str) -> Mapping[int, int]:
+        """Return the leader epoch of each partition that the last ``end_offsets`` came from."""
+        return self._epochs.get(topic, {})
 
     def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """Return the offset of the first record from ``at_ms`` on, per partition; the end where there is none.
@@ -236,6 +248,12 @@ class KafkaCluster:
     def _offsets(
         self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
     ) -> dict[int, int]:
+        answers = self._answers(topic, partitions, spec, level)
+        return {partition: answer.offset for partition, answer in answers.items()}
+
+    def _answers(
+        self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
+    ) -> dict[int, Any]:
         request = partial(
             _list_offsets, {TopicPartition(topic, partition): spec for partition in partitions}, level
         )
@@ -245,7 +263,7 @@ class KafkaCluster:
                 answers = self._connection.ask(request, self._timeout)
                 silent = [partition for partition, answer in answers.items() if is_silent(answer)]
                 if not silent:
-                    return {partition: answer.offset for partition, answer in answers.items()}
+                    return answers
                 if time.monotonic() > deadline:
                     leaders = f"the broker that leads partition {', '.join(map(str, silent))} is silent"
                     raise BrokerUnreachableError(self.bootstrap, leaders)

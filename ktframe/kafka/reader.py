@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -9,8 +10,8 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from ktframe.config.settings import ConfigValue, Settings
-from ktframe.errors import BrokerError, UnknownTopicError
-from ktframe.fold.records import RecordBatch
+from ktframe.errors import BrokerError, BrokerUnreachableError, UnknownTopicError
+from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.gc_pause import cyclic_gc_paused
 from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
@@ -28,6 +29,14 @@ class Reader(Protocol):
 
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read these partitions from these offsets, instead of those assigned before."""
+
+    def first_records(
+        self, offsets: Mapping[int, int], is_over: Callable[[], bool]
+    ) -> Mapping[int, LastRecord]:
+        """Return the first record from each offset on, by partition, where there is one; or what there is once ``is_over``.
+
+        Nothing is assigned afterwards.
+        """
 
     def poll(self) -> RecordBatch | None:
         """Return what arrived, None when nothing did for a tenth of a second.
@@ -76,6 +85,7 @@ class KafkaReader:
         self._bootstrap = settings.bootstrap
         self._mechanism = mechanism_of(settings)
         self._with_headers = with_headers
+        self._timeout = settings.request_timeout
         self._failure: BrokerError | None = None
         self._config = reading_config(settings, self._on_error)
         self._consumer = new_client(Consumer, self._config)
@@ -92,6 +102,35 @@ class KafkaReader:
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read these partitions from these offsets, instead of those assigned before."""
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
+
+    def first_records(
+        self, offsets: Mapping[int, int], is_over: Callable[[], bool]
+    ) -> Mapping[int, LastRecord]:
+        """Return the first record from each offset on, where there is one.
+
+        Raises
+        ------
+        BrokerError
+            When one can't be read, or the brokers of a partition don't answer in time.
+        """
+        found: dict[int, LastRecord] = {}
+        missing = set(offsets)
+        deadline = time.monotonic() + self._timeout
+        self.assign(offsets)
+        while missing and not is_over():
+            batch = self.poll()
+            if batch is not None:
+                found |= {p: record for p, record in _first(batch).items() if p in missing}
+                done = missing & batch.positions.keys()
+                missing -= done
+                if done:  # what follows is not wanted, and keeps others waiting
+                    self._consumer.incremental_unassign([TopicPartition(self._topic, p) for p in done])
+            if missing and time.monotonic() > deadline:
+                silent = ", ".join(map(str, sorted(missing)))
+                reason = f"the broker that leads partition {silent} is silent"
+                raise BrokerUnreachableError(self._bootstrap, reason)
+        self._consumer.unassign()
+        return found
 
     def poll(self) -> RecordBatch | None:
         """Return what arrived, None when nothing did for a tenth of a second."""
@@ -175,11 +214,13 @@ def columns_of(
     partitions = [message.partition() for message in records]
     offsets = [message.offset() for message in records]
     positions = dict(ends)
-    # dict() keeps the last offset of each partition, which is the greatest.
-    last = dict(zip(partitions, offsets, strict=True))
-    for partition, offset in last.items():
-        positions[partition] = max(positions.get(partition, 0), offset + 1)
     times = [message.timestamp() for message in records]
+    last: dict[int, LastRecord] = {}
+    # dict() keeps the last record of each partition, whose offset is the greatest.
+    for partition, message in dict(zip(partitions, records, strict=True)).items():
+        offset, (_, at) = message.offset(), message.timestamp()
+        positions[partition] = max(positions.get(partition, 0), offset + 1)
+        last[partition] = LastRecord.of(offset, at, message.key(), message.value(), message.leader_epoch())
     return RecordBatch(
         partitions=partitions,
         offsets=offsets,
@@ -189,4 +230,14 @@ def columns_of(
         values=[message.value() for message in records],
         headers=[message.headers() for message in records] if with_headers else None,
         positions=positions,
+        last=last,
     )
+
+
+def _first(batch: RecordBatch) -> dict[int, LastRecord]:
+    """Return the first record of each partition."""
+    lines = dict(zip(reversed(batch.partitions), reversed(range(len(batch))), strict=True))
+    return {
+        p: LastRecord.of(batch.offsets[at], batch.timestamps[at], batch.keys[at], batch.values[at])
+        for p, at in lines.items()
+    }

@@ -6,7 +6,9 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot 0   position      partition (u32)            the slot of that partition (u32)
     slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64,
-                                                      records u64, accepted u64, present i64
+                                                      records u64, accepted u64, present i64; of the
+                                                      last record: offset i64, timestamp i64,
+                                                      digest u64, leader epoch i64
     slot n   row           identity                   see row_codec.py
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
     slot n   refused       offset (u64)               see pack_refused
@@ -15,7 +17,8 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot n   cause         what its reasons have in common      JSON, see pack_cause
 
 A partition's rows live in its slot. Widths are fixed and
-numbers big-endian, so that keys sort as numbers do. A stream time, horizon, cut or present of -2**63 means none.
+numbers big-endian, so that keys sort as numbers do. A stream time, horizon, cut, present, last offset or leader epoch of
+-2**63 means none.
 """
 
 from __future__ import annotations
@@ -28,18 +31,18 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.columns import IDENTITY, KEY, OFFSET, PARTITION, TIMESTAMP
-from ktframe.fold.records import Cause, Changes, Position, RefusedRecord
+from ktframe.fold.records import Cause, Changes, LastRecord, Position, RefusedRecord
 from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _ROW_KEYS_SINCE = 2
 """The first version whose keys of partitions and rows are those of today."""
 METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE = range(8)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
-_POSITION = Struct(">qqQQQqQqQQQq")
+_POSITION = Struct(">qqQQQqQqQQQqqqQq")
 _STALE = Struct(">qq")
 _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
@@ -100,14 +103,20 @@ def pack_position(position: Position) -> bytes:
     counts = (position.refused, position.conflicts, position.late)
     tail = (position.lost, position.records, position.accepted)
     present = _NONE if position.present is None else position.present
-    return _POSITION.pack(position.offset, time, *counts, horizon, position.dropped, cut, *tail, present)
+    last = position.last or LastRecord(_NONE, 0, 0)
+    epoch = _NONE if last.epoch is None else last.epoch
+    remembered = (last.offset, last.timestamp, last.digest, epoch)
+    return _POSITION.pack(
+        position.offset, time, *counts, horizon, position.dropped, cut, *tail, present, *remembered
+    )
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``pack_position`` was given."""
-    offset, time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present = (
+    offset, time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present, *last = (
         _POSITION.unpack(raw)
     )
+    at, timestamp, digest, epoch = last
     return Position(
         offset,
         None if time == _NONE else time,
@@ -121,6 +130,7 @@ def unpack_position(raw: bytes) -> Position:
         records,
         accepted,
         None if present == _NONE else present,
+        None if at == _NONE else LastRecord(at, timestamp, digest, None if epoch == _NONE else epoch),
     )
 
 

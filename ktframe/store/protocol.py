@@ -175,6 +175,7 @@ def advanced(
             records=previous.records + changes.records.get(partition, 0),
             accepted=previous.accepted + changes.accepted.get(partition, 0),
             present=changes.present.get(partition, previous.present),
+            last=changes.last.get(partition, previous.last),
         )
     return after
 

@@ -127,6 +127,7 @@ class Barrier:
             with self._binding.contact.asking() as asked:
                 facts = self._binding.look_again()
                 ends, written = self._committed_ends(range(facts.partitions))
+            self._binding.follow_leaders()
             self._binding.hold_back(ends, written)
             self._binding.contact.answered(ends, asked)
             self._binding.try_again()  # the cluster answers

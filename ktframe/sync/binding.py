@@ -19,7 +19,6 @@ from ktframe.fold.event_time import as_datetime
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
-from ktframe.kafka.survey import Cleanup
 from ktframe.store.protocol import StateStore
 from ktframe.sync.beginning import Beginning
 from ktframe.sync.contact import Contact
@@ -29,7 +28,7 @@ from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.relearning import Relearning
-from ktframe.sync.resume import resume
+from ktframe.sync.resume import must_resume, resume
 from ktframe.sync.retry import Retry
 from ktframe.sync.upkeep import Upkeep
 
@@ -78,7 +77,7 @@ class TopicBinding:
         """When each partition last had a record, or reading began; monotonic seconds."""
         self._relearning = Relearning(topic, cluster)
         self.retry = Retry(retry, clock, on_failure=self._back_off)
-        self._cleanup = Cleanup()
+        self._reader: Reader | None = None
         self._cluster = cluster
         self._open_materializer = open_materializer
         self._open_reader = open_reader
@@ -104,11 +103,6 @@ class TopicBinding:
     def is_stopping(self) -> bool:
         """Whether ``stop`` was called."""
         return self._stop.is_set()
-
-    @property
-    def cleanup_policy(self) -> str | None:
-        """Kafka's ``cleanup.policy`` of the topic; None while it is unknown, or where it may not be read."""
-        return self._cleanup.policy
 
     # --- before and after the thread's life -----------------------------------------------------------------------
 
@@ -157,9 +151,9 @@ class TopicBinding:
         if self._stop.is_set():
             return
         self.life.enter(BindingState.RESTORING, Reason.RESTORING)
-        positions = self._attach()
-        reader = self._open_reader()
         try:
+            positions = self._attach()
+            reader = self._opened_reader()
             reader.assign(positions)
             while not self._stop.is_set() and not self._reopen.is_set():
                 batch = self._next_batch(reader)
@@ -173,7 +167,15 @@ class TopicBinding:
                 self._upkeep.do(self.required(), is_ready=self.monitor.is_ready)
         finally:
             self.contact.closed()
-            reader.close()
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+
+    def _opened_reader(self) -> Reader:
+        """Return the reader of this session."""
+        if self._reader is None:
+            self._reader = self._open_reader()
+        return self._reader
 
     def _attach(self) -> dict[int, int]:
         """Bring the store in line with the topic, and return where to read on."""
@@ -189,15 +191,12 @@ class TopicBinding:
             materializer.reconcile()
         self.is_loaded = True
         self._announce()
-        cleanup = self._cluster.cleanup(self.topic)
-        if cleanup.policy is not None:  # else what was known before is the best guess
-            self._cleanup = cleanup
         resumed = resume(
             materializer,
             self._cluster,
             self.topic,
             self.beginning,
-            cleanup=self._cleanup,
+            first_records=lambda offsets: self._opened_reader().first_records(offsets, self._stop.is_set),
         )
         self.beginning.passed(skips_records=resumed.skips_records)
         rebuilt |= resumed.rebuilt
@@ -211,6 +210,7 @@ class TopicBinding:
         materializer.presence.look(asked, ends, resumed.positions)
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
+        self.follow_leaders()
         if self._relearning.is_due:  # asked for meanwhile, on another thread
             self.attached = None
         self._announce()
@@ -240,11 +240,8 @@ class TopicBinding:
 
     def _apply(self, batch: RecordBatch) -> None:
         materializer = self.required()
-        known, row_count = materializer.view.positions(), 0
-        if materializer.presence.has_missed(
-            {p: at for p, at in batch.positions.items() if at != known.get(p)}
-        ):
-            logger.info("%s: reading went on after a long pause", self.name)
+        row_count = 0
+        if must_resume(materializer, batch):
             self._read_again()
             return
         if len(batch):
@@ -296,6 +293,7 @@ class TopicBinding:
 
     def _back_off(self, failure: BaseException) -> None:
         reason, detail, _ = explain(failure)
+        self.attached = None  # the log must be compared before reads are answered again
         if isinstance(failure, BrokerUnreachableError):
             self.monitor.lose_sight(explain(failure))
         self.monitor.suspend(reason)
@@ -322,6 +320,7 @@ class TopicBinding:
             ends = self._cluster.end_offsets(self.topic, partitions)
         if self._stop.is_set():
             return
+        self.follow_leaders()
         self.hold_back(ends, written)
         presence.look(looked, ends, self.required().view.positions())
         self.contact.answered(ends, asked, is_check=True)
@@ -329,6 +328,13 @@ class TopicBinding:
     def hold_back(self, ends: Mapping[int, int], written: Mapping[int, int]) -> None:
         """Record how much was ``written`` behind the committed ``ends``."""
         self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
+
+    def follow_leaders(self) -> None:
+        """Have the log compared again, before another read is answered, if the ends just asked for came from new leaders."""
+        if self.attached is not None and self.required().epochs.are_newer(
+            self._cluster.leader_epochs(self.topic)
+        ):
+            self._read_again()
 
     def look_again(self) -> TopicFacts:
         """Return the topic's partitions and id; reopen it if it has new partitions or was recreated."""

@@ -26,6 +26,7 @@ from ktframe.fold.view import View
 from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 from ktframe.store.replacement import Replacement
 from ktframe.sync import cuts
+from ktframe.sync.log_check import LeaderEpochs
 from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
 
@@ -63,6 +64,7 @@ class Materializer:
         )
         self.presence = Presence(clock)
         """When the rows of each partition were last known to be as the log is; every write carries it."""
+        self.epochs = LeaderEpochs()
         self.stream_times: dict[int, int] = {}
         """The stream time (ms) of each partition, as of the rows in the view."""
         self._clock = clock
@@ -182,7 +184,7 @@ class Materializer:
         self._learn(changes.learned)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         stale = without_outdated(changes.stale, changes.frame)
-        changes = replace(changes, stale=stale, present=self.presence.known())
+        changes = replace(changes, stale=stale, present=self.presence.known(), last=batch.last)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
@@ -346,7 +348,9 @@ class Materializer:
         """Return what must be rebuilt where retention now keeps more than it did, see ``cuts.to_rebuild``."""
         if not self.is_cut_short:
             return {}, {}
-        return cuts.to_rebuild(self.store, pl.concat(map(_places, self.view.lines())), starts)
+        return cuts.to_rebuild(
+            self.store, pl.concat([part.select(PARTITION, OFFSET) for part in self.view.lines()]), starts
+        )
 
     def extended(self) -> None:
         """Drop by the present retention from now on: the rows that are to be read again are gone."""
@@ -394,7 +398,3 @@ class Materializer:
                 self._learn(self.learned.without(partitions))
             self.view.clear(partitions, self.decoder.frame_schema(self.schema))
             self.stream_times = dict(self._context().stream_times)
-
-
-def _places(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.select(PARTITION, OFFSET)

@@ -39,6 +39,8 @@ class Presence:
     """What one table knows of each partition. Any thread may call it; the binding's thread writes it to the store."""
 
     def __init__(self, clock: Clock) -> None:
+        self.cleanup = Cleanup()
+        """How the topic is cleaned up, as far as that is known."""
         self.kept_ms: int | None = None
         """For how long the topic keeps tombstones; None where no delete can be missed."""
         self.notices: dict[int, str] = {}
@@ -68,9 +70,12 @@ class Presence:
 
         With ``keeps_history`` no delete can be missed: each record is a row of its own, which no later one removes.
         """
+        if cleanup.policy is None:
+            cleanup = self.cleanup  # what was known before, as a broker may be silent for once
         may_be_compacted = cleanup.policy is None or "compact" in cleanup.policy
         kept = _DAY_MS if cleanup.tombstones_ms is None else cleanup.tombstones_ms
         with self._lock:
+            self.cleanup = cleanup
             self.kept_ms = kept if may_be_compacted and not keeps_history else None
             self._is_assumed = None in (cleanup.policy, cleanup.tombstones_ms)
             self._awaited.clear()

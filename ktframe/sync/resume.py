@@ -10,11 +10,12 @@ from types import MappingProxyType
 
 from ktframe.columns import OFFSET
 from ktframe.errors import RegistryError
+from ktframe.fold.records import LastRecord, Position, RecordBatch
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
-from ktframe.kafka.survey import Cleanup
 from ktframe.sync.beginning import Beginning
+from ktframe.sync.log_check import FirstRecords, replaced
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")
@@ -80,7 +81,7 @@ def plan_resume(
     A stored position outside the log is never moved into it: records were lost or the topic was recreated, so the rows
     are rebuilt from the start of the log (Kafka Streams wipes its local store for the same reasons). With
     ``keeps_history`` rows are independent of each other, and stay where the log has lost records after them.
-    ``outdated`` are the partitions with rows that may have been deleted meanwhile, without a trace in the log, with the reason.
+    ``outdated`` are the partitions whose rows may not be those of the log, though the position is in it, with the reason.
     ``readable`` are the partitions with records that could not be decoded and now can be: they are rebuilt where the
     log still has everything. So are the ``extended``, of whose rows retention now keeps more than it did.
     """
@@ -123,17 +124,28 @@ class Resumption:
     skips_records: bool = False
 
 
+def comparable(positions: Mapping[int, Position], log: Log) -> dict[int, LastRecord]:
+    """Return the last applied records that the log may still have, of the positions that are in it."""
+    return {
+        partition: position.last
+        for partition, position in positions.items()
+        if position.last is not None
+        and position.last.offset >= log.starts.get(partition, position.offset)
+        and position.offset <= log.ends[partition]
+    }
+
+
 def resume(
     materializer: Materializer,
     cluster: Cluster,
     topic: str,
     beginning: Beginning,
     *,
-    cleanup: Cleanup,
+    first_records: FirstRecords,
 ) -> Resumption:
     """Compare the store with the topic as it is now, and drop the rows that must be rebuilt.
 
-    ``cleanup`` says whether rows may have been deleted meanwhile without a trace.
+    With ``first_records`` the log is compared.
     """
     facts = cluster.topic(topic)
     partitions, store, presence = range(facts.partitions), materializer.store, materializer.presence
@@ -147,13 +159,15 @@ def resume(
         is_recreated=None not in (store.topic_id, facts.topic_id) and store.topic_id != facts.topic_id,
     )
     keeps_history = materializer.decoder.identity.keeps_history
-    presence.attach(cleanup, store.positions(), keeps_history=keeps_history)
+    leaders = dict(cluster.leader_epochs(topic))
+    outdated = {} if log.is_recreated else replaced(comparable(store.positions(), log), first_records)
+    presence.attach(cluster.cleanup(topic), store.positions(), keeps_history=keeps_history)
     extended, gone = materializer.extend(log.starts)
     plan = plan_resume(
         stored,
         log,
         keeps_history=keeps_history,
-        outdated=presence.missed(stored, log.ends),
+        outdated=presence.missed(stored, log.ends) | outdated,
         readable=_readable_now(materializer),
         extended=extended,
     )
@@ -173,6 +187,7 @@ def resume(
             why = "retention has dropped them before, and the topic no longer has all records"
             logger.warning("%s[%d]: %s older rows stay away: %s", topic, partition, f"{rows:,}", why)
     materializer.extended()
+    materializer.epochs.compared(store.positions(), log.ends, leaders)
     begun = materializer.begin_replacement(log.starts)
     if begun is not None:
         logger.warning("%s: %s", materializer.name, begun)
@@ -186,6 +201,21 @@ def resume(
         dropped = materializer.remove_before(log.wanted)
     rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
     return Resumption(facts, plan.positions, rebuilt, dropped, skips_records=any(log.wanted.values()))
+
+
+def must_resume(materializer: Materializer, batch: RecordBatch) -> bool:
+    """Say whether the log must be looked at again, as at the beginning, before ``batch`` is applied.
+
+    Kafka's client goes on after a pause of any length, and under another leader, without a word.
+    """
+    known = materializer.view.positions()
+    if materializer.presence.has_missed({p: at for p, at in batch.positions.items() if at != known.get(p)}):
+        logger.info("%s: reading went on after a long pause", materializer.name)
+        return True
+    if materializer.epochs.have_risen(batch):
+        logger.info("%s has another leader: its log is compared with what was read", materializer.name)
+        return True
+    return False
 
 
 def _readable_now(materializer: Materializer) -> dict[int, str]:

@@ -189,7 +189,7 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     horizons = [position.horizon for _, position in positions if position.horizon is not None]
     if horizons and materializer.decoder.is_windowed:
         reasons.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
-    if "compact" in (binding.cleanup_policy or ""):
+    if "compact" in (materializer.presence.cleanup.policy or ""):
         reasons += _lost_by_compaction(materializer.decoder)
     if binding.held_back:
         have = "offset follows" if binding.held_back == 1 else "offsets follow"

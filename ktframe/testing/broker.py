@@ -14,13 +14,13 @@ from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.config.spelling import similar_names
 from ktframe.context.context import Context
 from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.survey import Cleanup
 from ktframe.testing.clients import FakeReader, FakeSampler, FakeWriter
-from ktframe.testing.log import CREATE_TIME, FakeTopic, Log, LogRecord, as_bytes, read_log
+from ktframe.testing.log import CREATE_TIME, FakeTopic, Log, LogRecord, as_bytes, read_log, remembered
 
 _POLL_SECONDS = 0.02
 _BOOTSTRAP = "fake:9092"
@@ -100,8 +100,9 @@ class FakeBroker:
 
     def _append(self, topic: str, partition: int, records: Iterable[LogRecord | None]) -> int:
         with self._changed:
-            log = self._topics[topic].partitions[partition].log
-            log.extend(records)
+            of_partition = self._topics[topic].partitions[partition]
+            log = of_partition.log
+            log += [None if each is None else replace(each, epoch=of_partition.epoch) for each in records]
             self._changed.notify_all()
             return len(log) - 1
 
@@ -128,6 +129,13 @@ class FakeBroker:
         with self._changed:
             for log in self._topics[topic].partitions:
                 log.compact()
+
+    def truncate(self, topic: str, end: int, *, partition: int = 0) -> None:
+        """Let the log end at an earlier offset, under a new leader: after an unclean election, or from a copy."""
+        with self._changed:
+            log = self._topics[topic].partitions[partition]
+            del log.log[end:]
+            log.epoch += 1
 
     def hold(self) -> None:
         """Deliver nothing to readers until ``release``."""
@@ -213,6 +221,10 @@ class FakeBroker:
             for partition in partitions
         }
 
+    def leader_epochs(self, topic: str) -> dict[int, int]:
+        """Return how often each partition has changed its leader."""
+        return {partition: log.epoch for partition, log in enumerate(self._topics[topic].partitions)}
+
     def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """Return the offset of the first record from ``at_ms`` on, per partition; the end where there is none."""
         self._require_up()
@@ -263,6 +275,16 @@ class FakeBroker:
                 self._changed.wait(_POLL_SECONDS)
                 batch = self._available(topic, positions)
             return batch
+
+    def _first_records(self, topic: str, offsets: Mapping[int, int]) -> dict[int, LastRecord]:
+        self._require_up()
+        with self._changed:
+            logs, found = self._topics[topic].partitions, dict[int, LastRecord]()
+            for partition, start in offsets.items():
+                rest = enumerate(logs[partition].log[start : logs[partition].stable], start)
+                first = next(((at, record) for at, record in rest if record is not None), None)
+                found |= {} if first is None else {partition: remembered(*first)}
+            return found
 
     def _available(self, topic: str, positions: Mapping[int, int]) -> RecordBatch | None:
         if self._faults:

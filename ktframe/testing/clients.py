@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ktframe.clock import SystemClock, now_ms
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.sampler import RangesByTopic, Sample
@@ -27,6 +27,9 @@ class Cluster(Protocol):
     def produce(self) -> Callable[..., int]:
         """Append a record and return its offset."""
 
+    def _first_records(self, topic: str, offsets: Mapping[int, int]) -> dict[int, LastRecord]:
+        """Return the first record from each offset on, by partition."""
+
     def _read(self, topic: str, positions: Mapping[int, int]) -> RecordBatch | None:
         """Return the records from these positions on, None where there are none."""
 
@@ -43,6 +46,13 @@ class FakeReader:
         """Read these partitions, each from the offset given."""
         self._positions = dict(positions)
         self._broker.assigned.append(dict(positions))
+
+    def first_records(
+        self, offsets: Mapping[int, int], is_over: Callable[[], bool]
+    ) -> Mapping[int, LastRecord]:
+        """Return the first record from each offset on."""
+        del is_over
+        return self._broker._first_records(self._topic, offsets)  # noqa: SLF001 - its own client
 
     def poll(self) -> RecordBatch | None:
         """Return the next records, None where there are none."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.formats.base import Headers
 from ktframe.kafka.reader import BATCH_RECORDS
 from ktframe.kafka.survey import Cleanup
@@ -23,6 +23,7 @@ class LogRecord:
     value: bytes | None
     timestamp: tuple[int, int]
     headers: Headers = None
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class Log:
     log: list[LogRecord | None] = field(default_factory=list)
     start: int = 0
     open_from: int | None = None
+    epoch: int = 0
+    """How often the partition has changed its leader."""
 
     @property
     def end(self) -> int:
@@ -80,6 +83,7 @@ def read_log(log: Log, partition: int, position: int, most: int = BATCH_RECORDS)
     """Return the records from ``position`` on, of ``most`` offsets at most."""
     end = min(log.stable, position + most)
     records = [(offset, record) for offset in range(position, end) if (record := log.log[offset]) is not None]
+    last = remembered(*records[-1]) if records else None
     return RecordBatch(
         partitions=[partition] * len(records),
         offsets=[offset for offset, _ in records],
@@ -89,7 +93,13 @@ def read_log(log: Log, partition: int, position: int, most: int = BATCH_RECORDS)
         values=[record.value for _, record in records],
         headers=[record.headers for _, record in records],
         positions={partition: end} if end > position else {},
+        last={} if last is None else {partition: last},
     )
+
+
+def remembered(offset: int, record: LogRecord) -> LastRecord:
+    """Return what is remembered of a record."""
+    return LastRecord.of(offset, record.timestamp[1], record.key, record.value, record.epoch)
 
 
 def as_bytes(value: Any) -> bytes | None:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from threading import Event
 
 from ktframe.config.settings import Settings
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.kafka.reader import KafkaReader, Reader
 
 
@@ -85,6 +85,11 @@ class _GatedReader:
         self._positions = {partition: offset + shift for partition, offset in positions.items()}
         self._reader.assign(self._positions)
 
+    def first_records(
+        self, offsets: Mapping[int, int], is_over: Callable[[], bool]
+    ) -> Mapping[int, LastRecord]:
+        return self._reader.first_records(offsets, is_over)
+
     def poll(self) -> RecordBatch | None:
         if self._gate.is_cut:
             self._reader.close()
@@ -108,7 +113,11 @@ class _GatedReader:
 
 
 def _lines(batch: RecordBatch, lines: list[int], positions: Mapping[int, int]) -> RecordBatch:
-    columns = {each.name: getattr(batch, each.name) for each in fields(batch) if each.name != "positions"}
+    columns = {
+        each.name: getattr(batch, each.name)
+        for each in fields(batch)
+        if each.name not in ("positions", "last")
+    }
     picked = {
         name: [column[line] for line in lines] if column else column for name, column in columns.items()
     }

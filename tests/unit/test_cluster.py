@@ -36,7 +36,9 @@ class Answers:
         futures: dict[Any, Future[Any]] = {}
         for at in request:
             futures[at] = Future()
-            futures[at].set_result(SimpleNamespace(offset=7 if at.partition == 0 else OFFSET_INVALID))
+            futures[at].set_result(
+                SimpleNamespace(offset=7 if at.partition == 0 else OFFSET_INVALID, leader_epoch=None)
+            )
         return futures
 
     def list_topics(self, **_: object) -> Any:

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import example, given
 
 from ktframe.columns import KEY
-from ktframe.fold.records import Position, RefusedRecord
+from ktframe.fold.records import LastRecord, Position, RefusedRecord
 from ktframe.store import layout
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 counts = st.integers(0, 2**64 - 1)
+
+
+NONE = f"80{'00' * 7}"
 
 
 def _u64(number: int) -> str:
@@ -21,7 +24,7 @@ def _u64(number: int) -> str:
 
 def test_the_format_version_is_pinned() -> None:
     """Any change of a literal in this file needs another version."""
-    assert layout.FORMAT_VERSION == 4
+    assert layout.FORMAT_VERSION == 5
 
 
 def test_kinds_are_pinned() -> None:
@@ -57,22 +60,34 @@ def test_keys_are_pinned(key: bytes, expected: str) -> None:
     [
         (
             Position(0),
-            f"{'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7}",
+            f"{'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24} {NONE} {NONE} {'00' * 16} {NONE}",
         ),
         (
-            Position(258, -1, 3, 2, 4, -5, 6, -7, 8, 9, 1, 5),
-            f"{'00' * 6}0102 {'ff' * 8} {_u64(3)} {_u64(2)} {_u64(4)} {'ff' * 7}fb {_u64(6)} {'ff' * 7}f9 {_u64(8)} {_u64(9)} {_u64(1)} {_u64(5)}",
+            Position(258, -1, 3, 2, 4, -5, 6, -7, 8, 9, 1, 5, LastRecord(257, -2, 2**64 - 1, 3)),
+            (
+                f"{'00' * 6}0102 {'ff' * 8} {_u64(3)} {_u64(2)} {_u64(4)} {'ff' * 7}fb {_u64(6)} {'ff' * 7}f9 {_u64(8)} {_u64(9)} {_u64(1)} {_u64(5)}"
+                f"{_u64(257)} {'ff' * 7}fe {'ff' * 8} {_u64(3)}"
+            ),
         ),
         (
             Position(2**63 - 1, 1),
-            f"7f{'ff' * 7} {_u64(1)} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24} 80{'00' * 7}",
+            f"7f{'ff' * 7} {_u64(1)} {'00' * 24} 80{'00' * 7} {'00' * 8} 80{'00' * 7} {'00' * 24} {NONE} {NONE} {'00' * 16} {NONE}",
         ),
     ],
 )
 def test_positions_are_pinned(position: Position, expected: str) -> None:
-    """Next offset, stream time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present: eight bytes each; the lowest time is none."""
+    """Next offset, stream time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present, and the last record: eight bytes each; the lowest time is none."""
     assert layout.pack_position(position) == bytes.fromhex(expected)
     assert layout.unpack_position(bytes.fromhex(expected)) == position
+
+
+@pytest.mark.parametrize("epoch", [None, 0, 2**31 - 1])
+def test_any_last_record_comes_back(epoch: int | None) -> None:
+    """With or without a leader epoch, which is not part of what is compared."""
+    last = LastRecord.of(7, -1, b"k", None, epoch)
+    back = layout.unpack_position(layout.pack_position(Position(8, last=last))).last
+    assert back is not None
+    assert (back, back.epoch) == (last, epoch)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ class FakeMessage:
         """Return its type and its milliseconds."""
         return 1, 0
 
+    def leader_epoch(self) -> int:
+        """Return the same for all."""
+        return 3
+
     def key(self) -> bytes:
         """Return the same for all."""
         return b"k"

@@ -54,7 +54,7 @@ def _answer(told: Any) -> Future[Any]:
     if isinstance(told, KafkaError):
         future.set_exception(KafkaException(told))
     elif isinstance(told, tuple):
-        future.set_result(SimpleNamespace(offset=told[0], timestamp=told[1]))
+        future.set_result(SimpleNamespace(offset=told[0], timestamp=told[1], leader_epoch=0))
     else:
         future.set_result(told)
     return future
