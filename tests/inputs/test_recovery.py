@@ -117,6 +117,7 @@ def test_dropped_rows_are_gone_when_compaction_fails(tmp_path: Path, monkeypatch
             rows.to_polars()
         assert failures
         shown = rows.to_polars()["n"].to_list()
+        assert failures
     with broker.connect(tmp_path) as context:
         reopened = context.stream("t", start="-3s").to_polars()["n"].to_list()
     assert reopened == [9]
