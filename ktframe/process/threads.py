@@ -8,12 +8,13 @@ thread, and the main thread waits for it in the one way that leaves nothing behi
 from __future__ import annotations
 
 import _thread
+import asyncio
 import functools
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -29,6 +30,10 @@ Tell: TypeAlias = Callable[[Any], object]
 _TELL_SECONDS: Final = 0.1
 _OURS: Final = str(Path(__file__).parents[1])
 _IDLE_SECONDS: Final = 60.0
+
+
+_CANCELLED: ContextVar[list[bool] | None] = ContextVar("cancelled", default=None)
+"""In work that a coroutine awaits: not empty once that was cancelled."""
 
 
 class AbandonedError(BaseException):
@@ -129,7 +134,7 @@ def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None) -> T:
     next time that it has something to tell. On other threads, which nothing interrupts, ``work`` just runs.
     """
     if threading.get_ident() != threading.main_thread().ident:
-        return work(tell or _ignore)
+        return work(_while_awaited(tell or _ignore))
     call = _Call(work)
     try:
         try:
@@ -143,6 +148,32 @@ def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None) -> T:
         call.is_abandoned = True
         raise
     return call.result()
+
+
+async def awaited(work: Callable[[], T]) -> T:
+    """Await ``work`` on another thread; when that is cancelled, ``work`` ends the next time that it tells something."""
+    cancelled: list[bool] = []
+    token = _CANCELLED.set(cancelled)
+    try:
+        return await asyncio.to_thread(work)
+    except asyncio.CancelledError:
+        cancelled.append(True)
+        raise
+    finally:
+        _CANCELLED.reset(token)
+
+
+def _while_awaited(tell: Tell) -> Tell:
+    cancelled = _CANCELLED.get()
+    if cancelled is None:
+        return tell
+
+    def tell_or_end(news: Any) -> None:
+        if cancelled:
+            raise AbandonedError
+        tell(news)
+
+    return tell_or_end
 
 
 def _ignore(_: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import html
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -15,7 +14,7 @@ from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.config.settings import ReadPolicy
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
-from ktframe.process.threads import uninterruptible
+from ktframe.process.threads import awaited, uninterruptible
 from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import counted
@@ -116,7 +115,7 @@ class MaterializedTopic(CompleteReads):
     @staticmethod
     async def _in_thread(site: CallSite, read: Callable[[], T]) -> T:
         with deferred_to(site):
-            return await asyncio.to_thread(read)
+            return await awaited(read)
 
     def lazy(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.LazyFrame:
         """Return the rows, as of this call, as a LazyFrame."""
@@ -169,7 +168,7 @@ class MaterializedTopic(CompleteReads):
         self, timeout: float | str | timedelta | None = None, *, progress: bool = True
     ) -> Readiness:
         """Wait as ``wait_until_ready`` does, leaving the event loop (and the notebook's buttons) free."""
-        return await asyncio.to_thread(self.wait_until_ready, timeout, progress=progress)
+        return await awaited(lambda: self.wait_until_ready(timeout, progress=progress))
 
     @uninterruptible
     def readiness(self) -> Readiness:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sys
 import threading
@@ -191,3 +192,23 @@ def functions_that_run() -> set[str]:
             names.add(frame.f_code.co_name)
             frame = frame.f_back
     return names
+
+
+@pytest.mark.parametrize("read", ["to_polars_async", "ready"])
+def test_a_read_that_is_cancelled_ends(broker: FakeBroker, read: str) -> None:
+    """Cancelled, a coroutine leaves no thread that the end of its event loop would wait for, and a table like any."""
+    with broker.connect(stall_timeout=600) as kt:
+        table = kt.table("t")
+        broker.hold()
+
+        async def cancel() -> None:
+            reading = asyncio.create_task(getattr(table, read)())
+            await asyncio.to_thread(wait_until, lambda: "_wait" in functions_that_run(), "the read to wait")
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+
+        asyncio.run(cancel())  # returns when the threads of its executor have ended
+        assert "_wait" not in functions_that_run()
+        broker.release()
+        assert asyncio.run(table.to_polars_async()).height == 1
