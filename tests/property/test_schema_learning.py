@@ -131,14 +131,11 @@ def taken(steps: list[Any], open_: Open, place: str | None, *, is_live: bool) ->
 
 
 def expected_rows(accepted: list[Record], fields: dict[str, pl.DataType]) -> list[str]:
-    """Return the rows of a table: of each key the last accepted record in the last partition that has one."""
+    """Return the rows of a table: of each key the last accepted record in the last partition that has one, if no tombstone."""
     newest = {(record.partition, record.key): record for record in accepted}
-    living = sorted(
-        (record for record in newest.values() if record.value is not None),
-        key=lambda record: record.partition,
-    )
-    best = {record.key: record for record in living}
-    rows = [{**dict.fromkeys(fields), "key": record.key, **record.value} for record in best.values()]
+    best = {record.key: record for record in sorted(newest.values(), key=lambda record: record.partition)}
+    living = [record for record in best.values() if record.value is not None]
+    rows = [{**dict.fromkeys(fields), "key": record.key, **record.value} for record in living]
     frame = pl.DataFrame(rows, schema={"key": pl.String(), **fields}, strict=False)
     return sorted(map(repr, frame.rows()))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -357,6 +359,12 @@ def test_a_read_that_stalls_tells_what_answers(broker: FakeBroker) -> None:
         assert table.to_polars().height == 3
 
 
+def is_waiting(reading: threading.Thread) -> bool:
+    """Say whether a thread waits for records."""
+    frame = sys._current_frames().get(reading.ident or 0)
+    return any(each.name == "_wait" for each in traceback.extract_stack(frame)) if frame else False
+
+
 def test_a_table_that_was_closed_is_asked_for_again(broker: FakeBroker) -> None:
     """Its readiness and a read that waited say so; asked for again it has its rows."""
     hint = Hint("sync/monitor.py", "ask for it again, by ktframe.table(...) or ktframe.stream(...).")
@@ -373,7 +381,7 @@ def test_a_table_that_was_closed_is_asked_for_again(broker: FakeBroker) -> None:
 
         reading = threading.Thread(target=read)
         reading.start()
-        wait_until(lambda: table.readiness().total_lag is not None, "the read to wait")
+        wait_until(lambda: is_waiting(reading), "the read to wait")
         table.close()
         reading.join()
         assert len(caught) == 1
