@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from ktframe.errors import ContextClosedError
-from ktframe.kafka.errors import DISCONNECTED, refused_settings
+from ktframe.kafka.errors import DISCONNECTED, REFUSED_LOGIN, refused_settings
 
 logger = logging.getLogger("ktframe.kafka")
 C = TypeVar("C")
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 RETRY_SECONDS = 0.05
 """Between two attempts of a request."""
+_SLICE_SECONDS = 0.25
 
 
 def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
@@ -42,20 +43,30 @@ def new_client(kind: Callable[..., C], config: Mapping[str, Any]) -> C:
     raise refusal
 
 
-def answer_of(future: Future[T], timeout: float) -> T:
+def answer_of(
+    future: Future[T], timeout: float, refusal: Callable[[], KafkaError | None] = lambda: None
+) -> T:
     """Return the answer to a request that was given ``timeout`` seconds.
+
+    ``refusal`` returns why no answer will come, as soon as that is known.
 
     Raises
     ------
     KafkaException
         When it failed, or when there is no answer.
     """
-    try:
-        # librdkafka has this timeout too; a second longer, in case it fails to.
-        return future.result(timeout + 1)
-    except TimeoutError as error:
-        silence = KafkaError(KafkaError._TIMED_OUT, f"no answer in {timeout:g} s")  # noqa: SLF001
-        raise KafkaException(silence) from error
+    deadline = (
+        monotonic() + timeout + 1
+    )  # librdkafka has this timeout too; a second longer, in case it fails to
+    while True:
+        try:
+            return future.result(max(0.0, min(_SLICE_SECONDS, deadline - monotonic())))
+        except TimeoutError as error:
+            refused = refusal()
+            if refused is None and monotonic() > deadline:
+                refused = KafkaError(KafkaError._TIMED_OUT, f"no answer in {timeout:g} s")  # noqa: SLF001
+            if refused is not None:
+                raise KafkaException(refused) from error
 
 
 class Connection:
@@ -67,7 +78,8 @@ class Connection:
         self._has_answered = False
         self._name = name
         self._idle = Condition()
-        self._requests = 0
+        self._users: list[AdminClient] = []
+        """The clients that are lent, once for each request."""
         self._is_open = True
 
     def ask(self, request: Callable[[AdminClient, float], T], timeout: float) -> T:
@@ -97,10 +109,13 @@ class Connection:
                     with suppress(KafkaException):
                         client.poll(0)  # runs the error callback, which may say why no broker answers
                     left = deadline - monotonic()
+                    if error.args[0].code() in REFUSED_LOGIN:
+                        # It would log in again and again, for as long as it lives: accounts get locked.
+                        self.drop(client)
                     if error.args[0].code() not in DISCONNECTED:
                         raise
                     if left < spare + RETRY_SECONDS:
-                        self._drop(client)
+                        self.drop(client)
                     if left < RETRY_SECONDS:
                         raise
                 else:
@@ -123,16 +138,22 @@ class Connection:
             if self._client is None:
                 self._client = self._make()
             client = self._client
-            self._requests += 1
+            self._users.append(client)
         try:
             yield client
         finally:
             with self._idle:
-                self._requests -= 1
+                self._users.remove(client)
+                is_over = client is not self._client and client not in self._users
                 self._idle.notify_all()
+            if is_over:
+                _end(client)
 
-    def _drop(self, client: AdminClient) -> None:
-        """Let the next request have a new client; the old one ends when the last thread gives it back."""
+    def drop(self, client: AdminClient) -> None:
+        """Let the next request have a new client; the old one is ended when the last thread gives it back.
+
+        Not left to the garbage collector: an error that somebody keeps leads to it, and it would connect again for ever.
+        """
         with self._idle:
             if self._client is client:
                 self._client, self._has_answered = None, False
@@ -144,7 +165,11 @@ class Connection:
                 return
             self._is_open = False
             # A client that is destroyed never answers its requests: their callers would wait for nothing.
-            self._idle.wait_for(lambda: self._requests == 0)
+            self._idle.wait_for(lambda: not self._users)
         if self._client is not None:
-            with self._client:
-                pass  # leaving its context destroys the client
+            _end(self._client)
+
+
+def _end(client: AdminClient) -> None:
+    with client:
+        pass  # leaving its context destroys the client

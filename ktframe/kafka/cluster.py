@@ -176,7 +176,7 @@ class KafkaCluster:
         if self._has_topic_ids is False:
             return self._topic_from_metadata(name)
         try:
-            description = self._connection.ask(partial(_describe, name), self._timeout)
+            description = self._connection.ask(partial(self._describe, name), self._timeout)
         except KafkaException as error:
             # Only these codes mean that the cluster has no topic ids. If a timeout were taken for it, recreated topics
             # would no longer be noticed, and a binding would go on in the new topic at its old offset.
@@ -255,7 +255,7 @@ class KafkaCluster:
         self, topic: str, partitions: Iterable[int], spec: OffsetSpec, level: IsolationLevel
     ) -> dict[int, Any]:
         request = partial(
-            _list_offsets, {TopicPartition(topic, partition): spec for partition in partitions}, level
+            self._list_offsets, {TopicPartition(topic, partition): spec for partition in partitions}, level
         )
         deadline = time.monotonic() + self._timeout
         while True:
@@ -314,10 +314,34 @@ class KafkaCluster:
                 with suppress(KafkaException):
                     admin.poll(0)
                 meaning = self._meaning(error.args[0])
+                if isinstance(meaning, AuthenticationError):
+                    self._connection.drop(admin)  # see Connection.ask
                 if meaning.is_fatal:
                     raise meaning from error
                 if time.monotonic() > deadline:
                     raise
+
+    def _describe(self, topic: str, admin: AdminClient, timeout: float) -> Any:
+        futures = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
+        return answer_of(futures[topic], timeout, partial(self._refusal, admin))
+
+    def _list_offsets(
+        self,
+        request: dict[TopicPartition, OffsetSpec],
+        level: IsolationLevel,
+        admin: AdminClient,
+        timeout: float,
+    ) -> dict[int, Any]:
+        """Return the answers by partition."""
+        futures = admin.list_offsets(request, isolation_level=level, request_timeout=timeout)
+        refusal = partial(self._refusal, admin)
+        return {at.partition: answer_of(future, timeout, refusal) for at, future in futures.items()}
+
+    def _refusal(self, admin: AdminClient) -> KafkaError | None:
+        """Return the error of a login that was refused: the client would try it again for the whole time of a request."""
+        with suppress(KafkaException):
+            admin.poll(0)
+        return self._denied
 
     def _meaning(self, error: KafkaError, topic: str = "") -> BrokerError:
         denied, self._denied = self._denied, None
@@ -327,19 +351,6 @@ class KafkaCluster:
         return translate(
             error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic, config=self._config
         )
-
-
-def _describe(topic: str, admin: AdminClient, timeout: float) -> Any:
-    futures = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
-    return answer_of(futures[topic], timeout)
-
-
-def _list_offsets(
-    request: dict[TopicPartition, OffsetSpec], level: IsolationLevel, admin: AdminClient, timeout: float
-) -> dict[int, Any]:
-    """Return the answers by partition."""
-    futures = admin.list_offsets(request, isolation_level=level, request_timeout=timeout)
-    return {at.partition: answer_of(future, timeout) for at, future in futures.items()}
 
 
 def mechanism_of(settings: Settings) -> str:

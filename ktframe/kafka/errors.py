@@ -40,7 +40,7 @@ _UNREACHABLE = DISCONNECTED | frozenset(
     },
 )
 
-_AUTHENTICATION = frozenset(
+REFUSED_LOGIN = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001
         KafkaError.SASL_AUTHENTICATION_FAILED,
@@ -103,7 +103,7 @@ def translate(
     ``verb`` is what was attempted: a user may be allowed to read and not to write.
     """
     code, reason = error.code(), f"{without_secrets(str(error.str()), config)} [{error.name()}]"
-    if code in _AUTHENTICATION:
+    if code in REFUSED_LOGIN:
         return AuthenticationError(bootstrap, reason, mechanism=mechanism)
     if code in _AUTHORIZATION:
         resource = f"topic {topic!r}" if topic else "the cluster"

@@ -83,7 +83,10 @@ class Watcher:
         self._checks = {each: thread for each, thread in self._checks.items() if thread.is_alive()}
         self._asked = {each: self._asked.get(each, now) for each in bindings}
         for binding in bindings:
-            if binding.state in (BindingState.FAILED, BindingState.STOPPED):
+            trouble = binding.monitor.trouble
+            # A refused login is for a read to try again, when somebody is there: accounts get locked.
+            is_refused = trouble is not None and trouble[0] is Reason.AUTHENTICATION
+            if is_refused or binding.state in (BindingState.FAILED, BindingState.STOPPED):
                 continue
             if has_slept:
                 binding.monitor.lose_sight((Reason.BROKER_UNREACHABLE, _SLEPT, None))
@@ -94,9 +97,7 @@ class Watcher:
 
     def _is_due(self, binding: TopicBinding, now: float) -> bool:
         interval, trouble = self._runtime.monitor_interval, binding.monitor.trouble
-        # Not sooner with a login that is refused: accounts get locked.
-        is_lost = trouble is not None and trouble[0] is not Reason.AUTHENTICATION
-        if is_lost or binding.contact.is_doubtful:
+        if trouble is not None or binding.contact.is_doubtful:
             interval = min(interval, _LOOK_SECONDS)
         return now - self._asked[binding] >= interval - min(interval, _LOOK_SECONDS) / 2
 

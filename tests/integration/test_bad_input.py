@@ -21,7 +21,7 @@ from ktframe.errors import (
     BrokerUnreachableError,
     UnknownTopicError,
 )
-from ktframe.events import Reason
+from ktframe.events import BindingState, Reason
 
 Topic = Callable[..., str]
 Connect = Callable[..., Any]
@@ -103,6 +103,40 @@ def test_wrong_password(
     assert caught.value.mechanism == mechanism
     assert caught.value.is_fatal
     assert secret not in f"{caught.value} {caught.value!r} {caplog.text}"
+
+
+@pytest.mark.slow
+def test_a_login_that_is_refused_is_not_tried_again_and_again(
+    broker: KafkaBroker, topic: Topic, connect: Connect
+) -> None:
+    """Accounts get locked by that. A read tries it again, and goes on when the password is right again."""
+    name = broker.create_topic(topic())
+    broker.produce(name, [(b"a", b'{"n":1}')])
+    broker.grant_read(broker.scram_user, name)
+    table = connect(**scram(broker), monitor_interval=0.5).table(name)
+    assert table.to_polars().height == 1
+    before = broker.refused_logins()
+    broker.set_scram_password("another")
+    try:
+        broker.stop()
+        broker.start()
+        wait_until(lambda: table.readiness().reason is Reason.AUTHENTICATION, "the login to be refused")
+        wait_until(lambda: table.status().health.state is BindingState.FAILED, "the table to give up")
+        time.sleep(1)  # what is under way ends
+        refused = broker.refused_logins()
+        assert 0 < refused - before <= 10
+        time.sleep(5)
+        assert broker.refused_logins() == refused
+        with pytest.raises(AuthenticationError):
+            table.to_polars()
+        time.sleep(1)
+        assert refused < broker.refused_logins() <= refused + 10
+    finally:
+        if broker.pid is None:
+            broker.start()
+        broker.set_scram_password(broker.scram_password)
+    assert table.to_polars().height == 1
+    assert table.readiness().is_ready
 
 
 def test_secret_is_never_shown(

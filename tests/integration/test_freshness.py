@@ -119,7 +119,7 @@ def test_added_partitions_are_found_by_the_monitor(
 
 
 def test_key_in_two_partitions_shows_the_newest(kafka: KafkaTopics, topic: Topic, connect: Connect) -> None:
-    """Of a key's rows in several partitions the newest is shown, a tombstone acts in its own partition, and it is counted."""
+    """Of a key's words in several partitions the newest counts, also a tombstone, and the key is counted."""
     name = kafka.create_topic(topic(), partitions=2)
     kafka.produce(name, [(b"a", value(1), 0, 2_000), (b"a", value(2), 1, 1_000), (b"b", value(3), 0, 1_000)])
     table = connect().table(name)
@@ -127,6 +127,8 @@ def test_key_in_two_partitions_shows_the_newest(kafka: KafkaTopics, topic: Topic
     assert rows_by(table.to_polars()) == {"a": {"n": 1}, "b": {"n": 3}}
     assert table["a"] == {"key": "a", "n": 1}
     assert (len(table), table.status().contested) == (2, 1)
-    kafka.produce(name, [(b"a", None, 0, 3_000)])
-    assert rows_by(table.to_polars()) == {"a": {"n": 2}, "b": {"n": 3}}
-    assert table["a"] == {"key": "a", "n": 2}
+    kafka.produce(name, [(b"a", None, 0, 3_000), (b"b", None, 1, 999)])
+    assert rows_by(table.to_polars()) == {"b": {"n": 3}}
+    assert ("a" in table, table["b"]) == (False, {"key": "b", "n": 3})
+    kafka.produce(name, [(b"a", value(4), 1, 3_000)])
+    assert rows_by(table.to_polars()) == {"a": {"n": 4}, "b": {"n": 3}}

@@ -467,7 +467,7 @@ def test_late_records_and_final_windows(
         assert windows(each.late()) == {(0, 5): [5]}
 
     turn_clock(timedelta(minutes=1))
-    assert table.position().idle == (0, 1)
+    wait_until(lambda: table.position().idle == (0, 1), "Kafka to have told that there is nothing new")
     kafka.produce(name, [event(8, NOON_MS + 12 * MINUTE, key="h")])
     for each in (table, stream):
         assert windows(each.final().to_polars()) == {(0, 5): [1, 3], (5, 10): [2, 4, 7]}

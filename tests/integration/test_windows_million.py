@@ -187,13 +187,13 @@ def sessions(events: pl.DataFrame, gap: str) -> pl.DataFrame:
 
 
 def latest(placed: pl.DataFrame) -> pl.DataFrame:
-    """Return the latest row per window and key: each partition folds alone, the newest of several is shown."""
+    """Return the latest row per window and key: each partition folds alone, the newest word of several counts."""
     folded = (
         placed.sort("partition", "offset")
         .unique(["window_start", "key", "partition"], keep="last", maintain_order=True)
-        .filter(~pl.col("is_tombstone"))
         .sort("timestamp", "partition")
         .unique(["window_start", "key"], keep="last", maintain_order=True)
+        .filter(~pl.col("is_tombstone"))
     )
     columns = ("window_start", "window_end", "key", "user_id", "amount", "kind", "region")
     return folded.select(*columns, "partition", "offset", "timestamp")

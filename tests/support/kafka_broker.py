@@ -4,11 +4,12 @@ import base64
 import uuid
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from support.child_process import START_SECONDS, ChildProcess
 from support.java_programs import java_command, run_or_fail
 from support.kafka_jars import kafka_jars
-from support.kafka_records import quiet_admin
+from support.kafka_records import answer, quiet_admin
 from support.kafka_settings import JVM_FLAGS, LOG4J, BrokerPorts, server_properties
 from support.kafka_topics import KafkaTopics
 from support.ports import HOST, free_ports
@@ -78,6 +79,17 @@ class KafkaBroker(ChildProcess, KafkaTopics):
             "sasl.username": self.scram_user,
             "sasl.password": self.scram_password if password is None else password,
         }
+
+    def set_scram_password(self, password: str, mechanism: str = "SCRAM-SHA-256") -> None:
+        """Give ``scram_user`` another password; connections that are open stay."""
+        credential = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
+        change = UserScramCredentialUpsertion(self.scram_user, credential, password.encode())
+        admin = quiet_admin(self.bootstrap)
+        answer(admin.alter_user_scram_credentials([change])[self.scram_user])
+
+    def refused_logins(self) -> int:
+        """Return how many logins the broker has refused since its first start."""
+        return (self._dir / "server.log").read_text(errors="replace").count("Failed authentication with")
 
     def _write_settings(self) -> None:
         (self._dir / "log4j2.properties").write_text(LOG4J)

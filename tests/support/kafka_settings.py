@@ -18,6 +18,8 @@ appender.out.layout.type = PatternLayout
 appender.out.layout.pattern = %d %p %m (%c)%n%ex
 rootLogger.level = warn
 rootLogger.appenderRef.out.ref = out
+logger.logins.name = org.apache.kafka.common.network.Selector
+logger.logins.level = info
 """
 
 

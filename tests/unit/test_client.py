@@ -7,6 +7,7 @@ import itertools
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -19,10 +20,11 @@ TIMEOUT = 0.4
 
 
 class Client:
-    """Knows its number only."""
+    """Knows its number, and whether it was ended."""
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.is_ended = False
 
     def poll(self, timeout: float) -> None:
         """Serve no callbacks."""
@@ -31,7 +33,8 @@ class Client:
         """Do nothing."""
 
     def __exit__(self, *_: object) -> None:
-        """Do nothing."""
+        """Note the end."""
+        self.is_ended = True
 
 
 def connection() -> Connection:
@@ -62,6 +65,31 @@ def test_a_client_that_lost_its_brokers_is_replaced_while_there_is_time() -> Non
     assert [number for number, _ in calls] == [0] * (len(calls) - 1) + [1]
     assert calls[0][1] <= TIMEOUT / 2
     assert TIMEOUT / 4 < calls[-1][1] <= TIMEOUT / 2 + 0.1
+
+
+@pytest.mark.parametrize("code", [KafkaError._AUTHENTICATION, KafkaError._TIMED_OUT])
+def test_a_client_that_is_replaced_is_ended_once_nobody_uses_it(code: int) -> None:
+    """Of a refused login at once: it would try again, which locks accounts. Whoever keeps the error does not keep it alive."""
+    asked = connection()
+    kept: list[KafkaException] = []
+    with asked.client() as client:
+        with pytest.raises(KafkaException) as caught:
+            asked.ask(failing(code, []), TIMEOUT)
+        kept.append(caught.value)
+        assert not client.is_ended  # type: ignore[attr-defined]
+    assert client.is_ended  # type: ignore[attr-defined]
+    with asked.client() as other:
+        assert other is not client
+
+
+def test_an_answer_that_will_not_come_is_not_waited_for() -> None:
+    """The error that says so is raised as soon as it is known."""
+    refusals = iter([None, KafkaError(KafkaError._AUTHENTICATION)])
+    began = monotonic()
+    with pytest.raises(KafkaException) as caught:
+        answer_of(Future(), 60.0, lambda: next(refusals))
+    assert caught.value.args[0].code() == KafkaError._AUTHENTICATION
+    assert monotonic() - began < 30
 
 
 def test_a_client_that_was_replaced_is_gone_at_once() -> None:

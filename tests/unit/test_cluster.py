@@ -21,6 +21,12 @@ class Answers:
     def __init__(self, told: list[str | int]) -> None:
         self.told = told
 
+    def __enter__(self) -> None:
+        """Be ended."""
+
+    def __exit__(self, *_: object) -> None:
+        """Be ended."""
+
     def describe_topics(self, *_: object, **__: object) -> dict[str, Future[Any]]:
         """Answer as told."""
         future: Future[Any] = Future()
