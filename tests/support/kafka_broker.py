@@ -10,7 +10,7 @@ from support.child_process import START_SECONDS, ChildProcess
 from support.java_programs import java_command, run_or_fail
 from support.kafka_jars import kafka_jars
 from support.kafka_records import answer, quiet_admin
-from support.kafka_settings import JVM_FLAGS, LOG4J, BrokerPorts, server_properties
+from support.kafka_settings import JVM_FLAGS, LOG4J, BrokerPorts, Membership, server_properties
 from support.kafka_topics import KafkaTopics
 from support.ports import HOST, free_ports
 from support.silent_proxy import SilentProxy
@@ -30,10 +30,11 @@ class KafkaBroker(ChildProcess, KafkaTopics):
     scram_user = "reader"
     scram_password = "reader-secret"
 
-    def __init__(self) -> None:
+    def __init__(self, ports: BrokerPorts | None = None, member: Membership | None = None) -> None:
         self._java = java_command()
         self._jars = kafka_jars()
-        self._ports = BrokerPorts(*free_ports(5))
+        self._ports = ports or BrokerPorts(*free_ports(5))
+        self._member = member or Membership(new_cluster_id(), 1, (self._ports.controller,))
         self.sasl_bootstrap = f"{HOST}:{self._ports.sasl}"
         self.proxied_bootstrap = f"{HOST}:{self._ports.proxy}"
         ChildProcess.__init__(self, "broker")
@@ -89,11 +90,12 @@ class KafkaBroker(ChildProcess, KafkaTopics):
 
     def refused_logins(self) -> int:
         """Return how many logins the broker has refused since its first start."""
-        return (self._dir / "server.log").read_text(errors="replace").count("Failed authentication with")
+        return self.log.count("Failed authentication with")
 
     def _write_settings(self) -> None:
         (self._dir / "log4j2.properties").write_text(LOG4J)
-        (self._dir / "server.properties").write_text(server_properties(self._ports, self._dir / "data"))
+        properties = server_properties(self._ports, self._dir / "data", self._member)
+        (self._dir / "server.properties").write_text(properties)
 
     def _java_command(self, main_class: str, *arguments: str) -> list[str]:
         log4j = f"-Dlog4j2.configurationFile={self._dir / 'log4j2.properties'}"
@@ -107,7 +109,7 @@ class KafkaBroker(ChildProcess, KafkaTopics):
         if (self._dir / "data" / "meta.properties").exists():
             return
         credential = f"name={self.scram_user},password={self.scram_password}"
-        arguments = ["format", "--cluster-id", _new_cluster_id()]
+        arguments = ["format", "--cluster-id", self._member.cluster_id]
         arguments += ["--config", str(self._dir / "server.properties")]
         for mechanism in SCRAM_MECHANISMS:
             arguments += ["--add-scram", f"{mechanism}=[{credential}]"]
@@ -122,7 +124,7 @@ class KafkaBroker(ChildProcess, KafkaTopics):
         return bool(answer.brokers)
 
 
-def _new_cluster_id() -> str:
+def new_cluster_id() -> str:
     """Return a random id in Kafka's spelling: 16 bytes, URL-safe base64, no leading dash."""
     text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
     return "A" + text[1:]

@@ -34,12 +34,23 @@ class BrokerPorts:
     proxy: int
 
 
-def server_properties(ports: BrokerPorts, log_dir: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Which node of a cluster a broker is; ``controllers`` are the ports of the controllers of all, the first is node 1."""
+
+    cluster_id: str
+    node: int
+    controllers: tuple[int, ...]
+
+
+def server_properties(ports: BrokerPorts, log_dir: Path, member: Membership) -> str:
     """Return the broker's ``server.properties``."""
+    voters = ",".join(f"{node}@{HOST}:{port}" for node, port in enumerate(member.controllers, 1))
+    replicas = str(len(member.controllers))
     settings = {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{HOST}:{ports.controller}",
+        "node.id": str(member.node),
+        "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
         "listeners": (
             f"PLAINTEXT://{HOST}:{ports.plaintext},"
@@ -65,8 +76,8 @@ def server_properties(ports: BrokerPorts, log_dir: Path) -> str:
         "allow.everyone.if.no.acl.found": "false",
         "log.dirs": str(log_dir),
         "auto.create.topics.enable": "false",
-        "default.replication.factor": "1",
-        "offsets.topic.replication.factor": "1",
+        "default.replication.factor": replicas,
+        "offsets.topic.replication.factor": replicas,
         "offsets.topic.num.partitions": "1",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.num.partitions": "1",
