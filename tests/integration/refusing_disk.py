@@ -29,10 +29,15 @@ def mount_read_only(path: Path) -> None:
     mount("mount", "-o", "remount,bind,ro", path)
 
 
+def remove(path: Path) -> None:
+    """Remove a directory at once: file by file, the table would make it anew meanwhile."""
+    shutil.rmtree(path.rename(path.with_name("gone")))
+
+
 FAULTS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
     "read-only": (mount_read_only, lambda path: mount("umount", "--lazy", path)),
     "no permission": (lambda path: path.chmod(0o500), lambda path: path.chmod(0o700)),
-    "gone": (lambda path: shutil.rmtree(path.parent.parent.parent.parent), lambda _: None),
+    "gone": (lambda path: remove(path.parent.parent.parent.parent), lambda _: None),
 }
 """What happens to the directory of RocksDB's files, and what its user does then."""
 

@@ -257,6 +257,7 @@ def test_attempts_that_go_on_are_no_progress(broker: FakeBroker, monkeypatch: py
         assert rows(table) == {"a": 3, "b": 2, "c": 4}
 
 
+@pytest.mark.slow
 def test_a_slow_computer_is_no_stall(
     broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
