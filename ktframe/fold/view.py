@@ -201,13 +201,12 @@ class View:
             self._base, self._markers, self._contested = base, markers, contested
             self._marks = tuple(some.filter(condition) for some in self._marks)
 
-    def idle_markers(self, before_ms: int) -> pl.DataFrame:
-        """Return the markers of tombstones from before that time (ms) of whose key there is no row."""
+    def idle_markers(self, before: Mapping[int, int]) -> pl.DataFrame:
+        """Return the markers of tombstones before these offsets, by partition, of whose key there is no row."""
         if not self.keeps_markers:
             return self._markers.clear()
         merged = self._merge()
-        is_old = (pl.col(TIMESTAMP) < before_ms).fill_null(value=True)
-        old = merged.markers.filter(is_old)
+        old = merged.markers.filter(~_is_above(OFFSET, before))
         return old.filter(~old[HASH].is_in(merged.base[HASH].implode())) if old.height else old
 
     def forget_markers(self, markers: pl.DataFrame) -> None:
@@ -310,7 +309,8 @@ class View:
         living = delta.filter(~pl.col(REMOVED))
         if outlived.height or living[HASH].is_duplicated().any():
             return None
-        if markers.height and markers[HASH].is_in(living[HASH].implode()).any():
+        deleted = pl.concat([markers[HASH], delta.filter(REMOVED)[HASH]])
+        if len(deleted) and deleted.is_in(living[HASH].implode()).any():
             return None
         # In one piece: grouping takes Polars longer on several.
         return pl.concat([base.select(names).filter(~is_hit), living.select(names)], rechunk=True)

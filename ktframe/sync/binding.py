@@ -204,7 +204,11 @@ class TopicBinding:
             self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
         if resumed.dropped:
             self.events.emit(RowsChanged(resumed.dropped, resumed.positions, self._clock.now()))
-        self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic())
+        # A partition that has nothing new is as idle as it was before its connection was made again.
+        known = {p: at for p, at in self.last_active.items() if p not in rebuilt}
+        self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic()) | {
+            p: at for p, at in known.items() if p in resumed.positions
+        }
         asked = materializer.presence.now()
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         materializer.presence.look(asked, ends, resumed.positions)
@@ -270,9 +274,10 @@ class TopicBinding:
         return self._relearning.ask_for(materializer, learned, is_ready=self.monitor.is_ready)
 
     def _read_again(self) -> None:
-        """Have the topic opened again; whoever waits for rows waits until then."""
+        """Have the topic opened again; whoever waits for rows waits until then, and nothing says that it is ready."""
         self._reopen.set()
         self.attached = None
+        self.monitor.suspend(Reason.RESTORING)
 
     def _announce(self) -> None:
         """Update the state, and wake everyone who waits for positions."""
@@ -345,8 +350,7 @@ class TopicBinding:
             raise
         if self.attached not in (None, facts):
             # Kafka would let us go on at the old offset in a recreated topic: only the id tells the two apart.
-            self.attached = None
-            self._reopen.set()
+            self._read_again()
         return facts
 
     def try_again(self) -> None:
@@ -358,7 +362,6 @@ class TopicBinding:
         """Forget what was learned, and read the topic again; reads wait from now on until that is done."""
         self._relearning.ask()
         self._read_again()
-        self.monitor.suspend(Reason.RESTORING)
 
     def readiness(self, missing: Missing | None = None) -> Readiness:
         """Return whether the table is ready, and if not, why; never waits.

@@ -26,6 +26,7 @@ from ktframe.fold.view import View
 from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
 from ktframe.store.replacement import Replacement
 from ktframe.sync import cuts
+from ktframe.sync.ages import Ages
 from ktframe.sync.log_check import LeaderEpochs
 from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
@@ -33,7 +34,6 @@ from ktframe.windows.retention import Loaded
 logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS = 3
 _FULL_BATCH = 5_000
-_DELETES_KEPT_MS = 86_400_000  # as long as Kafka keeps tombstones, unless delete.retention.ms says otherwise
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 
 
@@ -65,6 +65,7 @@ class Materializer:
         self.presence = Presence(clock)
         """When the rows of each partition were last known to be as the log is; every write carries it."""
         self.epochs = LeaderEpochs()
+        self.ages = Ages()
         self.stream_times: dict[int, int] = {}
         """The stream time (ms) of each partition, as of the rows in the view."""
         self._clock = clock
@@ -77,6 +78,7 @@ class Materializer:
         """Raised before rows are removed or positions go back: a read during which it changes must be repeated."""
         self.sees_deletes = True
         """False once a row had no record key: no tombstone can delete it."""
+        self.key_deletes = 0  # how many tombstones came that delete by record key, where fields are the key
         self.is_cut_short = False
         """Whether retention has dropped rows that it keeps as it is now: no more are dropped until these are read again."""
         self._are_equal = False
@@ -146,6 +148,7 @@ class Materializer:
         except ValueError as error:
             raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
         self.view.keeps_markers = self._context().keeps_markers
+        self.ages.opened(self.store.positions())
         marks = self.decoder.load_marks(self.store.stale(), self.schema)
         self.view.load(chunks, {}, self.decoder.frame_schema(self.schema), marks=marks)
         self.stream_times = dict(self._context().stream_times)
@@ -182,6 +185,7 @@ class Materializer:
     def _apply(self, batch: RecordBatch, changes: Changes) -> Changes:
         # First: what was learned of more records than were applied does no harm, what was forgotten of some would.
         self._learn(changes.learned)
+        self.key_deletes += len(changes.tombstones)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         stale = without_outdated(changes.stale, changes.frame)
         changes = replace(changes, stale=stale, present=self.presence.known(), last=batch.last)
@@ -234,7 +238,7 @@ class Materializer:
     def drop(self, column: str, horizons: Mapping[int, int], *, is_retention: bool = True) -> int:
         """Drop the rows below ``horizons`` from the store and the view, where these are above the horizons so far.
 
-        Returns how many rows were dropped. Only what ``is_retention`` is counted in positions.
+        Returns how many rows were dropped. Positions remember only what ``is_retention``.
         """
         known, bound = self._context().horizons, self.decoder.identity.lower_bound
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
@@ -246,7 +250,7 @@ class Materializer:
             counted = {p: dropped.get(p, (0, None)) for p in further}
             self.store.drop(
                 {
-                    p: Horizon(at, bound(p, at), counted[p][0] * is_retention, counted[p][1])
+                    p: Horizon(at, bound(p, at), *(counted[p] if is_retention else (0, None)))
                     for p, at in further.items()
                 }
             )
@@ -302,14 +306,11 @@ class Materializer:
             self.view.drop(OFFSET, offsets)
         return lines[0].height
 
-    def forget_deletes(self) -> None:
-        """Forget the tombstones that are older than a day and hide no row of another partition.
-
-        To be called once all partitions are read: rows that are older than such a tombstone have come by then.
-        """
+    def forget_deletes(self, before: Mapping[int, int]) -> None:
+        """Forget the tombstones before these offsets that hide no row of another partition, and the log may have lost."""
         if self.decoder.is_windowed:
             return  # larger windows are made with their markers; retention drops them
-        markers = self.view.idle_markers(now_ms(self._clock) - _DELETES_KEPT_MS)
+        markers = self.view.idle_markers(before)
         for chunk in markers.iter_slices(CHUNK_ROWS):
             with self._in_both():
                 self._remove_from_store(chunk)
@@ -335,7 +336,6 @@ class Materializer:
                 self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
 
     def _nothing(self) -> Changes:
-        """Return changes without rows."""
         return Changes([], [], [], pl.DataFrame(), present=self.presence.known(), schema=self.schema)
 
     def keep_presence(self) -> None:

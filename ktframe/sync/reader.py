@@ -121,7 +121,7 @@ class BindingReader:
         does not tell what there is.
         """
         is_reading = self.binding.state in (BindingState.READY, BindingState.LAGGING)
-        if not is_reading or self.binding.monitor.trouble is not None:
+        if not is_reading or self.binding.attached is None or self.binding.monitor.trouble is not None:
             return ()
         now, lagging = self.binding.now(), self.binding.monitor.lagging()
         last_active = dict(self.binding.last_active)

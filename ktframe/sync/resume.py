@@ -180,6 +180,7 @@ def resume(
     if plan.forget or store.topic_id != facts.topic_id:
         forget = None if log.is_recreated else sorted(plan.forget)
         materializer.forget(forget, topic_id=facts.topic_id)
+    materializer.forget_deletes(log.starts)
     presence.begin((p for p in partitions if p not in stored or p in plan.forget), asked)
     presence.look(asked, log.ends, {p: at for p, at in stored.items() if p not in plan.forget})
     for partition, rows in gone.items():

@@ -10,7 +10,7 @@ from ktframe.clock import Clock
 from ktframe.events import Reason
 
 MOST_INTERVALS: Final = 3
-"""News is older than that many monitor intervals at no time."""
+"""News is older than that many monitor intervals at no time, but where answers regularly take as long."""
 _LEAST_SECONDS: Final = 2.0
 """Below this a busy computer could not be told from a broker that is silent."""
 
@@ -32,7 +32,7 @@ class Sight:
         self._clock = clock
         self._interval = interval
         self._seen: tuple[float, datetime] | None = None
-        self._seen_interval = self._took = 0.0
+        self._seen_interval = self._took = self._last_took = 0.0
         self._cause: Explanation | None = None
 
     @property
@@ -53,7 +53,9 @@ class Sight:
     def gain(self, asked: float) -> None:
         """Record an answer to what was ``asked`` at that monotonic time."""
         now = self._clock.monotonic()
-        self._seen, self._took, self._seen_interval = (now, self._clock.now()), now - asked, self._interval()
+        # Two in a row are slow where answers are; a single one came late because there was an outage.
+        self._took, self._last_took = min(self._last_took, now - asked), now - asked
+        self._seen, self._seen_interval = (now, self._clock.now()), self._interval()
         self.lost_at = self._cause = None
 
     def lose(self, cause: Explanation | None, asked: float) -> bool:

@@ -166,9 +166,9 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
     """Return why rows of the topic may be missing, each reason in a few words."""
     reasons = []
     if binding.beginning.skipped_before is not None:
-        reasons.append(
-            f"partial: from {as_datetime(binding.beginning.skipped_before):%Y-%m-%d %H:%M:%S} UTC on"
-        )
+        moment = as_datetime(binding.beginning.skipped_before)
+        by = "" if materializer.decoder.time is None else " by the records' timestamps"
+        reasons.append(f"partial: from {moment:%Y-%m-%d %H:%M:%S} UTC on{by}")
     replaced = None if materializer.replacement is None else materializer.replacement.notice
     reasons += [replaced] if replaced else []
     learned = materializer.learned
@@ -191,6 +191,10 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         reasons.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
     if "compact" in (materializer.presence.cleanup.policy or ""):
         reasons += _lost_by_compaction(materializer.decoder)
+    if materializer.key_deletes and len(positions) > 1:
+        reasons.append(
+            f"{materializer.key_deletes:,} tombstones deleted rows of their own partition only: no field is the record key"
+        )
     if binding.held_back:
         have = "offset follows" if binding.held_back == 1 else "offsets follow"
         reasons.append(f"{binding.held_back:,} {have} the start of an open transaction: not waited for")

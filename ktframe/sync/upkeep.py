@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ktframe.clock import Clock
+from ktframe.clock import Clock, now_ms
 from ktframe.sync.materializer import Materializer
 
 _TIDY_SECONDS = 60.0
@@ -28,5 +28,10 @@ class Upkeep:
             materializer.store.flush()
             self._flushed = now
         if is_ready and now - self._tidied >= _TIDY_SECONDS:
-            materializer.forget_deletes()
+            at_ms = now_ms(self._clock)
+            materializer.ages.note(materializer.view.positions(), at_ms)
+            cleanup = materializer.presence.cleanup
+            # Elsewhere a tombstone stays as long as other records; where reading resumes those are forgotten that went.
+            if cleanup.policy is None or "compact" in cleanup.policy:
+                materializer.forget_deletes(materializer.ages.before(at_ms, cleanup.tombstones_ms))
             self._tidied = now

@@ -4,12 +4,13 @@ import io
 import json
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import fastavro
 import pytest
 from support import kafka_broker
 from support.kafka_broker import KafkaBroker
-from support.kafka_settings import BrokerPorts
+from support.kafka_settings import BrokerPorts, Membership
 from support.known_faults import known_fault, the_right_answer
 from support.ports import HOST, free_ports
 
@@ -32,8 +33,8 @@ def docker(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "listener.security.protocol.map": ",DOCKER:PLAINTEXT",
     }
 
-    def properties(ports: BrokerPorts, log_dir: object) -> str:
-        lines = usual(ports, log_dir).splitlines()
+    def properties(ports: BrokerPorts, log_dir: Path, member: Membership) -> str:
+        lines = usual(ports, log_dir, member).splitlines()
         return "".join(f"{line}{added.get(line.partition('=')[0], '')}\n" for line in lines)
 
     monkeypatch.setattr(kafka_broker, "server_properties", properties)

@@ -15,10 +15,11 @@ import pytest
 from support import loader
 from support.kafka_topics import KafkaTopics
 from support.orders import produce_orders
+from support.readers import WatchedReader
 
 from ktframe.config.settings import Settings
 from ktframe.fold.records import RecordBatch
-from ktframe.kafka.reader import KafkaReader, Reader
+from ktframe.kafka.reader import Reader
 
 RECORDS = 1_000_000
 KEYS = 200_000
@@ -42,7 +43,7 @@ class Recorder:
         return lambda topic, _headers: _RecordingReader(settings, topic, self)
 
 
-class _RecordingReader(KafkaReader):
+class _RecordingReader(WatchedReader):
     def __init__(self, settings: Settings, topic: str, notes: Recorder) -> None:
         super().__init__(settings, topic)
         self._notes = notes

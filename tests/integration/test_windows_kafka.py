@@ -14,13 +14,13 @@ import polars as pl
 import pytest
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import KafkaTopics
-from support.readers import Gate
+from support.readers import Gate, WatchedReader
 from support.waiting import wait_until
 
 from ktframe.clock import SystemClock
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.fold.records import RecordBatch
-from ktframe.kafka.reader import KafkaReader, Reader
+from ktframe.kafka.reader import Reader
 
 Topic = Callable[..., str]
 Connect = Callable[..., Any]
@@ -51,7 +51,7 @@ class Counter:
         return lambda topic, _headers: _CountingReader(settings, topic, self)
 
 
-class _CountingReader(KafkaReader):
+class _CountingReader(WatchedReader):
     def __init__(self, settings: Settings, topic: str, counter: Counter) -> None:
         super().__init__(settings, topic)
         self._counter = counter

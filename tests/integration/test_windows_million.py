@@ -17,10 +17,11 @@ import pytest
 from polars.testing import assert_frame_equal
 from support import window_loader
 from support.kafka_topics import KafkaTopics
+from support.readers import WatchedReader
 
 from ktframe.config.settings import Settings
 from ktframe.fold.records import RecordBatch
-from ktframe.kafka.reader import KafkaReader, Reader
+from ktframe.kafka.reader import Reader
 
 EVENTS = 1_000_000
 KEYS = 50_000
@@ -58,7 +59,7 @@ class Counter:
         return lambda topic, _headers: _CountingReader(settings, topic, self)
 
 
-class _CountingReader(KafkaReader):
+class _CountingReader(WatchedReader):
     def __init__(self, settings: Settings, topic: str, counter: Counter) -> None:
         super().__init__(settings, topic)
         self._counter = counter
@@ -303,7 +304,8 @@ def test_windows_after_a_kill(
         assert_windows(events, table)
         assert_stream(events, stream)
 
-        assert len(counter.assigned) == 2
+        # A reader that was held for long is opened anew: it might be dead. It goes on where the table is.
+        assert len(counter.assigned) >= 2
         assert counter.records == 2 * EVENTS - sum(sum(each.values()) for each in stored.values())
         ends = dict(events.group_by("partition").len().iter_rows())
         for each in held.values():

@@ -1,6 +1,7 @@
 """Readers that a test holds back, and that remember where they were told to start."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import fields
 from threading import Event
 
@@ -122,3 +123,18 @@ def _lines(batch: RecordBatch, lines: list[int], positions: Mapping[int, int]) -
         name: [column[line] for line in lines] if column else column for name, column in columns.items()
     }
     return RecordBatch(**picked, positions=positions)
+
+
+class WatchedReader(KafkaReader):
+    """A reader that a test watches; the records that are compared when it is opened come by another one, unseen."""
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        super().__init__(settings, topic)
+        self._unseen = lambda: KafkaReader(settings, topic)
+
+    def first_records(
+        self, offsets: Mapping[int, int], is_over: Callable[[], bool]
+    ) -> Mapping[int, LastRecord]:
+        """Return the first record from each offset on."""
+        with closing(self._unseen()) as reader:
+            return reader.first_records(offsets, is_over)

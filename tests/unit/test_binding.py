@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -255,6 +257,35 @@ def test_attempts_that_go_on_are_no_progress(broker: FakeBroker, monkeypatch: py
             with pytest.raises(NotReadyError, match=r"no progress for 1 s; the last error was: .*gone"):
                 table.to_polars()
         assert rows(table) == {"a": 3, "b": 2, "c": 4}
+
+
+def test_nothing_says_ready_while_a_topic_is_opened_again(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that were dropped are missing until they are read again, however long Kafka takes to answer."""
+    released = Event()
+    ask = FakeBroker.end_offsets
+
+    def slow(self: FakeBroker, *arguments: Any, **options: Any) -> dict[int, int]:
+        if threading.current_thread().name == "ktframe-t":
+            assert released.wait(60)
+        return ask(self, *arguments, **options)
+
+    with broker.connect() as kt:
+        table = kt.table("t")
+        table.wait_until_ready()
+        end = broker.end_offsets("t", [0])[0]
+        monkeypatch.setattr(FakeBroker, "end_offsets", slow)
+        try:
+            broker.truncate("t", end - 1)
+            wait_until(lambda: table.readiness().reason is Reason.RESTORING, "the loss to be noticed")
+            for _ in range(50):
+                readiness = table.readiness()
+                assert (readiness.is_ready, readiness.reason) == (False, Reason.RESTORING)
+                time.sleep(0.01)
+        finally:
+            released.set()
+        wait_until(lambda: table.readiness().is_ready, "the table to be ready again")
 
 
 @pytest.mark.slow

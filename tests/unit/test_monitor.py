@@ -7,6 +7,7 @@ import pytest
 from ktframe.events import BindingState, Event, Events, LagUpdated, ReadyChanged, Reason
 from ktframe.sync.monitor import HYSTERESIS_CHECKS, Readiness, ReadyMonitor
 from ktframe.sync.progress import describe
+from ktframe.sync.sight import Sight
 from ktframe.testing import ManualClock
 
 RESTORING, READY = BindingState.RESTORING, BindingState.READY
@@ -312,3 +313,14 @@ def test_what_was_never_known_is_no_event(monitor: ReadyMonitor, seen: list[Even
         "no answer",
     )
     assert seen == []
+
+
+def test_one_slow_answer_makes_no_news_of_old(clock: ManualClock) -> None:
+    """A broker that froze, answered once and froze again; where answers always take as long, they are news for longer."""
+    sight = Sight(clock, lambda: 5.0)
+    for took, is_news in ((30, False), (30, True)):
+        asked = clock.monotonic()
+        clock.advance(took)
+        sight.gain(asked)
+        clock.advance(20)
+        assert (sight.trouble is None) == is_news

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import time as wall_seconds
 from typing import Any
 
 import polars as pl
@@ -12,11 +13,13 @@ import pytest
 
 import ktframe
 from ktframe import Context
+from ktframe.clock import SystemClock
 from ktframe.config.moments import Start
 from ktframe.events import RowsChanged
 from ktframe.testing import FakeBroker
 
 HOUR = 3_600_000
+MINUTE = 60_000
 
 
 def now_ms() -> int:
@@ -222,3 +225,28 @@ def test_what_was_late_stays_late_when_retention_drops_the_newest_time(
         broker.produce("big", "a", {"n": 1}, timestamp=60_000)
     assert windows.agg(n=pl.len()).height == 0
     assert windows.late().height == len(kt.stream("big", retention=4_000)) < 200
+
+
+@pytest.mark.parametrize(("first", "ahead"), [(-119, 0), (-119, 80), (-110, 100)])
+def test_windows_of_a_start_that_moved_are_those_of_a_new_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int, ahead: int
+) -> None:
+    """What ``start=`` leaves behind at the next opening is not taken for cut by retention, which hides whole windows."""
+    broker, moved = FakeBroker(), timedelta()
+    now = int(wall_seconds()) * 1000 // HOUR * HOUR + 2 * MINUTE
+    wall = SystemClock.now
+    offset = timedelta(milliseconds=now) - timedelta(seconds=wall_seconds())
+    monkeypatch.setattr(SystemClock, "now", lambda clock: wall(clock) + offset + moved)
+    for minute in range(-119, 0):
+        at = minute + (ahead if minute == first else 0)  # by a clock that went wrong
+        broker.produce("t", f"k{minute}", {"n": minute}, timestamp=now + at * MINUTE)
+
+    def shown(context: Context) -> list[tuple[object, ...]]:
+        windows = context.stream("t", start="-2h").window(15)
+        return sorted(windows.to_polars(is_partial=True).select("window_start", "n", "is_partial").rows())
+
+    with broker.connect(tmp_path) as context:
+        assert len(shown(context)) == 119
+    moved = timedelta(minutes=20)
+    with broker.connect(tmp_path) as context, broker.connect() as new:
+        assert shown(context) == shown(new)
