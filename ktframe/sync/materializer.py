@@ -71,7 +71,7 @@ class Materializer:
         self._clock = clock
         self._applied = 0
         self._mark: object = None
-        """The retention mark at the last drop: while it is the same, no further row has to be dropped."""
+        """The retention mark at the last drop: while it is the same, there is nothing to drop."""
         self._revision = 0
         """The decoder's revision with which the view's rows were decoded."""
         self.generation = 0
@@ -127,6 +127,7 @@ class Materializer:
         self._are_equal = False
         self.store.reopen()
         known, left = self.view.positions(), self.store.positions()
+        self.presence.go_back(known, left)
         self.reconcile()
         return {partition: "the disk has lost its rows" for partition in known if partition not in left}
 
@@ -178,8 +179,9 @@ class Materializer:
         with self._in_both():
             changes = self._apply(batch, changes)
         for record in changes.refused[:_LOGGED_REFUSALS]:
-            where = f"{self.name}[{record.partition}]@{record.offset}"
-            logger.warning("%s was refused: %s", where, record.reason)
+            logger.warning(
+                "%s[%d]@%d was refused: %s", self.name, record.partition, record.offset, record.reason
+            )
         return changes
 
     def _apply(self, batch: RecordBatch, changes: Changes) -> Changes:

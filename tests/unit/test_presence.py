@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,7 +16,7 @@ from support.waiting import wait_until
 from ktframe.clock import SystemClock
 from ktframe.config.settings import StoreOptions
 from ktframe.context.context import Context
-from ktframe.errors import BrokerUnreachableError
+from ktframe.errors import BrokerUnreachableError, StoreError
 from ktframe.events import TableRebuilt
 from ktframe.fold.records import Position
 from ktframe.kafka.survey import Cleanup
@@ -72,6 +75,35 @@ def opened(context: Context, kind: str) -> Any:
         return context.stream("t")
     table = context.table("t", key="n" if kind == "key=" else None)
     return table.window(5) if kind == "window" else table
+
+
+class FullDisk:
+    """A disk that refuses flushes until it has space again, and then has what was ``flushed`` before."""
+
+    def __init__(self, engine: Any, flushed: Path) -> None:
+        self.is_full = True
+        self._engine, self._flushed, self._real = engine, flushed, engine._db
+        engine._db, engine._release = self, self._lose
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def flush(self, *_: object) -> None:
+        """Raise as RocksDB does."""
+        text = f"IO error: {os.strerror(errno.ENOSPC)}: While appending to file: /x/000008.sst"
+        raise Exception(text)  # noqa: TRY002 - it is what rocksdict raises
+
+    def check(self, path: Path) -> None:
+        """Raise as long as it is full."""
+        if self.is_full:
+            raise StoreError(str(path), "the disk is full")
+
+    def _lose(self) -> None:
+        del self._engine._release
+        self._engine._is_released = True
+        self._real.close()
+        shutil.rmtree(self._engine.path / "rocksdb")
+        self._flushed.rename(self._engine.path / "rocksdb")
 
 
 @pytest.mark.parametrize("kind", ["table", "key=", "window"])
@@ -225,6 +257,33 @@ def test_a_table_that_found_no_broker_for_long_is_read_anew(turn: Turn) -> None:
         turn(3 * DAY)
         broker.come_back()
         assert keys(table) == ["new", "stays"]
+
+
+def test_a_store_that_a_full_disk_put_back_was_away_since(
+    tmp_path: Path, turn: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end was looked up all the while, but the tombstone before it did not get to the disk, and then was gone."""
+    broker = compacted()
+    with broker.connect(tmp_path, store=StoreOptions(flush_interval=0.05)) as context:
+        table = context.table("t")
+        assert keys(table) == ["gone", "stays"]
+        materializer = table._reader.binding.required()
+        store: Any = materializer.store
+        wait_until(lambda: store.positions()[0].present is not None, "the end")
+        store.flush()
+        flushed = tmp_path / "flushed"
+        shutil.copytree(store._engine.path / "rocksdb", flushed)
+        disk = FullDisk(store._engine, flushed)
+        monkeypatch.setattr("ktframe.store.engine._check_disk", disk.check)
+        broker.produce("t", "gone", None)
+        wait_until(lambda: table.status().health.consecutive_failures, "the failure")
+        assert materializer.view.positions() == {0: 3}
+        turn(3 * DAY)
+        seen = materializer.presence.now().wall
+        wait_until(lambda: materializer.presence.known()[0] >= seen, "a look")
+        broker.compact("t")
+        disk.is_full = False
+        assert keys(table) == ["stays"]
 
 
 def test_an_idle_table_stays_present(tmp_path: Path, turn: Turn) -> None:
