@@ -122,13 +122,15 @@ class Barrier:
         KtframeError
             The error that made the binding fail, or that of the cluster when it can't be asked.
         """
-        policy = WaitPolicy(stall_timeout, on_wait=on_wait)
+        policy, presence = WaitPolicy(stall_timeout, on_wait=on_wait), self._binding.required().presence
         while True:
             with self._binding.contact.asking() as asked:
                 facts = self._binding.look_again()
+                looked = presence.now()
                 ends, written = self._committed_ends(range(facts.partitions))
             self._binding.follow_leaders()
             self._binding.hold_back(ends, written)
+            presence.look(looked, ends, self._positions())
             self._binding.contact.answered(ends, asked)
             self._binding.try_again()  # the cluster answers
             if self._wait_for(ends, facts, policy).topic_id == facts.topic_id:

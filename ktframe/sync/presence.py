@@ -79,7 +79,6 @@ class Presence:
             self.kept_ms = kept if may_be_compacted and not keeps_history else None
             self._is_assumed = None in (cleanup.policy, cleanup.tombstones_ms)
             self._awaited.clear()
-            self._flowed = self.now()
             known = self._present
             self._present = {
                 partition: known.get(partition) or Moment(position.present or 0)
@@ -116,13 +115,16 @@ class Presence:
 
     def _reason(self, partition: int, now: Moment) -> str | None:
         kept_ms, seen = self.kept_ms or 0, self._present.get(partition)
+        limit = kept_ms
+        if partition in self._loading:  # not at an end yet, and does not begin again as long as it goes on
+            seen, limit = self._flowed, max(kept_ms, _LEAST_MS)
         setting = f"delete.retention.ms is {_spelt(kept_ms)}"
         if self._is_assumed:
             setting = f"{_spelt(kept_ms)} is assumed: the topic's settings can't be read"
         if seen is None or _age(seen, now) < 0:
             fact = "it is not known how long the table was away" if seen is None else "the clock went back"
             return f"{fact}, and Kafka keeps deletes only for a time ({setting})"
-        if _age(seen, now) <= kept_ms:
+        if _age(seen, now) <= limit:
             return None
         return (
             f"the table was away for {_spelt(_age(seen, now))}, longer than Kafka keeps deletes ({setting})"
@@ -130,7 +132,10 @@ class Presence:
 
     def begin(self, partitions: Iterable[int], at: Moment) -> None:
         """Record that these partitions have no rows, and are read from now on."""
+        partitions = set(partitions)
         with self._lock:
+            if self._loading <= partitions:
+                self._flowed = at
             for partition in partitions:
                 self._present[partition] = at
                 self._loading.add(partition)

@@ -7,9 +7,12 @@ import os
 import shutil
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from support.waiting import wait_until
 
@@ -22,6 +25,7 @@ from ktframe.fold.records import Position
 from ktframe.kafka.survey import Cleanup
 from ktframe.sync.presence import Moment, Presence
 from ktframe.testing import FakeBroker, ManualClock
+from ktframe.testing.log import read_log
 
 DAY = timedelta(days=1)
 Turn = Callable[[timedelta], None]
@@ -368,6 +372,64 @@ def test_a_pause_in_a_load_is_absence() -> None:
     assert not presence.has_missed({0: 10})
     clock.advance(61)
     assert presence.has_missed({0: 11})
+
+
+def test_an_interrupted_load_goes_on() -> None:
+    """A new session of a load that takes longer than deletes are kept does not begin it again, but after a pause does."""
+    clock = ManualClock()
+    presence, cleanup = Presence(clock), Cleanup("compact", 60_000)
+    presence.attach(cleanup, {}, keeps_history=False)
+    presence.begin([0], presence.now())
+    began = presence.now().wall
+    for position in range(10, 20):
+        clock.advance(40)
+        assert not presence.has_missed({0: position})
+        presence.attach(cleanup, {0: Position(position, present=began)}, keeps_history=False)
+        assert presence.missed({0: position}, {0: 20}) == {}
+        presence.begin([], presence.now())
+    clock.advance(40)
+    presence.attach(cleanup, {0: Position(19, present=began)}, keeps_history=False)
+    assert presence.missed({0: 19}, {0: 20}) == {}
+    clock.advance(21)
+    presence.attach(cleanup, {0: Position(19, present=began)}, keeps_history=False)
+    reason = "the table was away for 1 min, longer than Kafka keeps deletes (delete.retention.ms is 1 min)"
+    assert presence.missed({0: 19}, {0: 20}) == {0: reason}
+    presence.begin([0], presence.now())
+    assert not presence.has_missed({0: 5})
+
+
+def test_a_load_that_loses_its_broker_again_and_again_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on where it was, however short the time is for which deletes are kept."""
+    broker = compacted(delete_retention_ms=0)
+    for number in range(30):
+        broker.produce("t", "stays", {"n": number})
+    monkeypatch.setattr("ktframe.testing.broker.read_log", partial(read_log, most=5))
+    available, calls = FakeBroker._available, count(1)
+
+    def fragile(*arguments: Any) -> Any:
+        if next(calls) % 3 == 0:
+            raise BrokerUnreachableError(broker.bootstrap, "gone")
+        return available(*arguments)
+
+    monkeypatch.setattr(FakeBroker, "_available", fragile)
+    with broker.connect() as context:
+        table = context.table("t", schema={"n": pl.Int64})
+        table.wait_until_ready(20, progress=False)
+        assert keys(table) == ["gone", "stays"]
+        assert [at[0] for at in broker.assigned].count(0) == 1
+
+
+def test_a_fresh_read_is_a_look(turn: Turn) -> None:
+    """Who is at the end at each read is there, however rarely the lag is measured."""
+    broker = compacted(delete_retention_ms=0)
+    with broker.connect(monitor_interval=1000) as context:
+        table = context.table("t")
+        for _ in range(3):
+            assert keys(table) == ["gone", "stays"]
+            turn(timedelta(seconds=10))
+        broker.produce("t", "new", {"n": 3})
+        assert keys(table) == ["gone", "new", "stays"]
+    assert broker.assigned == [{0: 0}]
 
 
 def test_a_store_that_never_knew_is_read_anew() -> None:
