@@ -32,7 +32,7 @@ from ktframe.errors import (
 )
 from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of, new_client
 from ktframe.kafka.errors import PASSING, translate
-from ktframe.kafka.survey import Cleanup, cleanups, extents, is_silent, last_timestamps
+from ktframe.kafka.survey import Cleanup, cleanup_of, cleanups, extents, is_silent, last_timestamps
 
 logger = logging.getLogger("ktframe.kafka")
 
@@ -93,7 +93,10 @@ class Cluster(Protocol):
         """Return ``delete``, ``compact`` or ``compact,delete``; None where this user may not know."""
 
     def cleanup(self, topic: str) -> Cleanup:
-        """Return the policy, and for how long tombstones are kept; both None where this user may not know."""
+        """Return the policy, and for how long tombstones are kept; both None where this user may not know.
+
+        Raises where nobody answers, which says nothing of the topic.
+        """
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
         """Return the offsets that the logs of many topics hold; ``topics`` has their numbers of partitions.
@@ -279,11 +282,26 @@ class KafkaCluster:
 
     def cleanup_policy(self, topic: str) -> str | None:
         """Return ``delete``, ``compact`` or ``compact,delete``; None without the right to read it."""
-        return self.cleanup(topic).policy
+        return self._cleanups([topic])[topic].policy
 
     def cleanup(self, topic: str) -> Cleanup:
-        """Return the policy, and for how long tombstones are kept; both None without the right to read it."""
-        return self._cleanups([topic])[topic]
+        """Return the policy, and for how long tombstones are kept; both None without the right to read it.
+
+        Raises
+        ------
+        BrokerError
+            When no broker answers: that says nothing of the topic.
+        """
+        if self._has_topic_ids is False:  # see _cleanups
+            return Cleanup()
+        try:
+            return self._connection.ask(partial(cleanup_of, topic), self._timeout)
+        except KafkaException as error:
+            meaning = self._meaning(error.args[0], topic)
+            if isinstance(meaning, BrokerUnreachableError | AuthenticationError):
+                raise meaning from error
+            logger.debug("no cleanup policy of %s: %s", topic, error)
+            return Cleanup()
 
     def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
         """Return the cleanup policy of many topics."""

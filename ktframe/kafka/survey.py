@@ -1,4 +1,4 @@
-"""Facts about many topics at once, in one request each. What can't be found out is left out or None, never raised."""
+"""Facts about many topics at once, in one request each. What can't be found out is left out or None, not raised."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of
 from ktframe.kafka.errors import PASSING
@@ -57,6 +62,12 @@ class Cleanup:
 
     policy: str | None = None
     tombstones_ms: int | None = None
+
+
+def cleanup_of(topic: str, admin: AdminClient, timeout: float) -> Cleanup:
+    """Return how one topic is cleaned up; raises the error of a request that was refused, or that nobody answered."""
+    futures = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)], request_timeout=timeout)
+    return _cleanup(answer_of(next(iter(futures.values())), timeout))
 
 
 def cleanups(connection: Connection, topics: Iterable[str], timeout: float) -> dict[str, Cleanup]:

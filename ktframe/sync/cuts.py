@@ -39,6 +39,15 @@ def end(store: StateStore, retention: Retention | None) -> None:
     store.set_retention(setting_of(retention))
 
 
+def incomplete(rows: pl.DataFrame, starts: Mapping[int, int]) -> set[int]:
+    """Return the partitions whose logs, from ``starts`` on, no longer have the record of every row."""
+    return {p for p, oldest in _oldest(rows).items() if oldest < starts.get(p, oldest)}
+
+
+def _oldest(rows: pl.DataFrame) -> dict[int, int]:
+    return dict(rows.group_by(PARTITION).agg(pl.col(OFFSET).min()).iter_rows())
+
+
 def to_rebuild(
     store: StateStore, rows: pl.DataFrame, starts: Mapping[int, int]
 ) -> tuple[dict[int, str], dict[int, int]]:
@@ -47,8 +56,7 @@ def to_rebuild(
     ``rows`` are those of all partitions, ``starts`` the first offsets that the log has. Where it no longer has the record
     of every row, reading it again would lose rows: what is there stays.
     """
-    oldest = dict(rows.group_by(PARTITION).agg(pl.col(OFFSET).min()).iter_rows())
-    forget, gone = dict[int, str](), dict[int, int]()
+    oldest, forget, gone = _oldest(rows), dict[int, str](), dict[int, int]()
     for partition, position in store.positions().items():
         if not position.dropped or partition not in starts:
             continue

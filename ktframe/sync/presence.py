@@ -44,7 +44,7 @@ class Presence:
         self.kept_ms: int | None = None
         """For how long the topic keeps tombstones; None where no delete can be missed."""
         self.notices: dict[int, str] = {}
-        """What must be said of partitions that took longer to load."""
+        """What must be said of partitions that took longer to load, or whose rows could not be read again."""
         self._is_assumed = False
         self._clock = clock
         self._lock = Lock()
@@ -129,6 +129,16 @@ class Presence:
         return (
             f"the table was away for {_spelt(_age(seen, now))}, longer than Kafka keeps deletes ({setting})"
         )
+
+    def leave(self, partition: int, why: str) -> None:
+        """Record that the rows of a partition stay though deletes may have been missed: what is stored says so next time."""
+        with self._lock:
+            self._present.pop(partition, None)
+            self._loading.discard(partition)
+            self.notices[partition] = (
+                f"partition {partition}: {why}, and the log no longer has the records of all rows: rows that"
+                " were deleted meanwhile may be shown"
+            )
 
     def begin(self, partitions: Iterable[int], at: Moment) -> None:
         """Record that these partitions have no rows, and are read from now on."""

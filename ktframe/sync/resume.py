@@ -8,12 +8,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ktframe.columns import OFFSET
+import polars as pl
+
+from ktframe.columns import OFFSET, PARTITION
 from ktframe.errors import RegistryError
 from ktframe.fold.records import LastRecord, Position, RecordBatch
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.sync import cuts
 from ktframe.sync.beginning import Beginning
 from ktframe.sync.log_check import FirstRecords, replaced
 from ktframe.sync.materializer import Materializer
@@ -167,7 +170,7 @@ def resume(
         stored,
         log,
         keeps_history=keeps_history,
-        outdated=presence.missed(stored, log.ends) | outdated,
+        outdated=_missed(materializer, stored, log) | outdated,
         readable=_readable_now(materializer),
         extended=extended,
     )
@@ -202,6 +205,24 @@ def resume(
         dropped = materializer.remove_before(log.wanted)
     rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
     return Resumption(facts, plan.positions, rebuilt, dropped, skips_records=any(log.wanted.values()))
+
+
+def _missed(materializer: Materializer, stored: Mapping[int, int], log: Log) -> dict[int, str]:
+    """Return the partitions that are rebuilt since deletes may have been missed, with the reason.
+
+    Where it is only assumed that the topic is compacted, its retention may have removed records whose rows are there: to
+    rebuild these would lose them for certain.
+    """
+    presence = materializer.presence
+    missed = presence.missed(stored, log.ends)
+    if not missed or presence.cleanup.policy is not None or log.is_recreated:
+        return missed
+    rows = pl.concat([part.select(PARTITION, OFFSET) for part in materializer.view.lines()])
+    kept = {p: missed.pop(p) for p in cuts.incomplete(rows, log.starts) & missed.keys()}
+    for partition, why in kept.items():
+        presence.leave(partition, why)
+        logger.warning("%s: %s", materializer.name, presence.notices[partition])
+    return missed
 
 
 def must_resume(materializer: Materializer, batch: RecordBatch) -> bool:

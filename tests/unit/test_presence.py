@@ -203,6 +203,55 @@ def test_settings_that_may_not_be_read_are_assumed(
         ]
 
 
+@pytest.mark.parametrize("kind", ["table", "window"])
+def test_rows_that_the_log_no_longer_has_stay_where_compaction_is_assumed(
+    tmp_path: Path, turn: Turn, kind: str
+) -> None:
+    """To read them again would lose them for certain; that deletes may have been missed is said each time."""
+    broker = compacted(cleanup_policy=None, delete_retention_ms=None)
+    with broker.connect(tmp_path) as context:
+        opened(context, kind).to_polars()
+    broker.delete_records("t", 1)
+    for number in (3, 4):
+        broker.produce("t", "new", {"n": number})
+        turn(2 * DAY)
+        with broker.connect(tmp_path) as context:
+            rows = opened(context, kind)
+            assert sorted(rows.to_polars()["n"]) == [1, 2, number]
+            assert reasons(rows) == []
+            (notice,) = rows.position().notices
+            assert notice.startswith("partition 0: ")
+            assert notice.endswith(
+                "(1 d is assumed: the topic's settings can't be read), and the log no longer has the records of all rows:"
+                " rows that were deleted meanwhile may be shown"
+            )
+
+
+def test_settings_that_nobody_tells_are_asked_for_again(
+    tmp_path: Path, turn: Turn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silence is no answer: what is not compacted is not read again for want of one."""
+    broker = compacted(cleanup_policy="delete")
+    with broker.connect(tmp_path) as context:
+        context.table("t").to_polars()
+    broker.delete_records("t", 1)
+    broker.produce("t", "new", {"n": 3})
+    turn(2 * DAY)
+    cleanup, faults = FakeBroker.cleanup, [BrokerUnreachableError(broker.bootstrap, "silent")] * 2
+
+    def fragile(*arguments: Any) -> Cleanup:
+        if faults:
+            raise faults.pop()
+        return cleanup(*arguments)
+
+    monkeypatch.setattr(FakeBroker, "cleanup", fragile)
+    with broker.connect(tmp_path) as context:
+        table = context.table("t")
+        assert keys(table) == ["gone", "new", "stays"]
+        assert reasons(table) == []
+    assert not faults
+
+
 def test_a_clock_that_ran_ahead_does_not_count(tmp_path: Path, turn: Turn) -> None:
     """A store that was at the end of the log in the future may have been away for any time."""
     broker = compacted()

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from ktframe.config.settings import Settings
-from ktframe.errors import AuthorizationError
+from ktframe.errors import AuthorizationError, BrokerUnreachableError
 from ktframe.kafka.client import Connection
 from ktframe.kafka.cluster import KafkaCluster
+from ktframe.kafka.survey import Cleanup
 
 MOVED = KafkaError.NOT_LEADER_FOR_PARTITION
 Told = Mapping[tuple[str, int], Any]
@@ -48,6 +49,12 @@ class Answers:
     def poll(self, timeout: float) -> None:
         """Serve no callbacks."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End nothing."""
+
 
 def _answer(told: Any) -> Future[Any]:
     future: Future[Any] = Future()
@@ -60,8 +67,9 @@ def _answer(told: Any) -> Future[Any]:
     return future
 
 
-def _cluster(answers: Answers, *, has_topic_ids: bool | None = None) -> KafkaCluster:
-    cluster = KafkaCluster(Settings(bootstrap="localhost:1"), has_topic_ids=has_topic_ids)
+def _cluster(answers: Answers, *, has_topic_ids: bool | None = None, timeout: float = 10.0) -> KafkaCluster:
+    settings = Settings(bootstrap="localhost:1", request_timeout=timeout)
+    cluster = KafkaCluster(settings, has_topic_ids=has_topic_ids)
     cluster.close()
     client: Any = answers
     cluster._connection = Connection(lambda: client, name="Kafka")
@@ -177,6 +185,23 @@ def test_cleanup_policies_are_told_where_they_may_be() -> None:
     assert cluster.cleanup_policies("tuvw") == {"t": "compact,delete", "u": "delete", "v": None, "w": None}
     assert (cluster.cleanup_policy("u"), cluster.cleanup_policy("v")) == ("delete", None)
     assert cluster.cleanup_policies([]) == {}
+
+
+def test_a_cleanup_that_nobody_tells_is_not_one_that_may_not_be_known() -> None:
+    """A refusal is an answer, silence is none: what is asked of one topic is raised then."""
+    configs = {
+        "t": {
+            "cleanup.policy": SimpleNamespace(value="compact"),
+            "delete.retention.ms": SimpleNamespace(value="5"),
+        },
+        "u": KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED),
+        "v": KafkaError(KafkaError._UNSUPPORTED_FEATURE),
+        "w": KafkaError(KafkaError._TIMED_OUT),
+    }
+    cluster = _cluster(Answers(_logs, configs), timeout=0.3)
+    assert [cluster.cleanup(topic) for topic in "tuv"] == [Cleanup("compact", 5), Cleanup(), Cleanup()]
+    with pytest.raises(BrokerUnreachableError):
+        cluster.cleanup("w")
 
 
 def test_the_mock_cluster_is_not_asked_for_cleanup_policies() -> None:
