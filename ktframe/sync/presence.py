@@ -208,7 +208,8 @@ class Presence:
         if self.kept_ms is None:
             return False
         period, known = max(self.kept_ms // 10, _LEAST_KEPT_MS), self.known()
-        return any(known.get(p, 0) - (at.present or 0) > period for p, at in stored.items())
+        # Also what a clock that ran ahead has stored: else it would count as presence once that time has come.
+        return any(p in known and abs(known[p] - (at.present or 0)) > period for p, at in stored.items())
 
 
 def _age(moment: Moment, now: Moment) -> int:

@@ -504,3 +504,16 @@ def test_writes_of_presence_alone_are_rare() -> None:
         clock.advance(2)
         presence.look(presence.now(), {0: 1}, {0: 1})
         assert presence.is_due(stored) is (due_after is not None)
+
+
+def test_a_time_that_a_fast_clock_stored_is_written_over() -> None:
+    """Else a table that was killed later would count as present until that time."""
+    clock = ManualClock()
+    presence = Presence(clock)
+    presence.attach(Cleanup("compact", 86_400_000), {}, keeps_history=False)
+    presence.begin([0], presence.now())
+    presence.look(presence.now(), {0: 1}, {0: 1})
+    ahead = presence.now().wall + 10 * 86_400_000
+    assert presence.is_due({0: Position(1, present=ahead)})
+    presence.leave(0, "its rows stay")
+    assert not presence.is_due({0: Position(1, present=ahead)})
