@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import polars as pl
@@ -27,7 +27,12 @@ class LastRecord:
     offset: int
     timestamp: int
     digest: int
-    epoch: int | None = field(default=None, compare=False)
+    epoch: int | None = None
+
+    def is_another(self, record: LastRecord) -> bool:
+        """Say whether ``record`` is not this one. An epoch is compared where both are known: compaction keeps it too."""
+        other = record if None not in (self.epoch, record.epoch) else replace(record, epoch=self.epoch)
+        return self != other
 
     @classmethod
     def of(

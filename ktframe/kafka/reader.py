@@ -32,8 +32,8 @@ class Reader(Protocol):
 
     def first_records(
         self, offsets: Mapping[int, int], is_over: Callable[[], bool]
-    ) -> Mapping[int, LastRecord]:
-        """Return the first record from each offset on, by partition, where there is one; or what there is once ``is_over``.
+    ) -> Mapping[int, LastRecord | None]:
+        """Return the first record from each offset on, by partition, None without one; or what is known once ``is_over``.
 
         Nothing is assigned afterwards.
         """
@@ -105,23 +105,23 @@ class KafkaReader:
 
     def first_records(
         self, offsets: Mapping[int, int], is_over: Callable[[], bool]
-    ) -> Mapping[int, LastRecord]:
-        """Return the first record from each offset on, where there is one.
+    ) -> Mapping[int, LastRecord | None]:
+        """Return the first record from each offset on, None where there is none.
 
         Raises
         ------
         BrokerError
             When one can't be read, or the brokers of a partition don't answer in time.
         """
-        found: dict[int, LastRecord] = {}
+        found: dict[int, LastRecord | None] = {}
         missing = set(offsets)
         deadline = time.monotonic() + self._timeout
         self.assign(offsets)
         while missing and not is_over():
-            batch = self.poll()
+            batch = self._take(1)
             if batch is not None:
-                found |= {p: record for p, record in _first(batch).items() if p in missing}
                 done = missing & batch.positions.keys()
+                found |= {p: batch.last.get(p) for p in done}
                 missing -= done
                 if done:  # what follows is not wanted, and keeps others waiting
                     self._consumer.incremental_unassign([TopicPartition(self._topic, p) for p in done])
@@ -134,6 +134,9 @@ class KafkaReader:
 
     def poll(self) -> RecordBatch | None:
         """Return what arrived, None when nothing did for a tenth of a second."""
+        return self._take(BATCH_RECORDS)
+
+    def _take(self, most: int) -> RecordBatch | None:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
@@ -143,7 +146,7 @@ class KafkaReader:
             if first is None:
                 return None
             with cyclic_gc_paused():
-                return self._columns([first, *self._consumer.consume(BATCH_RECORDS - 1, 0)])
+                return self._columns([first, *(self._consumer.consume(most - 1, 0) if most > 1 else ())])
         except KafkaException as error:
             raise self._translate(error.args[0]) from error
 
@@ -232,12 +235,3 @@ def columns_of(
         positions=positions,
         last=last,
     )
-
-
-def _first(batch: RecordBatch) -> dict[int, LastRecord]:
-    """Return the first record of each partition."""
-    lines = dict(zip(reversed(batch.partitions), reversed(range(len(batch))), strict=True))
-    return {
-        p: LastRecord.of(batch.offsets[at], batch.timestamps[at], batch.keys[at], batch.values[at])
-        for p, at in lines.items()
-    }

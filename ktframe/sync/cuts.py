@@ -5,7 +5,7 @@ The setting is no part of the store's name: most changes of it need nothing to b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -39,21 +39,22 @@ def end(store: StateStore, retention: Retention | None) -> None:
     store.set_retention(setting_of(retention))
 
 
-def incomplete(rows: pl.DataFrame, starts: Mapping[int, int]) -> set[int]:
+def incomplete(rows: Iterable[pl.DataFrame], starts: Mapping[int, int]) -> set[int]:
     """Return the partitions whose logs, from ``starts`` on, no longer have the record of every row."""
     return {p for p, oldest in _oldest(rows).items() if oldest < starts.get(p, oldest)}
 
 
-def _oldest(rows: pl.DataFrame) -> dict[int, int]:
+def _oldest(parts: Iterable[pl.DataFrame]) -> dict[int, int]:
+    rows = pl.concat([part.select(PARTITION, OFFSET) for part in parts])
     return dict(rows.group_by(PARTITION).agg(pl.col(OFFSET).min()).iter_rows())
 
 
 def to_rebuild(
-    store: StateStore, rows: pl.DataFrame, starts: Mapping[int, int]
+    store: StateStore, rows: Iterable[pl.DataFrame], starts: Mapping[int, int]
 ) -> tuple[dict[int, str], dict[int, int]]:
     """Return the partitions that must be read again, with the reason, and of the others how many rows stay gone.
 
-    ``rows`` are those of all partitions, ``starts`` the first offsets that the log has. Where it no longer has the record
+    ``rows`` are those of all partitions, in parts, ``starts`` the first offsets that the log has. Where it no longer has the record
     of every row, reading it again would lose rows: what is there stays.
     """
     oldest, forget, gone = _oldest(rows), dict[int, str](), dict[int, int]()

@@ -10,24 +10,54 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from ktframe.fold.records import LastRecord, Position, RecordBatch
+from ktframe.kafka.cluster import Cluster
 
-FirstRecords: TypeAlias = Callable[[Mapping[int, int]], Mapping[int, LastRecord]]
-"""Returns, by partition, the first record from an offset on, where there is one; see ``Reader.first_records``."""
+FirstRecords: TypeAlias = Callable[[Mapping[int, int]], Mapping[int, LastRecord | None]]
+"""Returns, by partition, the first record from an offset on; see ``Reader.first_records``."""
 
 
-def replaced(applied: Mapping[int, LastRecord], first_records: FirstRecords) -> dict[int, str]:
+def replaced(applied: Mapping[int, LastRecord], found: Mapping[int, LastRecord | None]) -> dict[int, str]:
     """Return the partitions in whose log another record is where the last applied one was, with the reason.
 
-    A record that is gone by compaction or retention is no difference: the next one has another offset.
+    ``found`` are the first records from there on. One that is gone is no difference here: see ``removed``.
     """
-    if not applied:
-        return {}
-    found = first_records({partition: record.offset for partition, record in applied.items()})
     return {
         partition: f"the log went back: another record is at offset {record.offset}"
         for partition, record in found.items()
-        if record.offset == applied[partition].offset and record != applied[partition]
+        if record is not None
+        and record.offset == applied[partition].offset
+        and record.is_another(applied[partition])
     }
+
+
+def removed(
+    applied: Mapping[int, LastRecord],
+    found: Mapping[int, LastRecord | None],
+    first_records: FirstRecords,
+    cluster: Cluster,
+    topic: str,
+) -> dict[int, str]:
+    """Return the partitions of a topic without compaction in whose log nothing is where the last applied record was.
+
+    Only retention removes records there, from the start on. Else a transaction's marker, or an aborted record, has taken
+    the offset. Where what is committed ends before it, for whatever reason, nothing is known.
+    """
+    gone = {p: applied[p].offset for p, record in found.items() if _is_past(record, applied[p])}
+    # In this order: what is committed before the records are looked for must be found, unless retention removes it meanwhile.
+    ends = cluster.end_offsets(topic, gone) if gone else {}
+    gone = {p: offset for p, offset in gone.items() if offset < ends[p]}
+    again = first_records(gone) if gone else {}
+    gone = {p: gone[p] for p, record in again.items() if _is_past(record, applied[p])}
+    starts = cluster.start_offsets(topic, gone) if gone else {}
+    return {
+        partition: f"the log went back: there is no record at offset {offset} any more"
+        for partition, offset in gone.items()
+        if offset >= starts[partition]
+    }
+
+
+def _is_past(record: LastRecord | None, applied: LastRecord) -> bool:
+    return record is None or record.offset > applied.offset
 
 
 class LeaderEpochs:

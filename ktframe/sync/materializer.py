@@ -179,9 +179,8 @@ class Materializer:
         with self._in_both():
             changes = self._apply(batch, changes)
         for record in changes.refused[:_LOGGED_REFUSALS]:
-            logger.warning(
-                "%s[%d]@%d was refused: %s", self.name, record.partition, record.offset, record.reason
-            )
+            where = f"{self.name}[{record.partition}]@{record.offset}"
+            logger.warning("%s was refused: %s", where, record.reason)
         return changes
 
     def _apply(self, batch: RecordBatch, changes: Changes) -> Changes:
@@ -350,9 +349,7 @@ class Materializer:
         """Return what must be rebuilt where retention now keeps more than it did, see ``cuts.to_rebuild``."""
         if not self.is_cut_short:
             return {}, {}
-        return cuts.to_rebuild(
-            self.store, pl.concat([part.select(PARTITION, OFFSET) for part in self.view.lines()]), starts
-        )
+        return cuts.to_rebuild(self.store, self.view.lines(), starts)
 
     def extended(self) -> None:
         """Drop by the present retention from now on: the rows that are to be read again are gone."""

@@ -8,9 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import polars as pl
-
-from ktframe.columns import OFFSET, PARTITION
+from ktframe.columns import OFFSET
 from ktframe.errors import RegistryError
 from ktframe.fold.records import LastRecord, Position, RecordBatch
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
@@ -18,7 +16,7 @@ from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.sync import cuts
 from ktframe.sync.beginning import Beginning
-from ktframe.sync.log_check import FirstRecords, replaced
+from ktframe.sync.log_check import FirstRecords, removed, replaced
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")
@@ -163,8 +161,12 @@ def resume(
     )
     keeps_history = materializer.decoder.identity.keeps_history
     leaders = dict(cluster.leader_epochs(topic))
-    outdated = {} if log.is_recreated else replaced(comparable(store.positions(), log), first_records)
     presence.attach(cluster.cleanup(topic), store.positions(), keeps_history=keeps_history)
+    applied = {} if log.is_recreated else comparable(store.positions(), log)
+    found = first_records({p: record.offset for p, record in applied.items()}) if applied else {}
+    outdated = replaced(applied, found)
+    if "compact" not in (presence.cleanup.policy or "compact"):
+        outdated |= removed(applied, found, first_records, cluster, topic)
     extended, gone = materializer.extend(log.starts)
     plan = plan_resume(
         stored,
@@ -217,8 +219,8 @@ def _missed(materializer: Materializer, stored: Mapping[int, int], log: Log) -> 
     missed = presence.missed(stored, log.ends)
     if not missed or presence.cleanup.policy is not None or log.is_recreated:
         return missed
-    rows = pl.concat([part.select(PARTITION, OFFSET) for part in materializer.view.lines()])
-    kept = {p: missed.pop(p) for p in cuts.incomplete(rows, log.starts) & missed.keys()}
+    incomplete = cuts.incomplete(materializer.view.lines(), log.starts)
+    kept = {p: missed.pop(p) for p in incomplete & missed.keys()}
     for partition, why in kept.items():
         presence.leave(partition, why)
         logger.warning("%s: %s", materializer.name, presence.notices[partition])

@@ -223,7 +223,10 @@ class FakeBroker:
 
     def leader_epochs(self, topic: str) -> dict[int, int]:
         """Return how often each partition has changed its leader."""
-        return {partition: log.epoch for partition, log in enumerate(self._topics[topic].partitions)}
+        known = self._topics.get(topic)
+        return (
+            {} if known is None else {partition: log.epoch for partition, log in enumerate(known.partitions)}
+        )
 
     def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
         """Return the offset of the first record from ``at_ms`` on, per partition; the end where there is none."""
@@ -276,14 +279,14 @@ class FakeBroker:
                 batch = self._available(topic, positions)
             return batch
 
-    def _first_records(self, topic: str, offsets: Mapping[int, int]) -> dict[int, LastRecord]:
+    def _first_records(self, topic: str, offsets: Mapping[int, int]) -> dict[int, LastRecord | None]:
         self._require_up()
         with self._changed:
-            logs, found = self._topics[topic].partitions, dict[int, LastRecord]()
+            logs, found = self._topics[topic].partitions, dict[int, LastRecord | None]()
             for partition, start in offsets.items():
                 rest = enumerate(logs[partition].log[start : logs[partition].stable], start)
                 first = next(((at, record) for at, record in rest if record is not None), None)
-                found |= {} if first is None else {partition: remembered(*first)}
+                found[partition] = None if first is None else remembered(*first)
             return found
 
     def _available(self, topic: str, positions: Mapping[int, int]) -> RecordBatch | None:

@@ -27,7 +27,7 @@ class Cluster(Protocol):
     def produce(self) -> Callable[..., int]:
         """Append a record and return its offset."""
 
-    def _first_records(self, topic: str, offsets: Mapping[int, int]) -> dict[int, LastRecord]:
+    def _first_records(self, topic: str, offsets: Mapping[int, int]) -> dict[int, LastRecord | None]:
         """Return the first record from each offset on, by partition."""
 
     def _read(self, topic: str, positions: Mapping[int, int]) -> RecordBatch | None:
@@ -49,7 +49,7 @@ class FakeReader:
 
     def first_records(
         self, offsets: Mapping[int, int], is_over: Callable[[], bool]
-    ) -> Mapping[int, LastRecord]:
+    ) -> Mapping[int, LastRecord | None]:
         """Return the first record from each offset on."""
         del is_over
         return self._broker._first_records(self._topic, offsets)  # noqa: SLF001 - its own client

@@ -22,6 +22,14 @@ def paused(broker: KafkaBroker) -> Iterator[KafkaBroker]:
     broker.resume()
 
 
+@pytest.fixture
+def stoppable(broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    """Yield the broker; it runs again at the end, whatever the test did."""
+    yield broker
+    if broker.pid is None:
+        broker.start()
+
+
 def never() -> bool:
     """Say that the caller still waits."""
     return False
@@ -44,15 +52,36 @@ def test_the_first_record_from_an_offset_on(kafka: KafkaTopics, topic: Topic) ->
     with closing(KafkaReader(Settings(bootstrap=kafka.bootstrap), name)) as reader:
         found = reader.first_records({0: 1, 1: 0, 2: 2, 3: 2}, never)
         assert found == {
-            0: LastRecord.of(1, 1_000_000, b"b", b"2"),
-            1: LastRecord.of(1, 1_000_001, b"b", b"2"),
+            0: LastRecord.of(1, 1_000_000, b"b", b"2", 0),
+            1: LastRecord.of(1, 1_000_001, b"b", b"2", 0),
+            2: None,
+            3: None,
         }
-        assert reader.first_records({3: 0}, never) == {3: LastRecord.of(0, 1_000_003, b"a", b"1")}
+        assert reader.first_records({3: 0}, never) == {3: LastRecord.of(0, 1_000_003, b"a", b"1", 0)}
         reader.assign({3: 1})
         batch = None
         while batch is None or not len(batch):
             batch = reader.poll()
         assert (batch.partitions, batch.offsets, batch.last[3].epoch) == ([3], [1], 0)
+
+
+def test_an_epoch_stays_through_another_leader_and_compaction(stoppable: KafkaBroker, topic: Topic) -> None:
+    """A record that is still there is the one that was read, down to the epoch of the leader who took it."""
+    name = stoppable.create_compacted_topic(topic())
+    stoppable.produce(name, [(b"a", b"1", 0, 1_000), (b"b", b"2", 0, 2_000)])
+    remembered = LastRecord.of(1, 2_000, b"b", b"2", 0)
+    with closing(KafkaReader(Settings(bootstrap=stoppable.bootstrap), name)) as reader:
+        assert reader.first_records({0: 1}, never) == {0: remembered}
+    stoppable.stop()
+    stoppable.start()
+    stoppable.produce(name, [(b"a", b"3", 0, 3_000)])
+    with closing(KafkaReader(Settings(bootstrap=stoppable.bootstrap), name)) as reader:
+        (later,) = reader.first_records({0: 2}, never).values()
+        assert later is not None
+        assert later.is_another(LastRecord.of(2, 3_000, b"a", b"3", 0))
+    stoppable.wait_until_compacted(name)
+    with closing(KafkaReader(Settings(bootstrap=stoppable.bootstrap), name)) as reader:
+        assert reader.first_records({0: 0}, never) == {0: remembered}
 
 
 def test_a_broker_that_is_silent(paused: KafkaBroker, topic: Topic) -> None:

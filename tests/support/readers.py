@@ -88,7 +88,7 @@ class _GatedReader:
 
     def first_records(
         self, offsets: Mapping[int, int], is_over: Callable[[], bool]
-    ) -> Mapping[int, LastRecord]:
+    ) -> Mapping[int, LastRecord | None]:
         return self._reader.first_records(offsets, is_over)
 
     def poll(self) -> RecordBatch | None:

@@ -13,6 +13,7 @@ from ktframe.context.context import Context
 from ktframe.errors import BrokerUnreachableError
 from ktframe.events import BindingState
 from ktframe.fold.records import LastRecord
+from ktframe.kafka.survey import Cleanup
 from ktframe.testing import FakeBroker
 from ktframe.testing.clients import FakeReader
 
@@ -151,7 +152,8 @@ def test_leaders_of_long_ago_are_not_compared(
 
 @pytest.mark.parametrize("by", ["compaction", "retention"])
 def test_a_record_that_is_gone_is_no_difference(broker: FakeBroker, tmp_path: Path, by: str) -> None:
-    """That the log no longer has the last record says nothing: rows stay."""
+    """That compaction or retention has removed the last record says nothing: rows stay."""
+    broker._topics["t"].cleanup = Cleanup("compact" if by == "compaction" else "delete", 86_400_000)
     with broker.connect(tmp_path) as context:
         assert len(context.table("t")) == 5
     broker.produce("t", "k4", {"v": "new"})
@@ -161,6 +163,51 @@ def test_a_record_that_is_gone_is_no_difference(broker: FakeBroker, tmp_path: Pa
         assert sorted(table.to_polars()["v"]) == ["base"] * 4 + ["new"]
         assert reasons(table) == []
     assert broker.assigned == [{0: 0}, {0: 5}]
+
+
+@pytest.mark.parametrize("kind", ["table", "window", "stream"])
+@pytest.mark.parametrize("grown_to", [5, 6], ids=["to the position", "beyond it"])
+def test_a_marker_in_the_place_of_a_record_is_another_log(
+    broker: FakeBroker, tmp_path: Path, kind: str, grown_to: int
+) -> None:
+    """Without compaction a record leaves the log at its start only."""
+    with broker.connect(tmp_path) as context:
+        assert opened(context, kind).to_polars().height == 5
+    go_back(broker, 4)
+    broker.skip("t")
+    for number in range(5, grown_to):
+        broker.produce("t", f"n{number}", {"v": "new"})
+    with broker.connect(tmp_path) as context:
+        rows = opened(context, kind)
+        assert sorted(rows.to_polars()["v"]) == ["base"] * 3 + ["new"] * (grown_to - 4)
+        assert reasons(rows) == ["the log went back: there is no record at offset 4 any more"]
+
+
+@pytest.mark.parametrize("by", ["a follower", "retention", "closing"])
+def test_a_record_that_is_not_seen_is_no_difference(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A new leader may not know yet what is committed; retention goes on; who closes a table does not wait."""
+    with broker.connect(tmp_path) as context:
+        assert len(context.table("t")) == 5
+    broker.produce("t", "k5", {"v": "new"})
+    log = broker._topics["t"].partitions[0]
+    first_records = FakeReader.first_records
+
+    def late(reader: FakeReader, *arguments: Any) -> Any:
+        if by == "retention":
+            log.log[4] = None
+        found = {} if by == "closing" else first_records(reader, *arguments)
+        log.start = 5 if by == "retention" else 0
+        return found
+
+    monkeypatch.setattr(FakeReader, "first_records", late)
+    if by == "a follower":
+        log.open_from = 4
+    with broker.connect(tmp_path) as context:
+        table = context.table("t")
+        assert len(table) == (5 if by == "a follower" else 6)
+        assert reasons(table) == []
 
 
 def test_a_log_that_cannot_be_compared_is_tried_again(
@@ -185,9 +232,34 @@ def test_a_log_that_cannot_be_compared_is_tried_again(
 
 
 def test_what_is_remembered_tells_records_apart() -> None:
-    """Key and value with their lengths, null from empty, and the timestamp; not the epoch."""
+    """Key and value with their lengths, null from empty, the timestamp, and the epoch where both are known."""
     parts = [(None, None), (b"", None), (None, b""), (b"", b""), (b"ab", b"c"), (b"a", b"bc"), (b"1 a", b"")]
     records = [LastRecord.of(1, 5, *part) for part in parts]
     records += [LastRecord.of(1, 6, b"a", b"bc"), LastRecord.of(2, 5, b"a", b"bc")]
     assert len(set(records)) == len(records)
-    assert LastRecord.of(1, 5, b"a", b"bc", 7) == LastRecord.of(1, 5, b"a", b"bc", 8)
+    assert all(one.is_another(other) is (one is not other) for one in records for other in records)
+    epochs = [LastRecord.of(1, 5, b"a", b"bc", epoch) for epoch in (None, 7, 8)]
+    assert [one.is_another(other) for one in epochs for other in epochs] == [
+        *(False, False, False),
+        *(False, False, True),
+        *(False, True, False),
+    ]
+
+
+def test_a_heartbeat_of_another_leader_is_another_record(broker: FakeBroker, tmp_path: Path) -> None:
+    """Records that are alike to the timestamp are told apart by who took them."""
+    broker.produce("t", "beat", {"v": "beat"})
+    with broker.connect(tmp_path) as context:
+        assert len(context.table("t")) == 6
+    broker.truncate("t", 4)
+    broker.produce("t", "n4", {"v": "new"})
+    broker.produce("t", "beat", {"v": "beat"})
+    with broker.connect(tmp_path) as context:
+        table = context.table("t")
+        assert sorted(table.to_polars()["v"]) == ["base"] * 4 + ["beat", "new"]
+        assert reasons(table) == ["the log went back: another record is at offset 5"]
+
+
+def test_a_topic_that_is_unknown_has_no_leaders(broker: FakeBroker) -> None:
+    """As on a cluster of which nothing was asked yet."""
+    assert (broker.leader_epochs("other"), broker.leader_epochs("t")) == ({}, {0: 0})
