@@ -25,6 +25,8 @@ _LEAST_MS: Final = 15_000
 It is also the pause of Kafka's cleaner by default, which has to come twice before a tombstone is gone.
 """
 _LEAST_KEPT_MS: Final = 60_000
+_UNCHANGED_MS: Final = 300_000
+"""After a longer pause a topic that was not compacted may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Presence:
         self.notices: dict[int, str] = {}
         """What must be said of partitions that took longer to load, or whose rows could not be read again."""
         self._is_assumed = False
+        self._can_change = False
+        """Whether deletes could be missed if the topic became compacted."""
         self._clock = clock
         self._lock = Lock()
         self._present: dict[int, Moment] = {}
@@ -77,6 +81,7 @@ class Presence:
         with self._lock:
             self.cleanup = cleanup
             self.kept_ms = kept if may_be_compacted and not keeps_history else None
+            self._can_change = not keeps_history
             self._is_assumed = None in (cleanup.policy, cleanup.tombstones_ms)
             self._awaited.clear()
             known = self._present
@@ -194,7 +199,15 @@ class Presence:
             now = self.now()
             flowed, self._flowed = self._flowed, now
             if self.kept_ms is None:
-                return False
+                # Meanwhile the topic may have become compacted, which is found out when it is opened again.
+                return (
+                    self._can_change
+                    and _age(flowed, now) > _UNCHANGED_MS
+                    and any(
+                        _age(self._present.get(partition, now), now) > _UNCHANGED_MS
+                        for partition in positions
+                    )
+                )
             limit = max(self.kept_ms, _LEAST_MS)
             # What is being loaded has not been at an end, but has come without a long pause.
             since = (

@@ -298,6 +298,34 @@ def test_a_table_that_slept_is_read_anew(turn: Turn) -> None:
     ]
 
 
+def test_a_topic_that_became_compacted_while_a_table_slept(turn: Turn) -> None:
+    """The settings are read again before what comes after a long pause is applied."""
+    broker = compacted(cleanup_policy="delete")
+    with broker.connect() as context:
+        table = context.table("t")
+        assert keys(table) == ["gone", "stays"]
+        broker._topics["t"].cleanup = Cleanup("compact", 86_400_000)
+        broker.hold()
+        delete(broker)
+        turn(3 * DAY)
+        broker.release()
+        assert keys(table) == ["new", "stays"]
+
+
+def test_a_topic_that_is_still_not_compacted_after_a_sleep_is_read_on(turn: Turn) -> None:
+    """The topic is opened again, once, and nothing is read twice."""
+    broker = compacted(cleanup_policy="delete")
+    with broker.connect() as context:
+        table = context.table("t")
+        assert keys(table) == ["gone", "stays"]
+        broker.hold()
+        broker.produce("t", "new", {"n": 3})
+        turn(3 * DAY)
+        broker.release()
+        assert keys(table) == ["gone", "new", "stays"]
+        assert broker.assigned == [{0: 0}, {0: 2}]
+
+
 def test_a_table_that_found_no_broker_for_long_is_read_anew(turn: Turn) -> None:
     """The attempts to go on don't count as having been there."""
     broker = compacted()
