@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from ktframe.fold.records import LastRecord, Position, RecordBatch
+import polars as pl
+
+from ktframe.fold.records import Changes, LastRecord, Position, RecordBatch
 from ktframe.kafka.cluster import Cluster
+from ktframe.store.protocol import StateStore
 
 FirstRecords: TypeAlias = Callable[[Mapping[int, int]], Mapping[int, LastRecord | None]]
 """Returns, by partition, the first record from an offset on; see ``Reader.first_records``."""
@@ -54,6 +57,29 @@ def removed(
         for partition, offset in gone.items()
         if offset >= starts[partition]
     }
+
+
+def remember(
+    store: StateStore,
+    schema: pl.Schema,
+    starts: Mapping[int, int],
+    ends: Mapping[int, int],
+    find: FirstRecords,
+) -> None:
+    """Write the last record of each partition that begins at the end of its log, so that the log is known again.
+
+    Of the others a record is applied soon.
+    """
+    before = {
+        partition: position.offset - 1
+        for partition, position in store.positions().items()
+        if position.last is None and starts.get(partition, 0) < position.offset == ends.get(partition)
+    }
+    found = find(before) if before else {}
+    last = {p: record for p, record in found.items() if record is not None and record.offset == before[p]}
+    if last:
+        nothing = Changes([], [], [], pl.DataFrame(), schema=schema, last=last)
+        store.apply(nothing, {partition: before[partition] + 1 for partition in last})
 
 
 def _is_past(record: LastRecord | None, applied: LastRecord) -> bool:

@@ -16,7 +16,7 @@ from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.sync import cuts
 from ktframe.sync.beginning import Beginning
-from ktframe.sync.log_check import FirstRecords, removed, replaced
+from ktframe.sync.log_check import FirstRecords, remember, removed, replaced
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")
@@ -200,6 +200,7 @@ def resume(
     materializer.advance(
         plan.positions, lost={partition: end - first for partition, (first, end) in plan.gaps.items()}
     )
+    remember(store, materializer.schema, log.starts, log.ends, first_records)
     dropped = 0
     if log.is_moving and keeps_history:
         dropped = materializer.drop(OFFSET, log.wanted, is_retention=False)

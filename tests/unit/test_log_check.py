@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,30 @@ def test_a_marker_in_the_place_of_a_record_is_another_log(
         rows = opened(context, kind)
         assert sorted(rows.to_polars()["v"]) == ["base"] * 3 + ["new"] * (grown_to - 4)
         assert reasons(rows) == ["the log went back: there is no record at offset 4 any more"]
+
+
+@pytest.mark.parametrize("kind", ["table", "stream"])
+@pytest.mark.parametrize("is_open", [False, True], ids=["closed", "open"])
+def test_a_table_that_began_at_the_end_is_read_anew(
+    broker: FakeBroker, tmp_path: Path, kind: str, *, is_open: bool
+) -> None:
+    """No record was applied: the last one that ``start=`` skipped is compared."""
+    start = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
+    with broker.connect(tmp_path) as context:
+        rows = context.table("t", start=start) if kind == "table" else context.stream("t", start=start)
+        assert rows.to_polars().height == 0
+        if is_open:
+            broker.hold()
+        else:
+            context.close()
+        broker.truncate("t", 3)
+        for number in range(3, 8):
+            broker.produce("t", f"n{number}", {"v": "new"}, timestamp=100_000)
+        broker.release()
+        with broker.connect(tmp_path) if not is_open else nullcontext(context) as again:
+            rows = again.table("t", start=start) if kind == "table" else again.stream("t", start=start)
+            assert rows.to_polars().height == 5
+            assert reasons(rows) == [REASON]
 
 
 @pytest.mark.parametrize("by", ["a follower", "retention", "closing"])
