@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from typing import Final
 
 import polars as pl
 
@@ -162,6 +163,10 @@ def detected_formats(materializer: Materializer) -> str:
     return "; ".join(f"{part}: {text}" for part, text in texts if text is not None)
 
 
+TOMBSTONES_OF_ONE: Final = "tombstones deleted rows of their own partition only"
+"""Begins the notice of a table whose key is not the record key."""
+
+
 def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...]:
     """Return why rows of the topic may be missing, each reason in a few words."""
     reasons = []
@@ -193,7 +198,7 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         reasons += _lost_by_compaction(materializer.decoder)
     if materializer.key_deletes and len(positions) > 1:
         reasons.append(
-            f"{materializer.key_deletes:,} tombstones deleted rows of their own partition only: no field is the record key"
+            f"{TOMBSTONES_OF_ONE} ({materializer.key_deletes:,} so far): no field is the record key"
         )
     if binding.held_back:
         have = "offset follows" if binding.held_back == 1 else "offsets follow"
