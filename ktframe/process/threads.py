@@ -97,11 +97,15 @@ class _Workers:
         try:
             self._idle.pop().put(run)
         except IndexError:
+            inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+            inbox.put(
+                run
+            )  # not as an argument, which the thread would keep, with all that was read, for as long as it lives
             # Not threading.Thread: interrupted while it starts, it would stay half started.
-            _thread.start_new_thread(self._serve, (run,))
+            _thread.start_new_thread(self._serve, (inbox,))
 
-    def _serve(self, run: Callable[[], object]) -> None:
-        inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+    def _serve(self, inbox: SimpleQueue[Callable[[], object]]) -> None:
+        run = inbox.get()
         while True:
             run()
             del run  # what it has read

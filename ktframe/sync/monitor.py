@@ -108,6 +108,7 @@ class ReadyMonitor:
         self._samples: deque[tuple[float, int]] = deque()
         self._newest: int | None = None
         self._is_ready = False
+        self._is_over = False
         self._sight = Sight(clock, interval)
         self._last_lag: int | None = None
 
@@ -154,6 +155,8 @@ class ReadyMonitor:
     def begin(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Start (again) at ``positions``; ready once past ``ends``."""
         with self._changing():
+            if self._is_over:
+                return
             self._positions, self._starts = dict(positions), dict(positions)
             self._targets = dict(ends)
             self._ends = dict(ends)
@@ -224,8 +227,11 @@ class ReadyMonitor:
             self._last_lag = lag
 
     def suspend(self, reason: Reason) -> None:
-        """Record that reading has stopped, and why: the table is not ready until it begins again."""
+        """Record that reading has stopped, and why: the table is not ready until it begins again, if it ever does."""
         with self._changing():
+            if self._is_over:
+                return  # a thread that was late to end
+            self._is_over = reason is Reason.STOPPED
             self._targets = None
             self._decide(reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from threading import Event, Thread
 from typing import Final
@@ -54,12 +55,13 @@ class Watcher:
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """Stop looking; wait ``timeout`` seconds for the checks under way. A second call does nothing."""
+        """Stop looking; wait ``timeout`` seconds in all for the checks under way. A second call does nothing."""
         self._stop.set()
         self._wake.set()
+        deadline = time.monotonic() + timeout
         for thread in (self._thread, *self._checks.copy().values()):
             if thread is not None and thread.is_alive():
-                has_ended(thread, timeout)
+                has_ended(thread, max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
         self._looked = self._times()

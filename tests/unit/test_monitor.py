@@ -324,3 +324,13 @@ def test_one_slow_answer_makes_no_news_of_old(clock: ManualClock) -> None:
         sight.gain(asked)
         clock.advance(20)
         assert (sight.trouble is None) == is_news
+
+
+def test_what_was_stopped_stays_so(monitor: ReadyMonitor, seen: list[Event]) -> None:
+    """A thread that was late to end does not say that its table is ready, nor why it is not."""
+    monitor.begin({0: 0}, {0: 1})
+    monitor.suspend(Reason.STOPPED)
+    seen.clear()
+    monitor.begin({0: 1}, {0: 1})
+    monitor.suspend(Reason.ERROR)
+    assert (monitor.is_ready, seen) == (False, [])

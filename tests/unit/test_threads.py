@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
+import weakref
 from contextvars import ContextVar
 from threading import Event
 from typing import Any
@@ -105,3 +106,18 @@ def test_a_thread_is_named_with_the_line_of_ours_that_it_is_in() -> None:
     place = uninterrupted(lambda _: whereabouts(threading.main_thread().ident))
     assert place.startswith("MainThread in uninterrupted (threads.py:")
     assert whereabouts(-1) == "thread -1"
+
+
+def test_a_thread_that_is_kept_keeps_nothing_of_its_calls() -> None:
+    """What a call has read is let go with the caller, though its thread waits for the next one."""
+
+    class Rows:
+        """What is read."""
+
+    threads._WORKERS._idle.clear()  # so that a new thread makes the first call
+    for _ in range(2):
+        rows = Rows()
+        kept = weakref.ref(rows)
+        assert uninterrupted(lambda _, rows=rows: rows) is rows
+        del rows
+        wait_until(lambda kept=kept: kept() is None, "what was read to be let go")

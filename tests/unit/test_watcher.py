@@ -295,3 +295,18 @@ def test_no_thread_to_be_had_is_tried_again(broker: FakeBroker, monkeypatch: pyt
         assert len(table) == 1
         wait_until(lambda: lags, "a check")
         assert faults == []
+
+
+def test_checks_that_hang_are_waited_for_all_together(broker: FakeBroker) -> None:
+    """Closing takes one time-out, not one for each."""
+    watcher, end = Watcher(RuntimeSettings(600.0, 5.0), list), threading.Event()
+    hanging = [threading.Thread(target=end.wait, args=(60,)) for _ in range(50)]
+    watcher._checks = {object(): thread for thread in hanging}  # type: ignore[misc]
+    for thread in hanging:
+        thread.start()
+    stopping = threading.Thread(target=watcher.stop, args=(1.0,))
+    stopping.start()
+    stopping.join(25)
+    is_over = not stopping.is_alive()
+    end.set()
+    assert is_over
