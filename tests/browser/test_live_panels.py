@@ -105,6 +105,7 @@ def test_windows_that_are_open_are_marked_and_their_charts_follow(lab: Lab) -> N
     wait_for_another_picture(notebook, 3, seen)
     notebook.ask("pay('d', 1, 41)")
     notebook.wait_for_text(3, "3 windows, 1 rows of 3 may still change")
+    expect(shown).to_have_count(3)  # the rows are drawn when they are due, not with the chart
     assert shown.evaluate_all(f"rows => rows.map({edge})") == ["dashed", "none", "none"]
     assert picture(notebook, 2).get_attribute("src") == still
 
