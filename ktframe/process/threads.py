@@ -98,9 +98,8 @@ class _Workers:
             self._idle.pop().put(run)
         except IndexError:
             inbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
-            inbox.put(
-                run
-            )  # not as an argument, which the thread would keep, with all that was read, for as long as it lives
+            # Not as an argument: the thread would keep it, with all that was read, for as long as it lives.
+            inbox.put(run)
             # Not threading.Thread: interrupted while it starts, it would stay half started.
             _thread.start_new_thread(self._serve, (inbox,))
 

@@ -259,6 +259,14 @@ def test_a_refused_login_is_not_tried_sooner(broker: FakeBroker) -> None:
             assert len([event for event in checks if event.total is not None]) == expected
 
 
+def assert_is_checked(table: ktframe.KTable) -> None:
+    """Read a table, and wait until its lag is measured."""
+    lags: list[LagUpdated] = []
+    table.events.subscribe(LagUpdated, lags.append)
+    assert len(table) == 1
+    wait_until(lambda: lags, "a check")
+
+
 def test_the_watcher_outlives_an_error(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in one look is logged, and the next look is as good as any."""
     look, faults = Watcher.look, [MemoryError("no memory for a moment")]
@@ -270,11 +278,7 @@ def test_the_watcher_outlives_an_error(broker: FakeBroker, monkeypatch: pytest.M
 
     monkeypatch.setattr(Watcher, "look", fragile)
     with broker.connect() as kt:
-        table = kt.table("t")
-        lags: list[LagUpdated] = []
-        table.events.subscribe(LagUpdated, lags.append)
-        assert len(table) == 1
-        wait_until(lambda: lags, "a check")
+        assert_is_checked(kt.table("t"))
         assert faults == []
 
 
@@ -289,11 +293,7 @@ def test_no_thread_to_be_had_is_tried_again(broker: FakeBroker, monkeypatch: pyt
 
     with broker.connect() as kt:
         monkeypatch.setattr(threading.Thread, "start", fragile)
-        table = kt.table("t")
-        lags: list[LagUpdated] = []
-        table.events.subscribe(LagUpdated, lags.append)
-        assert len(table) == 1
-        wait_until(lambda: lags, "a check")
+        assert_is_checked(kt.table("t"))
         assert faults == []
 
 
