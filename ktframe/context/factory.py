@@ -71,7 +71,7 @@ class BindingFactory:
         )
         return BindingReader(
             binding,
-            Barrier(binding, cluster, clock),
+            Barrier(binding, clock),
             self._bindings,
             stall_timeout=self._settings.stall_timeout,
             clock=clock,

@@ -6,7 +6,6 @@ Any thread may wait. Nothing here reads records or changes a row.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -14,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from ktframe.clock import Clock
 from ktframe.errors import KtframeError, NotReadyError, StoreError
 from ktframe.events import BindingState, Reason
-from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.kafka.cluster import TopicFacts
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.health import explain
 from ktframe.sync.materializer import Materializer
@@ -38,7 +37,6 @@ class WaitPolicy:
 
 
 T = TypeVar("T")
-_COMMIT_SECONDS = 0.1
 
 
 class _Moves:
@@ -94,9 +92,8 @@ class _Moves:
 class Barrier:
     """Waits for one binding."""
 
-    def __init__(self, binding: TopicBinding, cluster: Cluster, clock: Clock) -> None:
+    def __init__(self, binding: TopicBinding, clock: Clock) -> None:
         self._binding = binding
-        self._cluster = cluster
         self._clock = clock
 
     def read_fresh(
@@ -122,37 +119,19 @@ class Barrier:
         KtframeError
             The error that made the binding fail, or that of the cluster when it can't be asked.
         """
-        policy, presence = WaitPolicy(stall_timeout, on_wait=on_wait), self._binding.required().presence
+        policy, rows = WaitPolicy(stall_timeout, on_wait=on_wait), self._binding.required()
         while True:
-            with self._binding.contact.asking() as asked:
-                facts = self._binding.look_again()
-                looked = presence.now()
-                ends, written = self._committed_ends(range(facts.partitions))
-            self._binding.follow_leaders()
-            self._binding.hold_back(ends, written)
-            presence.look(looked, ends, self._positions())
-            self._binding.contact.answered(ends, asked)
+            facts, ends = self._binding.contact.ask(rows)
             self._binding.try_again()  # the cluster answers
             if self._wait_for(ends, facts, policy).topic_id == facts.topic_id:
                 return
-
-    def _committed_ends(self, partitions: range) -> tuple[dict[int, int], dict[int, int]]:
-        """Return the ends of what is committed, and of all that is written."""
-        written = self._cluster.end_offsets(self._binding.topic, partitions, committed=False)
-        ends = self._cluster.end_offsets(self._binding.topic, partitions)
-        deadline = self._clock.monotonic() + _COMMIT_SECONDS
-        while any(end < written[p] for p, end in ends.items()) and self._clock.monotonic() < deadline:
-            # commit_transaction() may return some milliseconds before its records are visible as committed.
-            time.sleep(_COMMIT_SECONDS / 10)
-            ends = self._cluster.end_offsets(self._binding.topic, partitions)
-        return ends, written
 
     def wait_until_passed(
         self, ends: Mapping[int, int], *, stall_timeout: float, on_wait: OnWait | None = None
     ) -> None:
         """Return once the view holds the records before ``ends``; raises as ``wait_until_fresh`` does."""
         with self._binding.contact.asking():
-            facts = self._binding.look_again()
+            facts = self._binding.contact.look_again()
         self._wait_for(ends, facts, WaitPolicy(stall_timeout, on_wait=on_wait))
 
     def wait_until_loaded(self, *, stall_timeout: float, on_wait: OnWait | None = None) -> None:
@@ -199,7 +178,7 @@ class Barrier:
                 self._binding.changed.wait(_WAKE_SECONDS)
             now = self._clock.monotonic()
             is_failing = self._binding.retry.failure is not None
-            is_working = self._binding.is_working
+            is_working = self._binding.activity.is_working
             moves.look(
                 now, self._binding.attached, self._positions(), is_failing=is_failing, is_working=is_working
             )

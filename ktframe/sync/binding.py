@@ -6,23 +6,22 @@ One thread runs it, and only that thread changes its state while it runs. Any th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import Condition, Event, Lock
 
 from ktframe.clock import Clock, now_ms
 from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
-from ktframe.errors import BrokerUnreachableError, ContextClosedError, UnknownTopicError
+from ktframe.errors import BrokerUnreachableError, ContextClosedError
 from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
-from ktframe.fold.event_time import as_datetime
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.store.protocol import StateStore
+from ktframe.sync.activity import Activity
 from ktframe.sync.beginning import Beginning
 from ktframe.sync.contact import Contact
-from ktframe.sync.health import BindingHealth, explain
+from ktframe.sync.health import explain
 from ktframe.sync.lifecycle import Lifecycle
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
@@ -65,16 +64,11 @@ class TopicBinding:
         self.monitor = ReadyMonitor(self.name, events, clock, interval=monitor_interval)
         self.life = Lifecycle(self.name, events, clock)
         self.materializer: Materializer | None = None
-        self.held_back = 0
-        """How many offsets were after the start of an open transaction at the last look: these are not waited for."""
         self.is_loaded = False
         """Whether the stored rows are in the view."""
-        self.is_working = False
-        """Whether rows that have arrived are being applied, or stored ones loaded."""
         self.attached: TopicFacts | None = None
         """The topic that the view shows; None while that is being found out."""
-        self.last_active: dict[int, float] = {}
-        """When each partition last had a record, or reading began; monotonic seconds."""
+        self.activity = Activity(clock)
         self._relearning = Relearning(topic, cluster)
         self.retry = Retry(retry, clock, on_failure=self._back_off)
         self._reader: Reader | None = None
@@ -85,9 +79,17 @@ class TopicBinding:
         self._preparing = Lock()
         self._stop = Event()
         self._reopen = Event()
-        self.contact = Contact(self.monitor, clock, try_again=self.try_again, reopen=self._reopen.set)
+        self.contact = Contact(
+            topic,
+            cluster,
+            self.monitor,
+            clock,
+            attached=lambda: self.attached,
+            try_again=self.try_again,
+            reopen=self._reopen.set,
+            read_again=self._read_again,
+        )
         self._upkeep = Upkeep(clock, flush_interval)
-        self._newest: int | None = None
 
     @property
     def state(self) -> BindingState:
@@ -161,7 +163,7 @@ class TopicBinding:
                     self.contact.quiet()
                 else:
                     self.contact.heard()
-                    with self._working():
+                    with self.activity.working():
                         self._apply(batch)
                 self._follow_readiness()
                 self._upkeep.do(self.required(), is_ready=self.monitor.is_ready)
@@ -187,7 +189,7 @@ class TopicBinding:
             self._relearning.ask_for(materializer, learned, is_ready=False)
         rebuilt |= self._relearning.begin(materializer)
         self.beginning.look_up(now_ms(self._clock))
-        with self._working():
+        with self.activity.working():
             materializer.reconcile()
         self.is_loaded = True
         self._announce()
@@ -204,30 +206,17 @@ class TopicBinding:
             self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
         if resumed.dropped:
             self.events.emit(RowsChanged(resumed.dropped, resumed.positions, self._clock.now()))
-        # A partition that has nothing new is as idle as it was before its connection was made again.
-        known = {p: at for p, at in self.last_active.items() if p not in rebuilt}
-        self.last_active = dict.fromkeys(resumed.positions, self._clock.monotonic()) | {
-            p: at for p, at in known.items() if p in resumed.positions
-        }
+        self.activity.begin(resumed.positions, anew=rebuilt.keys())
         asked = materializer.presence.now()
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         materializer.presence.look(asked, ends, resumed.positions)
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
-        self.follow_leaders()
+        self.contact.follow_leaders(materializer)
         if self._relearning.is_due:  # asked for meanwhile, on another thread
             self.attached = None
         self._announce()
         return resumed.positions
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        """Let those who wait know that what takes time is not Kafka."""
-        self.is_working = True
-        try:
-            yield
-        finally:
-            self.is_working = False
 
     def _next_batch(self, reader: Reader) -> RecordBatch | None:
         batch = reader.poll()
@@ -249,19 +238,18 @@ class TopicBinding:
             self._read_again()
             return
         if len(batch):
-            self.last_active |= dict.fromkeys(set(batch.partitions), self._clock.monotonic())
+            self.activity.heard(batch.partitions)
             changes = materializer.decode(batch)
             if self._is_outdated_by(changes):
                 self._read_again()
                 return
             materializer.apply(batch, changes)
             row_count = len(changes)
-            times = (self._newest, *changes.stream_times.values())
-            self._newest = max((time for time in times if time is not None), default=None)
+            self.activity.applied(changes.stream_times.values())
         else:
             materializer.advance(batch.positions)
         materializer.presence.advance(batch.positions)
-        self.monitor.observe(batch.positions, newest=self._newest)
+        self.monitor.observe(batch.positions, newest=self.activity.newest)
         self._announce()
         if row_count:
             self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
@@ -306,7 +294,7 @@ class TopicBinding:
         self.life.enter(BindingState.BACKING_OFF, reason, detail, is_news=self.retry.failures == 1)
 
     def _fail(self, failure: BaseException) -> None:
-        self.retry.failure, self.held_back = failure, 0
+        self.retry.failure, self.contact.held_back = failure, 0
         reason, detail, _ = explain(failure)
         self.monitor.suspend(reason)
         logger.debug("%s failed", self.name, exc_info=failure)
@@ -316,42 +304,7 @@ class TopicBinding:
 
     def check(self) -> None:
         """Measure the lag, and check that the topic is still the one that is being read."""
-        presence = self.required().presence
-        with self.contact.asking() as asked:
-            partitions = range(self.look_again().partitions)
-            looked = presence.now()
-            # In this order: what is written between the two requests is not taken for held back.
-            written = self._cluster.end_offsets(self.topic, partitions, committed=False)
-            ends = self._cluster.end_offsets(self.topic, partitions)
-        if self._stop.is_set():
-            return
-        self.follow_leaders()
-        self.hold_back(ends, written)
-        presence.look(looked, ends, self.required().view.positions())
-        self.contact.answered(ends, asked, is_check=True)
-
-    def hold_back(self, ends: Mapping[int, int], written: Mapping[int, int]) -> None:
-        """Record how much was ``written`` behind the committed ``ends``."""
-        self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
-
-    def follow_leaders(self) -> None:
-        """Have the log compared again, before another read is answered, if the ends just asked for came from new leaders."""
-        if self.attached is not None and self.required().epochs.are_newer(
-            self._cluster.leader_epochs(self.topic)
-        ):
-            self._read_again()
-
-    def look_again(self) -> TopicFacts:
-        """Return the topic's partitions and id; reopen it if it has new partitions or was recreated."""
-        try:
-            facts = self._cluster.topic(self.topic)
-        except UnknownTopicError:
-            self._reopen.set()
-            raise
-        if self.attached not in (None, facts):
-            # Kafka would let us go on at the old offset in a recreated topic: only the id tells the two apart.
-            self._read_again()
-        return facts
+        self.contact.ask(self.required(), is_check=True)
 
     def try_again(self) -> None:
         """Begin the next attempt to read now, if one is being waited for: there is reason to believe that it succeeds."""
@@ -375,23 +328,6 @@ class TopicBinding:
         return self.monitor.readiness(
             self.state, explain(failure) if failure and has_failed else None, missing
         )
-
-    def health(self, readiness: Readiness | None = None) -> BindingHealth:
-        """Return state, failures, rate and newest record; never waits."""
-        failure, readiness = self.retry.failure, readiness or self.readiness()
-        return BindingHealth(
-            state=self.state,
-            reason=readiness.reason,
-            last_error=self.monitor.fault if failure is None else explain(failure)[1],
-            consecutive_failures=0 if failure is None else self.retry.failures,
-            restarts=max(0, self.retry.sessions - 1),
-            rate=readiness.rate,
-            last_record_at=as_datetime(self._newest),
-        )
-
-    def now(self) -> float:
-        """Return the monotonic time that ``last_active`` is measured in."""
-        return self._clock.monotonic()
 
     def required(self) -> Materializer:
         """Return what ``prepare`` opened."""

@@ -1,41 +1,56 @@
-"""Asking Kafka for the ends of a topic, and what follows when it does not answer, and when it answers again.
+"""Asking Kafka how far a topic goes, and what follows when it does not answer, and when it answers again.
 
 The monitor asks from time to time, and every fresh read does. Both go through here, so that none of them knows less.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 from ktframe.clock import Clock
-from ktframe.errors import ContextClosedError
+from ktframe.errors import ContextClosedError, UnknownTopicError
+from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.sync.health import explain
+from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import ReadyMonitor
 
 _PATIENCE_SECONDS: Final = 3.0
 """How long a reader may have nothing though there is more to read; twice as long after each time it was opened for that."""
+_COMMIT_SECONDS: Final = 0.1
 
 
 class Contact:
     """The contact of one binding with Kafka: its thread tells what the open reader hears, any thread may ask.
 
-    ``try_again`` is called when Kafka answers again, ``reopen`` when the reader may be dead besides.
+    ``attached`` returns the topic that the view shows. ``try_again`` is called when Kafka answers again, ``reopen`` when
+    the reader may be dead besides, ``read_again`` when what the view shows may not be what the topic holds.
     """
 
     def __init__(
         self,
+        topic: str,
+        cluster: Cluster,
         monitor: ReadyMonitor,
         clock: Clock,
         *,
+        attached: Callable[[], TopicFacts | None],
         try_again: Callable[[], None],
         reopen: Callable[[], None],
+        read_again: Callable[[], None],
     ) -> None:
+        self.held_back = 0
+        """How many offsets were after the start of an open transaction at the last look: these are not waited for."""
+        self._topic = topic
+        self._cluster = cluster
         self._monitor = monitor
         self._clock = clock
+        self._attached = attached
         self._try_again = try_again
         self._reopen = reopen
+        self._read_again = read_again
         self._has_heard = False
         self._quiet_since: float | None = None
         self._waits_since: float | None = None
@@ -59,6 +74,59 @@ class Contact:
         if self._quiet_since is None:
             self._quiet_since = self._clock.monotonic()
 
+    def ask(self, rows: Materializer, *, is_check: bool = False) -> tuple[TopicFacts, dict[int, int]]:
+        """Ask how far the topic of ``rows`` goes; record and return the answer: its facts, and the ends of what is committed.
+
+        ``is_check`` publishes the lag; a read, which does not, waits a moment for a commit that is about to be visible.
+
+        Raises
+        ------
+        BrokerError
+            When the topic is unknown, or Kafka does not answer.
+        """
+        with self.asking() as asked:
+            facts = self.look_again()
+            looked = rows.presence.now()
+            ends, written = self._committed_ends(
+                range(facts.partitions), patience=0 if is_check else _COMMIT_SECONDS
+            )
+        self.follow_leaders(rows)
+        self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
+        rows.presence.look(looked, ends, rows.view.positions())
+        self._answered(ends, asked, is_check=is_check)
+        return facts, ends
+
+    def _committed_ends(self, partitions: range, *, patience: float) -> tuple[dict[int, int], dict[int, int]]:
+        """Return the ends of what is committed, and of all that is written."""
+        # In this order: what is written between the two requests is not taken for held back.
+        written = self._cluster.end_offsets(self._topic, partitions, committed=False)
+        ends = self._cluster.end_offsets(self._topic, partitions)
+        deadline = self._clock.monotonic() + patience
+        while any(end < written[p] for p, end in ends.items()) and self._clock.monotonic() < deadline:
+            # commit_transaction() may return some milliseconds before its records are visible as committed.
+            time.sleep(_COMMIT_SECONDS / 10)
+            ends = self._cluster.end_offsets(self._topic, partitions)
+        return ends, written
+
+    def look_again(self) -> TopicFacts:
+        """Return the topic's partitions and id; have it opened again if it has new partitions or was recreated."""
+        try:
+            facts = self._cluster.topic(self._topic)
+        except UnknownTopicError:
+            self._reopen()
+            raise
+        if self._attached() not in (None, facts):
+            # Kafka would let us go on at the old offset in a recreated topic: only the id tells the two apart.
+            self._read_again()
+        return facts
+
+    def follow_leaders(self, rows: Materializer) -> None:
+        """Have the log compared again, before another read is answered, if the ends just asked for came from new leaders."""
+        if self._attached() is None:
+            return
+        if rows.epochs.are_newer(self._cluster.leader_epochs(self._topic)):
+            self._read_again()
+
     @contextmanager
     def asking(self) -> Iterator[float]:
         """Yield the monotonic time at which Kafka is asked; an error in here makes the lag unknown."""
@@ -71,7 +139,7 @@ class Contact:
             self._monitor.lose_sight(explain(error), asked)
             raise
 
-    def answered(self, ends: Mapping[int, int], asked: float, *, is_check: bool = False) -> None:
+    def _answered(self, ends: Mapping[int, int], asked: float, *, is_check: bool) -> None:
         """Record the ends that were ``asked`` for; if Kafka was out of sight, go on at once."""
         lost_at = self._monitor.lost_at
         if is_check:

@@ -196,13 +196,14 @@ class ReadyMonitor:
         ``asked`` is the monotonic time of the question; what is older than the last answer is forgotten.
         """
         with self._changing():
-            if self._sight.lose(cause, self._clock.monotonic() if asked is None else asked):
+            at = self._clock.monotonic() if asked is None else asked
+            if not self._is_over and self._sight.lose(cause, at):
                 self._tell_lost()
 
     def expire(self) -> None:
         """Publish, once, that what is known of the ends is too old to be believed."""
         with self._changing():
-            if self._sight.expire():
+            if not self._is_over and self._sight.expire():
                 self._tell_lost()
 
     def _tell_lost(self) -> None:
@@ -215,6 +216,8 @@ class ReadyMonitor:
     def check(self, ends: Mapping[int, int], asked: float | None = None) -> None:
         """Do what ``see`` does; publish the lag, and whether the table has fallen behind."""
         with self._changing():
+            if self._is_over:
+                return  # a question that was asked before
             self._take(ends, asked)
             if self._is_ready and len(self._earlier_ends) == HYSTERESIS_CHECKS:
                 overdue = self._earlier_ends[0]

@@ -123,9 +123,8 @@ class BindingReader:
         is_reading = self.binding.state in (BindingState.READY, BindingState.LAGGING)
         if not is_reading or self.binding.attached is None or self.binding.monitor.trouble is not None:
             return ()
-        now, lagging = self.binding.now(), self.binding.monitor.lagging()
-        last_active = dict(self.binding.last_active)
-        return tuple(p for p, at in last_active.items() if now - at >= idle_after and p not in lagging)
+        quiet, lagging = self.binding.activity.quiet(), self.binding.monitor.lagging()
+        return tuple(p for p, seconds in quiet.items() if seconds >= idle_after and p not in lagging)
 
     def _with_progress(self, wait: Callable[[OnWait], T], *, shown: bool) -> T:
         """Return what ``wait`` returns, and show the progress that it tells of."""

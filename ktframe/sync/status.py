@@ -13,7 +13,7 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.event_time import as_datetime
 from ktframe.fold.learned import SAMPLE_RECORDS
 from ktframe.sync.binding import TopicBinding
-from ktframe.sync.health import BindingHealth
+from ktframe.sync.health import BindingHealth, explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing, counted, were
 from ktframe.sync.monitor import Readiness
@@ -131,7 +131,7 @@ def status_of(
 ) -> TableStatus:
     """Return the status of a binding; ``materializer`` is None before it was started, ``missing`` what its rows lack."""
     readiness = binding.readiness(missing)
-    health = binding.health(readiness)
+    health = _health_of(binding, readiness)
     if materializer is None:
         return TableStatus(binding.name, readiness, health, 0, 0, 0, 0, sees_deletes=True)
     missing = missing or Missing.of(materializer, binding.topic)
@@ -150,6 +150,19 @@ def status_of(
         late=sum(position.late for position in positions),
         notices=notices(binding, materializer),
         formats=detected_formats(materializer),
+    )
+
+
+def _health_of(binding: TopicBinding, readiness: Readiness) -> BindingHealth:
+    failure = binding.retry.failure
+    return BindingHealth(
+        state=binding.state,
+        reason=readiness.reason,
+        last_error=binding.monitor.fault if failure is None else explain(failure)[1],
+        consecutive_failures=0 if failure is None else binding.retry.failures,
+        restarts=max(0, binding.retry.sessions - 1),
+        rate=readiness.rate,
+        last_record_at=as_datetime(binding.activity.newest),
     )
 
 
@@ -200,9 +213,11 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         reasons.append(
             f"{TOMBSTONES_OF_ONE} ({materializer.key_deletes:,} so far): no field is the record key"
         )
-    if binding.held_back:
-        have = "offset follows" if binding.held_back == 1 else "offsets follow"
-        reasons.append(f"{binding.held_back:,} {have} the start of an open transaction: not waited for")
+    if binding.contact.held_back:
+        have = "offset follows" if binding.contact.held_back == 1 else "offsets follow"
+        reasons.append(
+            f"{binding.contact.held_back:,} {have} the start of an open transaction: not waited for"
+        )
     return tuple(reasons)
 
 

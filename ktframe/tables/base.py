@@ -189,7 +189,7 @@ class MaterializedTopic(CompleteReads):
             stream_time=as_datetime(max((at for at in times.values() if at is not None), default=None)),
             lag=readiness.total_lag,
             state=readiness.state,
-            held_back=binding.held_back,
+            held_back=binding.contact.held_back,
             stream_times={partition: as_datetime(at) for partition, at in sorted(times.items())},
             notices=notices(binding, materializer),
         )

@@ -92,7 +92,7 @@ def watermark(reader: BindingReader, idle_after: float) -> int | None:
     """
     times = reader.started().stream_times
     idle = reader.idle_partitions(idle_after)
-    active = [times.get(partition) for partition in reader.binding.last_active if partition not in idle]
+    active = [times.get(partition) for partition in reader.binding.activity.quiet() if partition not in idle]
     if None in active:
         return None
     return min((at for at in active if at is not None), default=max(times.values(), default=None))

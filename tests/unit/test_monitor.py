@@ -334,3 +334,17 @@ def test_what_was_stopped_stays_so(monitor: ReadyMonitor, seen: list[Event]) -> 
     monitor.begin({0: 1}, {0: 1})
     monitor.suspend(Reason.ERROR)
     assert (monitor.is_ready, seen) == (False, [])
+
+
+def test_an_answer_that_comes_after_the_end_is_no_event(
+    monitor: ReadyMonitor, seen: list[Event], clock: ManualClock
+) -> None:
+    """Who closed a table hears nothing more of a question that was under way, answered or not, nor that its news is old."""
+    monitor.begin({0: 0}, {0: 1})
+    monitor.suspend(Reason.STOPPED)
+    seen.clear()
+    monitor.check({0: 2})
+    monitor.lose_sight(SILENCE)
+    clock.advance(10 * INTERVAL)
+    monitor.expire()
+    assert seen == []
