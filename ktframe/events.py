@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -158,15 +160,20 @@ class Events:
         """Call ``callback`` with every event of ``kind``; return a function that ends the subscription.
 
         An error in a callback is logged and reaches neither the other subscribers nor the table. Ending a subscription
-        does not wait for a call that another thread is in.
+        does not wait for a call that another thread is in. A process that a callback forks off ends with the callback.
         """
         callbacks = self._callbacks[kind]
 
         def guarded(event: E) -> None:
+            process, code = os.getpid(), 0
             try:
                 callback(event)
-            except (Exception, SystemExit):
-                logger.exception("a callback for %s failed", kind.__name__)
+            except (Exception, SystemExit) as error:
+                code = _code_of(error)
+                if process == os.getpid() or not isinstance(error, SystemExit):
+                    logger.exception("a callback for %s failed", kind.__name__)
+            if process != os.getpid():
+                _end_process(code)
 
         def unsubscribe() -> None:
             with suppress(ValueError):  # a second call does nothing
@@ -174,6 +181,20 @@ class Events:
 
         callbacks.append(guarded)
         return unsubscribe
+
+
+def _code_of(error: BaseException) -> int:
+    """Return the exit code of a process that ends by ``error``, as Python has it."""
+    code = error.code if isinstance(error, SystemExit) else 1
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def _end_process(code: int) -> None:
+    """End a process that was forked off in a callback: the thread that it is would go on to read, and to write the store."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there may be none
+            stream.flush()
+    os._exit(code)
 
 
 S = BindingState

@@ -15,6 +15,7 @@ from ktframe.context.context import Context
 from ktframe.current import CURRENT
 from ktframe.errors import KtframeError
 from ktframe.ipython import shell
+from ktframe.process.forks import in_child
 
 _TOPIC: Final = re.compile(r"""\b(?:table|stream|inspect|publish)\(\s*["']([^"']*)$""")
 
@@ -34,6 +35,11 @@ class TopicNames:
         self._context: Context | None = None
         self._names: tuple[str, ...] = ()
         self._asked_at = 0.0
+        in_child(self._forked)
+
+    def _forked(self) -> None:
+        """Begin anew: the thread that asks may have held the lock, and is not in a forked process."""
+        self._lock, self._context = Lock(), None
 
     def known(self, context: Context) -> tuple[str, ...]:
         """Return the names that are known; wait for half a second at most."""

@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 from weakref import WeakSet
 
+import polars as pl
+
 from ktframe.errors import ContextError
+
+_POLARS_SECONDS: Final = 5.0
+"""How long Polars may take for a frame of one row; without its threads it would take for ever."""
 
 
 @dataclass(eq=False)
@@ -26,7 +33,9 @@ class ForkedError(ContextError):
     def fact(self) -> str:
         """What went wrong."""
         if self.is_lame:
-            why = "was forked off one that had read rows: the threads of Polars and RocksDB are not in it."
+            why = (
+                "was forked off one that had read rows or used Polars: threads that these need are not in it."
+            )
             return f"{self.name} can't be used in this process, which {why}"
         return f"{self.name} belongs to the process that this one was forked off."
 
@@ -43,15 +52,47 @@ class _ThisProcess:
     """Whether threads of Polars and RocksDB were ever started."""
     is_lame: bool = False
     """Whether they were in the parent, and so are missing here for good."""
+    is_proven: bool = True
+    """Whether Polars is known to work here, unless ``is_lame``: whoever uses it beside us may have started its threads."""
+    is_headless: bool = False
+    """Whether it was forked off on another thread than the main one: it ends when its last thread does, not before."""
     kept: WeakSet[object] = field(default_factory=WeakSet)
+
+    def forks(self) -> None:
+        """Note on which thread the fork is, in the parent."""
+        _FORK.is_on_main = threading.current_thread() is threading.main_thread()
 
     def forked(self) -> None:
         """Begin anew, in the child."""
+        self.is_headless |= not _FORK.is_on_main
+        self.is_proven = False
         for each in list(self.kept):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
-        if self.has_read and not self.is_lame:
+        if self.has_read:
+            self.lame()
+
+    def lame(self) -> None:
+        """Note that no rows can be read here."""
+        if not self.is_lame:
             self.is_lame = True
             _end_without_destructors()
+
+    def prove(self) -> None:
+        """Find out whether Polars works here."""
+        if not self.is_proven and not self.is_lame and not _polars_works():
+            self.lame()
+        self.is_proven = True
+
+
+def _polars_works() -> bool:
+    has_ended = threading.Event()
+
+    def work() -> None:
+        pl.DataFrame({"a": [1]}).lazy().select(pl.col("a") + 1).collect()
+        has_ended.set()
+
+    threading.Thread(target=work, name="ktframe-fork", daemon=True).start()
+    return has_ended.wait(_POLARS_SECONDS)
 
 
 def _end_without_destructors() -> None:
@@ -62,6 +103,7 @@ def _end_without_destructors() -> None:
 
 
 _HERE = _ThisProcess()
+_FORK = threading.local()
 
 
 def in_child(function: Callable[[], object]) -> None:
@@ -73,6 +115,11 @@ def in_child(function: Callable[[], object]) -> None:
 def keep_in_children(thing: object) -> None:
     """Never destroy ``thing``, and what it refers to, in a forked process, not even at its exit."""
     _HERE.kept.add(thing)
+
+
+def is_headless() -> bool:
+    """Whether this process goes on for as long as any thread does, since it was forked off on one that was not the main one."""
+    return _HERE.is_headless
 
 
 def rows_are_read() -> None:
@@ -105,15 +152,18 @@ class Owner:
 
 
 def require_threads(name: str) -> None:
-    """Raise where rows can't be read, because they were read before a fork: ``name`` is what needs them.
+    """Raise where rows can't be read, because of what was done before a fork: ``name`` is what needs them.
 
     Raises
     ------
     ForkedError
         With what helps.
     """
+    _HERE.prove()
     if _HERE.is_lame:
         raise ForkedError(name, is_lame=True)
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_HERE.forks)
 in_child(_HERE.forked)

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 
-from ktframe.process.forks import in_child
+from ktframe.process.forks import Owner, in_child, is_headless
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -136,15 +136,16 @@ def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None) -> T:
     An interrupt of the main thread raises ``KeyboardInterrupt`` here at once, while ``work`` goes on to its end, or to the
     next time that it has something to tell. On other threads, which nothing interrupts, ``work`` just runs.
     """
-    if threading.get_ident() != threading.main_thread().ident:
+    if threading.get_ident() != threading.main_thread().ident or is_headless():
         return work(_while_awaited(tell or _ignore))
-    call = _Call(work)
+    call, owner = _Call(work), Owner("this call")
     try:
         try:
             _WORKERS.begin(call)
         except RuntimeError:  # no thread is to be had
             return work(tell or _ignore)
         while not call.is_done.acquire(timeout=_TELL_SECONDS):
+            owner.require_here()  # a handler of signals may have forked, and there is no such thread in the child
             if tell is not None and call.news:
                 tell(call.news.pop())
     except BaseException:

@@ -63,6 +63,7 @@ class BindingManager:
         with self._lock:
             self._require_open(binding)
             self._threads.setdefault(binding, None)  # from here on ``close`` knows of it
+        rows_are_read()
         binding.prepare()  # outside the lock: it asks the cluster, and may wait for a timeout
         old = self._threads.get(binding)
         # Of a failed binding it is about to end; another call may have started a new one meanwhile.
@@ -86,7 +87,6 @@ class BindingManager:
     def _start_threads(self, binding: TopicBinding) -> None:
         """Start the thread of ``binding`` and, before it, the one that checks the lag; the caller holds the lock."""
         self._watcher.start()
-        rows_are_read()
         thread = Thread(target=ours(binding.run), name=f"ktframe-{binding.name}", daemon=True)
         binding.life.begin()
         try:

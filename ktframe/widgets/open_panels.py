@@ -12,6 +12,7 @@ from threading import RLock
 from typing import Final, Protocol
 
 from ktframe import ipython as notebook
+from ktframe.process.forks import in_child
 
 # Panels slow down after so long without a cell run or a click. With no browser connected, messages would pile up.
 IDLE_AFTER_SECONDS: Final = 120.0
@@ -45,6 +46,11 @@ class Panels:
         """Panels that the running cell showed in an earlier run, and has not shown in this one."""
         self._touched = time.monotonic()
         self._is_watching_cells = False
+        in_child(self._forked)
+
+    def _forked(self) -> None:
+        """Let go of the panels: their threads are not in a forked process, and one of them may have held the lock."""
+        self._lock, self._cells, self._old = RLock(), {}, []
 
     def add(self, panel: OpenPanel) -> None:
         """Note a panel that the running cell shows, perhaps again."""

@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 HEAD = """
-import faulthandler, multiprocessing, os, sys, threading, time, warnings
+import multiprocessing, os, signal, sys, threading, time, warnings
 from concurrent.futures import ProcessPoolExecutor
 import ktframe
 from ktframe.testing import FakeBroker
@@ -36,12 +36,14 @@ def check_child(work):
     "Run work in a forked process, which then ends as a program does, with 7."
     child = os.fork()
     if child == 0:
-        faulthandler.dump_traceback_later(40, exit=True)  # a child that hangs says where
+        signal.alarm(40)  # a child that hangs is ended; a thread that watched would keep it from ending by itself
         work()
         sys.exit(7)
-    status = os.waitpid(child, 0)[1]
-    code = os.waitstatus_to_exitcode(status)
+    code = code_of(child)
     assert code == 7, f"the child ended with {code}"
+
+def code_of(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 """
 
 
@@ -78,7 +80,7 @@ def test_what_was_made_before_a_fork_is_refused_in_it() -> None:
                 text = refused(use)
                 assert "Hint: start processes by the method \\"spawn\\"" in text, text
             for use in (ktframe.demo, lambda: FakeBroker().connect()):
-                assert "the threads of Polars and RocksDB are not in it" in refused(use)
+                assert "threads that these need are not in it" in refused(use)
             orders.close(); clicks.close(); kt.close()
 
         check_child(work)
@@ -166,4 +168,120 @@ def test_locks_that_were_held_at_the_fork_hold_nothing_up() -> None:
         for thread in threads:
             thread.join()
         kt.close()
+    """)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("sys.exit(7)", 7), ("pass", 0), ("sys.stderr = None; 1 / 0", 1)]
+)
+def test_a_process_that_a_callback_forks_off_ends_with_it(ending: str, code: int) -> None:
+    """The thread that it is does not go on to read the topic and to write the store of its parent."""
+    printed = run(f"""
+        kt = ktframe.demo(rate=20)
+        orders = ktframe.table("orders")
+        codes = []
+
+        def fork(_):
+            if not codes:
+                child = os.fork()
+                if child == 0:
+                    signal.alarm(40)
+                    print("it was forked off")
+                    {ending}
+                else:
+                    codes.append(code_of(child))
+
+        orders.on_change(fork)
+        orders.to_polars()
+        assert codes == [{code}], codes
+        assert orders.to_polars().height > 5000
+        kt.close()
+    """)
+    assert printed == "it was forked off\n"
+
+
+def test_a_handler_of_signals_that_forks_during_a_read_is_not_waited_for() -> None:
+    """In the child nobody reads: the read raises there, and goes on in the parent."""
+    run("""
+        broker = FakeBroker()
+        broker.produce("t", "a", {"n": 1})
+        kt = broker.connect()
+        table = kt.table("t")
+        table.to_polars()
+        broker.hold()
+        broker.produce("t", "b", {"n": 2})
+        parent, children = os.getpid(), []
+
+        def fork(*_):
+            children.append(os.fork())
+            if children == [0]:
+                signal.alarm(40)
+            else:
+                broker.release()
+
+        signal.signal(signal.SIGUSR1, fork)
+        threading.Timer(0.2, lambda: os.kill(parent, signal.SIGUSR1)).start()
+        try:
+            assert table.to_polars().height == 2
+        except ktframe.ForkedError:
+            os._exit(7 if children == [0] else 1)
+        assert code_of(children[0]) == 7
+        kt.close()
+    """)
+
+
+def test_a_process_that_is_forked_off_on_a_thread_ends_with_its_thread() -> None:
+    """There Python waits for every other thread, and ours would wait a minute for more work."""
+    run("""
+        kt = ktframe.demo(rate=20)
+        orders = ktframe.table("orders")
+        orders.to_polars()
+        codes = []
+
+        def fork():
+            child = os.fork()
+            if child == 0:
+                signal.alarm(40)
+                refused(orders.to_polars)
+            else:
+                codes.append(code_of(child))
+
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+        assert codes == [0], codes
+        kt.close()
+    """)
+
+
+def test_a_fork_of_a_process_that_has_used_polars_is_told_so() -> None:
+    """Its threads are missing as well when the user's own code has started them: rows would be waited for in vain."""
+    run("""
+        import polars as pl
+        pl.DataFrame({"a": range(10)}).lazy().filter(pl.col("a") > 3).collect()
+        check_child(lambda: refused(ktframe.demo))
+    """)
+
+
+def test_locks_of_panels_and_of_completion_that_were_held_at_the_fork_are_free() -> None:
+    """A forked process has no panel to close at its exit, and offers the topics of its own connection."""
+    run("""
+        from ktframe.context import completion
+        from ktframe.widgets.open_panels import PANELS
+        are_held = threading.Event()
+
+        def hold():
+            with PANELS._lock, completion._topics._lock:
+                are_held.set()
+                time.sleep(600)
+
+        threading.Thread(target=hold, daemon=True).start()
+        assert are_held.wait(60)
+
+        def work():
+            PANELS.close()
+            with ktframe.demo(rate=0) as kt:
+                assert "orders" in completion._topics.known(kt)
+
+        check_child(work)
     """)
