@@ -291,6 +291,8 @@ def publish(
         When a row does not fit, naming column and row; nothing was written.
     WriteError
         When not all were acknowledged: it knows which were.
+    KeyboardInterrupt
+        On Ctrl-C. Its cause, a WriteError, says which records are written; without one nothing was sent.
 
     Examples
     --------

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from ktframe.errors import AuthenticationError, BrokerError, UnknownTopicError
 from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
 from ktframe.kafka.errors import translate
+from ktframe.process.threads import Tell, ignore
 
 logger = logging.getLogger("ktframe.kafka.producer")
 
@@ -88,6 +89,7 @@ class IdempotentProducer:
         self.bootstrap = settings.bootstrap
         self._mechanism = mechanism_of(settings)
         self._topic = ""
+        self._tell: Tell = ignore
         self._failure: BrokerError | None = None
         self._last_error: KafkaError | None = None
         self._config = writing_config(
@@ -152,6 +154,7 @@ class IdempotentProducer:
         # Called through a lambda over self, so that no frame holds the client itself: the traceback of an error would
         # keep it alive, and close() relies on dropping its last reference.
         result = 0
+        self._tell(None)
         try:
             result = call()
         except KafkaException as error:
@@ -162,6 +165,15 @@ class IdempotentProducer:
         if self._failure is not None:
             raise self._failure
         return result
+
+    @contextmanager
+    def telling(self, tell: Tell) -> Iterator[None]:
+        """Call ``tell`` while this waits for brokers in the block, so that it can end that."""
+        self._tell = tell
+        try:
+            yield
+        finally:
+            self._tell = ignore
 
     def timeout_error(self, reason: str, error: KafkaError | None = None) -> BrokerError:
         """Return the error for a deadline that has passed: ``reason``, and the last error reported, or else ``error``."""

@@ -14,6 +14,7 @@ from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.producer import IdempotentProducer, ProducerKind
 from ktframe.kafka.producer_pool import ProducerPool
 from ktframe.kafka.transaction import AtomicDelivery
+from ktframe.process.threads import AbandonedError, Tell, ignore
 
 __all__ = ["KafkaWriter", "OutgoingRecords", "RecordWriter", "Sent"]
 
@@ -32,7 +33,19 @@ _SHOWN_KEYS: Final = 3
 class RecordWriter(Protocol):
     """Writes records; any thread may."""
 
-    def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
+    @property
+    def bootstrap(self) -> str:
+        """The addresses of the cluster."""
+
+    def send(
+        self,
+        topic: str,
+        records: OutgoingRecords,
+        *,
+        timeout: float,
+        atomic: bool = False,
+        tell: Tell = ignore,
+    ) -> Sent:
         """Write records in their order and return where they are, once all are acknowledged."""
 
     def close(self) -> None:
@@ -47,12 +60,21 @@ class KafkaWriter:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.bootstrap = settings.bootstrap
         self._settings = settings
         self._pool = ProducerPool(settings)
         self._levels: dict[str, int] = {}
         """For topics that accept only smaller batches, the index in ``_BATCHINGS`` that worked."""
 
-    def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
+    def send(
+        self,
+        topic: str,
+        records: OutgoingRecords,
+        *,
+        timeout: float,
+        atomic: bool = False,
+        tell: Tell = ignore,
+    ) -> Sent:
         """Write records in their order and return where they are, once all are acknowledged.
 
         Parameters
@@ -66,6 +88,8 @@ class KafkaWriter:
         atomic
             Whether to write in one transaction, which readers of committed records see as a whole or not at all. It
             must end within ``transaction.timeout.ms``, a minute unless set.
+        tell
+            Called, with None, several times a second; it may raise ``AbandonedError`` to end the call.
 
         Returns
         -------
@@ -80,8 +104,8 @@ class KafkaWriter:
             When the client does not take the settings.
         ContextClosedError
             When the writer was closed.
-        KeyboardInterrupt
-            On Ctrl-C, with a WriteError as its cause.
+        KeyboardInterrupt, AbandonedError
+            On Ctrl-C, or when nobody waits any more; with a WriteError as its cause.
         """
         if len(records) == 0:
             return Sent()
@@ -91,7 +115,7 @@ class KafkaWriter:
         for level in range(first, len(_BATCHINGS)):
             before = len(delivery.written())
             with self._pool.lend(ProducerKind(atomic, _BATCHINGS[level]), topic) as producer:
-                cause = self._run(delivery, producer, deadline)
+                cause = self._run(delivery, producer, deadline, tell)
                 producer.has_delivered |= len(delivery.written()) > before
             if level > first and len(delivery.written()) > before:
                 self._levels[topic] = level
@@ -108,15 +132,18 @@ class KafkaWriter:
         except BrokerError as error:
             raise _error(delivery, producer, error) from error
 
-    def _run(self, delivery: Delivery, producer: IdempotentProducer, deadline: float) -> BrokerError | None:
+    def _run(
+        self, delivery: Delivery, producer: IdempotentProducer, deadline: float, tell: Tell
+    ) -> BrokerError | None:
         """Run a delivery and return why it failed, if it did; records not acknowledged by then are dropped."""
         try:
-            producer.await_topic(deadline)
-            delivery.run(producer, deadline)
+            with producer.telling(tell):
+                producer.await_topic(deadline)
+                delivery.run(producer, deadline)
         except BrokerError as error:
             delivery.abandon(producer)
             return error
-        except KeyboardInterrupt as interrupt:
+        except (KeyboardInterrupt, AbandonedError) as interrupt:
             delivery.abandon(producer)
             raise interrupt from _error(delivery, producer, BrokerError(producer.bootstrap, "interrupted"))
         # librdkafka remembers refusals, such as of a topic, even after they were lifted.
@@ -147,6 +174,20 @@ class KafkaWriter:
     def close(self) -> None:
         """Wait for the sends under way, each of which has a timeout, and disconnect; a second call does nothing."""
         self._pool.close()
+
+
+def interrupted(bootstrap: str, topic: str, records: OutgoingRecords, *, are_written: bool) -> WriteError:
+    """Return the cause of an interrupt after which all of ``records`` are written, or after which nothing is known of them."""
+    every = range(len(records))
+    return WriteError(
+        bootstrap,
+        "interrupted",
+        topic=topic,
+        total=len(records),
+        written=every if are_written else (),
+        unknown=() if are_written else every,
+        keys={index: records.keys[index] for index in every[:_SHOWN_KEYS]},
+    )
 
 
 def _error(delivery: Delivery, producer: IdempotentProducer, cause: BrokerError) -> WriteError:

@@ -48,6 +48,7 @@ class _Call(Generic[T]):
         self._outcome: Callable[[], T] | None = None
         self.news: list[Any] = []
         self.is_abandoned = False
+        self.has_ended = False
         self.is_done = (
             _thread.allocate_lock()
         )  # one lock, no Condition: interrupted, it leaves nothing to repair
@@ -64,6 +65,7 @@ class _Call(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
             self._outcome = functools.partial(_throw, [error])
         finally:
+            self.has_ended = True
             self.is_done.release()
 
     def _tell(self, news: Any) -> None:
@@ -76,6 +78,18 @@ class _Call(Generic[T]):
         outcome, self._outcome = self._outcome, None
         assert outcome is not None  # noqa: S101 - the work is done
         return outcome()
+
+    def last_word(self, patience: float) -> BaseException | None:
+        """Return the error by which the work ends within ``patience`` seconds, or why it gave up; None for all else."""
+        if not (self.has_ended or (patience and self.is_done.acquire(timeout=patience))):
+            return None
+        try:
+            self.result()
+        except AbandonedError as error:
+            return error.__cause__
+        except BaseException as error:  # noqa: BLE001 - it is part of the interrupt
+            return error
+        return None
 
 
 class _Workers:
@@ -130,26 +144,30 @@ def _throw(errors: list[BaseException]) -> Any:
     raise errors.pop()
 
 
-def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None) -> T:
+def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None, *, patience: float | None = None) -> T:
     """Return what ``work`` returns; ``tell``, on this thread, gets the news that ``work`` tells.
 
     An interrupt of the main thread raises ``KeyboardInterrupt`` here at once, while ``work`` goes on to its end, or to the
-    next time that it has something to tell. On other threads, which nothing interrupts, ``work`` just runs.
+    next time that it has something to tell. With ``patience`` it waits for that, for so many seconds, and has the error by
+    which ``work`` ends as its cause. On other threads, which nothing interrupts, ``work`` just runs.
     """
     if threading.get_ident() != threading.main_thread().ident or is_headless():
-        return work(_while_awaited(tell or _ignore))
+        return work(_while_awaited(tell or ignore))
     call, owner = _Call(work), Owner("this call")
     try:
         try:
             _WORKERS.begin(call)
         except RuntimeError:  # no thread is to be had
-            return work(tell or _ignore)
+            patience = None
+            return work(tell or ignore)
         while not call.is_done.acquire(timeout=_TELL_SECONDS):
             owner.require_here()  # a handler of signals may have forked, and there is no such thread in the child
             if tell is not None and call.news:
                 tell(call.news.pop())
-    except BaseException:
+    except BaseException as error:
         call.is_abandoned = True
+        if patience is not None and isinstance(error, KeyboardInterrupt):
+            raise error from call.last_word(patience)
         raise
     return call.result()
 
@@ -180,7 +198,7 @@ def _while_awaited(tell: Tell) -> Tell:
     return tell_or_end
 
 
-def _ignore(_: object) -> None:
+def ignore(_: object) -> None:
     """Do nothing with news."""
 
 

@@ -175,6 +175,9 @@ class KTable(MaterializedTopic):
             When not all records were acknowledged, with those that were.
         NotReadyError
             When all records were written, but the table could not read them.
+        KeyboardInterrupt
+            On Ctrl-C. Its cause, a WriteError, says which records are written, which are not and which may be; without one
+            nothing was sent.
         """
         return self._writer().upsert(rows, record_key=record_key, atomic=atomic, dry_run=dry_run)
 

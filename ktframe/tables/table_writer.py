@@ -17,7 +17,7 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.row_codec import record_key_of
 from ktframe.formats.base import VALUE_COLUMN, Headers, SeenSchemas
 from ktframe.formats.wire import KEY_HEADER, without_header_ref
-from ktframe.kafka.outgoing import OutgoingRecords
+from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.presentation import Presentation
@@ -109,15 +109,21 @@ class TableWriter:
         records = self._reader.read(make, fresh=True)
         if dry_run or not len(records):
             return as_frame(records, None)
-        sent = self._topic.send(self._reader.binding.topic, records, atomic=atomic)
+        return self._topic.write(
+            self._reader.binding.topic,
+            records,
+            atomic=atomic,
+            then=lambda sent: self._read_back(sent, len(records)),
+        )
+
+    def _read_back(self, sent: Sent, count: int) -> None:
         try:
             self._reader.wait_until_passed(sent.ends)
         except NotReadyError as error:
             error.detail = (
-                f"all {len(records):,} records are written, but the table has not read them: {error.detail}"
+                f"all {count:,} records are written, but the table has not read them: {error.detail}"
             )
             raise
-        return as_frame(records, sent)
 
     # --- rows -----------------------------------------------------------------------------------------------------
 

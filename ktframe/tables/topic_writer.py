@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -17,11 +17,15 @@ from ktframe.formats.wire import FIRST_MESSAGE, KEY_HEADER, VALUE_HEADER, id_ref
 from ktframe.formats.writers import PayloadWriter, SchemaWriter, WindowedKeyWriter, plain_writer
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.registry import Registry
-from ktframe.kafka.writer import RecordWriter
+from ktframe.kafka.writer import RecordWriter, interrupted
+from ktframe.process.threads import ignore, uninterrupted, uninterruptible
 from ktframe.store.schemas import Role
 
 Last: TypeAlias = tuple[bytes, bytes, SchemaDocument] | None
 """The schema of the newest record: its reference, the message within it (Protobuf), and its document."""
+
+_LAST_WORD_SECONDS: Final = 8.0
+"""How long an interrupted write may take to find out what was written: to abort a transaction takes the longest."""
 
 _HEADERS: Final[Mapping[Role, str]] = {"key": KEY_HEADER, "value": VALUE_HEADER}
 
@@ -109,9 +113,38 @@ class TopicWriter:
         message = b"" if document.kind != PROTOBUF else last[1] if last is not None else FIRST_MESSAGE
         return WriterSchema(id_ref(number), message), document
 
-    def send(self, topic: str, records: OutgoingRecords, *, atomic: bool) -> Sent:
-        """Write ``records``; with ``atomic`` all or none. A WriteError has those that were written."""
-        return self._records.send(topic, records, timeout=self._timeout, atomic=atomic)
+    def write(
+        self,
+        topic: str,
+        records: OutgoingRecords,
+        *,
+        atomic: bool,
+        then: Callable[[Sent], object] = ignore,
+    ) -> pl.DataFrame:
+        """Write ``records``, with ``atomic`` all or none; then do what is to be done with where they are, and return them.
+
+        Raises
+        ------
+        WriteError
+            When not all of them are written, with those that were.
+        KeyboardInterrupt
+            When it is interrupted, with a WriteError as its cause: which are written, which are not, and which may be.
+        """
+        sent: list[Sent] = []
+        try:
+            uninterrupted(
+                lambda tell: sent.append(
+                    self._records.send(topic, records, timeout=self._timeout, atomic=atomic, tell=tell)
+                ),
+                patience=_LAST_WORD_SECONDS,
+            )
+            then(sent[0])
+            return as_frame(records, sent[0])
+        except KeyboardInterrupt as interrupt:
+            if sent or interrupt.__cause__ is None:
+                cause = interrupted(self._records.bootstrap, topic, records, are_written=bool(sent))
+                raise interrupt from cause
+            raise
 
 
 def as_rows(rows: Any) -> pl.DataFrame:
@@ -158,7 +191,21 @@ def publish(
     dry_run: bool,
 ) -> pl.DataFrame:
     """Write ``rows`` in order; see ``Context.publish``."""
-    frame = as_rows(rows)
+    records = _records(writer, topic, as_rows(rows), key=key, value=value, key_format=key_format)
+    return as_frame(records, None) if dry_run else writer.write(topic, records, atomic=atomic)
+
+
+@uninterruptible
+def _records(
+    writer: TopicWriter,
+    topic: str,
+    frame: pl.DataFrame,
+    *,
+    key: str | Sequence[str] | None,
+    value: str,
+    key_format: str,
+) -> OutgoingRecords:
+    """Return the records that hold the rows of ``frame``, in order."""
     names = [key] if isinstance(key, str) else list(dict.fromkeys(key or ()))
     missing = [name for name in names if name not in frame.columns]
     if missing:
@@ -176,5 +223,4 @@ def publish(
     encoders.append(encoder)
     values = encoder.writer.write(content)
     headers = [encoder.header for encoder in encoders if encoder.header is not None]
-    records = OutgoingRecords(keys, values, headers=[headers] * len(values) if headers else None)
-    return as_frame(records, None if dry_run else writer.send(topic, records, atomic=atomic))
+    return OutgoingRecords(keys, values, headers=[headers] * len(values) if headers else None)

@@ -11,6 +11,7 @@ from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.sampler import RangesByTopic, Sample
+from ktframe.process.threads import Tell, ignore
 from ktframe.testing.log import FakeTopic, read_log
 
 
@@ -18,6 +19,7 @@ class Cluster(Protocol):
     """The part of a ``FakeBroker`` that its clients need."""
 
     assigned: list[dict[int, int]]
+    bootstrap: str
     _topics: dict[str, FakeTopic]
 
     def topic(self, name: str) -> TopicFacts:
@@ -69,11 +71,20 @@ class FakeWriter:
     """Writes to a ``FakeBroker``; keys go to partitions by their CRC."""
 
     def __init__(self, broker: Cluster) -> None:
+        self.bootstrap = broker.bootstrap
         self._broker = broker
 
-    def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
+    def send(
+        self,
+        topic: str,
+        records: OutgoingRecords,
+        *,
+        timeout: float,
+        atomic: bool = False,
+        tell: Tell = ignore,
+    ) -> Sent:
         """Append the records, one after the other."""
-        del timeout, atomic
+        del timeout, atomic, tell
         count = self._broker.topic(topic).partitions
         now = now_ms(SystemClock())
         partitions, offsets = [], []

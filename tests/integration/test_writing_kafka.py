@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from confluent_kafka import IsolationLevel
 from support.kafka_broker import KafkaBroker
 from support.kafka_topics import KafkaTopics
 from support.waiting import wait_until
+from support.writers import ctrl_c_as_soon_as
 
 import ktframe
 from ktframe.context.context import Context
@@ -132,3 +134,29 @@ def test_a_topic_that_is_not_there_is_not_made(kafka: KafkaTopics, topic: Any, c
         kt.publish(name, pl.DataFrame({"x": [1]}))
     assert isinstance(caught.value.__cause__, ktframe.UnknownTopicError)
     assert name not in kt.topics()["topic"].to_list()
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_ctrl_c_ends_a_write_to_a_broker_that_is_silent(
+    broker: KafkaBroker, topic: Any, connect: Connect, *, atomic: bool
+) -> None:
+    """The interrupt's cause names the records that are not written or may be, and the next write works."""
+    name = broker.create_topic(topic())
+    with connect(writable=True) as kt:
+        kt.publish(name, [{"key": "a", "n": 1}], key="key", atomic=atomic)
+        begun = time.monotonic()
+        broker.pause()
+        try:
+            with (
+                ctrl_c_as_soon_as(lambda: time.monotonic() > begun + 1),
+                pytest.raises(KeyboardInterrupt) as caught,
+            ):
+                kt.publish(name, [{"key": "b", "n": 2}, {"key": "c", "n": 3}], key="key", atomic=atomic)
+        finally:
+            broker.resume()
+        error = caught.value.__cause__
+        assert isinstance(error, ktframe.WriteError)
+        assert sorted([*error.failed, *error.unknown]) == [0, 1]
+        kt.publish(name, [{"key": "d", "n": 4}], key="key", atomic=atomic)
+        assert {"a", "d"} <= fold(broker, name).keys()
+        assert not error.failed or "b" not in fold(broker, name)

@@ -126,13 +126,13 @@ class Interrupted(FakeWriter):
 
     is_first = True
 
-    def send(self, topic: str, records: OutgoingRecords, *, timeout: float, atomic: bool = False) -> Sent:
+    def send(self, topic: str, records: OutgoingRecords, **given: Any) -> Sent:
         """Write all records, or one."""
         if not self.is_first:
-            return super().send(topic, records, timeout=timeout, atomic=atomic)
+            return super().send(topic, records, **given)
         self.is_first = False
         some = OutgoingRecords(records.keys[:1], records.values[:1])
-        super().send(topic, some, timeout=timeout)
+        super().send(topic, some, **given)
         reason = "the broker went away"
         raise WriteError("fake:9092", reason, topic=topic, total=2, written=[0], unknown=[1])  # noqa: EM101
 
