@@ -18,8 +18,8 @@ from ktframe.fold.row_codec import record_key_of
 class RowLookup(Protocol):
     """What is asked of a store."""
 
-    def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """Return for each identity its (partition, stored row) pairs."""
+    def get_of(self, partition: int, identities: Sequence[bytes]) -> list[bytes | None]:
+        """Return the stored row of each of ``identities`` in ``partition``."""
 
     def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
         """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
@@ -46,8 +46,8 @@ def resolve_tombstones(changes: Changes, rows: RowLookup, columns: Sequence[str]
 def _in_store(tombstone: KeyTombstone, rows: RowLookup, batch: _BatchIndex) -> Iterator[bytes]:
     partition, key = tombstone.partition, tombstone.key
     candidates = [i for i in rows.identities_of(partition, key) if (partition, i) not in batch]
-    for identity, stored in zip(candidates, rows.get_many(candidates), strict=True):
-        if any(at == partition and record_key_of(row) == key for at, row in stored):
+    for identity, row in zip(candidates, rows.get_of(partition, candidates), strict=True):
+        if row is not None and record_key_of(row) == key:
             yield identity
 
 

@@ -4,6 +4,7 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
 
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
+    slot 0   rebuilding    partition (u32)            the slot that it is read into again (u32), and why
     slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64,
                                                       records u64, accepted u64, present i64; of the
@@ -16,8 +17,8 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot n   stale         identity                   offset i64, timestamp i64 of the refused record
     slot n   cause         what its reasons have in common      JSON, see pack_cause
 
-A partition's rows live in its slot. Widths are fixed and
-numbers big-endian, so that keys sort as numbers do. A stream time, horizon, cut, present, last offset or leader epoch of
+A partition's rows live in its slot; while it is rebuilt, those that were read again live in a second one, which becomes its
+slot in one write batch. Widths are fixed and numbers big-endian, so that keys sort as numbers do. A stream time, horizon, cut, present, last offset or leader epoch of
 -2**63 means none.
 """
 
@@ -35,10 +36,10 @@ from ktframe.fold.records import Cause, Changes, LastRecord, Position, RefusedRe
 from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _ROW_KEYS_SINCE = 2
 """The first version whose keys of partitions and rows are those of today."""
-METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE = range(8)
+METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE, REBUILDING = range(9)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
@@ -83,6 +84,21 @@ def metadata_name(key: bytes) -> str:
 def partition_key(partition: int) -> bytes:
     """Return the key in slot 0 that holds the slot of ``partition``."""
     return prefix(0, POSITION) + _U32.pack(partition)
+
+
+def rebuilding_key(partition: int) -> bytes:
+    """Return the key in slot 0 that holds the slot into which ``partition`` is read again."""
+    return prefix(0, REBUILDING) + _U32.pack(partition)
+
+
+def pack_rebuilding(slot: int, why: str) -> bytes:
+    """Return a slot (u32) and why a partition is read again into it."""
+    return _U32.pack(slot) + why.encode()
+
+
+def unpack_rebuilding(raw: bytes) -> tuple[int, str]:
+    """Return what ``pack_rebuilding`` was given."""
+    return int(_U32.unpack_from(raw)[0]), raw[_U32.size :].decode()
 
 
 def pack_u32(value: int) -> bytes:

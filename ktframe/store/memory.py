@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from ktframe.store.protocol import (
     REFUSED_KEPT,
     Causes,
     Horizon,
+    Rebuild,
     advanced,
     dropped,
     with_refused,
@@ -26,19 +27,39 @@ from ktframe.store.protocol import (
 _MARK = (PARTITION, IDENTITY, OFFSET, TIMESTAMP)
 
 
+@dataclass(slots=True)
+class _Part:
+    """The rows of one partition."""
+
+    position: Position
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    index: dict[bytes, set[bytes]] = field(default_factory=dict)
+    refused: deque[RefusedRecord] = field(default_factory=lambda: deque(maxlen=REFUSED_KEPT))
+    late: deque[RefusedRecord] = field(default_factory=lambda: deque(maxlen=REFUSED_KEPT))
+    causes: Causes = field(default_factory=dict)
+    stale: dict[bytes, tuple[int, int | None]] = field(default_factory=dict)
+
+    def put(self, identity: bytes, value: bytes | None, key: bytes | None) -> None:
+        """Put a row, or remove it."""
+        identities = set[bytes]() if key is None else self.index.setdefault(key, set())
+        if value is None:
+            self.rows.pop(identity, None)
+            self.stale.pop(identity, None)
+            identities.discard(identity)
+        else:
+            self.rows[identity] = value
+            identities.add(identity)
+
+
 class MemoryStore:
     """Keeps everything in dictionaries, partition by partition."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._is_open = True
-        self._rows: dict[int, dict[bytes, bytes]] = {}
-        self._index: dict[int, dict[bytes, set[bytes]]] = {}
-        self._refused: dict[int, deque[RefusedRecord]] = {}
-        self._late: dict[int, deque[RefusedRecord]] = {}
-        self._causes: dict[int, Causes] = {}
-        self._stale: dict[int, dict[bytes, tuple[int, int | None]]] = {}
-        self._positions: dict[int, Position] = {}
+        self._shown: dict[int, _Part] = {}
+        self._rebuilt: dict[int, _Part] = {}
+        self._reasons: dict[int, str] = {}
         self._schema = pl.Schema()
         self._documents: list[bytes] = []
         self._learned: dict[str, bytes] = {}
@@ -57,20 +78,31 @@ class MemoryStore:
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
         """Return the (partition, stored row) pairs of each of ``identities``."""
         with self._locked():
-            partitions = sorted(self._rows.items())
+            parts = sorted(self._shown.items())
             return [
-                [(p, rows[identity]) for p, rows in partitions if identity in rows] for identity in identities
+                [(p, part.rows[identity]) for p, part in parts if identity in part.rows]
+                for identity in identities
             ]
 
-    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
-        """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
+    def get_of(self, partition: int, identities: Sequence[bytes]) -> list[bytes | None]:
+        """Return the row of each of ``identities`` in ``partition``, as it is written."""
         with self._locked():
-            return sorted(self._index.get(partition, {}).get(record_key, ()))
+            part = self._written.get(partition)
+            return [None if part is None else part.rows.get(identity) for identity in identities]
 
-    def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
+    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
+        """Return the identities of rows, as they are written, that ever carried ``record_key`` in ``partition``."""
+        with self._locked():
+            part = self._written.get(partition)
+            return [] if part is None else sorted(part.index.get(record_key, ()))
+
+    def items(
+        self, start: bytes | None = None, end: bytes | None = None, *, rebuilt: bool = False
+    ) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
         with self._locked():
-            snapshot = {partition: sorted(rows.items()) for partition, rows in sorted(self._rows.items())}
+            parts = self._rebuilt if rebuilt else self._shown
+            snapshot = {partition: sorted(part.rows.items()) for partition, part in sorted(parts.items())}
         for partition, rows in snapshot.items():
             in_range = [(i, v) for i, v in rows if (start is None or i >= start) and (end is None or i < end)]
             for at in range(0, len(in_range), CHUNK_ROWS):
@@ -80,32 +112,33 @@ class MemoryStore:
     def refused(self) -> list[RefusedRecord]:
         """Return the kept refused records, in offset order per partition."""
         with self._locked():
-            return [record for _, records in sorted(self._refused.items()) for record in records]
+            return [record for _, part in sorted(self._shown.items()) for record in part.refused]
 
     def causes(self) -> dict[int, Causes]:
         """Return why records of each partition were refused, all of them counted."""
         with self._locked():
-            return dict(self._causes)
+            return {partition: part.causes for partition, part in self._shown.items() if part.causes}
 
-    def stale(self) -> StaleMarks:
+    def stale(self, *, rebuilt: bool = False) -> StaleMarks:
         """Return the marks of refused records whose identity is known."""
         with self._locked():
+            parts = self._rebuilt if rebuilt else self._shown
             marks = [
                 (partition, identity, *place)
-                for partition, places in sorted(self._stale.items())
-                for identity, place in sorted(places.items())
+                for partition, part in sorted(parts.items())
+                for identity, place in sorted(part.stale.items())
             ]
         return StaleMarks(*(list(column) for column in zip(*marks, strict=True)))
 
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
         with self._locked():
-            return [record for _, records in sorted(self._late.items()) for record in records]
+            return [record for _, part in sorted(self._shown.items()) for record in part.late]
 
     def positions(self) -> dict[int, Position]:
-        """Return how far each partition is applied."""
+        """Return how far each partition is applied, as reads find it."""
         with self._locked():
-            return dict(self._positions)
+            return {partition: part.position for partition, part in self._shown.items()}
 
     def schema(self) -> pl.Schema:
         """Return the schema of the last applied changes."""
@@ -136,27 +169,25 @@ class MemoryStore:
         """Write ``changes`` and the next offsets in one step."""
         keys = changes.record_keys or [None] * len(changes)
         with self._writing():
+            known = self._written
+            self._shown |= {p: _Part(Position(0)) for p in positions if p not in known}
+            written = self._written
             lines = zip(changes.partitions, changes.identities, changes.values, keys, strict=True)
             for partition, identity, value, key in lines:
-                rows = self._rows.setdefault(partition, {})
-                identities = (
-                    set() if key is None else self._index.setdefault(partition, {}).setdefault(key, set())
-                )
-                if value is None:
-                    rows.pop(identity, None)
-                    self._stale.get(partition, {}).pop(identity, None)
-                    identities.discard(identity)
-                else:
-                    rows[identity] = value
-                    identities.add(identity)
-            for kept, records in ((self._refused, changes.refused), (self._late, changes.late)):
-                for record in records:
-                    kept.setdefault(record.partition, deque(maxlen=REFUSED_KEPT)).append(record)
-            self._causes |= with_refused(self._causes, changes.refused)
+                written[partition].put(identity, value, key)
+            for record in changes.refused:
+                written[record.partition].refused.append(record)
+            for record in changes.late:
+                written[record.partition].late.append(record)
+            causes = with_refused({p: part.causes for p, part in written.items()}, changes.refused)
+            for partition, some in causes.items():
+                written[partition].causes = some
             if changes.stale.height:
                 for partition, identity, *place in changes.stale.select(_MARK).iter_rows():
-                    self._stale.setdefault(partition, {})[identity] = (place[0], place[1])
-            self._positions |= advanced(self._positions, changes, positions)
+                    written[partition].stale[identity] = (place[0], place[1])
+            after = advanced({p: written[p].position for p in positions}, changes, positions)
+            for partition, position in after.items():
+                written[partition].position = position
             if len(changes.schema):
                 self._schema = changes.schema
 
@@ -164,11 +195,10 @@ class MemoryStore:
         """Drop the rows of each partition below its horizon."""
         with self._writing():
             for partition, horizon in horizons.items():
-                rows = self._rows.get(partition, {})
-                for kept in (rows, self._stale.get(partition, {})):
-                    for identity in [identity for identity in kept if identity < horizon.bound]:
-                        del kept[identity]
-                self._positions[partition] = dropped(self._positions[partition], horizon)
+                part = self._written[partition]
+                part.rows = {i: row for i, row in part.rows.items() if i >= horizon.bound}
+                part.stale = {i: place for i, place in part.stale.items() if i >= horizon.bound}
+                part.position = dropped(part.position, horizon)
 
     def retention(self) -> str:
         """Return what rows are dropped by."""
@@ -188,8 +218,8 @@ class MemoryStore:
     ) -> None:
         """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
         with self._writing():
-            for partition in list(self._positions) if partitions is None else partitions:
-                for kept in self._by_partition():
+            for partition in list(self._written) if partitions is None else partitions:
+                for kept in (self._shown, self._rebuilt, self._reasons):
                     kept.pop(partition, None)
             if partitions is None or not keeps_schema:
                 self._schema = pl.Schema()
@@ -198,6 +228,23 @@ class MemoryStore:
                 self._documents.clear()
             if topic_id is not None:
                 self._topic_id = topic_id
+
+    def rebuild(self, partitions: Mapping[int, Rebuild]) -> None:
+        """Begin to write rows of these partitions, from nothing, beside those that are there."""
+        with self._writing():
+            self._rebuilt |= {p: _Part(rebuild.position) for p, rebuild in partitions.items()}
+            self._reasons |= {p: rebuild.why for p, rebuild in partitions.items()}
+
+    def rebuilds(self) -> dict[int, Rebuild]:
+        """Return the partitions that are being rebuilt."""
+        with self._locked():
+            return {p: Rebuild(why, self._rebuilt[p].position) for p, why in self._reasons.items()}
+
+    def switch(self) -> None:
+        """Put what was read again in the place of what was there."""
+        with self._writing():
+            self._shown |= self._rebuilt
+            self._rebuilt, self._reasons = {}, {}
 
     @property
     def has_failed(self) -> bool:
@@ -220,13 +267,12 @@ class MemoryStore:
             self._is_open = False
             self._drop_rows()
 
-    def _by_partition(self) -> tuple[dict[int, Any], ...]:
-        kept = (self._rows, self._index, self._refused, self._late, self._causes, self._stale)
-        return (*kept, self._positions)
+    @property
+    def _written(self) -> dict[int, _Part]:
+        return {**self._shown, **self._rebuilt}
 
     def _drop_rows(self) -> None:
-        for kept in self._by_partition():
-            kept.clear()
+        self._shown, self._rebuilt, self._reasons = {}, {}, {}
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

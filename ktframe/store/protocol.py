@@ -52,8 +52,20 @@ class Horizon:
     newest: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A partition that is read again: ``why``, and the ``position`` up to which that is done."""
+
+    why: str
+    position: Position
+
+
 class StateStore(Protocol):
-    """The rows of one topic by one identity, partition by partition."""
+    """The rows of one topic by one identity, partition by partition.
+
+    Of a partition that is being rebuilt there are rows twice: reads find those from before, until ``switch``; writes, and
+    what says that it is about rows as they are written, concern those that are read again.
+    """
 
     @property
     def topic_id(self) -> str | None:
@@ -65,12 +77,18 @@ class StateStore(Protocol):
     def get_many(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
         """Return the (partition, stored row) pairs of each of ``identities``."""
 
-    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
-        """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
+    def get_of(self, partition: int, identities: Sequence[bytes]) -> list[bytes | None]:
+        """Return the row of each of ``identities`` in ``partition``, as it is written."""
 
-    def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
+    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
+        """Return the identities of rows, as they are written, that ever carried ``record_key`` in ``partition``."""
+
+    def items(
+        self, start: bytes | None = None, end: bytes | None = None, *, rebuilt: bool = False
+    ) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order.
 
+        With ``rebuilt`` these are the rows that were read again of partitions that are being rebuilt, and no others.
         Each chunk is consistent in itself; while another thread writes, two chunks may show different moments.
         """
 
@@ -80,17 +98,18 @@ class StateStore(Protocol):
     def causes(self) -> dict[int, Causes]:
         """Return why records of each partition were refused, all of them counted; see ``fold/refused.py``."""
 
-    def stale(self) -> StaleMarks:
+    def stale(self, *, rebuilt: bool = False) -> StaleMarks:
         """Return the marks of refused records whose identity is known: the last one per partition and identity.
 
-        A mark stays when a later row comes (its offset tells), and goes with a removal of its row.
+        A mark stays when a later row comes (its offset tells), and goes with a removal of its row. ``rebuilt`` is that of
+        ``items``.
         """
 
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition; the reason holds the windows' starts."""
 
     def positions(self) -> dict[int, Position]:
-        """Return how far each partition is applied."""
+        """Return how far each partition is applied, as reads find it."""
 
     def schema(self) -> pl.Schema:
         """Return the schema of the last applied changes."""
@@ -129,11 +148,23 @@ class StateStore(Protocol):
         topic_id: str | None = None,
         keeps_schema: bool = True,
     ) -> None:
-        """Remove rows, refused records and positions of ``partitions``, and set the topic's id.
+        """Remove rows, refused records and positions of ``partitions``, rebuilt or not, and set the topic's id.
 
         None removes those of all partitions, the schema, what was learned and the documents as well. Without
         ``keeps_schema`` the schema is removed in any case.
         """
+
+    def rebuild(self, partitions: Mapping[int, Rebuild]) -> None:
+        """Begin to write rows of these partitions, from nothing, beside those that are there.
+
+        What was read again of them before, and was not shown yet, is removed.
+        """
+
+    def rebuilds(self) -> dict[int, Rebuild]:
+        """Return the partitions that are being rebuilt."""
+
+    def switch(self) -> None:
+        """Put what was read again in the place of what was there, for all partitions that are being rebuilt, in one step."""
 
     @property
     def has_failed(self) -> bool:
@@ -150,6 +181,11 @@ class StateStore(Protocol):
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
+
+
+def written_positions(store: StateStore) -> dict[int, Position]:
+    """Return how far each partition is written: one that is being rebuilt as far as it was read again."""
+    return store.positions() | {p: rebuild.position for p, rebuild in store.rebuilds().items()}
 
 
 def advanced(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from threading import Lock
 
 import polars as pl
@@ -16,7 +16,8 @@ from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, S
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
 from ktframe.store.layout import put_metadata, put_refused, put_rows, put_stale
-from ktframe.store.protocol import REFUSED_KEPT, Causes, Horizon, advanced, dropped, with_refused
+from ktframe.store.protocol import REFUSED_KEPT, Causes, Horizon, Rebuild, advanced, dropped, with_refused
+from ktframe.store.slots import Slot, Slots, put_slots, scan
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
@@ -39,47 +40,21 @@ class RocksDBStore:
         self._load_state()
 
     def _load_state(self) -> None:
-        self._slots: dict[int, int] = {}
-        self._positions: dict[int, Position] = {}
-        self._kept: dict[int, dict[int, deque[int]]] = {layout.LATE: {}, layout.REFUSED: {}}
-        """Offsets of the late and of the refused records that are kept, by partition."""
-        self._causes: dict[int, Causes] = {}
-        self._marked: set[int] = set()
-        """The partitions that may have marks of refused records."""
+        self._slots = Slots()
         self._schema = pl.Schema()
         try:
-            self._read_state()
-        except (struct.error, ValueError, OSError) as error:
-            raise StoreCorruptError(str(self._engine.path), f"its metadata is damaged: {error}") from error
-        self._next_slot = max(self._slots.values(), default=0) + 1
-        self._is_outdated = False
-
-    def _read_state(self) -> None:
-        self.metadata: dict[str, bytes] = {
-            layout.metadata_name(key): value
-            for keys, values in self._scan(0, layout.METADATA)
-            for key, value in zip(keys, values, strict=True)
-        }
-        """The metadata of the store (slot 0), by name."""
-        for keys, values in self._scan(0, layout.POSITION):
-            self._slots |= {
-                layout.unpack_u32(k): layout.unpack_u32(v) for k, v in zip(keys, values, strict=True)
-            }
-        for partition, slot in self._slots.items():
-            raw = self._engine.get(layout.prefix(slot, layout.POSITION))
-            self._positions[partition] = layout.unpack_position(raw or b"")
-            for kind, kept in self._kept.items():
-                scanned = (key for keys, _ in self._scan(slot, kind) for key in keys)
-                kept[partition] = deque(map(layout.refused_offset, scanned))
-            self._causes[partition] = {
-                key[len(layout.prefix(slot, layout.CAUSE)) :].decode(): layout.unpack_cause(value)
-                for keys, values in self._scan(slot, layout.CAUSE)
+            self.metadata: dict[str, bytes] = {
+                layout.metadata_name(key): value
+                for keys, values in scan(self._engine, 0, layout.METADATA)
                 for key, value in zip(keys, values, strict=True)
             }
-            if any(keys for keys, _ in self._scan(slot, layout.STALE)):
-                self._marked.add(partition)
-        if raw_schema := self.metadata.get("schema"):
-            self._schema = layout.unpack_schema(raw_schema)
+            """The metadata of the store (slot 0), by name."""
+            self._slots = Slots.read(self._engine)
+            if raw_schema := self.metadata.get("schema"):
+                self._schema = layout.unpack_schema(raw_schema)
+        except (struct.error, ValueError, OSError) as error:
+            raise StoreCorruptError(str(self._engine.path), f"its metadata is damaged: {error}") from error
+        self._is_outdated = False
 
     def set_metadata(self, values: Mapping[str, bytes]) -> None:
         """Write names and values of slot 0."""
@@ -102,32 +77,46 @@ class RocksDBStore:
         """Return the (partition, stored row) pairs of each of ``identities``."""
         pairs_of_each: list[list[tuple[int, bytes]]] = [[] for _ in identities]
         with self._locked():
-            for partition, slot in sorted(self._slots.items()):
-                head = layout.prefix(slot, layout.ROW)
-                values = self._engine.get_many([head + identity for identity in identities])
-                for pairs, value in zip(pairs_of_each, values, strict=True):
+            for partition, slot in sorted(self._slots.shown.items()):
+                for pairs, value in zip(pairs_of_each, self._rows(slot, identities), strict=True):
                     if value is not None:
                         pairs.append((partition, value))
         return pairs_of_each
 
-    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
-        """Return the identities of rows that ever carried ``record_key`` in ``partition``."""
+    def get_of(self, partition: int, identities: Sequence[bytes]) -> list[bytes | None]:
+        """Return the row of each of ``identities`` in ``partition``, as it is written."""
         with self._locked():
-            if partition not in self._slots:
+            slot = self._slots.written.get(partition)
+            return [None] * len(identities) if slot is None else self._rows(slot, identities)
+
+    def _rows(self, slot: Slot, identities: Sequence[bytes]) -> list[bytes | None]:
+        head = layout.prefix(slot.number, layout.ROW)
+        return self._engine.get_many([head + identity for identity in identities])
+
+    def identities_of(self, partition: int, record_key: bytes) -> list[bytes]:
+        """Return the identities of rows, as they are written, that ever carried ``record_key`` in ``partition``."""
+        with self._locked():
+            slot = self._slots.written.get(partition)
+            if slot is None:
                 return []
-            head = layout.index_prefix(self._slots[partition], record_key)
+            head = layout.index_prefix(slot.number, record_key)
             # No identity starts with FF: its first byte is a tag.
             return [key[len(head) :] for keys, _ in self._engine.scan(head, head + b"\xff") for key in keys]
 
-    def items(self, start: bytes | None = None, end: bytes | None = None) -> Iterator[StoredRows]:
+    def items(
+        self, start: bytes | None = None, end: bytes | None = None, *, rebuilt: bool = False
+    ) -> Iterator[StoredRows]:
         """Yield chunks of rows with ``start <= identity < end``, partition by partition, in identity order."""
         with self._locked():
-            slots = sorted(self._slots.items())
+            slots = sorted(self._read_slots(rebuilt=rebuilt).items())
         for partition, slot in slots:
-            head = layout.prefix(slot, layout.ROW)
-            last = layout.prefix_end(slot, layout.ROW) if end is None else head + end
+            head = layout.prefix(slot.number, layout.ROW)
+            last = layout.prefix_end(slot.number, layout.ROW) if end is None else head + end
             for keys, values in self._engine.scan(head + (start or b""), last):
                 yield StoredRows([partition] * len(keys), [key[len(head) :] for key in keys], values)
+
+    def _read_slots(self, *, rebuilt: bool) -> Mapping[int, Slot]:
+        return self._slots.rebuilt if rebuilt else self._slots.shown
 
     def refused(self) -> list[RefusedRecord]:
         """Return the kept refused records, in offset order per partition."""
@@ -136,15 +125,16 @@ class RocksDBStore:
     def causes(self) -> dict[int, Causes]:
         """Return why records of each partition were refused, all of them counted."""
         with self._locked():
-            return dict(self._causes)
+            return {partition: slot.causes for partition, slot in self._slots.shown.items() if slot.causes}
 
-    def stale(self) -> StaleMarks:
+    def stale(self, *, rebuilt: bool = False) -> StaleMarks:
         """Return the marks of refused records whose identity is known."""
         marks: list[tuple[int, bytes, int, int | None]] = []
         with self._locked():
-            for partition in sorted(self._marked):
-                head = layout.prefix(self._slots[partition], layout.STALE)
-                for keys, values in self._scan(self._slots[partition], layout.STALE):
+            slots = self._read_slots(rebuilt=rebuilt)
+            for partition, slot in sorted((p, slot) for p, slot in slots.items() if slot.is_marked):
+                head = layout.prefix(slot.number, layout.STALE)
+                for keys, values in scan(self._engine, slot.number, layout.STALE):
                     places = map(layout.unpack_stale, values)
                     marks += [
                         (partition, key[len(head) :], *place) for key, place in zip(keys, places, strict=True)
@@ -159,15 +149,15 @@ class RocksDBStore:
         with self._locked():
             return [
                 layout.unpack_refused(partition, layout.refused_offset(key), value)
-                for partition, slot in sorted(self._slots.items())
-                for keys, values in self._scan(slot, kind)
+                for partition, slot in sorted(self._slots.shown.items())
+                for keys, values in scan(self._engine, slot.number, kind)
                 for key, value in zip(keys, values, strict=True)
             ]
 
     def positions(self) -> dict[int, Position]:
-        """Return how far each partition is applied."""
+        """Return how far each partition is applied, as reads find it."""
         with self._locked():
-            return dict(self._positions)
+            return {partition: slot.position for partition, slot in self._slots.shown.items()}
 
     def schema(self) -> pl.Schema:
         """Return the schema of the last applied changes."""
@@ -199,84 +189,52 @@ class RocksDBStore:
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
         with self._writing():
-            added = [partition for partition in positions if partition not in self._slots]
-            slots = self._slots | {partition: self._next_slot + i for i, partition in enumerate(added)}
-            after = advanced(self._positions, changes, positions)
+            known = self._slots.written
+            added = [partition for partition in positions if partition not in known]
+            known |= {p: Slot(self._slots.unused + number) for number, p in enumerate(added)}
+            slots = {partition: slot.number for partition, slot in known.items()}
             by_kind = {layout.LATE: changes.late, layout.REFUSED: changes.refused}
-            kept = {kind: self._kept_with(kind, records) for kind, records in by_kind.items()}
-            causes = with_refused(self._causes, changes.refused)
-            marked = self._marked | set(changes.stale[PARTITION] if changes.stale.height else ())
+            after, surplus = _applied({p: known[p] for p in positions}, changes, positions, by_kind)
             schema = changes.schema if len(changes.schema) else self._schema
             is_new_schema = schema != self._schema
+            marked = {partition for partition, slot in known.items() if slot.is_marked}
+            changed = self._slots.having(after)
 
             def build(batch: Batch) -> None:
                 put_rows(batch, changes, slots)
                 for kind, records in by_kind.items():
-                    put_refused(batch, kind, records, kept[kind][1], slots)
-                put_stale(batch, changes, slots, self._marked)
-                for partition, some in causes.items():
-                    for name, cause in some.items():
-                        if self._causes.get(partition, {}).get(name) != cause:
-                            key = layout.prefix(slots[partition], layout.CAUSE) + name.encode()
-                            batch.put(key, layout.pack_cause(cause))
+                    put_refused(batch, kind, records, surplus[kind], slots)
+                put_stale(batch, changes, slots, marked)
                 if is_new_schema:
                     put_metadata(batch, {"schema": layout.pack_schema(schema)})
-                for partition in added:
-                    batch.put(layout.partition_key(partition), layout.pack_u32(slots[partition]))
-                for partition, position in after.items():
-                    batch.put(
-                        layout.prefix(slots[partition], layout.POSITION), layout.pack_position(position)
-                    )
+                put_slots(batch, self._slots, changed, ())
+                for partition, slot in after.items():
+                    slot.put(batch, known[partition].causes)
 
             self._engine.write(build)
-            self._slots = slots
-            self._next_slot += len(added)
-            self._positions |= after
-            self._causes |= causes
-            self._marked = marked
-            for kind, (offsets, _) in kept.items():
-                self._kept[kind] |= offsets
+            self._slots = changed
             self._schema = schema
-
-    def _kept_with(
-        self, kind: int, records: Sequence[RefusedRecord]
-    ) -> tuple[dict[int, deque[int]], list[tuple[int, int]]]:
-        """Return the offsets kept after ``records`` are added, and the (partition, offset) pairs to delete for them."""
-        kept = {
-            partition: deque(self._kept[kind].get(partition, ()))
-            for partition in {r.partition for r in records}
-        }
-        for record in records:
-            kept[record.partition].append(record.offset)
-        surplus = [
-            (partition, offsets.popleft())
-            for partition, offsets in kept.items()
-            for _ in range(len(offsets) - REFUSED_KEPT)
-        ]
-        return kept, surplus
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, and free the disk space."""
         with self._writing():
-            after, ranges = {}, []
+            after, ranges = dict[int, Slot](), []
             for partition, horizon in horizons.items():
+                slot = self._slots.written[partition]
                 for kind in (layout.ROW, layout.STALE):
-                    head = layout.prefix(self._slots[partition], kind)
+                    head = layout.prefix(slot.number, kind)
                     ranges += [(head, head + horizon.bound)] if horizon.bound else []
-                after[partition] = dropped(self._positions[partition], horizon)
+                after[partition] = replace(slot, position=dropped(slot.position, horizon))
 
             def build(batch: Batch) -> None:
                 for start, end in ranges:
                     batch.delete_range(start, end)
-                for partition, position in after.items():
-                    batch.put(
-                        layout.prefix(self._slots[partition], layout.POSITION), layout.pack_position(position)
-                    )
+                for slot in after.values():
+                    slot.put(batch, slot.causes)
 
             self._engine.write(build)
-            self._positions |= after
-        for start, end in ranges:
-            self._engine.compact(start, end)  # delete_range alone does not free the disk space
+            self._slots = self._slots.having(after)
+        self._free(ranges)
 
     def retention(self) -> str:
         """Return what rows are dropped by."""
@@ -297,36 +255,57 @@ class RocksDBStore:
         """Remove rows, refused records and positions of ``partitions`` (None: of all), and set the topic's id."""
         metadata = {} if topic_id is None else {"topic_id": topic_id.encode()}
         with self._writing():
-            cleared = [
-                p for p in (list(self._slots) if partitions is None else partitions) if p in self._slots
-            ]
-            ranges = [layout.slot_range(self._slots[partition]) for partition in cleared]
+            cleared = list(self._slots.written) if partitions is None else partitions
             parts = [name for name in self.metadata if name.startswith((_DOCUMENT, _LEARNED))]
             obsolete = [REPLACED, *parts] if partitions is None else []
             is_schema_gone = partitions is None or not keeps_schema
             obsolete += ["schema"] if is_schema_gone else []
 
-            def build(batch: Batch) -> None:
-                for start, end in ranges:
-                    batch.delete_range(start, end)
-                for partition in cleared:
-                    batch.delete(layout.partition_key(partition))
+            def put(batch: Batch) -> None:
                 for name in obsolete:
                     batch.delete(layout.metadata_key(name))
                 put_metadata(batch, metadata)
 
-            self._engine.write(build)
-            for partition in cleared:
-                del self._slots[partition], self._positions[partition]
-                self._causes.pop(partition, None)
-                self._marked.discard(partition)
-                for kept in self._kept.values():
-                    kept.pop(partition, None)
+            gone = self._change(self._slots.without(cleared), put)
             if is_schema_gone:
                 self._schema = pl.Schema()
             for name in obsolete:
                 self.metadata.pop(name, None)
             self.metadata |= metadata
+        self._free(gone)
+
+    def rebuild(self, partitions: Mapping[int, Rebuild]) -> None:
+        """Begin to write rows of these partitions, from nothing, beside those that are there."""
+        with self._writing():
+            gone = self._change(self._slots.rebuilding(partitions))
+        self._free(gone)
+
+    def rebuilds(self) -> dict[int, Rebuild]:
+        """Return the partitions that are being rebuilt."""
+        with self._locked():
+            return self._slots.rebuilds()
+
+    def switch(self) -> None:
+        """Put what was read again in the place of what was there, in one step."""
+        with self._writing():
+            gone = self._change(self._slots.switched())
+        self._free(gone)
+
+    def _change(
+        self, change: tuple[Slots, list[Slot]], put: Callable[[Batch], None] = lambda _: None
+    ) -> list[tuple[bytes, bytes]]:
+        """Write which slots there are from now on; return the ranges of keys that are not needed any more."""
+        after, gone = change
+
+        def build(batch: Batch) -> None:
+            put_slots(batch, self._slots, after, gone)
+            put(batch)
+
+        self._engine.write(build)
+        self._slots = after
+        return [layout.slot_range(slot.number) for slot in gone]
+
+    def _free(self, ranges: Sequence[tuple[bytes, bytes]]) -> None:
         for start, end in ranges:
             self._engine.compact(start, end)  # delete_range alone does not free the disk space
 
@@ -381,5 +360,30 @@ class RocksDBStore:
             yield
             self._is_outdated = False
 
-    def _scan(self, slot: int, kind: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
-        return self._engine.scan(layout.prefix(slot, kind), layout.prefix_end(slot, kind))
+
+def _applied(
+    known: Mapping[int, Slot],
+    changes: Changes,
+    positions: Mapping[int, int],
+    by_kind: Mapping[int, Sequence[RefusedRecord]],
+) -> tuple[dict[int, Slot], dict[int, list[tuple[int, int]]]]:
+    """Return the slots after ``changes``, and which late and refused records make room, as (partition, offset) pairs."""
+    moved = advanced({partition: slot.position for partition, slot in known.items()}, changes, positions)
+    causes = with_refused({partition: slot.causes for partition, slot in known.items()}, changes.refused)
+    marked = set(changes.stale[PARTITION] if changes.stale.height else ())
+    after = {
+        p: replace(
+            slot,
+            position=moved[p],
+            causes=causes.get(p, slot.causes),
+            is_marked=slot.is_marked or p in marked,
+        )
+        for p, slot in known.items()
+    }
+    surplus: dict[int, list[tuple[int, int]]] = {kind: [] for kind in by_kind}
+    for kind, records in by_kind.items():
+        for partition in {record.partition for record in records}:
+            mine = [record for record in records if record.partition == partition]
+            after[partition], gone = after[partition].keep(kind, mine, REFUSED_KEPT)
+            surplus[kind] += [(partition, offset) for offset in gone]
+    return after, surplus

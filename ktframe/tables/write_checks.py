@@ -133,8 +133,8 @@ def require_no_other_rows(
     sharing = [identity for identity in store.identities_of(partition, key) if identity not in to_delete]
     others = [
         identity
-        for identity, rows in zip(sharing, store.get_many(sharing), strict=True)
-        if any(at == partition and record_key_of(row) == key for at, row in rows)
+        for identity, row in zip(sharing, store.get_of(partition, sharing), strict=True)
+        if row is not None and record_key_of(row) == key
     ]
     if others:
         message = f"deleting the row of record key {key!r} would delete {len(others):,} other rows with that record key."

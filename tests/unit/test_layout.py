@@ -24,13 +24,13 @@ def _u64(number: int) -> str:
 
 def test_the_format_version_is_pinned() -> None:
     """Any change of a literal in this file needs another version."""
-    assert layout.FORMAT_VERSION == 5
+    assert layout.FORMAT_VERSION == 6
 
 
 def test_kinds_are_pinned() -> None:
     """The number of a kind is on disk."""
     kinds = (layout.METADATA, layout.POSITION, layout.ROW, layout.LATE, layout.REFUSED, layout.INDEX)
-    assert kinds == (0, 1, 2, 3, 4, 5)
+    assert (*kinds, layout.STALE, layout.CAUSE, layout.REBUILDING) == (0, 1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,8 @@ def test_kinds_are_pinned() -> None:
     [
         (layout.metadata_key("topic"), "00000000 00 746f706963"),
         (layout.partition_key(258), "00000000 01 00000102"),
+        (layout.rebuilding_key(258), "00000000 08 00000102"),
+        (layout.pack_rebuilding(258, "é"), "00000102 c3a9"),
         (layout.prefix(3, layout.POSITION), "00000003 01"),
         (layout.prefix(3, layout.ROW) + b"\x08a\0", "00000003 02 08 61 00"),
         (layout.prefix(3, layout.LATE), "00000003 03"),

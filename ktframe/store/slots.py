@@ -1,0 +1,152 @@
+"""The slots of a store in RocksDB: each holds the rows of one partition; what is known of them without reading these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ktframe.fold.records import Position, RefusedRecord
+from ktframe.store import layout
+from ktframe.store.engine import Batch, Engine
+from ktframe.store.protocol import Causes, Rebuild
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One slot, by its number."""
+
+    number: int
+    position: Position = field(default_factory=lambda: Position(0))
+    kept: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """Offsets of the late and of the refused records that are kept, by kind, the oldest first."""
+    causes: Causes = field(default_factory=dict)
+    is_marked: bool = False
+    """Whether there may be marks of refused records."""
+
+    @classmethod
+    def read(cls, engine: Engine, number: int) -> Slot:
+        """Return what there is in a slot."""
+        head = layout.prefix(number, layout.CAUSE)
+        return cls(
+            number,
+            layout.unpack_position(engine.get(layout.prefix(number, layout.POSITION)) or b""),
+            {
+                kind: tuple(
+                    layout.refused_offset(key) for keys, _ in scan(engine, number, kind) for key in keys
+                )
+                for kind in (layout.LATE, layout.REFUSED)
+            },
+            {
+                key[len(head) :].decode(): layout.unpack_cause(value)
+                for keys, values in scan(engine, number, layout.CAUSE)
+                for key, value in zip(keys, values, strict=True)
+            },
+            any(keys for keys, _ in scan(engine, number, layout.STALE)),
+        )
+
+    def keep(self, kind: int, records: Sequence[RefusedRecord], most: int) -> tuple[Slot, Sequence[int]]:
+        """Return this with late or refused records, ``most`` of a kind, and the offsets of those that make room."""
+        offsets = (*self.kept.get(kind, ()), *(record.offset for record in records))
+        surplus = max(0, len(offsets) - most)
+        return replace(self, kept={**self.kept, kind: offsets[surplus:]}), offsets[:surplus]
+
+    def put(self, batch: Batch, causes: Causes) -> None:
+        """Put the position, and the causes that are others than these so far."""
+        batch.put(layout.prefix(self.number, layout.POSITION), layout.pack_position(self.position))
+        for name, cause in self.causes.items():
+            if causes.get(name) != cause:
+                batch.put(layout.prefix(self.number, layout.CAUSE) + name.encode(), layout.pack_cause(cause))
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The slots of all partitions: ``shown`` are those that reads find, ``rebuilt`` those that will take their place."""
+
+    shown: Mapping[int, Slot] = field(default_factory=dict)
+    rebuilt: Mapping[int, Slot] = field(default_factory=dict)
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    """Why partitions are rebuilt."""
+
+    @classmethod
+    def read(cls, engine: Engine) -> Slots:
+        """Return what there is in a store."""
+        shown, rebuilt, reasons = dict[int, Slot](), dict[int, Slot](), dict[int, str]()
+        for keys, values in scan(engine, 0, layout.POSITION):
+            for key, value in zip(keys, values, strict=True):
+                shown[layout.unpack_u32(key)] = Slot.read(engine, layout.unpack_u32(value))
+        for keys, values in scan(engine, 0, layout.REBUILDING):
+            for key, value in zip(keys, values, strict=True):
+                number, reasons[layout.unpack_u32(key)] = layout.unpack_rebuilding(value)
+                rebuilt[layout.unpack_u32(key)] = Slot.read(engine, number)
+        return cls(shown, rebuilt, reasons)
+
+    @property
+    def written(self) -> dict[int, Slot]:
+        """The slots that are written to."""
+        return {**self.shown, **self.rebuilt}
+
+    @property
+    def unused(self) -> int:
+        """A number that no slot has."""
+        return (
+            max((slot.number for slots in (self.shown, self.rebuilt) for slot in slots.values()), default=0)
+            + 1
+        )
+
+    def rebuilds(self) -> dict[int, Rebuild]:
+        """Return the partitions that are being rebuilt."""
+        return {p: Rebuild(why, self.rebuilt[p].position) for p, why in self.reasons.items()}
+
+    def having(self, written: Mapping[int, Slot]) -> Slots:
+        """Return these after a write: with other contents of slots that are written to, and with new ones."""
+        return replace(
+            self,
+            shown={**self.shown, **{p: slot for p, slot in written.items() if p not in self.rebuilt}},
+            rebuilt={p: written.get(p, slot) for p, slot in self.rebuilt.items()},
+        )
+
+    def without(self, partitions: Sequence[int]) -> tuple[Slots, list[Slot]]:
+        """Return these without some partitions, and the slots that are not needed any more."""
+        left = Slots(
+            {p: slot for p, slot in self.shown.items() if p not in partitions},
+            {p: slot for p, slot in self.rebuilt.items() if p not in partitions},
+            {p: why for p, why in self.reasons.items() if p not in partitions},
+        )
+        slots = (*self.shown.items(), *self.rebuilt.items())
+        return left, [slot for p, slot in slots if p in partitions]
+
+    def rebuilding(self, partitions: Mapping[int, Rebuild]) -> tuple[Slots, list[Slot]]:
+        """Return these with empty slots into which partitions are read again, and the slots that are not needed any more."""
+        new = {
+            p: Slot(self.unused + number, rebuild.position)
+            for number, (p, rebuild) in enumerate(partitions.items())
+        }
+        reasons = {p: rebuild.why for p, rebuild in partitions.items()}
+        gone = [slot for p, slot in self.rebuilt.items() if p in partitions]
+        return Slots(self.shown, {**self.rebuilt, **new}, {**self.reasons, **reasons}), gone
+
+    def switched(self) -> tuple[Slots, list[Slot]]:
+        """Return these with the rebuilt slots shown, and the slots that are not needed any more."""
+        return Slots(self.written), [self.shown[p] for p in self.rebuilt if p in self.shown]
+
+
+def scan(engine: Engine, slot: int, kind: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Yield chunks of the keys and values of one kind in a slot."""
+    return engine.scan(layout.prefix(slot, kind), layout.prefix_end(slot, kind))
+
+
+def put_slots(batch: Batch, before: Slots, after: Slots, gone: Sequence[Slot]) -> None:
+    """Put which slots partitions have after a change, and remove what is in the slots that are ``gone``."""
+    for slot in gone:
+        batch.delete_range(*layout.slot_range(slot.number))
+    for p in before.shown.keys() - after.shown.keys():
+        batch.delete(layout.partition_key(p))
+    for p in before.rebuilt.keys() - after.rebuilt.keys():
+        batch.delete(layout.rebuilding_key(p))
+    for p, slot in after.shown.items():
+        if p not in before.shown or before.shown[p].number != slot.number:
+            batch.put(layout.partition_key(p), layout.pack_u32(slot.number))
+    for p, slot in after.rebuilt.items():
+        if p not in before.rebuilt or before.rebuilt[p].number != slot.number:
+            batch.put(layout.rebuilding_key(p), layout.pack_rebuilding(slot.number, after.reasons[p]))
+            batch.put(layout.prefix(slot.number, layout.POSITION), layout.pack_position(slot.position))
