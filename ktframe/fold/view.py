@@ -11,18 +11,17 @@ those of the changes (the few hits are compared exactly), then add the surviving
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import is_
 from threading import Lock
 from time import perf_counter
-from typing import NamedTuple
 
 import polars as pl
 
 from ktframe.columns import HASH, OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
-from ktframe.fold.compact import latest_rows
-from ktframe.fold.hashes import contested_hashes, is_among
-from ktframe.fold.stack import in_few_chunks, stack
+from ktframe.fold.hashes import is_among
+from ktframe.fold.merged import Merged
+from ktframe.fold.stack import stack
 from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, with_marks, without_outdated
 from ktframe.formats.resolution import rounding
 
@@ -32,7 +31,6 @@ _MERGE_FRACTION = 4
 _FEW_DELTAS = 100
 _FEW_SHARE = 16
 _IDLE_FACTOR = 9
-_NONE_CONTESTED = pl.Series(HASH, [], dtype=pl.UInt64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +39,6 @@ class Snapshot:
 
     rows: pl.DataFrame
     positions: Mapping[int, int]
-
-
-class _Merged(NamedTuple):
-    base: pl.DataFrame
-    markers: pl.DataFrame
-    positions: dict[int, int]
-    contested: pl.Series
 
 
 class View:
@@ -73,8 +64,7 @@ class View:
         self._merging = Lock()
         """Held while the base is being replaced."""
         self._schema = schema
-        self._base = pl.DataFrame(schema=schema)
-        self._markers = self._base
+        self._base = Merged.empty(schema)
         self._deltas: tuple[pl.DataFrame, ...] = ()
         self._waiting = 0
         """Rows in the deltas."""
@@ -84,8 +74,6 @@ class View:
         """The rows that ``stale`` was asked about last, the marks then, and the answer: rows are asked about again and again."""
         self._positions: dict[int, int] = {}
         self._next_merge = 0.0
-        self._contested = _NONE_CONTESTED
-        """Hashes of identities that have rows in more than one partition of the base, or rows and markers."""
 
     def load(
         self,
@@ -99,19 +87,14 @@ class View:
 
         ``schema`` are the columns from now on.
         """
-        base = stack([pl.DataFrame(schema=schema or self._schema), *chunks]).rechunk()
-        marks = without_outdated(marks, base)
-        markers = base.clear()
-        if REMOVED in base.columns:
-            is_marker, base = base[REMOVED], base.drop(REMOVED)
-            if is_marker.any():
-                markers, base = base.filter(is_marker), base.filter(~is_marker)
-        contested = contested_hashes(base[HASH], markers[HASH])
+        schema = schema or self._schema
+        lines = stack([pl.DataFrame(schema=schema), *chunks])
+        marks = without_outdated(marks, lines)
+        base = Merged.of(lines.rechunk(), positions)
         with self._merging, self._lock:
-            self._base, self._markers, self._schema = base, markers.select(base.columns), base.schema
+            self._base, self._schema = base, base.rows.schema
             self._deltas, self._waiting = (), 0
             self._positions = dict(positions)
-            self._contested = contested
             self._marks = (marks,) if marks.height else ()
 
     def apply(
@@ -134,7 +117,7 @@ class View:
                 self._waiting += changes.height
             self._schema = schema
             self._positions |= positions
-            enough = max(_MERGE_ABOVE_ROWS, self._base.height // _MERGE_FRACTION)
+            enough = max(_MERGE_ABOVE_ROWS, self._base.rows.height // _MERGE_FRACTION)
             is_due = self._waiting > enough or len(self._deltas) > _MERGE_ABOVE_DELTAS
         # Without waiting: a reader that holds the lock merges anyway.
         if is_due and self._merging.acquire(blocking=False):
@@ -151,7 +134,8 @@ class View:
         try:
             merged = self._merge_held()
             with self._lock:
-                self._base = merged.base.rechunk()  # in one piece, which is grouped and filtered fastest
+                # In one piece, which is grouped and filtered fastest.
+                self._base = replace(merged, rows=merged.rows.rechunk())
         finally:
             self._merging.release()
         done = perf_counter()
@@ -162,12 +146,10 @@ class View:
         with self._merging:
             if partitions is None:
                 with self._lock:
-                    self._base, self._schema = pl.DataFrame(schema=schema), schema
-                    self._markers = self._base
+                    self._base, self._schema = Merged.empty(schema), schema
                     self._deltas, self._waiting = (), 0
                     self._marks = ()
                     self._positions = {}
-                    self._contested = _NONE_CONTESTED
                 return
             gone = list(partitions)
             self._keep_held(~pl.col(PARTITION).is_in(gone))
@@ -177,7 +159,7 @@ class View:
 
     def below(self, column: str, horizons: Mapping[int, int]) -> dict[int, tuple[int, int | None]]:
         """Return how many rows of each partition have a ``column`` below its horizon, and their greatest timestamp."""
-        gone = self._merge().base.filter(~_is_above(column, horizons))
+        gone = self._merge().rows.filter(~_is_above(column, horizons))
         counts = gone.group_by(PARTITION).agg(pl.len(), pl.col(TIMESTAMP).max())
         return {partition: (count, newest) for partition, count, newest in counts.iter_rows()}
 
@@ -188,26 +170,35 @@ class View:
 
     def _keep_held(self, condition: pl.Expr) -> None:
         """Keep the rows and markers that ``condition`` holds for."""
-        merged = self._merge_held()
-        base, markers, contested = (
-            merged.base.filter(condition),
-            merged.markers.filter(condition),
-            merged.contested,
-        )
-        if len(contested):
-            hashes = (lines[HASH].filter(lines[HASH].is_in(contested.implode())) for lines in (base, markers))
-            contested = contested_hashes(*hashes)
+        kept = self._merge_held().where(condition)
         with self._lock:
-            self._base, self._markers, self._contested = base, markers, contested
+            self._base = kept
             self._marks = tuple(some.filter(condition) for some in self._marks)
+
+    def unplace(self, partitions: Iterable[int]) -> None:
+        """Forget the positions of partitions, whose rows stay: nobody who waits for later ones finds that they are there."""
+        with self._lock:
+            self._positions = {p: offset for p, offset in self._positions.items() if p not in set(partitions)}
+
+    def adopt(self, other: View) -> None:
+        """Put the rows, marks and positions of another view in the place of those of its partitions, in one step."""
+        added, marks = other._merge(), other.marks()
+        with self._merging:
+            is_kept = ~pl.col(PARTITION).is_in(list(added.positions))
+            base = self._merge_held().where(is_kept).plus(added)
+            with self._lock:
+                kept = (some.filter(is_kept) for some in self._marks)
+                self._base, self._schema = base, base.rows.schema
+                self._positions |= added.positions
+                self._marks = with_marks(tuple(some for some in kept if some.height), marks, self._row)
 
     def idle_markers(self, before: Mapping[int, int]) -> pl.DataFrame:
         """Return the markers of tombstones before these offsets, by partition, of whose key there is no row."""
         if not self.keeps_markers:
-            return self._markers.clear()
+            return self._base.markers.clear()
         merged = self._merge()
         old = merged.markers.filter(~_is_above(OFFSET, before))
-        return old.filter(~old[HASH].is_in(merged.base[HASH].implode())) if old.height else old
+        return old.filter(~old[HASH].is_in(merged.rows[HASH].implode())) if old.height else old
 
     def forget_markers(self, markers: pl.DataFrame) -> None:
         """Forget markers that ``idle_markers`` returned."""
@@ -215,7 +206,7 @@ class View:
             merged = self._merge_held()
             kept = merged.markers.join(markers, on=[*self._row, OFFSET], how="anti", nulls_equal=True)
             with self._lock:
-                self._markers = kept
+                self._base = replace(merged, markers=kept)
 
     def positions(self) -> dict[int, int]:
         """Return the next offset of each partition: all before it is in the view."""
@@ -230,7 +221,7 @@ class View:
     @property
     def contested(self) -> int:
         """How many identities had rows in more than one partition when the view was last read."""
-        return len(self._contested)
+        return len(self._base.contested)
 
     def marks(self) -> pl.DataFrame:
         """Return the marks of refused records, the last one of each row."""
@@ -251,7 +242,7 @@ class View:
         """
         if not marks.height:
             return NO_STALE
-        if 2 * rows.height < self._base.height:
+        if 2 * rows.height < self._base.rows.height:
             return newer_marks(rows, marks, self._user_key)  # those of some keys: not asked about again
         last_rows, last_marks, stale = self._last_stale
         if rows is not last_rows or marks is not last_marks:
@@ -262,7 +253,7 @@ class View:
     def snapshot(self) -> Snapshot:
         """Return the rows as of now, one per identity."""
         merged = self._merge()
-        return Snapshot(self._one_per_user_key(merged), merged.positions)
+        return Snapshot(merged.one_per_key(self._user_key), merged.positions)
 
     def part(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
         """Return ``columns`` (None: all) of the rows as of now that ``where`` holds for; it names identity columns only.
@@ -271,12 +262,11 @@ class View:
         where rows are contested, this takes the rows of ``snapshot``.
         """
         with self._lock:
-            base, deltas, is_current = self._base, self._deltas, self._base.schema == self._schema
-            markers = self._markers
-            few = self._waiting * _FEW_SHARE <= base.height and len(deltas) <= _FEW_DELTAS
-            deletes_by_key = markers.height > 0 and RECORD_KEY in base.columns
-            is_plain = few and is_current and not deletes_by_key and not len(self._contested)
-        part = self._unmerged(base, markers, deltas, columns, where) if is_plain else None
+            base, deltas, is_current = self._base, self._deltas, self._base.rows.schema == self._schema
+            few = self._waiting * _FEW_SHARE <= base.rows.height and len(deltas) <= _FEW_DELTAS
+        deletes_by_key = base.markers.height > 0 and RECORD_KEY in base.rows.columns
+        is_plain = few and is_current and not deletes_by_key and not len(base.contested)
+        part = self._unmerged(base.rows, base.markers, deltas, columns, where) if is_plain else None
         if part is not None:
             return part
         rows = self.snapshot().rows
@@ -321,75 +311,40 @@ class View:
         Larger windows are made of these: a row that is not shown in its own window can be the newest of a larger one.
         """
         merged = self._merge()
-        return merged.base, merged.markers
+        return merged.rows, merged.markers
 
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
         changed = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
         if not changed:
             return frozenset()
-        base = self._merge().base
+        base = self._merge().rows
         rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in changed}
         is_rounded = base.select(expr.any().alias(name) for name, expr in rounded.items() if expr is not None)
         return frozenset(column.name for column in is_rounded if column.any())
 
-    def _merge(self) -> _Merged:
+    def _merge(self) -> Merged:
         with self._merging:
             return self._merge_held()
 
-    def _merge_held(self) -> _Merged:
+    def _merge_held(self) -> Merged:
         """Fold the deltas into the base; return what the view is then."""
         with self._lock:
-            base, markers, deltas, schema = self._base, self._markers, self._deltas, self._schema
-            positions, contested = dict(self._positions), self._contested
-        if base.schema != schema:
-            base = stack([pl.DataFrame(schema=schema), base])
-            markers = stack([pl.DataFrame(schema=schema), markers])
-        merged = _Merged(base, markers, positions, contested)
+            base, deltas, schema, positions = self._base, self._deltas, self._schema, dict(self._positions)
+        merged = replace(base.with_schema(schema), positions=positions)
         if deltas:
-            merged = self._folded(merged, deltas)
+            delta = self._stacked(merged.rows, deltas)
+            merged = merged.folded(delta, self._row, keeps_markers=self.keeps_markers)
         with self._lock:
-            self._base, self._markers, self._contested = merged.base, merged.markers, merged.contested
+            self._base = merged
             self._deltas = self._deltas[len(deltas) :]
             self._waiting -= sum(delta.height for delta in deltas)
         return merged
-
-    def _folded(self, merged: _Merged, deltas: tuple[pl.DataFrame, ...]) -> _Merged:
-        """Return ``merged`` with ``deltas`` folded in."""
-        base, contested, row = merged.base, merged.contested, self._row
-        delta = self._stacked(base, deltas)
-        is_hit = base[HASH].is_in(delta[HASH].implode())
-        outlived = base.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
-        living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
-        markers = merged.markers
-        if self.keeps_markers:
-            outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
-            markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
-        # Of hashes that changed, these are all the rows.
-        now_contested = contested_hashes(pl.concat([outlived[HASH], living[HASH]]), markers[HASH])
-        if len(contested):
-            unchanged = contested.filter(~contested.is_in(delta[HASH].implode()))
-            now_contested = pl.concat([unchanged, now_contested])
-        rows = pl.concat([base.filter(~is_hit), outlived, living], rechunk=False)
-        return _Merged(in_few_chunks(rows), markers, merged.positions, now_contested)
 
     def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
         """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
         delta = stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
         return delta.unique(self._row, keep="last", maintain_order=True) if len(deltas) > 1 else delta
-
-    def _one_per_user_key(self, merged: _Merged) -> pl.DataFrame:
-        """Return the rows with one line for each key that users know."""
-        base, markers, contested = merged.base, merged.markers, merged.contested
-        deletes_by_key = markers.height > 0 and RECORD_KEY in base.columns
-        if not len(contested) and not deletes_by_key:
-            return base
-        is_hit = base[HASH].is_in(contested.implode())
-        if deletes_by_key:
-            is_hit |= base[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
-        else:
-            markers = markers.filter(markers[HASH].is_in(contested.implode()))
-        return pl.concat([base.filter(~is_hit), latest_rows(base.filter(is_hit), markers, self._user_key)])
 
 
 def _is_above(column: str, horizons: Mapping[int, int]) -> pl.Expr:

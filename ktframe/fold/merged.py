@@ -1,0 +1,98 @@
+"""The decoded rows of all partitions at one moment, with nothing waiting to be merged: what the view is based on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from ktframe.columns import HASH, RECORD_KEY, REMOVED
+from ktframe.fold.compact import latest_rows
+from ktframe.fold.hashes import contested_hashes
+from ktframe.fold.stack import in_few_chunks, stack
+
+
+def _none_contested() -> pl.Series:
+    return pl.Series(HASH, [], dtype=pl.UInt64)
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """``rows``, the ``markers`` of tombstones, and the ``positions`` that they stand for; at most one line per identity."""
+
+    rows: pl.DataFrame
+    markers: pl.DataFrame
+    positions: Mapping[int, int]
+    contested: pl.Series = field(default_factory=_none_contested)
+    """Hashes of identities that have rows in more than one partition, or rows and markers."""
+
+    @classmethod
+    def empty(cls, schema: pl.Schema) -> Merged:
+        """Return no rows, with the columns ``schema``."""
+        return cls(pl.DataFrame(schema=schema), pl.DataFrame(schema=schema), {})
+
+    @classmethod
+    def of(cls, lines: pl.DataFrame, positions: Mapping[int, int]) -> Merged:
+        """Return the rows among ``lines``, and the markers, of which ``REMOVED`` says so."""
+        rows, markers = lines, lines.clear()
+        if REMOVED in lines.columns:
+            is_marker, rows = lines[REMOVED], lines.drop(REMOVED)
+            if is_marker.any():
+                markers, rows = rows.filter(is_marker), rows.filter(~is_marker)
+        return cls(rows, markers.select(rows.columns), positions, contested_hashes(rows[HASH], markers[HASH]))
+
+    def with_schema(self, schema: pl.Schema) -> Merged:
+        """Return this with the columns ``schema``, which are those of before or wider ones."""
+        if self.rows.schema == schema:
+            return self
+        rows, markers = (stack([pl.DataFrame(schema=schema), part]) for part in (self.rows, self.markers))
+        return replace(self, rows=rows, markers=markers)
+
+    def where(self, condition: pl.Expr) -> Merged:
+        """Return the lines that ``condition`` holds for."""
+        rows, markers, contested = (
+            self.rows.filter(condition),
+            self.markers.filter(condition),
+            self.contested,
+        )
+        if len(contested):
+            hashes = (lines[HASH].filter(lines[HASH].is_in(contested.implode())) for lines in (rows, markers))
+            contested = contested_hashes(*hashes)
+        return Merged(rows, markers, self.positions, contested)
+
+    def plus(self, other: Merged) -> Merged:
+        """Return this with the lines of other partitions."""
+        rows, markers = stack([self.rows, other.rows]), stack([self.markers, other.markers])
+        positions = {**self.positions, **other.positions}
+        return Merged(rows.rechunk(), markers, positions, contested_hashes(rows[HASH], markers[HASH]))
+
+    def folded(self, delta: pl.DataFrame, row: Sequence[str], *, keeps_markers: bool) -> Merged:
+        """Return this with later lines folded in: at most one for each identity ``row``, with ``REMOVED``."""
+        is_hit = self.rows[HASH].is_in(delta[HASH].implode())
+        outlived = self.rows.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
+        living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
+        markers = self.markers
+        if keeps_markers:
+            outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
+            markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
+        # Of hashes that changed, these are all the rows.
+        contested = contested_hashes(pl.concat([outlived[HASH], living[HASH]]), markers[HASH])
+        if len(self.contested):
+            unchanged = self.contested.filter(~self.contested.is_in(delta[HASH].implode()))
+            contested = pl.concat([unchanged, contested])
+        rows = pl.concat([self.rows.filter(~is_hit), outlived, living], rechunk=False)
+        return replace(self, rows=in_few_chunks(rows), markers=markers, contested=contested)
+
+    def one_per_key(self, user_key: Sequence[str]) -> pl.DataFrame:
+        """Return the rows with one line for each key that users know."""
+        rows, markers, contested = self.rows, self.markers, self.contested
+        deletes_by_key = markers.height > 0 and RECORD_KEY in rows.columns
+        if not len(contested) and not deletes_by_key:
+            return rows
+        is_hit = rows[HASH].is_in(contested.implode())
+        if deletes_by_key:
+            is_hit |= rows[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
+        else:
+            markers = markers.filter(markers[HASH].is_in(contested.implode()))
+        return pl.concat([rows.filter(~is_hit), latest_rows(rows.filter(is_hit), markers, user_key)])
