@@ -113,7 +113,11 @@ class RowsChanged:
 
 @dataclass(frozen=True, slots=True)
 class TableRebuilt:
-    """Rows of some partitions were dropped and are read again; ``partitions`` says why, for each."""
+    """The rows of some partitions were made anew; ``partitions`` says why, for each.
+
+    It comes when the new rows have taken the place of those from before; where these were dropped at once (the topic was
+    recreated, or is read again for the types of its fields), when reading begins.
+    """
 
     partitions: dict[int, str]
     at: datetime

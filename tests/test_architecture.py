@@ -57,7 +57,7 @@ SHOWN = {
         *("compact", "decoder", "event_time", "identity", "identity_codec", "key_tombstones", "records"),
         *("learned", "learning"),
         *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
-        "window_key",
+        *("window_key", "written"),
     },
     "formats": {
         *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "rules"),
@@ -67,8 +67,8 @@ SHOWN = {
     "process": {"forks", "threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
-        *("barrier", "binding", "health", "history", "manager", "materializer", "missing", "monitor"),
-        "progress",
+        *("barrier", "binding", "health", "history", "lookups", "manager", "materializer"),
+        *("missing", "monitor", "progress"),
         *("reader", "status"),
     },
     "tables": {

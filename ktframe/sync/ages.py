@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ktframe.fold.records import Position
@@ -24,6 +24,11 @@ class Ages:
         self._steps = {
             p: deque([(at.present, at.offset)]) for p, at in positions.items() if at.present is not None
         }
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Forget partitions whose records are read again."""
+        for partition in partitions:
+            self._steps.pop(partition, None)
 
     def note(self, positions: Mapping[int, int], now_ms: int) -> None:
         """Record how far the partitions are read now."""

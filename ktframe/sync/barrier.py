@@ -179,9 +179,8 @@ class Barrier:
             now = self._clock.monotonic()
             is_failing = self._binding.retry.failure is not None
             is_working = self._binding.activity.is_working
-            moves.look(
-                now, self._binding.attached, self._positions(), is_failing=is_failing, is_working=is_working
-            )
+            written = self._binding.required().written.positions()  # what is read again is progress, too
+            moves.look(now, self._binding.attached, written, is_failing=is_failing, is_working=is_working)
             stuck = moves.stuck(policy.stall_timeout, behind())
             if stuck is not None:
                 raise self._not_ready(stuck, Reason.STALLED, f"no progress for {policy.stall_timeout:g} s")

@@ -6,7 +6,7 @@ One thread runs it, and only that thread changes its state while it runs. Any th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Condition, Event, Lock
 
 from ktframe.clock import Clock, now_ms
@@ -90,6 +90,8 @@ class TopicBinding:
             read_again=self._read_again,
         )
         self._upkeep = Upkeep(clock, flush_interval)
+        self._ends: Mapping[int, int] = {}
+        """The ends of what was committed when reading began."""
 
     @property
     def state(self) -> BindingState:
@@ -183,11 +185,11 @@ class TopicBinding:
         """Bring the store in line with the topic, and return where to read on."""
         self.attached = None
         materializer = self.required()
-        rebuilt = materializer.recover()
+        emptied = materializer.recover()
         learned = materializer.learned
         if learned.differing and not self.is_loaded:
             self._relearning.ask_for(materializer, learned, is_ready=False)
-        rebuilt |= self._relearning.begin(materializer)
+        emptied |= self._relearning.begin(materializer)
         self.beginning.look_up(now_ms(self._clock))
         with self.activity.working():
             materializer.reconcile()
@@ -201,15 +203,18 @@ class TopicBinding:
             first_records=lambda offsets: self._opened_reader().first_records(offsets, self._stop.is_set),
         )
         self.beginning.passed(skips_records=resumed.skips_records)
-        rebuilt |= resumed.rebuilt
-        if rebuilt:
-            self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
+        emptied |= resumed.emptied
+        if emptied:
+            self.events.emit(TableRebuilt(emptied, self._clock.now()))
         if resumed.dropped:
             self.events.emit(RowsChanged(resumed.dropped, resumed.positions, self._clock.now()))
-        self.activity.begin(resumed.positions, anew=rebuilt.keys())
+        self.activity.begin(resumed.positions, anew=emptied.keys() | materializer.store.rebuilds())
         asked = materializer.presence.now()
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         materializer.presence.look(asked, ends, resumed.positions)
+        self._ends = ends
+        self.monitor.rebuilt = {p: rebuild.why for p, rebuild in materializer.store.rebuilds().items()}
+        self._show_rebuilt()
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
         self.contact.follow_leaders(materializer)
@@ -249,10 +254,18 @@ class TopicBinding:
         else:
             materializer.advance(batch.positions)
         materializer.presence.advance(batch.positions)
+        self._show_rebuilt()
         self.monitor.observe(batch.positions, newest=self.activity.newest)
         self._announce()
         if row_count:
             self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
+
+    def _show_rebuilt(self) -> None:
+        """Show the partitions that were read again, once all have what there was when reading began."""
+        rebuilt = self.required().switch(self._ends)
+        if rebuilt:
+            self.monitor.rebuilt = {}
+            self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
 
     def _is_outdated_by(self, changes: Changes) -> bool:
         """Say whether the rows so far would be others by what ``changes`` have taught, and can be made anew."""

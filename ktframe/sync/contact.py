@@ -92,7 +92,7 @@ class Contact:
             )
         self.follow_leaders(rows)
         self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
-        rows.presence.look(looked, ends, rows.view.positions())
+        rows.presence.look(looked, ends, rows.written.positions())
         self._answered(ends, asked, is_check=is_check)
         return facts, ends
 

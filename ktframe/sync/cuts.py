@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from ktframe.columns import OFFSET, PARTITION
-from ktframe.store.protocol import Horizon, StateStore
+from ktframe.fold.records import Position
+from ktframe.store.protocol import Horizon, StateStore, written_positions
 from ktframe.windows.retention import Retention, keeps_no_more, setting_of
 
 _WHY = "retention keeps rows that it has dropped before"
@@ -24,7 +25,7 @@ def begin(store: StateStore, retention: Retention | None) -> bool:
     """
     if store.retention() == setting_of(retention):
         return False
-    are_gone = any(position.dropped for position in store.positions().values())
+    are_gone = any(position.dropped for position in written_positions(store).values())
     if are_gone and not keeps_no_more(retention, store.retention()):
         return True
     end(store, retention)
@@ -34,7 +35,7 @@ def begin(store: StateStore, retention: Retention | None) -> bool:
 def end(store: StateStore, retention: Retention | None) -> None:
     """Remember that the store is cut by ``retention`` from now on."""
     # Where no row is gone, late ones would be, up to the horizon of before; the next one comes with the next record.
-    horizons = {p: at.horizon for p, at in store.positions().items() if not at.dropped}
+    horizons = {p: at.horizon for p, at in written_positions(store).items() if not at.dropped}
     store.drop({p: Horizon(None, b"", 0) for p, horizon in horizons.items() if horizon is not None})
     store.set_retention(setting_of(retention))
 
@@ -50,7 +51,7 @@ def _oldest(parts: Iterable[pl.DataFrame]) -> dict[int, int]:
 
 
 def to_rebuild(
-    store: StateStore, rows: Iterable[pl.DataFrame], starts: Mapping[int, int]
+    positions: Mapping[int, Position], rows: Iterable[pl.DataFrame], starts: Mapping[int, int]
 ) -> tuple[dict[int, str], dict[int, int]]:
     """Return the partitions that must be read again, with the reason, and of the others how many rows stay gone.
 
@@ -58,7 +59,7 @@ def to_rebuild(
     of every row, reading it again would lose rows: what is there stays.
     """
     oldest, forget, gone = _oldest(rows), dict[int, str](), dict[int, int]()
-    for partition, position in store.positions().items():
+    for partition, position in positions.items():
         if not position.dropped or partition not in starts:
             continue
         if starts[partition] <= oldest.get(partition, position.offset):

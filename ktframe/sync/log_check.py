@@ -13,7 +13,7 @@ import polars as pl
 
 from ktframe.fold.records import Changes, LastRecord, Position, RecordBatch
 from ktframe.kafka.cluster import Cluster
-from ktframe.store.protocol import StateStore
+from ktframe.store.protocol import StateStore, written_positions
 
 FirstRecords: TypeAlias = Callable[[Mapping[int, int]], Mapping[int, LastRecord | None]]
 """Returns, by partition, the first record from an offset on; see ``Reader.first_records``."""
@@ -72,7 +72,7 @@ def remember(
     """
     before = {
         partition: position.offset - 1
-        for partition, position in store.positions().items()
+        for partition, position in written_positions(store).items()
         if position.last is None and starts.get(partition, 0) < position.offset == ends.get(partition)
     }
     found = find(before) if before else {}

@@ -6,7 +6,7 @@ Owned by the binding's thread; any thread may read the view and the store.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
@@ -14,16 +14,16 @@ from types import MappingProxyType
 import polars as pl
 
 from ktframe.clock import Clock, now_ms
-from ktframe.columns import OFFSET, PARTITION, REMOVED, TIMESTAMP, is_field
+from ktframe.columns import OFFSET, PARTITION, is_field
 from ktframe.errors import StoreCorruptError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.learned import Learned
-from ktframe.fold.records import BatchContext, Changes, RecordBatch, StoredRows
-from ktframe.fold.row_codec import is_marker
+from ktframe.fold.records import BatchContext, Changes, Position, RecordBatch, StoredRows
 from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
-from ktframe.store.protocol import CHUNK_ROWS, Horizon, StateStore
+from ktframe.fold.written import WrittenRows
+from ktframe.store.protocol import CHUNK_ROWS, Horizon, Rebuild, StateStore, written_positions
 from ktframe.store.replacement import Replacement
 from ktframe.sync import cuts
 from ktframe.sync.ages import Ages
@@ -56,12 +56,9 @@ class Materializer:
         self.schema = self._initial_schema()
         self.learned = Learned.from_parts(store.learned())
         """What decides the types of inferred fields."""
-        self.view = View(
-            decoder.identity.columns,
-            decoder.frame_schema(self.schema),
-            user_key=decoder.identity.user_key_columns,
-            keeps_markers=decoder.is_windowed,
-        )
+        self.written = WrittenRows(self._new_view)
+        self.view = self.written.shown
+        """The rows that reads find."""
         self.presence = Presence(clock)
         """When the rows of each partition were last known to be as the log is; every write carries it."""
         self.epochs = LeaderEpochs()
@@ -84,6 +81,15 @@ class Materializer:
         self._are_equal = False
         """Whether store and view have the same rows; False from the start of a change of both to its end."""
 
+    def _new_view(self) -> View:
+        identity = self.decoder.identity
+        return View(
+            identity.columns,
+            self.decoder.frame_schema(self.schema),
+            user_key=identity.user_key_columns,
+            keeps_markers=self.decoder.is_windowed,
+        )
+
     def _initial_schema(self) -> pl.Schema:
         return self.store.schema() or self.decoder.value_format.initial_schema
 
@@ -103,12 +109,16 @@ class Materializer:
             When a row can't be read.
         """
         self.is_cut_short = cuts.begin(self.store, self.decoder.identity.retention)
-        positions = {partition: position.offset for partition, position in self.store.positions().items()}
-        is_outdated = self.view.positions() != positions or self._revision != self.decoder.revision
+        positions = {partition: position.offset for partition, position in self.positions().items()}
+        is_outdated = self.written.positions() != positions or self._revision != self.decoder.revision
         if is_outdated or not self._are_equal:
             self._are_equal = False
             self._refill(positions)
             self._are_equal = True
+
+    def positions(self) -> dict[int, Position]:
+        """Return how far each partition is written: one that is being rebuilt as far as it was read again."""
+        return written_positions(self.store)
 
     def recover(self) -> dict[int, str]:
         """Open the store again if its disk has refused a write or lost it, and fill the view from what it has then.
@@ -126,14 +136,17 @@ class Materializer:
         self.generation += 1
         self._are_equal = False
         self.store.reopen()
-        known, left = self.view.positions(), self.store.positions()
+        known, left = self.written.positions(), self.positions()
         self.presence.go_back(known, left)
         self.reconcile()
         return {partition: "the disk has lost its rows" for partition in known if partition not in left}
 
     @contextmanager
-    def _in_both(self) -> Iterator[None]:
+    def _in_both(self, *, loses_rows: bool = False) -> Iterator[None]:
         """Change the store, then the view: after an error in between, ``reconcile`` fills the view from the store."""
+        if loses_rows:
+            self.generation += 1
+            self._mark = None
         were_equal, self._are_equal = self._are_equal, False
         yield
         self._are_equal = were_equal
@@ -144,18 +157,23 @@ class Materializer:
         self._mark = None
         self._revision = self.decoder.revision
         self.schema, self.learned = self._initial_schema(), Learned.from_parts(self.store.learned())
-        try:
-            chunks = [self._load(rows) for rows in self.store.items()]
-        except ValueError as error:
-            raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        self.view.keeps_markers = self._context().keeps_markers
         self.ages.opened(self.store.positions())
-        marks = self.decoder.load_marks(self.store.stale(), self.schema)
-        self.view.load(chunks, {}, self.decoder.frame_schema(self.schema), marks=marks)
-        self.stream_times = dict(self._context().stream_times)
+        self.written.keep_markers(keeps_markers=self._context().keeps_markers)
+        rebuilt = self.store.rebuilds()
+        self._fill(self.written.again, {p: at for p, at in positions.items() if p in rebuilt}, rebuilt=True)
+        self._fill(self.view, {}, rebuilt=False)
+        self.stream_times = self._shown_times()
         self._retain()
         # Last, as in apply(): after an error before it, the store is read again.
-        self.view.apply(pl.DataFrame(), self.view.schema, positions)
+        self.written.apply(pl.DataFrame(), self.view.schema, positions)
+
+    def _fill(self, view: View, positions: Mapping[int, int], *, rebuilt: bool) -> None:
+        try:
+            chunks = [self._load(rows) for rows in self.store.items(rebuilt=rebuilt)]
+        except ValueError as error:
+            raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
+        marks = self.decoder.load_marks(self.store.stale(rebuilt=rebuilt), self.schema)
+        view.load(chunks, positions, self.decoder.frame_schema(self.schema), marks=marks)
 
     def _load(self, rows: StoredRows) -> pl.DataFrame:
         if self.decoder.is_keyless(rows):
@@ -166,7 +184,7 @@ class Materializer:
         """Return what ``batch`` changes; nothing is applied yet."""
         context = self._context()
         changes = self.decoder.decode(batch, self.schema, context)
-        inexact = self.view.inexact(changes.schema)
+        inexact = self.written.inexact(changes.schema)
         if inexact:
             # Existing rows hold integers that no float can represent: the records with floats are refused instead.
             changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
@@ -194,24 +212,28 @@ class Materializer:
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
-        self.view.keeps_markers = self._context().keeps_markers
+        self.written.keep_markers(keeps_markers=self._context().keeps_markers)
         schema = self.decoder.frame_schema(self.schema)
         if self._revision == self.decoder.revision:
-            self.view.apply(changes.frame, schema, {}, changes.stale)
+            self.written.apply(changes.frame, schema, {}, changes.stale)
         else:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
-            self._refill(self.view.positions())
-        self.stream_times = dict(self._context().stream_times)
+            self._refill(self.written.positions())
+        self.stream_times = self._shown_times()
         self._applied += len(batch)
         self._retain()
         if len(batch) < _FULL_BATCH:
-            self.view.merge_when_idle()  # a partial batch: nothing more is waiting to be read
+            self.written.merge_when_idle()  # a partial batch: nothing more is waiting to be read
         # Positions last: whoever waits for them finds stream time and retention already applied.
-        self.view.apply(pl.DataFrame(), schema, batch.positions)
+        self.written.apply(pl.DataFrame(), schema, batch.positions)
         return changes
 
-    def _context(self) -> BatchContext:
+    def _shown_times(self) -> dict[int, int]:
         positions = self.store.positions()
+        return {p: at.stream_time for p, at in positions.items() if at.stream_time is not None}
+
+    def _context(self) -> BatchContext:
+        positions = self.positions()
         return BatchContext(
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
@@ -230,7 +252,7 @@ class Materializer:
         retention = self.decoder.identity.retention
         if retention is None or self.is_cut_short:
             return
-        loaded = Loaded(self.stream_times, self._applied, lambda: self.view.snapshot().rows)
+        loaded = Loaded(self._context().stream_times, self._applied, lambda: self.written.lines()[0])
         mark = retention.mark(loaded)
         if mark != self._mark:
             self.drop(retention.column, retention.horizons(loaded))
@@ -245,7 +267,7 @@ class Materializer:
         further = {p: at for p, at in horizons.items() if at > known.get(p, at - 1)}
         if not further:
             return 0
-        dropped = self.view.below(column, further)
+        dropped = self.written.below(column, further)
         # The store first: whoever sees that rows are missing must also see the horizon that explains it.
         with self._in_both():
             counted = {p: dropped.get(p, (0, None)) for p in further}
@@ -255,41 +277,11 @@ class Materializer:
                     for p, at in further.items()
                 }
             )
-            self.view.drop(column, further)
+            self.written.drop(column, further)
         total = sum(count for count, _ in dropped.values())
         if total:
             logger.info("%s: %s rows were dropped, below %s", self.name, f"{total:,}", further)
         return total
-
-    def stored(self, identities: Sequence[bytes]) -> list[list[tuple[int, bytes]]]:
-        """Return the (partition, stored row) pairs of each of ``identities``, also of rows that another one hides."""
-        places = self.store.get_many(identities)
-        return [[(partition, row) for partition, row in pairs if not is_marker(row)] for pairs in places]
-
-    def newest(self, identities: Sequence[bytes]) -> tuple[list[bytes], pl.DataFrame]:
-        """Return the identities that have a row, and their rows in this order.
-
-        Of several partitions the row, or tombstone, with the greatest (timestamp, partition) counts, as in the view.
-        """
-        pairs = self.store.get_many(identities)
-        names = [identity for identity, rows in zip(identities, pairs, strict=True) for _ in rows]
-        partitions = [partition for rows in pairs for partition, _ in rows]
-        values = [row for rows in pairs for _, row in rows]
-        # Read after the rows, so that the schema covers every one of them.
-        schema = self.store.schema() or self.schema
-        rows = self.decoder.load(StoredRows(partitions, names, values), schema)
-        order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
-        best = {names[line]: line for line in order}  # of several, the last and greatest stays
-        if REMOVED in rows.columns:
-            removed = rows[REMOVED].to_list()
-            best = {name: line for name, line in best.items() if not removed[line]}
-        return list(best), rows[list(best.values())].drop(REMOVED, strict=False)
-
-    def stale_rows(self) -> int:
-        """Return how many rows are stale: their newest record was refused."""
-        # Not without marks: a snapshot merges what waits into the view.
-        marks = self.view.marks()
-        return self.view.stale(self.view.snapshot().rows, marks).height if marks.height else 0
 
     def remove_before(self, offsets: Mapping[int, int]) -> int:
         """Remove the rows whose record is before ``offsets``: what is left is the fold of the records from there on.
@@ -297,21 +289,22 @@ class Materializer:
         Returns how many rows were removed.
         """
         first = pl.col(PARTITION).replace_strict(dict(offsets), default=None, return_dtype=pl.Int64)
-        lines = [part.filter((pl.col(OFFSET) < first).fill_null(value=False)) for part in self.view.lines()]
+        lines = [
+            part.filter((pl.col(OFFSET) < first).fill_null(value=False)) for part in self.written.lines()
+        ]
         if not any(part.height for part in lines):
             return 0
-        self.generation += 1
-        with self._in_both():
+        with self._in_both(loses_rows=True):
             for part in lines:
                 self._remove_from_store(part)
-            self.view.drop(OFFSET, offsets)
+            self.written.drop(OFFSET, offsets)
         return lines[0].height
 
     def forget_deletes(self, before: Mapping[int, int]) -> None:
         """Forget the tombstones before these offsets that hide no row of another partition, and the log may have lost."""
         if self.decoder.is_windowed:
             return  # larger windows are made with their markers; retention drops them
-        markers = self.view.idle_markers(before)
+        markers = self.written.idle_markers(before)
         for chunk in markers.iter_slices(CHUNK_ROWS):
             with self._in_both():
                 self._remove_from_store(chunk)
@@ -322,26 +315,26 @@ class Materializer:
         identities = self.decoder.identity.encode(lines).to_list()
         nothing: list[bytes | None] = [None] * lines.height
         changes = Changes(lines[PARTITION].to_list(), identities, nothing, lines, schema=self.schema)
-        self.store.apply(changes, {p: position.offset for p, position in self.store.positions().items()})
+        self.store.apply(changes, {p: position.offset for p, position in self.positions().items()})
 
     def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
         """Advance past offsets without records to apply: transaction markers, compacted records, what ``start=`` skips.
 
         ``lost`` counts the offsets before them that the log lost before they were read.
         """
-        known = self.view.positions()
+        known = self.written.positions()
         if any(known.get(partition) != offset for partition, offset in positions.items()):
             empty = replace(self._nothing(), lost=lost)
             with self._in_both():
                 self.store.apply(empty, positions)
-                self.view.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
+                self.written.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
 
     def _nothing(self) -> Changes:
         return Changes([], [], [], pl.DataFrame(), present=self.presence.known(), schema=self.schema)
 
     def keep_presence(self) -> None:
         """Write when each partition was last at its end, though no record came."""
-        stored, known = self.store.positions(), self.presence.known()
+        stored, known = self.positions(), self.presence.known()
         if any(at.present != known.get(partition, at.present) for partition, at in stored.items()):
             self.store.apply(self._nothing(), {partition: at.offset for partition, at in stored.items()})
 
@@ -349,7 +342,7 @@ class Materializer:
         """Return what must be rebuilt where retention now keeps more than it did, see ``cuts.to_rebuild``."""
         if not self.is_cut_short:
             return {}, {}
-        return cuts.to_rebuild(self.store, self.view.lines(), starts)
+        return cuts.to_rebuild(self.positions(), self.written.lines(), starts)
 
     def extended(self) -> None:
         """Drop by the present retention from now on: the rows that are to be read again are gone."""
@@ -357,36 +350,19 @@ class Materializer:
             cuts.end(self.store, self.decoder.identity.retention)
             self.is_cut_short = False
 
-    def begin_replacement(self, starts: Mapping[int, int]) -> str | None:
-        """Return the line that says why the store is built anew, if it is and that was not said yet.
-
-        ``starts`` are the first offsets that the log still has.
-        """
-        if self.replacement is None:
-            return None
-        identity = self.decoder.identity
-        bounds = {p: identity.lower_bound(p, at) for p, at in starts.items() if at > 0}
-        # With retention the rows may be such as it would have dropped by now.
-        countable = identity.keeps_history and identity.retention is None
-        return self.replacement.begin(bounds, keeps_history=identity.keeps_history, is_countable=countable)
-
     def start_again(self, learned: Learned) -> None:
         """Drop all rows and positions, for the topic to be read again by what was ``learned``."""
-        self.generation += 1
-        self._mark = None
-        with self._in_both():
-            self.store.clear(list(self.store.positions()), keeps_schema=False)
+        with self._in_both(loses_rows=True):
+            self.store.clear(list(self.positions()), keeps_schema=False)
             # Last: after a crash before it only the rows are gone, and are read again.
             self._learn(learned)
             self.schema = self._initial_schema()
-            self.view.clear(None, self.decoder.frame_schema(self.schema))
+            self.written.clear(None, self.decoder.frame_schema(self.schema))
             self.stream_times = {}
 
     def forget(self, partitions: list[int] | None, *, topic_id: str | None = None) -> None:
         """Drop the rows of ``partitions`` (None: of all), in the store and in the view."""
-        self.generation += 1
-        self._mark = None
-        with self._in_both():
+        with self._in_both(loses_rows=True):
             if partitions is None:
                 # First: once the store has the topic's id, nothing tells any more that its schemas are to be forgotten.
                 self.decoder.forget_schemas()
@@ -395,5 +371,27 @@ class Materializer:
                 self.schema, self.learned = self._initial_schema(), Learned()
             elif partitions:
                 self._learn(self.learned.without(partitions))
-            self.view.clear(partitions, self.decoder.frame_schema(self.schema))
-            self.stream_times = dict(self._context().stream_times)
+            self.written.clear(partitions, self.decoder.frame_schema(self.schema))
+            self.stream_times = self._shown_times()
+
+    def rebuild(self, reasons: Mapping[int, str], starts: Mapping[int, int]) -> None:
+        """Begin to read partitions again, from ``starts`` on; reads find the rows that are there until ``switch``."""
+        present, starts = self.presence.known(), {p: starts[p] for p in reasons}
+        with self._in_both(loses_rows=True):
+            self.store.rebuild(
+                {p: Rebuild(why, Position(starts[p], present=present.get(p))) for p, why in reasons.items()}
+            )
+            self._learn(self.learned.without(reasons))
+            self.ages.forget(reasons)
+            self.written.rebuild(starts, self.decoder.frame_schema(self.schema))
+
+    def switch(self, ends: Mapping[int, int]) -> dict[int, str]:
+        """Show what was read again, once it goes up to ``ends``; return why which partitions were rebuilt, if it does."""
+        rebuilds = self.store.rebuilds()
+        if not rebuilds or any(at.position.offset < ends.get(p, 0) for p, at in rebuilds.items()):
+            return {}
+        with self._in_both(loses_rows=True):
+            self.store.switch()
+            self.written.switch(self.decoder.frame_schema(self.schema))
+            self.stream_times = self._shown_times()
+        return {partition: rebuild.why for partition, rebuild in rebuilds.items()}

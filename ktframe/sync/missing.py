@@ -46,7 +46,7 @@ class Missing:
             accepted=sum(position.accepted for position in positions),
             refused=sum(position.refused for position in positions),
             conflicts=sum(position.conflicts for position in positions),
-            stale=materializer.stale_rows() if stale is None else stale,
+            stale=_stale_rows(materializer) if stale is None else stale,
             causes=tuple(causes),
             hint=remedy(causes, materializer.decoder, topic) if causes else None,
         )
@@ -85,6 +85,12 @@ class Missing:
         parts += [counted(self.stale, "stale row")] if self.stale else []
         parts += [self.misnamed.fact.removesuffix(".")] if self.misnamed else []
         return ", ".join(parts)
+
+
+def _stale_rows(materializer: Materializer) -> int:
+    # Not without marks: a snapshot merges what waits into the view.
+    view, marks = materializer.view, materializer.view.marks()
+    return view.stale(view.snapshot().rows, marks).height if marks.height else 0
 
 
 def were(number: int) -> str:

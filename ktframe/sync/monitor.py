@@ -110,6 +110,8 @@ class ReadyMonitor:
         self._is_ready = False
         self._is_over = False
         self._sight = Sight(clock, interval)
+        self.rebuilt: Mapping[int, str] = {}
+        """The partitions that are read again, with the reason, while reads find their rows from before."""
         self._last_lag: int | None = None
 
     @property
@@ -327,6 +329,15 @@ class ReadyMonitor:
             )
         if state in _READING and (trouble := self._sight.trouble) is not None:
             return trouble
-        if state is BindingState.LAGGING:
-            return Reason.LAGGING, "", None
-        return Reason.RESTORING, "", None
+        reason = Reason.LAGGING if state is BindingState.LAGGING else Reason.RESTORING
+        return reason, _described(self.rebuilt), None
+
+
+def _described(rebuilt: Mapping[int, str]) -> str:
+    if not rebuilt:
+        return ""
+    which = f"partition {min(rebuilt)} is"
+    if len(rebuilt) > 1:
+        which = f"partitions {', '.join(map(str, sorted(rebuilt)))} are"
+    why = "; ".join(dict.fromkeys(rebuilt.values()))
+    return f"{which} read again, until which rows from before are shown: {why}"

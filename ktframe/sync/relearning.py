@@ -48,7 +48,7 @@ class Relearning:
     def ask_for(self, materializer: Materializer, learned: Learned, *, is_ready: bool) -> bool:
         """Have the topic read again by what was ``learned``, if it still has all records; return whether that is so."""
         facts, store = self._cluster.topic(self._topic), materializer.store
-        records = sum(position.records for position in store.positions().values())
+        records = sum(position.records for position in materializer.positions().values())
         known = (learned.is_exact, sum(sample.records for sample in learned.samples.values()))
         if store.topic_id != facts.topic_id or known == self._known or (is_ready and records > MOST_RECORDS):
             return False
@@ -67,7 +67,7 @@ class Relearning:
             return {}
         try:
             self._cluster.topic(self._topic)  # not while it can't be read again
-            partitions = dict.fromkeys(materializer.store.positions(), order.reason)
+            partitions = dict.fromkeys(materializer.positions(), order.reason)
             materializer.start_again(order.learned)
         except BaseException:
             if not self.is_due:  # not asked again meanwhile

@@ -111,16 +111,16 @@ def plan_resume(
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """A topic, and the ``positions`` to read from: the store holds everything before them.
+    """A topic, and the ``positions`` to read from: everything before them is written.
 
-    ``passed`` counts the offsets before them that are still in the log. ``rebuilt`` are the partitions whose rows were
-    dropped, with the reason. ``dropped`` counts the rows that a moving start has left behind. ``skips_records`` says
-    whether the log has, or had, records before the start.
+    ``emptied`` are the partitions that have no rows any more, with the reason; not those that keep showing theirs while they
+    are rebuilt. ``dropped`` counts the rows that a moving start has left behind. ``skips_records`` says whether the log
+    has, or had, records before the start.
     """
 
     facts: TopicFacts
     positions: dict[int, int]
-    rebuilt: dict[int, str] = field(default_factory=dict)
+    emptied: dict[int, str] = field(default_factory=dict)
     dropped: int = 0
     skips_records: bool = False
 
@@ -144,14 +144,15 @@ def resume(
     *,
     first_records: FirstRecords,
 ) -> Resumption:
-    """Compare the store with the topic as it is now, and drop the rows that must be rebuilt.
+    """Compare the store with the topic as it is now, and begin to rebuild the partitions whose rows may be others.
 
     With ``first_records`` the log is compared.
     """
     facts = cluster.topic(topic)
     partitions, store, presence = range(facts.partitions), materializer.store, materializer.presence
     asked = presence.now()
-    stored = {partition: position.offset for partition, position in store.positions().items()}
+    written = materializer.positions()
+    stored = {partition: position.offset for partition, position in written.items()}
     log = Log(
         starts=cluster.start_offsets(topic, partitions),
         ends=cluster.end_offsets(topic, partitions, committed=False),
@@ -161,13 +162,13 @@ def resume(
     )
     keeps_history = materializer.decoder.identity.keeps_history
     leaders = dict(cluster.leader_epochs(topic))
-    presence.attach(cluster.cleanup(topic), store.positions(), keeps_history=keeps_history)
-    applied = {} if log.is_recreated else comparable(store.positions(), log)
+    presence.attach(cluster.cleanup(topic), written, keeps_history=keeps_history)
+    applied = {} if log.is_recreated else comparable(written, log)
     found = first_records({p: record.offset for p, record in applied.items()}) if applied else {}
     outdated = replaced(applied, found)
     if "compact" not in (presence.cleanup.policy or "compact"):
         outdated |= removed(applied, found, first_records, cluster, topic)
-    extended, gone = materializer.extend(log.starts)
+    extended, cut = materializer.extend(log.starts)
     plan = plan_resume(
         stored,
         log,
@@ -182,19 +183,16 @@ def resume(
         logger.warning(
             "%s[%d]: offsets %d to %d were lost before they were read", topic, partition, first, end
         )
-    if plan.forget or store.topic_id != facts.topic_id:
-        forget = None if log.is_recreated else sorted(plan.forget)
-        materializer.forget(forget, topic_id=facts.topic_id)
-    materializer.forget_deletes(log.starts)
     presence.begin((p for p in partitions if p not in stored or p in plan.forget), asked)
+    emptied = _give_up(materializer, plan, log, facts.topic_id)
     presence.look(asked, log.ends, {p: at for p, at in stored.items() if p not in plan.forget})
-    for partition, rows in gone.items():
+    for partition, rows in cut.items():
         if partition not in plan.forget:
             why = "retention has dropped them before, and the topic no longer has all records"
             logger.warning("%s[%d]: %s older rows stay away: %s", topic, partition, f"{rows:,}", why)
     materializer.extended()
-    materializer.epochs.compared(store.positions(), log.ends, leaders)
-    begun = materializer.begin_replacement(log.starts)
+    materializer.epochs.compared(materializer.positions(), log.ends, leaders)
+    begun = _begin_replacement(materializer, log.starts)
     if begun is not None:
         logger.warning("%s: %s", materializer.name, begun)
     materializer.advance(
@@ -206,8 +204,38 @@ def resume(
         dropped = materializer.drop(OFFSET, log.wanted, is_retention=False)
     elif log.is_moving:
         dropped = materializer.remove_before(log.wanted)
-    rebuilt = plan.forget if begun is None else {**dict.fromkeys(partitions, begun), **plan.forget}
-    return Resumption(facts, plan.positions, rebuilt, dropped, skips_records=any(log.wanted.values()))
+    if begun is not None:
+        emptied = {**dict.fromkeys(partitions, begun), **emptied}
+    return Resumption(facts, plan.positions, emptied, dropped, skips_records=any(log.wanted.values()))
+
+
+def _give_up(materializer: Materializer, plan: Plan, log: Log, topic_id: str | None) -> dict[int, str]:
+    """Drop the rows of partitions that are gone, or begin to rebuild those of ``plan``; return which were dropped, and why."""
+    # The rows of a topic that was deleted are not those of the one that has its name now.
+    gone = {p: why for p, why in plan.forget.items() if log.is_recreated or p not in log.starts}
+    if gone or materializer.store.topic_id != topic_id:
+        materializer.forget(None if log.is_recreated else sorted(gone), topic_id=topic_id)
+    materializer.forget_deletes(log.starts)
+    again = {p: why for p, why in plan.forget.items() if p not in gone}
+    if again:
+        materializer.rebuild(again, plan.positions)
+    return gone
+
+
+def _begin_replacement(materializer: Materializer, starts: Mapping[int, int]) -> str | None:
+    """Return the line that says why the store is built anew, if it is and that was not said yet.
+
+    ``starts`` are the first offsets that the log still has.
+    """
+    if materializer.replacement is None:
+        return None
+    identity = materializer.decoder.identity
+    bounds = {p: identity.lower_bound(p, at) for p, at in starts.items() if at > 0}
+    # With retention the rows may be such as it would have dropped by now.
+    is_countable = identity.keeps_history and identity.retention is None
+    return materializer.replacement.begin(
+        bounds, keeps_history=identity.keeps_history, is_countable=is_countable
+    )
 
 
 def _missed(materializer: Materializer, stored: Mapping[int, int], log: Log) -> dict[int, str]:
@@ -220,7 +248,7 @@ def _missed(materializer: Materializer, stored: Mapping[int, int], log: Log) -> 
     missed = presence.missed(stored, log.ends)
     if not missed or presence.cleanup.policy is not None or log.is_recreated:
         return missed
-    incomplete = cuts.incomplete(materializer.view.lines(), log.starts)
+    incomplete = cuts.incomplete(materializer.written.lines(), log.starts)
     kept = {p: missed.pop(p) for p in incomplete & missed.keys()}
     for partition, why in kept.items():
         presence.leave(partition, why)
@@ -233,7 +261,7 @@ def must_resume(materializer: Materializer, batch: RecordBatch) -> bool:
 
     Kafka's client goes on after a pause of any length, and under another leader, without a word.
     """
-    known = materializer.view.positions()
+    known = materializer.written.positions()
     if materializer.presence.has_missed({p: at for p, at in batch.positions.items() if at != known.get(p)}):
         logger.info("%s: reading went on after a long pause", materializer.name)
         return True
@@ -255,9 +283,10 @@ def _readable_now(materializer: Materializer) -> dict[int, str]:
 
 
 def _find_readable(materializer: Materializer, reasons: dict[int, str]) -> None:
-    decoder, is_known = materializer.decoder, dict[bytes, bool]()
+    decoder, is_known, rebuilds = materializer.decoder, dict[bytes, bool](), materializer.store.rebuilds()
     for record in materializer.store.refused():
-        if UNKNOWN_SCHEMA not in record.reason or record.partition in reasons:
+        is_settled = record.partition in reasons or record.partition in rebuilds
+        if UNKNOWN_SCHEMA not in record.reason or is_settled:
             continue
         for payload, schemas in ((record.value, decoder.value_schemas), (record.key, decoder.key_schemas)):
             schema_ref = schema_ref_of(payload or b"")

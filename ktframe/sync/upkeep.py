@@ -23,7 +23,7 @@ class Upkeep:
         now = self._clock.monotonic()
         # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
         if now - self._flushed >= self._flush_interval() / 2:
-            if materializer.presence.is_due(materializer.store.positions()):
+            if materializer.presence.is_due(materializer.positions()):
                 materializer.keep_presence()
             materializer.store.flush()
             self._flushed = now

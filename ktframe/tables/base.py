@@ -185,7 +185,7 @@ class MaterializedTopic(CompleteReads):
         times = {partition: position.stream_time for partition, position in positions.items()}
         readiness = binding.readiness()
         return TablePosition(
-            offsets=materializer.view.positions(),
+            offsets=materializer.written.positions(),
             stream_time=as_datetime(max((at for at in times.values() if at is not None), default=None)),
             lag=readiness.total_lag,
             state=readiness.state,

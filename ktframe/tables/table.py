@@ -11,6 +11,7 @@ from ktframe.columns import IDENTITY
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import ReadPolicy
 from ktframe.errors import NotWritableError
+from ktframe.sync.lookups import newest_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
@@ -64,7 +65,7 @@ class KTable(MaterializedTopic):
             encoded = [decoder.encode_key(key, schema) for key in keys]
             wanted = sorted({identity for identity in encoded if identity is not None})
             marks = materializer.view.marks()
-            identities, rows = materializer.newest(wanted)
+            identities, rows = newest_rows(materializer, wanted)
             lines = rows.with_columns(pl.Series(IDENTITY, identities, dtype=pl.Binary))
             shown = self._shown(lines, marks, materializer)
             identities, rows = shown[IDENTITY].to_list(), shown.drop(IDENTITY)
@@ -92,7 +93,7 @@ class KTable(MaterializedTopic):
     @staticmethod
     def _is_hidden(key: Key, materializer: Materializer) -> bool:
         identity = materializer.decoder.encode_key(key, materializer.schema)
-        return identity is not None and materializer.newest([identity])[1].height > 0
+        return identity is not None and newest_rows(materializer, [identity])[1].height > 0
 
     def __contains__(self, key: object) -> bool:
         return self.get_many([key])[0] is not None

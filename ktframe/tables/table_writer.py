@@ -18,6 +18,7 @@ from ktframe.fold.row_codec import record_key_of
 from ktframe.formats.base import VALUE_COLUMN, Headers, SeenSchemas
 from ktframe.formats.wire import KEY_HEADER, without_header_ref
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
+from ktframe.sync.lookups import stored_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.presentation import Presentation
@@ -132,7 +133,7 @@ class TableWriter:
     ) -> OutgoingRecords:
         """Return a record per row and partition that has a row of its key; new keys are left to the partitioner."""
         draft = self._draft(materializer, rows, record_key)
-        stored_rows = dict(zip(draft.identities, materializer.stored(draft.identities), strict=True))
+        rows_of = dict(zip(draft.identities, stored_rows(materializer, draft.identities), strict=True))
         keys: list[bytes | None] = []
         headers: list[Headers] = []
         # A new key gets one record key, also when it comes in several rows: then all of them go to one partition.
@@ -141,7 +142,7 @@ class TableWriter:
         partitions: list[int | None] = []
         for line, identity in enumerate(draft.identities):
             places: list[tuple[int | None, bytes | None]] = [
-                (partition, record_key_of(stored)) for partition, stored in stored_rows[identity]
+                (partition, record_key_of(stored)) for partition, stored in rows_of[identity]
             ]
             for partition, known in places or [(None, None)]:
                 if known is None and draft.key_error is not None:
@@ -239,7 +240,7 @@ class TableWriter:
         record_keys: list[bytes | None] = []
         headers: list[Headers] = []
         partitions: list[int | None] = []
-        for identity, places in zip(identities, materializer.stored(identities), strict=True):
+        for identity, places in zip(identities, stored_rows(materializer, identities), strict=True):
             for partition, stored in places:
                 key = record_key_of(stored)
                 if key is None:

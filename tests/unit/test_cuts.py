@@ -144,11 +144,11 @@ def test_what_the_topic_still_has_is_read_again(broker: FakeBroker, tmp_path: Pa
     assert Opened(broker, tmp_path, opening, None).rows == 150
 
 
-@pytest.mark.parametrize("method", ["set_retention", "clear"])
+@pytest.mark.parametrize("method", ["set_retention", "rebuild", "switch"])
 def test_an_interrupted_rebuild_is_made_again(
     broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """An error between forgetting the rows and remembering by what they are cut leaves nothing out."""
+    """An error before what was read again is shown leaves nothing out, nor one before it is remembered what cuts the rows."""
     Opened(broker, tmp_path, stream, "30m")
     with monkeypatch.context() as patch:
 

@@ -16,14 +16,15 @@ import pytest
 from ktframe.clock import SystemClock
 from ktframe.columns import OFFSET
 from ktframe.config.settings import StoreOptions
+from ktframe.fold import written
 from ktframe.fold.learned import Learned
 from ktframe.fold.records import RecordBatch
-from ktframe.store import memory, rocksdb
+from ktframe.store import memory, rocksdb, slots
 from ktframe.sync import materializer as materializer_module
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
-FILES = {module.__file__ for module in (memory, rocksdb, materializer_module)}
+FILES = {module.__file__ for module in (memory, rocksdb, slots, written, materializer_module)}
 Action = Callable[[Materializer], object]
 
 
@@ -84,6 +85,12 @@ def recover(rows: Materializer) -> None:
     rows.recover()
 
 
+def read_again(rows: Materializer) -> None:
+    """Begin to rebuild the partition, and read some records again."""
+    rows.rebuild({0: "the log went back"}, {0: 0})
+    rows.apply(batch(0, b'{"n": 7}', b"no JSON", b'{"n": 8}'))
+
+
 ACTIONS: dict[str, Action] = {
     "apply": lambda rows: rows.apply(batch(4, b'{"n": 5}', b"no JSON", b'{"n": 6, "new": 1}', None)),
     "advance": lambda rows: rows.advance({0: 9}, lost={0: 3}),
@@ -92,8 +99,17 @@ ACTIONS: dict[str, Action] = {
     "forget": lambda rows: rows.forget([0]),
     "forget all": lambda rows: rows.forget(None, topic_id="another"),
     "recover": recover,
+    "rebuild": lambda rows: rows.rebuild({0: "the log went back"}, {0: 0}),
     "start again": lambda rows: rows.start_again(Learned()),
 }
+WHILE_REBUILT: dict[str, Action] = {
+    "apply, rebuilt": lambda rows: rows.apply(batch(3, b"no JSON", b'{"n": 5}', None)),
+    "drop, rebuilt": lambda rows: rows.drop(OFFSET, {0: 1}),
+    "rebuild again": lambda rows: rows.rebuild({0: "deletes were missed"}, {0: 1}),
+    "forget, rebuilt": lambda rows: rows.forget([0]),
+    "switch": lambda rows: rows.switch({0: 3}),
+}
+"""What is done to a partition that is being rebuilt."""
 
 
 @pytest.fixture(params=["memory", "rocksdb"])
@@ -113,11 +129,13 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[
         yield open_one
 
 
-def fill(rows: Materializer) -> None:
-    """Begin with four records."""
+def fill(rows: Materializer, action: str) -> None:
+    """Begin with four records, for some actions with some of them read again."""
     rows.forget(None, topic_id="first")
     rows.reconcile()
     rows.apply(batch(0, b'{"n": 1}', b'{"n": 2}', b'{"n": 3}', b'{"n": 4}'))
+    if action in WHILE_REBUILT:
+        read_again(rows)
 
 
 def halves(rows: Materializer) -> tuple[dict[str, Any], ...]:
@@ -128,7 +146,9 @@ def halves(rows: Materializer) -> tuple[dict[str, Any], ...]:
         {
             "rows": each.view.snapshot().rows.sort(pl.all()).rows(),
             "marks": each.view.marks().rows(),
-            "positions": each.view.positions(),
+            "positions": each.written.positions(),
+            "read again": each.written.again.snapshot().rows.sort(pl.all()).rows(),
+            "rebuilt": each.written.again.positions(),
             "schema": each.schema,
             "learned": each.learned.differing,
             "stream times": each.stream_times,
@@ -139,28 +159,28 @@ def halves(rows: Materializer) -> tuple[dict[str, Any], ...]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["table", "stream"])
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("action", [*ACTIONS, *WHILE_REBUILT])
 def test_an_error_at_any_line_leaves_equal_halves(
     opened: Callable[[str], Materializer], kind: str, action: str
 ) -> None:
     """After ``reconcile`` store and view are equal, wherever the error came, and the same action then gives what it gives."""
-    rows = opened(kind)
-    fill(rows)
+    rows, act = opened(kind), {**ACTIONS, **WHILE_REBUILT}[action]
+    fill(rows, action)
     with error_at(0) as lines:
-        ACTIONS[action](rows)
+        act(rows)
     expected, stored = halves(rows)
     assert expected == stored
     assert lines[0] > 0
     for line in range(1, lines[0] + 1):
-        fill(rows)
+        fill(rows, action)
         with pytest.raises(InjectedError), error_at(line):
-            ACTIONS[action](rows)
+            act(rows)
         rows.reconcile()
         shown, stored = halves(rows)
         assert shown == stored, f"after an error at line {line}"
         if 0 not in shown["positions"]:
             continue  # all rows went, and are read again
-        if shown["positions"] != expected["positions"] or action not in ("apply", "advance"):
-            ACTIONS[action](rows)
+        if shown["positions"] != expected["positions"] or not action.startswith(("apply", "advance")):
+            act(rows)
         shown, stored = halves(rows)
         assert shown == stored == expected, f"done again after an error at line {line}"

@@ -18,6 +18,7 @@ from ktframe import IncompleteError, KTable, KtframeWarning, SchemaError
 from ktframe.call_site import is_of_library
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Changes, RecordBatch
+from ktframe.tables import table as table_module
 from ktframe.testing import FakeBroker, FakeRegistry
 
 
@@ -96,7 +97,7 @@ def test_a_newer_record_during_a_read_brings_no_older_one_back(
             return call
 
         monkeypatch.setattr(materializer.view, "snapshot", then_newer(materializer.view.snapshot))
-        monkeypatch.setattr(materializer, "newest", then_newer(materializer.newest))
+        monkeypatch.setattr(table_module, "newest_rows", then_newer(table_module.newest_rows))
         assert read(table) in ([], [3])
         assert read(table) == [3]
 
