@@ -180,17 +180,23 @@ class View:
         with self._lock:
             self._positions = {p: offset for p, offset in self._positions.items() if p not in set(partitions)}
 
-    def adopt(self, other: View) -> None:
-        """Put the rows, marks and positions of another view in the place of those of its partitions, in one step."""
+    def adopt(self, other: View) -> int:
+        """Put the rows, marks and positions of another view in the place of those of its partitions, in one step.
+
+        Returns how many rows there were in its place, or are, whichever is more.
+        """
         added, marks = other._merge(), other.marks()
         with self._merging:
             is_kept = ~pl.col(PARTITION).is_in(list(added.positions))
-            base = self._merge_held().where(is_kept).plus(added)
+            before = self._merge_held()
+            rest = before.where(is_kept)
+            base = rest.plus(added)
             with self._lock:
                 kept = (some.filter(is_kept) for some in self._marks)
                 self._base, self._schema = base, base.rows.schema
                 self._positions |= added.positions
                 self._marks = with_marks(tuple(some for some in kept if some.height), marks, self._row)
+        return max(before.rows.height - rest.rows.height, added.rows.height)
 
     def idle_markers(self, before: Mapping[int, int]) -> pl.DataFrame:
         """Return the markers of tombstones before these offsets, by partition, of whose key there is no row."""

@@ -96,10 +96,11 @@ class WrittenRows:
         self.again.clear(positions, schema)
         self.again.apply(pl.DataFrame(), schema, positions)
 
-    def switch(self, schema: pl.Schema) -> None:
-        """Show what was read again."""
-        self.shown.adopt(self.again)
+    def switch(self, schema: pl.Schema) -> int:
+        """Show what was read again; return how many rows may be others now."""
+        changed = self.shown.adopt(self.again)
         self.again.clear(None, schema)
+        return changed
 
     def _by_partition(self, values: Mapping[int, T]) -> tuple[dict[int, T], dict[int, T]]:
         """Return the values of the partitions of each view."""

@@ -23,7 +23,7 @@ from ktframe.sync.beginning import Beginning
 from ktframe.sync.contact import Contact
 from ktframe.sync.health import explain
 from ktframe.sync.lifecycle import Lifecycle
-from ktframe.sync.materializer import Materializer
+from ktframe.sync.materializer import Materializer, Switched
 from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.relearning import Relearning
@@ -206,15 +206,13 @@ class TopicBinding:
         emptied |= resumed.emptied
         if emptied:
             self.events.emit(TableRebuilt(emptied, self._clock.now()))
-        if resumed.dropped:
-            self.events.emit(RowsChanged(resumed.dropped, resumed.positions, self._clock.now()))
         self.activity.begin(resumed.positions, anew=emptied.keys() | materializer.store.rebuilds())
         asked = materializer.presence.now()
         ends = self._cluster.end_offsets(self.topic, resumed.positions)
         materializer.presence.look(asked, ends, resumed.positions)
         self._ends = ends
         self.monitor.rebuilt = {p: rebuild.why for p, rebuild in materializer.store.rebuilds().items()}
-        self._show_rebuilt()
+        self._tell(resumed.dropped, materializer.switch(ends))
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
         self.contact.follow_leaders(materializer)
@@ -254,18 +252,19 @@ class TopicBinding:
         else:
             materializer.advance(batch.positions)
         materializer.presence.advance(batch.positions)
-        self._show_rebuilt()
+        switched = materializer.switch(self._ends)
         self.monitor.observe(batch.positions, newest=self.activity.newest)
         self._announce()
-        if row_count:
-            self.events.emit(RowsChanged(row_count, materializer.view.positions(), self._clock.now()))
+        self._tell(row_count, switched)
 
-    def _show_rebuilt(self) -> None:
-        """Show the partitions that were read again, once all have what there was when reading began."""
-        rebuilt = self.required().switch(self._ends)
-        if rebuilt:
+    def _tell(self, rows: int, switched: Switched | None) -> None:
+        """Publish that rows have changed, and that those of some partitions were made anew."""
+        if switched is not None:
+            rows += switched.rows
             self.monitor.rebuilt = {}
-            self.events.emit(TableRebuilt(rebuilt, self._clock.now()))
+            self.events.emit(TableRebuilt(switched.reasons, self._clock.now()))
+        if rows:
+            self.events.emit(RowsChanged(rows, self.required().written.positions(), self._clock.now()))
 
     def _is_outdated_by(self, changes: Changes) -> bool:
         """Say whether the rows so far would be others by what ``changes`` have taught, and can be made anew."""

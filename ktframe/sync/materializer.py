@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import polars as pl
 
@@ -35,6 +36,13 @@ logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS = 3
 _FULL_BATCH = 5_000
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
+
+
+class Switched(NamedTuple):
+    """Why which partitions were rebuilt, and how many rows may be others now."""
+
+    reasons: dict[int, str]
+    rows: int
 
 
 class Materializer:
@@ -338,12 +346,6 @@ class Materializer:
         if any(at.present != known.get(partition, at.present) for partition, at in stored.items()):
             self.store.apply(self._nothing(), {partition: at.offset for partition, at in stored.items()})
 
-    def extend(self, starts: Mapping[int, int]) -> tuple[dict[int, str], dict[int, int]]:
-        """Return what must be rebuilt where retention now keeps more than it did, see ``cuts.to_rebuild``."""
-        if not self.is_cut_short:
-            return {}, {}
-        return cuts.to_rebuild(self.positions(), self.written.lines(), starts)
-
     def extended(self) -> None:
         """Drop by the present retention from now on: the rows that are to be read again are gone."""
         if self.is_cut_short:
@@ -385,13 +387,13 @@ class Materializer:
             self.ages.forget(reasons)
             self.written.rebuild(starts, self.decoder.frame_schema(self.schema))
 
-    def switch(self, ends: Mapping[int, int]) -> dict[int, str]:
-        """Show what was read again, once it goes up to ``ends``; return why which partitions were rebuilt, if it does."""
+    def switch(self, ends: Mapping[int, int]) -> Switched | None:
+        """Show what was read again, once it goes up to ``ends`` in all partitions that are being rebuilt."""
         rebuilds = self.store.rebuilds()
         if not rebuilds or any(at.position.offset < ends.get(p, 0) for p, at in rebuilds.items()):
-            return {}
+            return None
         with self._in_both(loses_rows=True):
             self.store.switch()
-            self.written.switch(self.decoder.frame_schema(self.schema))
+            rows = self.written.switch(self.decoder.frame_schema(self.schema))
             self.stream_times = self._shown_times()
-        return {partition: rebuild.why for partition, rebuild in rebuilds.items()}
+        return Switched({partition: rebuild.why for partition, rebuild in rebuilds.items()}, rows)

@@ -168,7 +168,7 @@ def resume(
     outdated = replaced(applied, found)
     if "compact" not in (presence.cleanup.policy or "compact"):
         outdated |= removed(applied, found, first_records, cluster, topic)
-    extended, cut = materializer.extend(log.starts)
+    extended, cut = _dropped_too_early(materializer, log.starts)
     plan = plan_resume(
         stored,
         log,
@@ -207,6 +207,15 @@ def resume(
     if begun is not None:
         emptied = {**dict.fromkeys(partitions, begun), **emptied}
     return Resumption(facts, plan.positions, emptied, dropped, skips_records=any(log.wanted.values()))
+
+
+def _dropped_too_early(
+    materializer: Materializer, starts: Mapping[int, int]
+) -> tuple[dict[int, str], dict[int, int]]:
+    """Return what must be rebuilt where retention keeps more than it did, see ``cuts.to_rebuild``."""
+    if not materializer.is_cut_short:
+        return {}, {}
+    return cuts.to_rebuild(materializer.positions(), materializer.written.lines(), starts)
 
 
 def _give_up(materializer: Materializer, plan: Plan, log: Log, topic_id: str | None) -> dict[int, str]:

@@ -107,6 +107,17 @@ def test_other_partitions_go_on_meanwhile(broker: FakeBroker, monkeypatch: pytes
         assert table.get("k8") is None
 
 
+def test_who_follows_changes_hears_of_rows_that_went(broker: FakeBroker) -> None:
+    """A log that was put back empty has no batch that would tell."""
+    with broker.connect(monitor_interval=0.1) as context:
+        table, seen = context.table("t"), list[list[str]]()
+        assert values(table, fresh=True) == OLD
+        table.on_change(lambda _: seen.append(values(table, fresh=False)))
+        broker.truncate("t", 0, partition=0)
+        wait_until(lambda: ["base"] * 5 in seen, "the change")
+        assert values(table, fresh=True) == ["base"] * 5
+
+
 def _only(broker: FakeBroker, partition: int) -> Any:
     """Return what lets nothing of other partitions through."""
     available = broker._available
