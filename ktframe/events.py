@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from threading import Lock
+from threading import Lock, current_thread, main_thread
 from typing import Any, TypeAlias, TypeVar
 
 logger = logging.getLogger("ktframe.events")
@@ -172,7 +172,10 @@ class Events:
             process, code = os.getpid(), 0
             try:
                 callback(event)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                # Polars' panics are no Exceptions. Ctrl-C comes on the main thread only, and is for whoever called.
+                if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                    raise
                 code = _code_of(error)
                 if process == os.getpid() or not isinstance(error, SystemExit):
                     logger.exception("a callback for %s failed", kind.__name__)

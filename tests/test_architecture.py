@@ -64,7 +64,7 @@ SHOWN = {
         *("schemas", "windowed_keys", "wire", "writers", "json.decision", "json.sightings"),
     },
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "survey", "writer"},
-    "process": {"forks", "threads"},
+    "process": {"endings", "forks", "threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
         *("barrier", "binding", "health", "history", "lookups", "manager", "materializer"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -30,6 +29,7 @@ from ktframe.kafka.cluster import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
 from ktframe.kafka.writer import RecordWriter
+from ktframe.process.endings import Ending
 from ktframe.process.forks import Owner, keep_in_children, require_threads, rows_are_read
 from ktframe.process.threads import uninterruptible
 from ktframe.store.manager import StoreManager
@@ -83,7 +83,7 @@ class Context:
         # Threads of ours must not be inside librdkafka when the interpreter takes itself apart. The catalog, not the
         # Context: tables hold it, so that one whose connection nobody holds any more can still be read.
         self._close_parts = partial(close_parts, os.getpid(), self._bindings, stores, clients.closers)
-        self._at_exit = weakref.finalize(self._catalog, self._close_parts)
+        self._at_exit = Ending(self._catalog, self._close_parts)
 
     @property
     def is_closed(self) -> bool:
@@ -294,9 +294,9 @@ class Context:
             return
         self._is_closed = True
         bindings = self._catalog.clear()
-        self._at_exit.detach()
         try:
             self._close_parts()  # also for who calls second: what is closed stays so, what is being closed is waited for
+            self._at_exit.detach()
         finally:
             for binding in bindings:
                 binding.stopped()

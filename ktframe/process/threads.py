@@ -43,8 +43,9 @@ class AbandonedError(BaseException):
 class _Call(Generic[T]):
     """Work on a thread of its own, and its outcome."""
 
-    def __init__(self, work: Callable[[Tell], T]) -> None:
+    def __init__(self, work: Callable[[Tell], T], on_end: Callable[[], object] | None = None) -> None:
         self._work = work
+        self._on_end = on_end
         self._outcome: Callable[[], T] | None = None
         self.news: list[Any] = []
         self.is_abandoned = False
@@ -67,6 +68,8 @@ class _Call(Generic[T]):
         finally:
             self.has_ended = True
             self.is_done.release()
+            if self._on_end is not None:
+                self._on_end()
 
     def _tell(self, news: Any) -> None:
         if self.is_abandoned:
@@ -173,16 +176,34 @@ def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None, *, patien
 
 
 async def awaited(work: Callable[[], T]) -> T:
-    """Await ``work`` on another thread; when that is cancelled, ``work`` ends the next time that it tells something."""
+    """Await ``work`` on another thread; when that is cancelled, ``work`` ends the next time that it tells something.
+
+    Not on a thread of asyncio: for those Python waits when it ends, however long they read.
+    """
+    loop = asyncio.get_running_loop()
+    has_ended: asyncio.Future[None] = loop.create_future()
+
+    def settle() -> None:
+        if not has_ended.done():
+            has_ended.set_result(None)
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle)
+
     cancelled: list[bool] = []
     token = _CANCELLED.set(cancelled)
+    call = _Call(lambda _: work(), wake)
     try:
-        return await asyncio.to_thread(work)
-    except asyncio.CancelledError:
+        _WORKERS.begin(call)
+        await has_ended
+    except BaseException:  # also when the loop is let go of
         cancelled.append(True)
         raise
     finally:
-        _CANCELLED.reset(token)
+        with suppress(ValueError):  # then that is in another context
+            _CANCELLED.reset(token)
+    return call.result()
 
 
 def _while_awaited(tell: Tell) -> Tell:

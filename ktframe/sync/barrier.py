@@ -15,6 +15,7 @@ from ktframe.errors import KtframeError, NotReadyError, StoreError
 from ktframe.events import BindingState, Reason
 from ktframe.kafka.cluster import TopicFacts
 from ktframe.sync.binding import TopicBinding
+from ktframe.sync.callbacks import waiting_for
 from ktframe.sync.health import explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import Readiness
@@ -171,10 +172,13 @@ class Barrier:
         moves = _Moves(began)
         earlier = self._binding.retry.failure
         while True:
-            with self._binding.changed:
+            with waiting_for(self._binding) as waits_for_itself, self._binding.changed:
                 if is_done():
                     return
                 self._raise_if_over(behind(), earlier)
+                if waits_for_itself:
+                    what = "a callback waits for rows that its own thread has to read"
+                    raise self._not_ready(behind(), Reason.STALLED, what)
                 self._binding.changed.wait(_WAKE_SECONDS)
             now = self._clock.monotonic()
             is_failing = self._binding.retry.failure is not None

@@ -20,6 +20,7 @@ from ktframe.kafka.reader import BATCH_RECORDS, Reader
 from ktframe.store.protocol import StateStore
 from ktframe.sync.activity import Activity
 from ktframe.sync.beginning import Beginning
+from ktframe.sync.callbacks import runs
 from ktframe.sync.contact import Contact
 from ktframe.sync.health import explain
 from ktframe.sync.lifecycle import Lifecycle
@@ -140,6 +141,7 @@ class TopicBinding:
 
     def run(self) -> None:
         """Read until stopped or failed for good; the binding's own thread."""
+        runs(self)
         try:
             while not self._stop.is_set():
                 self._reopen.clear()

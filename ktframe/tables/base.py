@@ -219,7 +219,8 @@ class MaterializedTopic(CompleteReads):
     def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
         """Call ``callback`` after every batch that changed rows; return a function that ends the subscription.
 
-        It runs on the thread that follows the topic: keep it short, and don't wait for rows in it.
+        It runs on the thread that follows the topic: keep it short. A read in it that would have to wait for that thread
+        raises ``NotReadyError``.
         """
         self._reader.started()
         return self.events.subscribe(RowsChanged, callback)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ import ktframe
 from ktframe import _connect as face
 from ktframe.config.settings import StoreOptions
 from ktframe.context.clients import close_parts
+from ktframe.context.context import Context
 from ktframe.current import CURRENT
 from ktframe.events import Events, ReadyChanged, Reason
 from ktframe.fold.decoder import TopicDecoder
@@ -368,3 +371,71 @@ def test_a_table_is_stopped_before_its_successor_can_be_had(broker: FakeBroker, 
             assert len(again) == 3 + number
             closing.join(60)
             assert len(again) == 3 + number
+
+
+class CollectingLock:
+    """A lock under which the next thread that takes it, but for this one, collects the garbage."""
+
+    def __init__(self, lock: Any) -> None:
+        self.lock, self.is_armed, self.owner = lock, False, threading.get_ident()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        if self.is_armed and threading.get_ident() != self.owner:
+            self.is_armed = False
+            gc.collect()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_a_connection_may_be_collected_under_a_lock_of_its_own(broker: FakeBroker, tmp_path: Path) -> None:
+    """The thread on which Python finds that nobody holds it may have the lock that closing it takes."""
+    gc.collect()
+    gc.disable()
+    try:
+        kt = broker.connect(tmp_path)
+        table = kt.table("t")
+        assert len(table) == 2
+        lock = kt._bindings._lock = CollectingLock(kt._bindings._lock)  # type: ignore[assignment]
+        del kt, table
+        lock.is_armed = True  # the monitor takes it each second
+        wait_until(lambda: not ours(), "the threads to end")
+    finally:
+        gc.enable()
+    with broker.connect(tmp_path) as again:
+        assert wait_until(
+            lambda: not isinstance(read(again), ktframe.StoreLockedError), "the store to be free"
+        )
+
+
+def read(kt: Context) -> object:
+    """Return the rows of a table, or why there are none."""
+    try:
+        return kt.table("t").to_polars()
+    except ktframe.StoreLockedError as error:
+        return error
+
+
+FORSAKEN = """
+import asyncio
+from ktframe.testing import FakeBroker
+broker = FakeBroker()
+broker.produce("t", "a", {"n": 1})
+kt = broker.connect(stall_timeout=600)
+table = kt.table("t")
+table.to_polars()
+broker.hold()
+broker.produce("t", "b", {"n": 2})
+loop = asyncio.new_event_loop()
+task = loop.create_task(table.to_polars_async())
+loop.run_until_complete(asyncio.sleep(0.5))
+"""
+
+
+def test_a_read_that_nobody_awaits_any_more_does_not_keep_the_process() -> None:
+    """As after Ctrl-C in a notebook, where the event loop is left alone: Python does not wait for what goes on."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORSAKEN], check=False, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0
