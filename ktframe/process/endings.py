@@ -13,6 +13,12 @@ from typing import Final
 
 logger = logging.getLogger("ktframe")
 _MAIN_THREAD_SECONDS: Final = 15.0
+_LEAVING: Final[list[bool]] = []
+
+
+def is_leaving() -> bool:
+    """Whether the process ends: what daemon threads are told from now on, they would print."""
+    return bool(_LEAVING)
 
 
 class Ending:
@@ -25,12 +31,16 @@ class Ending:
         self._end = end
         self._collected = weakref.finalize(owner, self._begin)
         self._collected.atexit = False
-        atexit.register(self._end)
+        atexit.register(self._leave)
 
     def detach(self) -> None:
         """Leave it to the caller to call ``end``."""
         self._collected.detach()
-        atexit.unregister(self._end)
+        atexit.unregister(self._leave)
+
+    def _leave(self) -> None:
+        _LEAVING.append(True)
+        self._end()
 
     def _begin(self) -> None:
         # Not here: garbage is collected between any two lines of any thread, also where it holds a lock that ``end`` needs.
@@ -45,7 +55,7 @@ class Ending:
     def _run(self, has_ended: _thread.LockType) -> None:
         try:
             self._end()
-            atexit.unregister(self._end)
+            atexit.unregister(self._leave)
         except Exception:  # nobody is there to see it
             logger.exception("a connection that nobody holds any more can't be closed")
         finally:

@@ -20,6 +20,8 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Generic, ParamSpec, TypeAlias, TypeVar
 
+from ktframe.errors import KtframeError
+from ktframe.process.endings import is_leaving
 from ktframe.process.forks import Owner, in_child, is_headless
 
 T = TypeVar("T")
@@ -155,7 +157,12 @@ def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None, *, patien
     which ``work`` ends as its cause. On other threads, which nothing interrupts, ``work`` just runs.
     """
     if threading.get_ident() != threading.main_thread().ident or is_headless():
-        return work(_while_awaited(tell or ignore))
+        try:
+            return work(_while_awaited(tell or ignore))
+        except KtframeError:
+            if is_leaving():
+                sys.exit()  # Python ends daemon threads without a word; this one's table was closed for that
+            raise
     call, owner = _Call(work), Owner("this call")
     try:
         try:

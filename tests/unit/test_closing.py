@@ -439,3 +439,31 @@ def test_a_read_that_nobody_awaits_any_more_does_not_keep_the_process() -> None:
         [sys.executable, "-W", "ignore", "-c", FORSAKEN], check=False, capture_output=True, timeout=60
     )
     assert done.returncode == 0
+
+
+READING_ON = """
+import threading
+from ktframe.testing import FakeBroker
+broker = FakeBroker()
+broker.produce("t", "a", {"n": 1})
+kt = broker.connect(writable=True)
+table, has_read = kt.table("t"), [threading.Event() for _ in range(3)]
+
+def go_on(use, done):
+    while True:
+        use()
+        done.set()
+
+uses = (table.to_polars, lambda: table.put({"key": "b", "n": 2}), lambda: table.window(5).to_polars())
+for use, done in zip(uses, has_read):
+    threading.Thread(target=go_on, args=(use, done), daemon=True).start()
+for done in has_read:
+    done.wait(60)
+"""
+
+
+def test_daemon_threads_that_read_and_write_end_with_the_process_without_a_word() -> None:
+    """A program need not end its own threads before: Python ends daemon threads silently, and so do we."""
+    command = [sys.executable, "-W", "ignore", "-c", READING_ON]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
