@@ -37,7 +37,7 @@ class StillUsedError(StoreError):
     @property
     def hint(self) -> str:
         """What helps."""
-        return "call close() again, which waits for that thread once more."
+        return "make the same call again: it waits for that thread once more."
 
 
 def closed_error(path: str) -> StoreError:

@@ -63,7 +63,7 @@ NOT_FOLLOWED: dict[Hint, tuple[str, str]] = {
         "these tests are not to be forked",
         "unit/test_forks.py::test_a_forked_process_may_connect_again_where_nothing_was_read",
     ),
-    Hint("store/errors.py", "call close() again, which waits for that thread once more."): (
+    Hint("store/errors.py", "make the same call again: it waits for that thread once more."): (
         "no user can hold a call of RocksDB up",
         "unit/test_store_manager.py::test_a_thread_that_does_not_leave_a_store_is_named",
     ),

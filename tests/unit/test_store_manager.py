@@ -205,7 +205,7 @@ def test_a_thread_that_does_not_leave_a_store_is_named(
         patch.setattr(engine, "_db", SlowDatabase())
         holder.start()
         assert inside.wait(60)
-    who = r"after 0.1 s it is still used by ktframe-orders in compact \(engine.py:\d+\)\.\n\nHint: call close\(\) again"
+    who = r"after 0.1 s it is still used by ktframe-orders in compact \(engine.py:\d+\)\.\n\nHint: make the same call again: it waits"
     for close in (
         lambda: manager.close(store),
         lambda: manager.close(store),
