@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import functools
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from ktframe.errors import KtframeError
 from ktframe.process.endings import is_leaving
 from ktframe.process.forks import Owner, in_child, is_headless
 
+logger = logging.getLogger("ktframe")
 T = TypeVar("T")
 P = ParamSpec("P")
 Tell: TypeAlias = Callable[[Any], object]
@@ -48,7 +50,8 @@ class _Call(Generic[T]):
     def __init__(self, work: Callable[[Tell], T], on_end: Callable[[], object] | None = None) -> None:
         self._work = work
         self._on_end = on_end
-        self._outcome: Callable[[], T] | None = None
+        self._result: list[T] = []
+        self._failure: list[BaseException] = []
         self.news: list[Any] = []
         self.is_abandoned = False
         self.has_ended = False
@@ -63,10 +66,9 @@ class _Call(Generic[T]):
         if trace is not None:
             sys.settrace(trace)  # as threads that ``threading`` starts do, for debuggers and coverage
         try:
-            result = self._work(self._tell)
-            self._outcome = lambda: result
+            self._result.append(self._work(self._tell))
         except BaseException as error:  # noqa: BLE001 - it is raised where the work is waited for
-            self._outcome = functools.partial(_throw, [error])
+            self._failure.append(error)
         finally:
             self.has_ended = True
             self.is_done.release()
@@ -78,23 +80,20 @@ class _Call(Generic[T]):
             raise AbandonedError
         self.news[:] = [news]
 
+    def failure(self) -> BaseException | None:
+        """Return the error by which the work has ended, once: one that its own traceback leads to would live on as garbage."""
+        return self._failure.pop() if self._failure else None
+
     def result(self) -> T:
-        """Return the outcome, or raise it, once."""
-        outcome, self._outcome = self._outcome, None
-        assert outcome is not None  # noqa: S101 - the work is done
-        return outcome()
+        """Return what the work has returned, once."""
+        return self._result.pop()
 
     def last_word(self, patience: float) -> BaseException | None:
         """Return the error by which the work ends within ``patience`` seconds, or why it gave up; None for all else."""
         if not (self.has_ended or (patience and self.is_done.acquire(timeout=patience))):
             return None
-        try:
-            self.result()
-        except AbandonedError as error:
-            return error.__cause__
-        except BaseException as error:  # noqa: BLE001 - it is part of the interrupt
-            return error
-        return None
+        failure = self.failure()
+        return failure.__cause__ if isinstance(failure, AbandonedError) else failure
 
 
 class _Workers:
@@ -144,11 +143,6 @@ class _Workers:
 _WORKERS = _Workers()
 
 
-def _throw(errors: list[BaseException]) -> Any:
-    # Popped: an error that its own traceback leads to would live until the next garbage collection.
-    raise errors.pop()
-
-
 def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None, *, patience: float | None = None) -> T:
     """Return what ``work`` returns; ``tell``, on this thread, gets the news that ``work`` tells.
 
@@ -179,7 +173,25 @@ def uninterrupted(work: Callable[[Tell], T], tell: Tell | None = None, *, patien
         if patience is not None and isinstance(error, KeyboardInterrupt):
             raise error from call.last_word(patience)
         raise
-    return call.result()
+    return _outcome(call)
+
+
+def _outcome(call: _Call[T]) -> T:
+    """Return what a call has returned, or raise its error.
+
+    An error of ours says by itself what is wrong: its traceback is where the user called, without the lines that lead to it
+    on the other thread. Those are in the log; what caused it keeps its own.
+    """
+    failure = call.failure()
+    if failure is None:
+        return call.result()
+    if isinstance(failure, KtframeError):
+        logger.debug("a call failed", exc_info=failure)
+        failure = failure.with_traceback(None)
+    try:
+        raise failure
+    finally:
+        del failure
 
 
 async def awaited(work: Callable[[], T]) -> T:
@@ -210,7 +222,7 @@ async def awaited(work: Callable[[], T]) -> T:
     finally:
         with suppress(ValueError):  # then that is in another context
             _CANCELLED.reset(token)
-    return call.result()
+    return _outcome(call)
 
 
 def _while_awaited(tell: Tell) -> Tell:

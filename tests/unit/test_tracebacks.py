@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +16,7 @@ import ktframe
 from ktframe.context.context import Context
 from ktframe.errors import ConfigurationError, KtframeError
 from ktframe.ipython import short_traceback
+from ktframe.process.threads import Tell, uninterrupted
 from ktframe.testing import FakeBroker
 
 SECRET = "hunter2"
@@ -103,3 +106,29 @@ def test_ipython_shows_it_in_place_of_its_own(kt: Context, shell: InteractiveShe
     assert SECRET not in text
     with pytest.raises(ConfigurationError):
         kt.table("orders").window(0)
+
+
+def test_a_traceback_has_few_lines_of_ours(kt: Context, caplog: pytest.LogCaptureFixture) -> None:
+    """Those of the thread that made the call are in the log; what caused the error is still its cause, with its own lines."""
+    package = str(Path(ktframe.__file__).parent)
+    with caplog.at_level(logging.DEBUG, "ktframe"), pytest.raises(ktframe.UnknownTopicError) as caught:
+        kt.table("nothing").to_polars()
+    places = list(traceback.extract_tb(caught.value.__traceback__))
+    assert places[0].filename == __file__
+    assert len([frame for frame in places if frame.filename.startswith(package)]) <= 6
+    assert "in _start_one" in caplog.text
+
+    def fail(_: Tell) -> None:
+        try:
+            {}["deep"]
+        except KeyError as error:
+            raise KtframeError from error
+
+    with pytest.raises(KtframeError) as caught_ours:
+        uninterrupted(fail)
+    cause = caught_ours.value.__cause__
+    assert isinstance(cause, KeyError)
+    assert traceback.extract_tb(cause.__traceback__)[-1].name == "fail"
+    with pytest.raises(KeyError) as caught_other:
+        uninterrupted(lambda _: {}["a bug"])
+    assert traceback.extract_tb(caught_other.value.__traceback__)[-1].filename == __file__
