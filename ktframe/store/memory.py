@@ -64,7 +64,7 @@ class MemoryStore:
         self._documents: list[bytes] = []
         self._learned: dict[str, bytes] = {}
         self._topic_id: str | None = None
-        self._retention = ""
+        self._notes: dict[str, str] = {}
 
     @property
     def topic_id(self) -> str | None:
@@ -200,14 +200,14 @@ class MemoryStore:
                 part.stale = {i: place for i, place in part.stale.items() if i >= horizon.bound}
                 part.position = dropped(part.position, horizon)
 
-    def retention(self) -> str:
-        """Return what rows are dropped by."""
-        return self._retention
+    def note(self, name: str) -> str:
+        """Return what is kept by this name."""
+        return self._notes.get(name, "")
 
-    def set_retention(self, setting: str) -> None:
-        """Keep what rows are dropped by."""
+    def keep_note(self, name: str, text: str) -> None:
+        """Keep what concerns all rows."""
         with self._locked():
-            self._retention = setting
+            self._notes[name] = text
 
     def clear(
         self,

@@ -135,11 +135,11 @@ class StateStore(Protocol):
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, record that in its position, and free the disk space."""
 
-    def retention(self) -> str:
-        """Return what ``set_retention`` was given last; empty before the first call."""
+    def note(self, name: str) -> str:
+        """Return what ``keep_note`` was given last by this name; empty before the first call."""
 
-    def set_retention(self, setting: str) -> None:
-        """Keep what rows are dropped by, from now on."""
+    def keep_note(self, name: str, text: str) -> None:
+        """Keep what concerns all rows, such as what they are cut by; it survives a crash if what is written later does."""
 
     def clear(
         self,

@@ -236,14 +236,14 @@ class RocksDBStore:
             self._slots = self._slots.having(after)
         self._free(ranges)
 
-    def retention(self) -> str:
-        """Return what rows are dropped by."""
+    def note(self, name: str) -> str:
+        """Return what is kept by this name."""
         with self._locked():
-            return self.metadata.get("retention", b"").decode()
+            return self.metadata.get(name, b"").decode()
 
-    def set_retention(self, setting: str) -> None:
-        """Keep what rows are dropped by."""
-        self.set_metadata({"retention": setting.encode()})
+    def keep_note(self, name: str, text: str) -> None:
+        """Keep what concerns all rows."""
+        self.set_metadata({name: text.encode()})
 
     def clear(
         self,

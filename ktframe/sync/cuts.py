@@ -6,6 +6,7 @@ The setting is no part of the store's name: most changes of it need nothing to b
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import polars as pl
 
@@ -14,6 +15,7 @@ from ktframe.fold.records import Position
 from ktframe.store.protocol import Horizon, StateStore, written_positions
 from ktframe.windows.retention import Retention, keeps_no_more, setting_of
 
+_RETENTION: Final = "retention"
 _WHY = "retention keeps rows that it has dropped before"
 
 
@@ -23,10 +25,10 @@ def begin(store: StateStore, retention: Retention | None) -> bool:
     Returns whether rows are gone that it keeps: then ``end`` must be called once they are read again. Else the store
     is cut by ``retention`` from now on.
     """
-    if store.retention() == setting_of(retention):
+    if store.note(_RETENTION) == setting_of(retention):
         return False
     are_gone = any(position.dropped for position in written_positions(store).values())
-    if are_gone and not keeps_no_more(retention, store.retention()):
+    if are_gone and not keeps_no_more(retention, store.note(_RETENTION)):
         return True
     end(store, retention)
     return False
@@ -37,7 +39,7 @@ def end(store: StateStore, retention: Retention | None) -> None:
     # Where no row is gone, late ones would be, up to the horizon of before; the next one comes with the next record.
     horizons = {p: at.horizon for p, at in written_positions(store).items() if not at.dropped}
     store.drop({p: Horizon(None, b"", 0) for p, horizon in horizons.items() if horizon is not None})
-    store.set_retention(setting_of(retention))
+    store.keep_note(_RETENTION, setting_of(retention))
 
 
 def incomplete(rows: Iterable[pl.DataFrame], starts: Mapping[int, int]) -> set[int]:

@@ -15,7 +15,7 @@ from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.sync import cuts
-from ktframe.sync.beginning import Beginning
+from ktframe.sync.beginning import Beginning, begins, keep_begins
 from ktframe.sync.log_check import FirstRecords, remember, removed, replaced
 from ktframe.sync.materializer import Materializer
 
@@ -53,6 +53,7 @@ class Log:
 
 
 _NONE: Mapping[int, str] = MappingProxyType({})
+_NOWHERE: Mapping[int, int] = MappingProxyType({})
 
 
 def _outside(partition: int, position: int, log: Log) -> str | None:
@@ -76,6 +77,7 @@ def plan_resume(
     outdated: Mapping[int, str] = _NONE,
     readable: Mapping[int, str] = _NONE,
     extended: Mapping[int, str] = _NONE,
+    begins: Mapping[int, int] = _NOWHERE,
 ) -> Plan:
     """Compare stored positions with the log.
 
@@ -84,7 +86,8 @@ def plan_resume(
     ``keeps_history`` rows are independent of each other, and stay where the log has lost records after them.
     ``outdated`` are the partitions whose rows may not be those of the log, though the position is in it, with the reason.
     ``readable`` are the partitions with records that could not be decoded and now can be: they are rebuilt where the
-    log still has everything. So are the ``extended``, of whose rows retention now keeps more than it did.
+    log still has everything. So are the ``extended``, of whose rows retention now keeps more than it did. ``begins`` are the
+    offsets at which the rows begin: a clock that ran ahead has left out what a start that moves with it now wants.
     """
     forget: dict[int, str] = {}
     gaps: dict[int, tuple[int, int]] = {}
@@ -94,6 +97,9 @@ def plan_resume(
             forget[partition] = outside
         elif partition in outdated:
             forget[partition] = outdated[partition]
+        elif log.is_moving and log.first(partition) < begins.get(partition, 0):
+            first = log.first(partition)
+            forget[partition] = f"start= is at {first} now, the stored rows begin at {begins[partition]}"
         elif position < log.starts[partition] and keeps_history:
             gaps[partition] = (position, log.starts[partition])
         elif partition in readable and log.starts[partition] == 0:
@@ -176,6 +182,7 @@ def resume(
         outdated=_missed(materializer, stored, log) | outdated,
         readable=_readable_now(materializer),
         extended=extended,
+        begins=begins(store),
     )
     for partition, why in plan.forget.items():
         logger.warning("%s[%d] is rebuilt: %s", topic, partition, why)
@@ -185,6 +192,7 @@ def resume(
         )
     presence.begin((p for p in partitions if p not in stored or p in plan.forget), asked)
     emptied = _give_up(materializer, plan, log, facts.topic_id)
+    _keep_begins(materializer, stored, plan, log, beginning)
     presence.look(asked, log.ends, {p: at for p, at in stored.items() if p not in plan.forget})
     for partition, rows in cut.items():
         if partition not in plan.forget:
@@ -229,6 +237,17 @@ def _give_up(materializer: Materializer, plan: Plan, log: Log, topic_id: str | N
     if again:
         materializer.rebuild(again, plan.positions)
     return gone
+
+
+def _keep_begins(
+    materializer: Materializer, stored: Mapping[int, int], plan: Plan, log: Log, beginning: Beginning
+) -> None:
+    """Keep from where on partitions are read that a relative start moves, before what is below it is dropped."""
+    if not beginning.is_relative:
+        return
+    kept = {p: at for p, at in begins(materializer.store).items() if p in stored and p not in plan.forget}
+    new = {p: at for p, at in plan.positions.items() if p not in stored or p in plan.forget}
+    keep_begins(materializer.store, {p: max(at, log.wanted.get(p, 0)) for p, at in kept.items()} | new)
 
 
 def _begin_replacement(materializer: Materializer, starts: Mapping[int, int]) -> str | None:

@@ -435,13 +435,13 @@ def test_a_store_is_opened_again_with_what_was_flushed(store: StateStore) -> Non
 
 def test_what_rows_are_dropped_by_is_kept(store: StateStore) -> None:
     """A store remembers what it is cut by, whatever becomes of its rows; a horizon can be taken back."""
-    assert store.retention() == ""
+    assert store.note("retention") == ""
     store.apply(changes_of([(0, A, b"1"), (0, B, b"2")]), {0: 2})
-    store.set_retention("5 ms")
+    store.keep_note("retention", "5 ms")
     store.drop({0: Horizon(7, B, 1, 3)})
     store.drop({0: Horizon(None, b"", 0)})
     at = store.positions()[0]
     assert (at.horizon, at.dropped, at.cut) == (None, 1, 3)
     assert [identity for chunk in store.items() for identity in chunk.identities] == [B]
     store.clear(None, topic_id="another")
-    assert store.retention() == "5 ms"
+    assert store.note("retention") == "5 ms"

@@ -144,7 +144,7 @@ def test_what_the_topic_still_has_is_read_again(broker: FakeBroker, tmp_path: Pa
     assert Opened(broker, tmp_path, opening, None).rows == 150
 
 
-@pytest.mark.parametrize("method", ["set_retention", "rebuild", "switch"])
+@pytest.mark.parametrize("method", ["keep_note", "rebuild", "switch"])
 def test_an_interrupted_rebuild_is_made_again(
     broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

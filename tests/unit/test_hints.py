@@ -30,6 +30,7 @@ NOT_HINTS: dict[Hint, str] = {
     Hint("store/errors.py", "it can't be closed: after {} s it is still used by {}."): "a fact",
     Hint("sync/relearning.py", "relearn() was called"): "why a topic is read again",
     Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
+    Hint("sync/resume.py", "start= is at {} now, the stored rows begin at {}"): "why a store is built again",
 }
 """Texts that name an argument or a call without saying what to do."""
 
