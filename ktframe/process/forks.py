@@ -11,7 +11,8 @@ import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from pickle import PicklingError
+from typing import Final, NoReturn
 from weakref import WeakSet
 
 import polars as pl
@@ -138,6 +139,13 @@ class Owner:
     def is_here(self) -> bool:
         """Whether it is this process."""
         return self._pid == os.getpid()
+
+    def __reduce__(self) -> NoReturn:
+        # Pools of processes send what a function uses; what has an owner can't be sent.
+        message = (
+            f"{self._name} can't be sent to another process: send a frame of its rows, or connect there too."
+        )
+        raise PicklingError(message)
 
     def require_here(self) -> None:
         """Raise where this process was forked off that one.

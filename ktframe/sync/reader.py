@@ -35,8 +35,10 @@ class BindingReader:
         stall_timeout: float,
         clock: Clock | None = None,
     ) -> None:
+        self._owner = Owner(
+            repr(binding.name)
+        )  # first: it says why none of this can be sent to another process
         self.binding = binding
-        self._owner = Owner(repr(binding.name))
         self.history = LagHistory(binding.events)
         self.clock = clock or SystemClock()
         self._barrier = barrier

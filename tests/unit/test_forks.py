@@ -285,3 +285,21 @@ def test_locks_of_panels_and_of_completion_that_were_held_at_the_fork_are_free()
 
         check_child(work)
     """)
+
+
+def test_what_has_an_owner_is_not_sent_to_another_process() -> None:
+    """Pools that start new processes pickle what they are given: the error says what can be sent instead."""
+    run("""
+        import pickle
+        kt = ktframe.demo(rate=0)
+        orders = ktframe.table("orders")
+        for thing in (orders, orders.window(5), ktframe.stream("clicks"), ktframe.stream("clicks").last("1h"), kt):
+            try:
+                pickle.dumps(thing)
+            except pickle.PicklingError as error:
+                assert "can't be sent to another process: send a frame of its rows" in str(error)
+            else:
+                raise AssertionError(thing)
+        assert pickle.loads(pickle.dumps(orders.to_polars())).equals(orders.to_polars())
+        kt.close()
+    """)
