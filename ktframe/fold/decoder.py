@@ -162,9 +162,13 @@ class TopicDecoder:
         known = {refusal.index for refusal in records.refused}
         further = [refusal for refusal in assigned.refused if refusal.index not in known]
         refused = [*records.refused, *further]
-        keeps_markers = self.identity.tombstone is Tombstone.MARKS and context.keeps_markers
-        changes = self._folded(batch, assigned, refused, records.schema, keeps_markers=keeps_markers)
+        changes = self._folded(batch, assigned, refused, records.schema)
         return replace(changes, learned=learned)
+
+    @property
+    def keeps_markers(self) -> bool:
+        """Whether a tombstone leaves a marker in the place of its row."""
+        return self.identity.tombstone is Tombstone.MARKS
 
     @property
     def learner(self) -> Learner:
@@ -254,8 +258,6 @@ class TopicDecoder:
         assigned: Assigned,
         refused: Sequence[Refusal],
         schema: pl.Schema,
-        *,
-        keeps_markers: bool,
     ) -> Changes:
         """Return the last line of each identity and partition."""
         rows, use = assigned.rows, self.identity.key_use
@@ -278,7 +280,7 @@ class TopicDecoder:
             batch,
             folded[LINE].to_list(),
             with_keys=self._keeps_key_bytes,
-            with_tombstones=keeps_markers or self.identity.tombstone is Tombstone.IS_ROW,
+            with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
         )
         keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
         records = Counter(batch.partitions)
@@ -339,8 +341,7 @@ class TopicDecoder:
             if name != HASH
         )
         hashed = known.select(self.identity.hash(known, rows.identities), pl.all())
-        has_markers = self.identity.tombstone is Tombstone.MARKS
-        return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if has_markers else hashed
+        return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if self.keeps_markers else hashed
 
     def load_marks(self, stored: StaleMarks, schema: pl.Schema) -> pl.DataFrame:
         """Return the stored marks of refused records as the view keeps them."""

@@ -91,14 +91,12 @@ class RecordBatch:
 class BatchContext:
     """What was known before a batch: the stream time of each partition, and the wall time (both ms).
 
-    ``horizons`` are the values below which retention has dropped rows. ``keeps_markers`` says whether tombstones that leave
-    markers have to: nothing needs those of a table whose topic has one partition.
+    ``horizons`` are the values below which retention has dropped rows.
     """
 
     stream_times: Mapping[int, int] = field(default_factory=dict)
     horizons: Mapping[int, int] = field(default_factory=dict)
     now_ms: int = 0
-    keeps_markers: bool = True
     learned: Learned = _NOTHING_LEARNED
     """What decides the types of fields that are inferred."""
 

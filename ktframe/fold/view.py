@@ -45,7 +45,7 @@ class View:
     """The rows of one store, decoded.
 
     ``identity`` names the columns that make a row's identity, ``user_key`` those by which users tell rows apart: the hash
-    is over these. While it ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows.
+    is over these. If it ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class View:
     ) -> None:
         self._row = list(dict.fromkeys([PARTITION, *identity]))
         self._user_key = list(user_key or identity)
-        self.keeps_markers = keeps_markers
+        self._keeps_markers = keeps_markers
         self._lock = Lock()
         """Held for assignments only."""
         self._merging = Lock()
@@ -180,27 +180,20 @@ class View:
         with self._lock:
             self._positions = {p: offset for p, offset in self._positions.items() if p not in set(partitions)}
 
-    def adopt(self, other: View) -> int:
-        """Put the rows, marks and positions of another view in the place of those of its partitions, in one step.
-
-        Returns how many rows there were in its place, or are, whichever is more.
-        """
+    def adopt(self, other: View) -> None:
+        """Put the rows and marks of another view in the place of those of its partitions, in one step; not its positions."""
         added, marks = other._merge(), other.marks()
         with self._merging:
             is_kept = ~pl.col(PARTITION).is_in(list(added.positions))
-            before = self._merge_held()
-            rest = before.where(is_kept)
-            base = rest.plus(added)
+            base = self._merge_held().where(is_kept).plus(added)
             with self._lock:
                 kept = (some.filter(is_kept) for some in self._marks)
                 self._base, self._schema = base, base.rows.schema
-                self._positions |= added.positions
                 self._marks = with_marks(tuple(some for some in kept if some.height), marks, self._row)
-        return max(before.rows.height - rest.rows.height, added.rows.height)
 
     def idle_markers(self, before: Mapping[int, int]) -> pl.DataFrame:
         """Return the markers of tombstones before these offsets, by partition, of whose key there is no row."""
-        if not self.keeps_markers:
+        if not self._keeps_markers:
             return self._base.markers.clear()
         merged = self._merge()
         old = merged.markers.filter(~_is_above(OFFSET, before))
@@ -319,12 +312,15 @@ class View:
         merged = self._merge()
         return merged.rows, merged.markers
 
-    def inexact(self, wider: pl.Schema) -> frozenset[str]:
-        """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
+    def inexact(self, wider: pl.Schema, *, but: Sequence[int] = ()) -> frozenset[str]:
+        """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema.
+
+        Rows of the partitions ``but`` don't count.
+        """
         changed = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
         if not changed:
             return frozenset()
-        base = self._merge().rows
+        base = self._merge().rows.filter(~pl.col(PARTITION).is_in(but))
         rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in changed}
         is_rounded = base.select(expr.any().alias(name) for name, expr in rounded.items() if expr is not None)
         return frozenset(column.name for column in is_rounded if column.any())
@@ -340,7 +336,7 @@ class View:
         merged = replace(base.with_schema(schema), positions=positions)
         if deltas:
             delta = self._stacked(merged.rows, deltas)
-            merged = merged.folded(delta, self._row, keeps_markers=self.keeps_markers)
+            merged = merged.folded(delta, self._row, keeps_markers=self._keeps_markers)
         with self._lock:
             self._base = merged
             self._deltas = self._deltas[len(deltas) :]

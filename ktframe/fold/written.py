@@ -6,7 +6,7 @@ all there and take their place at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import polars as pl
@@ -31,11 +31,6 @@ class WrittenRows:
         """Return the next offset of each partition: all before it is written."""
         return self.shown.positions() | self.again.positions()
 
-    def keep_markers(self, *, keeps_markers: bool) -> None:
-        """Say whether tombstones leave markers from now on."""
-        for view in (self.shown, self.again):
-            view.keeps_markers = keeps_markers
-
     def apply(
         self,
         changes: pl.DataFrame,
@@ -55,9 +50,15 @@ class WrittenRows:
         self.shown.merge_when_idle()
         self.again.merge_when_idle()
 
+    def count_shown(self, partitions: Sequence[int]) -> int:
+        """Return how many of some rows, given by their partitions, are shown once they are applied."""
+        again = self.again.positions()
+        return sum(p not in again for p in partitions) if again else len(partitions)
+
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
-        return self.shown.inexact(wider) | self.again.inexact(wider)
+        again = list(self.again.positions())
+        return self.shown.inexact(wider, but=again) | self.again.inexact(wider)
 
     def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows and the tombstones' markers, as ``View.lines`` does."""
@@ -96,11 +97,17 @@ class WrittenRows:
         self.again.clear(positions, schema)
         self.again.apply(pl.DataFrame(), schema, positions)
 
-    def switch(self, schema: pl.Schema) -> int:
-        """Show what was read again; return how many rows may be others now."""
-        changed = self.shown.adopt(self.again)
+    def switch(self, schema: pl.Schema) -> dict[int, int]:
+        """Show what was read again; return its positions, which are those of the rows that are shown once they are applied."""
+        positions = self.again.positions()
+        self.shown.adopt(self.again)
         self.again.clear(None, schema)
-        return changed
+        return positions
+
+    def exchanged(self) -> int:
+        """Return how many rows a switch would remove, or add, whichever is more."""
+        removed = self._parts(self.shown.lines()[0])[1].height
+        return max(removed, self.again.lines()[0].height)
 
     def _by_partition(self, values: Mapping[int, T]) -> tuple[dict[int, T], dict[int, T]]:
         """Return the values of the partitions of each view."""

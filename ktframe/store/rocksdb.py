@@ -37,6 +37,8 @@ class RocksDBStore:
         """A write holds it until the attributes below are updated; reads hold it too, and so see all of a write or nothing."""
         self._is_outdated = False
         """Whether an error came between a write and the update of the attributes below."""
+        self._unused: list[tuple[bytes, bytes]] = []
+        """Ranges of keys that were removed in a switch, which must not take long."""
         self._load_state()
 
     def _load_state(self) -> None:
@@ -288,8 +290,7 @@ class RocksDBStore:
     def switch(self) -> None:
         """Put what was read again in the place of what was there, in one step."""
         with self._writing():
-            gone = self._change(self._slots.switched())
-        self._free(gone)
+            self._unused += self._change(self._slots.switched())
 
     def _change(
         self, change: tuple[Slots, list[Slot]], put: Callable[[Batch], None] = lambda _: None
@@ -337,8 +338,11 @@ class RocksDBStore:
             self._is_outdated |= not self._engine.has_failed
 
     def flush(self) -> None:
-        """Make everything applied so far survive a crash."""
+        """Make everything applied so far survive a crash, and free the disk space of slots that others have replaced."""
         self._engine.flush()
+        with self._lock:
+            unused, self._unused = self._unused, []
+        self._free(unused)
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""

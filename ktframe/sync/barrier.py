@@ -103,11 +103,11 @@ class Barrier:
         """Return what ``take`` returns once everything that is in the topic now is in the view; see ``wait_until_fresh``."""
         materializer = self._binding.required()
         while True:
-            generation = materializer.generation
+            generation = materializer.exchange.generation
             self.wait_until_fresh(stall_timeout=stall_timeout, on_wait=on_wait)
             result = take(materializer)
             # Another generation: rows were removed between the wait and the read.
-            if materializer.generation == generation:
+            if materializer.exchange.generation == generation:
                 return result
 
     def wait_until_fresh(self, *, stall_timeout: float, on_wait: OnWait | None = None) -> None:

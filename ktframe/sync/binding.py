@@ -24,7 +24,7 @@ from ktframe.sync.callbacks import runs
 from ktframe.sync.contact import Contact
 from ktframe.sync.health import explain
 from ktframe.sync.lifecycle import Lifecycle
-from ktframe.sync.materializer import Materializer, Switched
+from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
 from ktframe.sync.relearning import Relearning
@@ -214,7 +214,8 @@ class TopicBinding:
         materializer.presence.look(asked, ends, resumed.positions)
         self._ends = ends
         self.monitor.rebuilt = {p: rebuild.why for p, rebuild in materializer.store.rebuilds().items()}
-        self._tell(resumed.dropped, materializer.switch(ends))
+        materializer.switch(ends)
+        self._tell(resumed.dropped or None)
         self.monitor.begin(resumed.positions, ends)
         self.attached = resumed.facts
         self.contact.follow_leaders(materializer)
@@ -238,7 +239,7 @@ class TopicBinding:
 
     def _apply(self, batch: RecordBatch) -> None:
         materializer = self.required()
-        row_count = 0
+        changed: int | None = None
         if must_resume(materializer, batch):
             self._read_again()
             return
@@ -249,23 +250,24 @@ class TopicBinding:
                 self._read_again()
                 return
             materializer.apply(batch, changes)
-            row_count = len(changes)
+            changed = materializer.written.count_shown(changes.partitions) if changes else None
             self.activity.applied(changes.stream_times.values())
         else:
             materializer.advance(batch.positions)
         materializer.presence.advance(batch.positions)
-        switched = materializer.switch(self._ends)
+        materializer.switch(self._ends)
         self.monitor.observe(batch.positions, newest=self.activity.newest)
         self._announce()
-        self._tell(row_count, switched)
+        self._tell(changed)
 
-    def _tell(self, rows: int, switched: Switched | None) -> None:
-        """Publish that rows have changed, and that those of some partitions were made anew."""
+    def _tell(self, rows: int | None) -> None:
+        """Publish that a batch has come that changed so many ``rows``, and that those of some partitions were made anew."""
+        switched = self.required().switched()
         if switched is not None:
-            rows += switched.rows
+            rows = switched.rows + (rows or 0)
             self.monitor.rebuilt = {}
             self.events.emit(TableRebuilt(switched.reasons, self._clock.now()))
-        if rows:
+        if rows is not None:
             self.events.emit(RowsChanged(rows, self.required().written.positions(), self._clock.now()))
 
     def _is_outdated_by(self, changes: Changes) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
-from typing import NamedTuple
 
 import polars as pl
 
@@ -28,6 +27,7 @@ from ktframe.store.protocol import CHUNK_ROWS, Horizon, Rebuild, StateStore, wri
 from ktframe.store.replacement import Replacement
 from ktframe.sync import cuts
 from ktframe.sync.ages import Ages
+from ktframe.sync.exchange import Exchange, Switched
 from ktframe.sync.log_check import LeaderEpochs
 from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
@@ -36,13 +36,7 @@ logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS = 3
 _FULL_BATCH = 5_000
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
-
-
-class Switched(NamedTuple):
-    """Why which partitions were rebuilt, and how many rows may be others now."""
-
-    reasons: dict[int, str]
-    rows: int
+_NO_ENDS: Mapping[int, int] = MappingProxyType({})
 
 
 class Materializer:
@@ -79,8 +73,7 @@ class Materializer:
         """The retention mark at the last drop: while it is the same, there is nothing to drop."""
         self._revision = 0
         """The decoder's revision with which the view's rows were decoded."""
-        self.generation = 0
-        """Raised before rows are removed or positions go back: a read during which it changes must be repeated."""
+        self.exchange = Exchange()
         self.sees_deletes = True
         """False once a row had no record key: no tombstone can delete it."""
         self.key_deletes = 0  # how many tombstones came that delete by record key, where fields are the key
@@ -95,7 +88,7 @@ class Materializer:
             identity.columns,
             self.decoder.frame_schema(self.schema),
             user_key=identity.user_key_columns,
-            keeps_markers=self.decoder.is_windowed,
+            keeps_markers=self.decoder.keeps_markers,
         )
 
     def _initial_schema(self) -> pl.Schema:
@@ -141,11 +134,11 @@ class Materializer:
         if not self.store.has_failed:
             return {}
         # First: a read that began before must not take rows from a store that has lost some.
-        self.generation += 1
+        self.exchange.lose_rows()
         self._are_equal = False
         self.store.reopen()
         known, left = self.written.positions(), self.positions()
-        self.presence.go_back(known, left)
+        self.presence.go_back()
         self.reconcile()
         return {partition: "the disk has lost its rows" for partition in known if partition not in left}
 
@@ -153,7 +146,7 @@ class Materializer:
     def _in_both(self, *, loses_rows: bool = False) -> Iterator[None]:
         """Change the store, then the view: after an error in between, ``reconcile`` fills the view from the store."""
         if loses_rows:
-            self.generation += 1
+            self.exchange.lose_rows()
             self._mark = None
         were_equal, self._are_equal = self._are_equal, False
         yield
@@ -161,13 +154,12 @@ class Materializer:
 
     def _refill(self, positions: Mapping[int, int]) -> None:
         """Fill the view from the store, whose positions are ``positions``."""
-        self.generation += 1
+        self.exchange.lose_rows()
         self._mark = None
         self._revision = self.decoder.revision
         self.schema, self.learned = self._initial_schema(), Learned.from_parts(self.store.learned())
-        self.ages.opened(self.store.positions())
-        self.written.keep_markers(keeps_markers=self._context().keeps_markers)
         rebuilt = self.store.rebuilds()
+        self.ages.opened({p: at for p, at in self.store.positions().items() if p not in rebuilt})
         self._fill(self.written.again, {p: at for p, at in positions.items() if p in rebuilt}, rebuilt=True)
         self._fill(self.view, {}, rebuilt=False)
         self.stream_times = self._shown_times()
@@ -216,11 +208,12 @@ class Materializer:
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         stale = without_outdated(changes.stale, changes.frame)
         changes = replace(changes, stale=stale, present=self.presence.known(), last=batch.last)
+        if self.view.inexact(changes.schema):
+            self.switch()  # the rows from before can't be shown any longer: their integers would lose digits
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
-        self.written.keep_markers(keeps_markers=self._context().keeps_markers)
         schema = self.decoder.frame_schema(self.schema)
         if self._revision == self.decoder.revision:
             self.written.apply(changes.frame, schema, {}, changes.stale)
@@ -246,7 +239,6 @@ class Materializer:
             stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
             now_ms=now_ms(self._clock),
-            keeps_markers=self.decoder.is_windowed or len(positions) > 1,
             learned=self.learned,
         )
 
@@ -376,24 +368,30 @@ class Materializer:
             self.written.clear(partitions, self.decoder.frame_schema(self.schema))
             self.stream_times = self._shown_times()
 
-    def rebuild(self, reasons: Mapping[int, str], starts: Mapping[int, int]) -> None:
-        """Begin to read partitions again, from ``starts`` on; reads find the rows that are there until ``switch``."""
-        present, starts = self.presence.known(), {p: starts[p] for p in reasons}
+    def rebuild(self, partitions: Mapping[int, Rebuild]) -> None:
+        """Begin to read partitions again; reads find the rows that are there until ``switch``."""
         with self._in_both(loses_rows=True):
-            self.store.rebuild(
-                {p: Rebuild(why, Position(starts[p], present=present.get(p))) for p, why in reasons.items()}
-            )
-            self._learn(self.learned.without(reasons))
-            self.ages.forget(reasons)
+            self.store.rebuild(partitions)
+            self._learn(self.learned.without(partitions))
+            self.ages.forget(partitions)
+            starts = {p: rebuild.position.offset for p, rebuild in partitions.items()}
             self.written.rebuild(starts, self.decoder.frame_schema(self.schema))
 
-    def switch(self, ends: Mapping[int, int]) -> Switched | None:
+    def switch(self, ends: Mapping[int, int] = _NO_ENDS) -> None:
         """Show what was read again, once it goes up to ``ends`` in all partitions that are being rebuilt."""
         rebuilds = self.store.rebuilds()
         if not rebuilds or any(at.position.offset < ends.get(p, 0) for p, at in rebuilds.items()):
-            return None
-        with self._in_both(loses_rows=True):
+            return
+        switched = Switched({p: at.why for p, at in rebuilds.items()}, self.written.exchanged())
+        with self.exchange.exchanging(switched), self._in_both(loses_rows=True):
             self.store.switch()
-            rows = self.written.switch(self.decoder.frame_schema(self.schema))
+            self.ages.forget(rebuilds)
+            schema = self.decoder.frame_schema(self.schema)
+            positions = self.written.switch(schema)
             self.stream_times = self._shown_times()
-        return Switched({partition: rebuild.why for partition, rebuild in rebuilds.items()}, rows)
+            # Last, as in apply().
+            self.written.apply(pl.DataFrame(), schema, positions)
+
+    def switched(self) -> Switched | None:
+        """Return, once, what was shown that was read again."""
+        return self.exchange.untold(self.store.rebuilds())

@@ -92,15 +92,11 @@ class Presence:
             }
             self._loading &= self._present.keys()
 
-    def go_back(self, known: Mapping[int, int], stored: Mapping[int, Position]) -> None:
-        """Forget when partitions were present that are ``stored`` up to earlier positions than the ``known`` ones.
-
-        ``attach`` then takes what is stored with them.
-        """
+    def go_back(self) -> None:
+        """Forget when partitions were present, as the disk may have rows of before: ``attach`` takes what is stored with them."""
         with self._lock:
-            for partition, position in known.items():
-                if partition not in stored or stored[partition].offset < position:
-                    self._present.pop(partition, None)
+            self._present.clear()
+            self._loading.clear()
 
     def missed(self, positions: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, str]:
         """Return the partitions whose deletes may have been missed, with the reason, of stored ``positions``.

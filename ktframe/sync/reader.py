@@ -78,7 +78,7 @@ class BindingReader:
         try:
             if not fresh:
                 self._barrier.wait_until_loaded(stall_timeout=self._stall_timeout, on_wait=on_wait)
-                return take(materializer)
+                return materializer.exchange.read(lambda: take(materializer))
             return self._barrier.read_fresh(take, stall_timeout=self._stall_timeout, on_wait=on_wait)
         except StoreError as error:
             if error.is_closed:

@@ -14,10 +14,12 @@ from ktframe.fold.records import LastRecord, Position, RecordBatch
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
 from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.store.protocol import Rebuild
 from ktframe.sync import cuts
 from ktframe.sync.beginning import Beginning, begins, keep_begins
 from ktframe.sync.log_check import FirstRecords, remember, removed, replaced
 from ktframe.sync.materializer import Materializer
+from ktframe.sync.presence import Moment
 
 logger = logging.getLogger("ktframe.sync")
 
@@ -190,8 +192,9 @@ def resume(
         logger.warning(
             "%s[%d]: offsets %d to %d were lost before they were read", topic, partition, first, end
         )
+    emptied = _give_up(materializer, plan, log, facts.topic_id, asked)
+    # After the store: what an error leaves as it was must not count as just begun.
     presence.begin((p for p in partitions if p not in stored or p in plan.forget), asked)
-    emptied = _give_up(materializer, plan, log, facts.topic_id)
     _keep_begins(materializer, stored, plan, log, beginning)
     presence.look(asked, log.ends, {p: at for p, at in stored.items() if p not in plan.forget})
     for partition, rows in cut.items():
@@ -226,8 +229,13 @@ def _dropped_too_early(
     return cuts.to_rebuild(materializer.positions(), materializer.written.lines(), starts)
 
 
-def _give_up(materializer: Materializer, plan: Plan, log: Log, topic_id: str | None) -> dict[int, str]:
-    """Drop the rows of partitions that are gone, or begin to rebuild those of ``plan``; return which were dropped, and why."""
+def _give_up(
+    materializer: Materializer, plan: Plan, log: Log, topic_id: str | None, asked: Moment
+) -> dict[int, str]:
+    """Drop the rows of partitions that are gone, or begin to rebuild those of ``plan``, whose log was ``asked`` for.
+
+    Returns which were dropped, with the reason.
+    """
     # The rows of a topic that was deleted are not those of the one that has its name now.
     gone = {p: why for p, why in plan.forget.items() if log.is_recreated or p not in log.starts}
     if gone or materializer.store.topic_id != topic_id:
@@ -235,7 +243,8 @@ def _give_up(materializer: Materializer, plan: Plan, log: Log, topic_id: str | N
     materializer.forget_deletes(log.starts)
     again = {p: why for p, why in plan.forget.items() if p not in gone}
     if again:
-        materializer.rebuild(again, plan.positions)
+        starts = {p: Position(plan.positions[p], present=asked.wall) for p in again}
+        materializer.rebuild({p: Rebuild(why, starts[p]) for p, why in again.items()})
     return gone
 
 

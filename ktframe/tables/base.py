@@ -335,7 +335,9 @@ class MaterializedTopic(CompleteReads):
         """Return the rows that changed last (of windows: in the newest windows) as they are now; does not wait."""
 
         def take(materializer: Materializer) -> RecentRows:
-            positions = materializer.view.positions()  # before the rows: no new row passes for an old one
+            # Before the rows: no new row passes for an old one. Those from before a rebuild are old ones.
+            before = {p: at.offset for p, at in materializer.store.positions().items()}
+            positions = {p: before[p] for p in materializer.store.rebuilds()} | materializer.view.positions()
             lines = self._live_lines(materializer)
             order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
             top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)

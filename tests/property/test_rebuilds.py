@@ -19,8 +19,9 @@ from ktframe.clock import SystemClock
 from ktframe.columns import ROW, own_name
 from ktframe.config.settings import StoreOptions
 from ktframe.context.context import Context
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import Position, RecordBatch
 from ktframe.store.memory import MemoryStore
+from ktframe.store.protocol import Rebuild
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
@@ -148,11 +149,16 @@ def test_reads_find_the_fold_of_one_log_of_each_partition(
                         rows.apply(batch)
                 case "rebuild", [partition, other]:
                     logs.again[partition] = (list(other), 0)
-                    rows.rebuild({partition: "the log went back"}, {partition: 0})
+                    rows.rebuild({partition: Rebuild("the log went back", Position(0))})
                 case "switch", _:
                     ends = {partition: len(log) for partition, (log, _) in logs.again.items()}
                     is_complete = all(at == len(log) for log, at in logs.again.values())
-                    assert bool(rows.switch(ends)) == (bool(logs.again) and is_complete)
+                    rows.switch(ends)
+                    switched = rows.switched()
+                    assert bool(switched) == (bool(logs.again) and is_complete)
+                    assert switched is None or switched.reasons == dict.fromkeys(
+                        logs.again, "the log went back"
+                    )
                     if is_complete:
                         logs.shown |= logs.again
                         logs.again = {}

@@ -18,13 +18,15 @@ from ktframe.columns import OFFSET
 from ktframe.config.settings import StoreOptions
 from ktframe.fold import written
 from ktframe.fold.learned import Learned
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import Position, RecordBatch
 from ktframe.store import memory, rocksdb, slots
+from ktframe.store.protocol import Rebuild
+from ktframe.sync import exchange
 from ktframe.sync import materializer as materializer_module
 from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
-FILES = {module.__file__ for module in (memory, rocksdb, slots, written, materializer_module)}
+FILES = {module.__file__ for module in (memory, rocksdb, slots, written, exchange, materializer_module)}
 Action = Callable[[Materializer], object]
 
 
@@ -85,9 +87,12 @@ def recover(rows: Materializer) -> None:
     rows.recover()
 
 
+FROM_THE_START = {0: Rebuild("the log went back", Position(0))}
+
+
 def read_again(rows: Materializer) -> None:
     """Begin to rebuild the partition, and read some records again."""
-    rows.rebuild({0: "the log went back"}, {0: 0})
+    rows.rebuild(FROM_THE_START)
     rows.apply(batch(0, b'{"n": 7}', b"no JSON", b'{"n": 8}'))
 
 
@@ -99,13 +104,13 @@ ACTIONS: dict[str, Action] = {
     "forget": lambda rows: rows.forget([0]),
     "forget all": lambda rows: rows.forget(None, topic_id="another"),
     "recover": recover,
-    "rebuild": lambda rows: rows.rebuild({0: "the log went back"}, {0: 0}),
+    "rebuild": lambda rows: rows.rebuild(FROM_THE_START),
     "start again": lambda rows: rows.start_again(Learned()),
 }
 WHILE_REBUILT: dict[str, Action] = {
     "apply, rebuilt": lambda rows: rows.apply(batch(3, b"no JSON", b'{"n": 5}', None)),
     "drop, rebuilt": lambda rows: rows.drop(OFFSET, {0: 1}),
-    "rebuild again": lambda rows: rows.rebuild({0: "deletes were missed"}, {0: 1}),
+    "rebuild again": lambda rows: rows.rebuild({0: Rebuild("deletes were missed", Position(1))}),
     "forget, rebuilt": lambda rows: rows.forget([0]),
     "switch": lambda rows: rows.switch({0: 3}),
 }

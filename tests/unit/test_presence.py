@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
@@ -23,6 +23,8 @@ from ktframe.errors import BrokerUnreachableError, StoreError
 from ktframe.events import TableRebuilt
 from ktframe.fold.records import Position
 from ktframe.kafka.survey import Cleanup
+from ktframe.store.protocol import Rebuild
+from ktframe.store.rocksdb import RocksDBStore
 from ktframe.sync.presence import Moment, Presence
 from ktframe.testing import FakeBroker, ManualClock
 from ktframe.testing.log import read_log
@@ -85,7 +87,7 @@ class FullDisk:
     """A disk that refuses flushes until it has space again, and then has what was ``flushed`` before."""
 
     def __init__(self, engine: Any, flushed: Path) -> None:
-        self.is_full = True
+        self.is_full, self.refuses_writes = True, False
         self._engine, self._flushed, self._real = engine, flushed, engine._db
         engine._db, engine._release = self, self._lose
 
@@ -96,6 +98,12 @@ class FullDisk:
         """Raise as RocksDB does."""
         text = f"IO error: {os.strerror(errno.ENOSPC)}: While appending to file: /x/000008.sst"
         raise Exception(text)  # noqa: TRY002 - it is what rocksdict raises
+
+    def write(self, *arguments: object) -> None:
+        """Write, or raise as RocksDB does."""
+        if self.refuses_writes:
+            self.flush()
+        self._real.write(*arguments)
 
     def check(self, path: Path) -> None:
         """Raise as long as it is full."""
@@ -365,6 +373,40 @@ def test_a_store_that_a_full_disk_put_back_was_away_since(
         broker.compact("t")
         disk.is_full = False
         assert keys(table) == ["stays"]
+
+
+@pytest.mark.parametrize("is_written", [True, False], ids=["after its first write", "at its first write"])
+def test_a_disk_that_is_full_during_a_rebuild_brings_nothing_back(
+    tmp_path: Path, turn: Turn, monkeypatch: pytest.MonkeyPatch, *, is_written: bool
+) -> None:
+    """The store from before comes back, and with it that deletes were missed: it is rebuilt all the same."""
+    broker, disks = compacted(), list[FullDisk]()
+    with broker.connect(tmp_path) as context:
+        assert keys(context.table("t")) == ["gone", "stays"]
+    delete(broker)
+    turn(3 * DAY)
+    rebuild = RocksDBStore.rebuild
+
+    def on_a_full_disk(store: RocksDBStore, partitions: Mapping[int, Rebuild]) -> None:
+        if not disks:
+            shutil.copytree(store._engine.path / "rocksdb", tmp_path / "flushed")
+            disks.append(FullDisk(store._engine, tmp_path / "flushed"))
+            disks[0].refuses_writes = not is_written
+            monkeypatch.setattr("ktframe.store.engine._check_disk", disks[0].check)
+        rebuild(store, partitions)
+
+    monkeypatch.setattr(RocksDBStore, "rebuild", on_a_full_disk)
+    broker.hold()
+    with broker.connect(tmp_path, store=StoreOptions(flush_interval=0.02)) as context:
+        table = context.table("t")
+        assert sorted(table.to_polars(fresh=False)["key"]) == ["gone", "stays"]
+        wait_until(lambda: table._reader.binding.required().store.has_failed, "the refusal")
+        broker.release()
+        disks[0].is_full = False
+        assert keys(table) == ["new", "stays"]
+        assert table.get("gone") is None
+        (reason,) = reasons(table)
+        assert reason.startswith("the table was away for 3 d, longer than Kafka keeps deletes")
 
 
 def test_an_idle_table_stays_present(tmp_path: Path, turn: Turn) -> None:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from support.rebuilding_process import ROWS
 from support.stores import ORDERS, lines_of
 from support.waiting import wait_until
 
+from ktframe.clock import SystemClock
 from ktframe.config.settings import StoreOptions
 from ktframe.context.context import Context
+from ktframe.errors import StoreError
 from ktframe.events import RowsChanged, TableRebuilt
+from ktframe.fold.records import Position
+from ktframe.fold.written import WrittenRows
 from ktframe.store.manager import StoreManager
-from ktframe.testing import FakeBroker
+from ktframe.store.protocol import Rebuild
+from ktframe.sync.exchange import Exchange, Switched
+from ktframe.sync.materializer import Materializer
+from ktframe.testing import FakeBroker, FakeRegistry
 
 WENT_BACK = "the log went back: another record is at offset 4"
 KINDS = pytest.mark.parametrize("kind", ["table", "key", "window", "stream"])
@@ -116,6 +127,123 @@ def test_who_follows_changes_hears_of_rows_that_went(broker: FakeBroker) -> None
         broker.truncate("t", 0, partition=0)
         wait_until(lambda: ["base"] * 5 in seen, "the change")
         assert values(table, fresh=True) == ["base"] * 5
+
+
+def test_an_error_after_the_switch_leaves_nobody_without_word(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has the new rows, the view is filled from it: the one event, and that rows have changed, come then."""
+    failed, switch = list[int](), WrittenRows.switch
+
+    def fail_once(rows: WrittenRows, schema: pl.Schema) -> dict[int, int]:
+        if not failed:
+            failed.append(1)
+            message = "odd"
+            raise StoreError(message, "odd")
+        return switch(rows, schema)
+
+    monkeypatch.setattr(WrittenRows, "switch", fail_once)
+    with broker.connect(monitor_interval=0.1) as context:
+        table, told = context.table("t"), list[Any]()
+        assert values(table, fresh=True) == OLD
+        table.events.subscribe(TableRebuilt, told.append)
+        table.on_change(told.append)
+        broker.truncate("t", 0, partition=0)
+        wait_until(lambda: len(told) > 1, "the events")
+        assert [type(event) for event in told] == [TableRebuilt, RowsChanged]
+        assert (failed, told[1].rows) == ([1], 5)
+        assert values(table, fresh=True) == ["base"] * 5
+
+
+def test_positions_are_shown_last(broker: FakeBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the position of new rows finds their stream times, and reads that don't wait are repeated."""
+    with broker.connect() as context:
+        table = context.table("t")
+        assert values(table, fresh=True) == OLD
+        rows = table._reader.started()
+        seen, times = list[Any](), rows._shown_times
+
+        def look() -> dict[int, int]:
+            seen.append((rows.view.positions(), rows.exchange.generation))
+            return times()
+
+        monkeypatch.setattr(rows, "_shown_times", look)
+        broker.truncate("t", 0, partition=0)
+        assert values(table, fresh=True) == ["base"] * 5
+        (positions, generation) = seen[0]
+        assert positions == {1: 5}
+        assert rows.exchange.generation > generation
+
+
+def test_a_read_during_the_exchange_is_repeated() -> None:
+    """One that began before sees it, one that begins in it waits for its end."""
+    exchange, looks = Exchange(), list[str]()
+    with ThreadPoolExecutor() as pool:
+        with exchange.exchanging(Switched({0: "x"}, 1)):
+            reading = pool.submit(exchange.read, lambda: looks.append("late"))
+            time.sleep(0.05)
+            assert looks == []
+        reading.result(5)
+
+    def straddle() -> int:
+        if len(looks) < 3:
+            looks.append("early")
+            with exchange.exchanging(Switched({0: "x"}, 1)):
+                pass
+        return len(looks)
+
+    assert exchange.read(straddle) == 3
+    assert exchange.untold([0]) is None
+    assert exchange.untold([1]) == Switched({0: "x"}, 1)
+    assert exchange.untold([]) is None
+
+
+def test_integers_from_before_keep_no_float_out(tmp_path: Path) -> None:
+    """Rows that are about to go have integers that no float can hold: they go at once, and no record is refused."""
+    registry, broker = FakeRegistry(), FakeBroker()
+    whole, real = (
+        json.dumps({"type": "record", "name": "R", "fields": [{"name": "v", "type": kind}]})
+        for kind in ("long", "double")
+    )
+    ids = registry.register("t-value", whole), registry.register("t-value", real)
+    for number in range(5):
+        broker.produce("t", f"o{number}", registry.prefix(ids[0]) + _long(2**53 + 1 + number))
+    with broker.connect(tmp_path, registry=registry) as context:
+        assert context.table("t").to_polars()["v"].dtype == pl.Int64
+    broker.truncate("t", 0)
+    for number in range(3):
+        broker.produce("t", f"k{number}", registry.prefix(ids[0]) + _long(number))
+    broker.produce("t", "f", registry.prefix(ids[1]) + struct.pack("<d", 0.5))
+    with broker.connect(tmp_path, registry=registry) as context:
+        table = context.table("t")
+        assert sorted(table.to_polars()["v"]) == [0.0, 0.5, 1.0, 2.0]
+        assert table.status().refused == 0
+
+
+def _long(number: int) -> bytes:
+    """Return an integer as Avro writes it."""
+    rest, parts = number << 1, bytearray()
+    while rest > 0x7F:
+        parts.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*parts, rest])
+
+
+def test_tombstones_that_were_just_read_again_are_not_old(broker: FakeBroker) -> None:
+    """How long rows have been there is that of the new ones, also after a restart in the midst of a rebuild."""
+    with broker.connect() as context:
+        table = context.table("t")
+        table.to_polars()
+        rows = table._reader.started()
+        rows.ages.opened({p: Position(5, present=0) for p in (0, 1)})
+        rows.rebuild({0: Rebuild("x", Position(0, present=10))})
+        again = Materializer("t", rows.decoder, rows.store, SystemClock())
+        again.reconcile()
+        for each in (rows, again):
+            assert 0 not in each.ages.before(10**15, 1)
+        again.ages.note({0: 5}, 0)
+        again.switch()
+        assert 0 not in again.ages.before(10**15, 1)
 
 
 def _only(broker: FakeBroker, partition: int) -> Any:

@@ -268,11 +268,11 @@ def test_a_read_that_began_before_is_repeated(tmp_path: Path) -> None:
         binding.prepare()
         rows, seen = binding.required(), list[int]()
         rows.reconcile()
-        before = rows.generation
+        before = rows.exchange.generation
         assert isinstance(rows.store, RocksDBStore)
 
         def reopen(engine: Engine) -> None:
-            seen.append(rows.generation)
+            seen.append(rows.exchange.generation)
             engine.reopen()
 
         rows.store._engine._was_refused = True
