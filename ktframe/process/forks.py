@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from pickle import PicklingError
 from typing import Final, NoReturn
 from weakref import WeakSet
@@ -19,7 +22,7 @@ import polars as pl
 
 from ktframe.errors import ContextError
 
-_POLARS_SECONDS: Final = 5.0
+_POLARS_SECONDS: Final = 10.0
 """How long Polars may take for a frame of one row; without its threads it would take for ever."""
 
 
@@ -50,9 +53,13 @@ class ForkedError(ContextError):
 @dataclass(eq=False)
 class _ThisProcess:
     has_read: bool = False
-    """Whether threads of Polars and RocksDB were ever started."""
+    """Whether we have ever started threads of Polars and RocksDB."""
+    has_polars: bool = False
+    """Whether somebody else had started those of Polars at the last fork, as far as the system tells."""
     is_lame: bool = False
     """Whether they were in the parent, and so are missing here for good."""
+    ends_early: bool = False
+    """Whether this process ends without the destructors of RocksDB."""
     is_proven: bool = True
     """Whether Polars is known to work here, unless ``is_lame``: whoever uses it beside us may have started its threads."""
     is_headless: bool = False
@@ -60,8 +67,9 @@ class _ThisProcess:
     kept: WeakSet[object] = field(default_factory=WeakSet)
 
     def forks(self) -> None:
-        """Note on which thread the fork is, in the parent."""
+        """Note on which thread the fork is, and what runs, in the parent."""
         _FORK.is_on_main = threading.current_thread() is threading.main_thread()
+        self.has_polars |= self.has_read or _polars_runs()
 
     def forked(self) -> None:
         """Begin anew, in the child."""
@@ -69,20 +77,24 @@ class _ThisProcess:
         self.is_proven = False
         for each in list(self.kept):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
-        if self.has_read:
-            self.lame()
-
-    def lame(self) -> None:
-        """Note that no rows can be read here."""
-        if not self.is_lame:
-            self.is_lame = True
+        if self.has_read and not self.ends_early:
+            self.ends_early = True
             _end_without_destructors()
+        self.is_lame |= self.has_read or self.has_polars
 
     def prove(self) -> None:
         """Find out whether Polars works here."""
-        if not self.is_proven and not self.is_lame and not _polars_works():
-            self.lame()
+        self.is_lame |= not self.is_proven and not self.is_lame and not _polars_works()
         self.is_proven = True
+
+
+def _polars_runs() -> bool:
+    """Say whether there are threads of Polars' pool; where the system does not tell that, no."""
+    for name in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # one that has just ended
+            if re.match(r"polars-\d", name.read_text()):
+                return True
+    return False
 
 
 def _polars_works() -> bool:
