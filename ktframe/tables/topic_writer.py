@@ -141,10 +141,11 @@ class TopicWriter:
             then(sent[0])
             return as_frame(records, sent[0])
         except KeyboardInterrupt as interrupt:
-            if sent or interrupt.__cause__ is None:
+            cause = interrupt.__cause__
+            if sent or cause is None:
                 cause = interrupted(self._records.bootstrap, topic, records, are_written=bool(sent))
-                raise interrupt from cause
-            raise
+            interrupt.args = (str(cause),)  # so that the last line of a traceback says it
+            raise interrupt from cause
 
 
 def as_rows(rows: Any) -> pl.DataFrame:

@@ -75,7 +75,9 @@ def interrupted(write: Callable[[], object], when: threading.Event) -> BaseExcep
     with pytest.raises(KeyboardInterrupt) as caught:
         write()
     pressing.join()
-    return caught.value.__cause__
+    cause = caught.value.__cause__
+    assert str(caught.value) == ("" if cause is None else str(cause))
+    return cause
 
 
 def slow_connection(broker: FakeBroker, writer: SlowWriter) -> Context:
