@@ -58,6 +58,8 @@ def explain(error: BaseException) -> tuple[Reason, str, str | None]:
 
 def is_worth_retrying(error: BaseException) -> bool:
     """Return whether trying again may help against ``error``."""
+    if isinstance(error, UnknownTopicError):
+        return True  # it was there when the table was asked for, and may be made anew
     if isinstance(error, _FROM_OUTSIDE):
         return not error.is_fatal
     if isinstance(error, StoreError):

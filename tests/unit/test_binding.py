@@ -365,6 +365,20 @@ def test_an_unknown_topic_leaves_no_store_behind(broker: FakeBroker, tmp_path: P
         assert list(tmp_path.iterdir()) == []
 
 
+def test_a_topic_that_is_deleted_is_followed_when_it_is_there_again() -> None:
+    """Nobody reads meanwhile: what is watched goes on by itself, and says till then that there is no topic."""
+    broker = FakeBroker()
+    broker.produce("t", "a", {"n": 1})
+    with broker.connect(monitor_interval=0.1) as context:
+        table = context.table("t")
+        assert len(table) == 1
+        broker.delete_topic("t")
+        wait_until(lambda: table.readiness().reason is Reason.UNKNOWN_TOPIC, "the loss")
+        assert table.readiness().condition == "recovering"
+        broker.produce("t", "b", {"n": 2})
+        wait_until(lambda: table.to_polars(fresh=False)["key"].to_list() == ["b"], "the new topic")
+
+
 def test_many_schema_conflicts_are_told_with_the_remedy(broker: FakeBroker) -> None:
     """Above one record in a hundred, readiness says SCHEMA_CONFLICT and names what helps."""
     with broker.connect() as kt:
