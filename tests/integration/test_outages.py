@@ -1,6 +1,7 @@
 """A table that is only watched comes back by itself after an outage: no cell is run, nothing is read."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from threading import Event
 from typing import Any
 
@@ -42,7 +43,9 @@ class Watch:
         wait_until(lambda: self.ready[-1][0], "the table to be ready again")
         wait_until(lambda: self.lags[-1] == 0, "the lag to be known again")
         assert self.ready[-2:] == [(False, Reason.BROKER_UNREACHABLE), (True, Reason.READY)]
-        assert self.lags.count(None) == 1
+        # Not how often: on a computer that is busy it may have been unknown before, too.
+        assert None in self.lags
+        assert (None, None) not in pairwise(self.lags)
 
 
 @pytest.fixture
