@@ -13,7 +13,7 @@ NO_SERVERS := --ignore=tests/integration --ignore=tests/browser
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick nightly check lab notebooks bench clean
+.PHONY: help demo test quick nightly check lab notebooks bench faults clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ bench: $(READY) ## ratios measured in one run; needs Java 17 and Maven
 	$(BIN)/python benchmarks/windows.py
 	$(BIN)/python benchmarks/avro.py
 	$(BIN)/python benchmarks/protobuf.py
+
+faults: servers ## rounds of faults on real Kafka, every read compared with an oracle; writes the figures of docs/faults.md
+	PYTHONPATH=tests $(BIN)/python -m faults
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,212 @@
+"""Compares what a reader answers with the oracle: equal, an error, or a warning of exactly what is missing; nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice, product
+from typing import Any, Final, Self
+
+from faults.cluster import KEYS, Cluster
+from faults.histories import History, StoreHistories
+from faults.log import Kind
+from faults.oracle import READS, STORES, Answer
+
+Combination = dict[int, History]
+MOST_COMBINATIONS: Final = 4_000
+_COUNT: Final = re.compile(r"(?:all )?(the only|[\d,]+)(?: of [\d,]+)? records? of '")
+NOTHING_READ: Final = ("IncompleteError", "SchemaError")
+"""What reads raise where not one value could be read."""
+
+
+class WrongAnswerError(AssertionError):
+    """A reader's answer is none of those that are right."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was compared so far, and how it came out."""
+
+    rounds: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    reads: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)
+    raised: Counter[str] = field(default_factory=Counter)
+
+    def __iadd__(self, other: Tally) -> Self:
+        """Add another tally to this one."""
+        self.rounds += other.rounds
+        self.reads += other.reads
+        self.faults += other.faults
+        self.outcomes += other.outcomes
+        self.raised += other.raised
+        return self
+
+
+@dataclass(slots=True)
+class Expectation:
+    """What must be answered now: the possible histories, and where Kafka's logs end."""
+
+    options: dict[str, dict[int, frozenset[History]]]
+    ends: dict[int, int]
+    held_back: int
+
+    def combinations(self, store: str) -> Iterator[Combination]:
+        """Yield what may be applied of all partitions together; the unbroken histories first."""
+        options = self.options[store]
+        ordered = [sorted(some, key=lambda each: each.is_anew) for _, some in sorted(options.items())]
+        for histories in islice(product(*ordered), MOST_COMBINATIONS):
+            yield dict(zip(sorted(options), histories, strict=True))
+
+
+class Judge:
+    """Judges one reader, whose stores have these histories."""
+
+    def __init__(self, cluster: Cluster, tally: Tally) -> None:
+        self.stores = {name: StoreHistories(keeps_history=keeps) for name, keeps in STORES.items()}
+        self._cluster = cluster
+        self._tally = tally
+        self._warned: set[str] = set()
+
+    def opened(self) -> None:
+        """Note that all objects are new: each has to say what is missing."""
+        self._warned.clear()
+
+    def expect(self) -> Expectation:
+        """Return what must be answered to a read that begins now; the cluster must answer."""
+        ends, starts = self._cluster.ends(), self._cluster.starts()
+        written = self._cluster.broker.end_offsets(self._cluster.topic)
+        options = {
+            name: store.after_reading(self._cluster.logs, ends, starts) for name, store in self.stores.items()
+        }
+        return Expectation(options, ends, sum(written.values()) - sum(ends.values()))
+
+    def judge(self, answers: dict[str, Any], expected: Expectation) -> list[str]:
+        """Compare complete answers; return the names of the objects that raised. What is possible is narrowed down."""
+        found: dict[str, list[Combination]] = {}
+        raised = []
+        for name, given in answers.items():
+            self._warned |= {name} if given["said"] else set()
+            if "error" in given:
+                if not self._may_raise(given, name, expected):
+                    raised.append(name)
+                self._tally.outcomes["raised"] += 1
+                self._tally.raised[given["error"]] += 1
+                continue
+            matches = self._matches(name, given, expected)
+            found.setdefault(READS[name].store, []).extend(matches)
+            self._check_status(name, given, expected)
+            self._check_warnings(name, given)
+            self._check_rebuilt(name, given, matches)
+            is_said = given["status"]["refused"] or given["status"]["stale"]
+            self._tally.outcomes["warned" if is_said else "equal"] += 1
+            self._tally.reads += len(given["answer"])
+        for store, matches in found.items():
+            if not raised:
+                self.stores[store].are({p: frozenset(match[p] for match in matches) for p in matches[0]})
+        return raised
+
+    def judge_meanwhile(self, answers: dict[str, Any], expected: Expectation) -> None:
+        """Compare what was answered during an outage: an error, or all that had been there."""
+        for name, given in answers.items():
+            self._warned |= {name} if given["said"] else set()
+            if "error" in given:
+                self._tally.outcomes["raised"] += 1
+                self._tally.raised[given["error"]] += 1
+            else:
+                self._matches(name, given, expected)
+                self._tally.outcomes["equal"] += 1
+                self._tally.reads += 1
+
+    def _matches(self, name: str, given: dict[str, Any], expected: Expectation) -> list[Combination]:
+        read, answer = READS[name], given["answer"]
+        matches, nearest = [], None
+        for combination in expected.combinations(read.store):
+            right = read.answer({p: each.records for p, each in combination.items()}, KEYS)
+            right = {what: right[what] for what in answer}
+            if right != answer:
+                nearest = nearest or right
+            elif self._says_what_is_lost(name, given, combination):
+                matches.append(combination)
+            else:
+                nearest = {"notices": {p: each.lost for p, each in combination.items()}}
+        if not matches:
+            assert nearest is not None
+            message = f"{name} answers what it must not:\n{_difference(answer, nearest, given)}"
+            raise WrongAnswerError(message)
+        return matches
+
+    def _says_what_is_lost(self, name: str, given: dict[str, Any], combination: Combination) -> bool:
+        """Say whether a stream tells of the offsets that it missed for good, and of no others."""
+        if READS[name].store != "stream" or "status" not in given:
+            return True
+        notices = [each for each in given["status"]["notices"] if "were lost before" in each]
+        for partition, history in combination.items():
+            text = f"{history.lost:,} offsets of partition {partition} were lost" if history.lost else None
+            said = [each for each in notices if f"of partition {partition} " in each]
+            if history.lost is not None and [text] * bool(text) != [each[: len(text or "")] for each in said]:
+                return False
+        return True
+
+    def _may_raise(self, given: dict[str, Any], name: str, expected: Expectation) -> bool:
+        """Say whether there is nothing but records that can't be read: that is an error, and stays one."""
+        if given["error"] not in NOTHING_READ:
+            return False
+        return any(
+            all(record.kind is not Kind.ROW for each in combination.values() for record in each.records)
+            for combination in expected.combinations(READS[name].store)
+        )
+
+    def _check_status(self, name: str, given: dict[str, Any], expected: Expectation) -> None:
+        status, answer = given["status"], given["answer"]
+        right = {
+            "is_ready": True,
+            "lag": 0,
+            "rows": len(answer["to_polars"]),
+            "refused": answer["refused"],
+            "stale": answer["stale"],
+            "offsets": {str(p): end for p, end in expected.ends.items()},
+            "held_back": expected.held_back,
+        }
+        if (seen := {what: status[what] for what in right}) != right:
+            message = f"{name} says of itself what is not so:\n{_difference(seen, right, given)}"
+            raise WrongAnswerError(message)
+
+    def _check_warnings(self, name: str, given: dict[str, Any]) -> None:
+        """Check that what is missing was said when it was first read, and that each number is right."""
+        status = given["status"]
+        for text in given["said"]:
+            numbers = _COUNT.match(text)
+            if numbers and int(numbers[1].replace(",", "").replace("the only", "1")) != status["refused"]:
+                message = f"{name} warns of another number than {status['refused']}:\n{text}"
+                raise WrongAnswerError(message)
+        if (status["refused"] or status["stale"]) and name not in self._warned:
+            message = f"{name} does not warn that records are missing: {status}"
+            raise WrongAnswerError(message)
+
+    def _check_rebuilt(self, name: str, given: dict[str, Any], matches: list[Combination]) -> None:
+        """Check that reading a partition anew was said, where nothing else explains the rows."""
+        store = self.stores[READS[name].store]
+        for partition in matches[0]:
+            had_rows = any(each.records for each in store.possible.get(partition, ()))
+            is_anew = all(match[partition].is_anew for match in matches)
+            if had_rows and is_anew and not given["status"]["rebuilt"]:
+                message = f"{name} was read anew in partition {partition}, and does not say so"
+                raise WrongAnswerError(message)
+
+
+def _difference(answer: Answer, right: Answer, given: dict[str, Any]) -> str:
+    lines = []
+    for what in right:
+        if answer.get(what) == right[what]:
+            continue
+        if isinstance(right[what], list) and isinstance(answer.get(what), list):
+            lines += [f"  {what}: missing {each}" for each in right[what] if each not in answer[what]]
+            lines += [f"  {what}: wrong   {each}" for each in answer[what] if each not in right[what]]
+            if answer[what] and sorted(map(str, answer[what])) == sorted(map(str, right[what])):
+                lines.append(f"  {what}: another order")
+        else:
+            lines.append(f"  {what}: {answer.get(what)}, not {right[what]}")
+    return "\n".join([*lines, f"  status: {given.get('status')}", f"  said: {given.get('said')}"])
