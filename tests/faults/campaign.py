@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,15 +35,21 @@ def run(worlds: list[World], *, mutant: str | None = None, stop_at_first: bool =
     def say(each: object) -> None:
         print(f"{time.monotonic() - began:7.0f} s  {each}", flush=True)
 
-    with KafkaBroker() as broker, tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
+        broker = stack.enter_context(KafkaBroker())
         for world in worlds:
             try:
                 Rounds(world, broker, Path(place) / str(world.number), result.tally, mutant).run(say)
             except WrongAnswerError as error:
                 result.wrong.append("\n".join([*error.__notes__, str(error)]))
-                say(result.wrong[-1])
-                if stop_at_first:
-                    break
+            except Exception:  # noqa: BLE001 - it is told below; the other worlds have a Kafka of their own
+                result.wrong.append(f"{world} failed:\n{traceback.format_exc()}\n{broker.log[-3000:]}")
+                broker = stack.enter_context(KafkaBroker())
+            else:
+                continue
+            say(result.wrong[-1])
+            if stop_at_first:
+                break
     result.seconds = time.monotonic() - began
     return result
 

@@ -64,6 +64,9 @@ class Cluster:
     logs: Topic = field(default_factory=dict)
     open: list[Transaction] = field(default_factory=list)
     copy: Copy | None = None
+    moves_keys: bool = True
+    """Whether keys move to other partitions when some are added, as Kafka's producers have it."""
+    _partitions: int = 1
     _former: Topic = field(default_factory=dict)
     _count: int = 0
     _time: int = 0
@@ -79,6 +82,7 @@ class Cluster:
         """Make the topic."""
         self.broker.create_topic(self.topic, partitions, **(COMPACTED if self.is_compacted else {}))
         self._drop_copy()
+        self._partitions = partitions
         for partition in range(partitions):
             self.logs[partition] = self.logs.get(partition) or self._former.pop(partition, PartitionLog())
 
@@ -117,7 +121,11 @@ class Cluster:
             if random.random() < 0.03 and not self.is_compacted:
                 key = None
             name = random.choice([key or "k0", key or "k0", random.choice(KEYS)])
-            partition = random.randrange(len(self.logs)) if key is None else int(key[1:]) % len(self.logs)
+            partition = (
+                random.randrange(len(self.logs))
+                if key is None
+                else int(key[1:]) % (len(self.logs) if self.moves_keys else self._partitions)
+            )
             value: bytes | None = json.dumps({"id": name, "n": self._count}).encode()
             value = {Kind.ROW: value, Kind.TOMBSTONE: None, Kind.BROKEN: b"{%d" % self._count}[kind]
             noted = (self._count, kind, name if kind is Kind.ROW else None)

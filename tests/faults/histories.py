@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from faults.log import Kind, Loss, PartitionLog, Record, Topic
 
 MOST = 400
+VAGUE = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class StoreHistories:
     def __init__(self, *, keeps_history: bool) -> None:
         self.keeps_history = keeps_history
         self.possible: dict[int, frozenset[History]] = {}
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether there are so many possibilities that reading should rule some out."""
+        return any(len(some) > VAGUE for some in self.possible.values())
 
     def read_on(self, topic: Topic) -> None:
         """Allow for a reader that runs and was not waited for: it may have read any part of what is new."""
@@ -88,8 +94,9 @@ class StoreHistories:
 
     def are(self, found: dict[int, frozenset[History]]) -> None:
         """Go on with these."""
-        self.possible |= {
-            p: frozenset(replace(each, is_anew=False) for each in some) for p, some in found.items()
+        self.possible = {
+            partition: frozenset(replace(each, is_anew=False) for each in some)
+            for partition, some in found.items()
         }
 
     def _of(self, partition: int) -> frozenset[History]:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 from support.event_streams import SCHEMA
+from support.table_window_oracle import Produced, Sizes, expect
 from support.window_oracle import Event, arrivals, placed_in_sessions, placed_in_time
 
 from faults.log import Kind, Logs, Record
@@ -154,6 +155,35 @@ def windows(size: int, every: int, grace: int | None) -> Callable[[Logs, list[st
     return answer
 
 
+def windows_by_name(size: int) -> Callable[[Logs, list[str]], Answer]:
+    """Return what windows of a table with ``key="id"`` answer, by the oracle of these windows."""
+
+    def answer(logs: Logs, keys: list[str]) -> Answer:
+        records = [each for each in _all(logs) if each.kind is not Kind.BROKEN]
+        found = expect([_produced(each) for each in records], Sizes(size, size), "id")
+        rows = {place: values["record"] for place, values in found.rows.items()}
+        sums: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for (start, end, _), row in rows.items():
+            sums[start, end].append(row.number)
+        return {
+            "to_polars": sorted(
+                [start, end, name, *_values(row)] for (start, end, name), row in rows.items()
+            ),
+            "get": sorted([start, row.number] for (start, _, name), row in rows.items() if name == keys[0]),
+            "agg": sorted([*window, len(some), sum(some)] for window, some in sums.items()),
+            "late": [],
+            "refused": found.refused + sum(1 for each in _all(logs) if each.kind is Kind.BROKEN),
+            "stale": 0,
+        }
+
+    return answer
+
+
+def _produced(record: Record) -> Produced:
+    value = {"id": record.name, "record": record} if record.kind is Kind.ROW else None
+    return Produced(record.partition, record.offset, record.key, value, record.time)
+
+
 def stream(logs: Logs, _keys: list[str]) -> Answer:
     """Return what a stream answers: every record that can be read, by partition in the order of offsets."""
     events = [record for record in _all(logs) if record.kind is not Kind.BROKEN]
@@ -236,6 +266,7 @@ READS: Final = {
     "windows": Read("windows", windows(5 * MINUTE, 5 * MINUTE, None)),
     "windows rolled up": Read("windows", windows(15 * MINUTE, 15 * MINUTE, None)),
     "hopping windows": Read("windows", windows(10 * MINUTE, 5 * MINUTE, None)),
+    "windows with key=": Read("keyed windows", windows_by_name(5 * MINUTE)),
     "windows with grace": Read("closing", windows(5 * MINUTE, 5 * MINUTE, MINUTE)),
     "stream": Read("stream", stream),
     "windows of a stream": Read("stream", _in_time(5 * MINUTE, MINUTE)),
@@ -244,5 +275,5 @@ READS: Final = {
 }
 """Everything that is read after each round, by name; ``reading.py`` opens the same."""
 
-STORES: Final = {"table": False, "keyed": False, "windows": False, "closing": False, "stream": True}
+STORES: Final = {each.store: each.store == "stream" for each in READS.values()}
 """The stores behind them, and whether they keep every event."""

@@ -25,18 +25,18 @@ class Reader:
     """The reading program with one state directory; it may be started again and again."""
 
     def __init__(self, bootstrap: str, state_dir: Path, mutant: str | None = None) -> None:
-        self._arguments = [bootstrap, str(state_dir), *([] if mutant is None else [mutant])]
+        self._command = [sys.executable, str(PROGRAM), bootstrap, str(state_dir)]
+        self._command += [] if mutant is None else [mutant]
         self._errors = state_dir / "stderr.txt"
         self._process: subprocess.Popen[str] | None = None
         self.is_open = self.is_frozen = self.is_held = False
-        self._opened: tuple[str, list[str]] = "", []
 
     def open(self, topic: str, keys: list[str]) -> None:
         """Open everything, in a new process unless there is one."""
         if self._process is None:
             with self._errors.open("a") as errors:
                 self._process = subprocess.Popen(
-                    [sys.executable, str(PROGRAM), *self._arguments],
+                    self._command,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,

@@ -75,13 +75,14 @@ class Reading:
         """Open everything."""
         self._context = context = Context(self._settings, open_reader=self._gate.reader(self._settings))
         self._keys = keys
-        table, stream = context.table(topic), context.stream(topic)
+        table, keyed, stream = context.table(topic), context.table(topic, key="id"), context.stream(topic)
         self._objects = {
             "table": table,
-            "table with key=": context.table(topic, key="id"),
+            "table with key=": keyed,
             "windows": table.window(5),
             "windows rolled up": table.window(15),
             "hopping windows": table.window(10, every=5),
+            "windows with key=": keyed.window(5),
             "windows with grace": table.window(5, grace="1m"),
             "stream": stream,
             "windows of a stream": stream.window(5, grace="1m"),
@@ -214,14 +215,15 @@ def _late(*names: str) -> Callable[..., Any]:
     return lambda each, *_: sorted(_lines(each.late(), list(names)))
 
 
-_WINDOWS: Final = {
-    "to_polars": _rows(*WINDOW, "key", "id", "n", *METADATA),
-    "get": _of_first_key,
-    "agg": _sums(),
-    "late": _late("partition", "offset", "window_start"),
-    "refused": _refused,
-    "stale": _stale,
-}
+def _windows(key: str) -> dict[str, Any]:
+    return {
+        "to_polars": _rows(*WINDOW, key, "id", "n", *METADATA),
+        "get": _of_first_key,
+        "agg": _sums(),
+        "late": _late("partition", "offset", "window_start"),
+        "refused": _refused,
+        "stale": _stale,
+    }
 
 
 def _in_order(each: Any, _keys: list[str], is_fresh: bool) -> list[Any]:  # noqa: FBT001
@@ -242,10 +244,11 @@ def _events(*by: str) -> dict[str, Any]:
 READS: Final = {
     "table": _table("key"),
     "table with key=": _table("id"),
-    "windows": _WINDOWS,
-    "windows rolled up": _WINDOWS,
-    "hopping windows": _WINDOWS,
-    "windows with grace": _WINDOWS,
+    "windows": _windows("key"),
+    "windows rolled up": _windows("key"),
+    "hopping windows": _windows("key"),
+    "windows with key=": _windows("id"),
+    "windows with grace": _windows("key"),
     "stream": {
         "to_polars": _in_order,
         "len": lambda each, *_: len(each),

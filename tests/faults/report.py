@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from faults.campaign import Result
 from faults.plan import FAULTS
@@ -34,6 +34,46 @@ def write_rounds(seed: int, result: Result) -> None:
 
 def _faults(result: Result) -> Iterable[tuple[str, str]]:
     return ((fault, f"{result.tally.faults[fault]:,}") for fault in FAULTS)
+
+
+def write_mutants(mutants: Mapping[str, Any], found: Mapping[str, str]) -> None:
+    """Write which round caught each mutant, and by which read."""
+    lines = (
+        (mutants[name].room, mutants[name].what, _round_of(text), f"`{_read_of(text)}`" if text else "")
+        for name, text in found.items()
+    )
+    write("mutants", table(("room", "what was wrong in ktframe", "caught in", "first said of"), lines))
+
+
+def write_peer(version: str, seed: int, scores: Mapping[str, Any]) -> None:
+    """Write how the rounds of a seed came out for ktables."""
+    outcomes = ("equal", "never answered", "wrong")
+    lines = [
+        (f"ktables {version}, {how}", *(str(score.rounds[each]) for each in outcomes))
+        for how, score in scores.items()
+    ]
+    faults = [
+        (
+            fault,
+            *(
+                f"{score.of_fault[fault]['wrong']} of {score.of_fault[fault].total()}"
+                for score in scores.values()
+            ),
+        )
+        for fault in FAULTS
+        if any(fault in score.of_fault for score in scores.values())
+    ]
+    rounds = table((f"rounds of seed {seed}", *outcomes), lines)
+    write("peer", [*rounds, "", *table(("wrong rounds with", *scores), faults)])
+
+
+def _round_of(text: str) -> str:
+    number = re.search(r"round (\d+)", text)
+    return f"round {number[1]}" if number else "no round"
+
+
+def _read_of(text: str) -> str:
+    return text.splitlines()[1].rstrip(":")[:90]
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:

@@ -115,8 +115,14 @@ class Rounds:
         """Note that the log is about to change: a reader that runs has maybe not read all. Half of the time it is waited for."""
         if self._reader.is_open and not self._is_synced and random is not None and random.random() < 0.5:
             self._check()
+        self._clear_up()
         self._may_have_read()
         self._is_synced = False
+
+    def _clear_up(self) -> None:
+        """Read everything if too much is possible by now."""
+        if any(store.is_vague for store in self._judge.stores.values()):
+            self._check()
 
     def _may_have_read(self) -> None:
         """Note that a reader that runs may have read any part of what is new."""
@@ -166,6 +172,7 @@ class Rounds:
 
     def kill_broker(self, random: Random) -> None:
         """Kill the broker, while records are under way or while it is read, and start it again."""
+        self._clear_up()
         self._may_have_read()  # what was deleted may come back
         if random.random() < 0.5:
             self._produce(random, while_sending=lambda: (self._broker.kill(), self._broker.start()))
@@ -206,6 +213,7 @@ class Rounds:
 
     def kill_reader(self, random: Random) -> None:
         """Kill the reader, often in the middle of loading or reading."""
+        self._clear_up()
         if random.random() < 0.7:
             self._produce(random)
         if not self._reader.is_open and random.random() < 0.8:
@@ -260,9 +268,9 @@ class Rounds:
 
     def make_anew(self, random: Random) -> None:
         """Delete the topic and make it again."""
-        self._cluster.make_anew(random.randint(1, 3))
+        self._cluster.make_anew(random.randint(min(self.world.partitions, 2), 3))
         self._is_synced = False
-        self._cluster.produce(self._cluster.drawn(random, random.randint(1, 20), [Kind.ROW]))
+        self._cluster.produce(self._cluster.drawn(random, random.choice([1, 5, 20, 60]), [Kind.ROW]))
 
     def add_partition(self, random: Random) -> None:
         """Add a partition: keys move."""
