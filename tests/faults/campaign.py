@@ -14,7 +14,8 @@ from pathlib import Path
 
 from support.kafka_broker import KafkaBroker
 
-from faults.judge import Tally, WrongAnswerError
+from faults.judge import Tally
+from faults.matching import WrongAnswerError
 from faults.plan import World
 from faults.rounds import Rounds
 

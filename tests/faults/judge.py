@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice, product
 from typing import Any, Final, Self
 
-from faults.cluster import KEYS, Cluster
+from faults.cluster import Cluster
 from faults.histories import History, StoreHistories
 from faults.log import Kind
-from faults.oracle import READS, STORES, Answer
+from faults.matching import Options, WrongAnswerError, difference, matching
+from faults.oracle import READS, STORES
 
-Combination = dict[int, History]
-MOST_COMBINATIONS: Final = 4_000
 _COUNT: Final = re.compile(r"(?:all )?(the only|[\d,]+)(?: of [\d,]+)? records? of '")
 NOTHING_READ: Final = ("IncompleteError", "SchemaError")
 """What reads raise where not one value could be read."""
-
-
-class WrongAnswerError(AssertionError):
-    """A reader's answer is none of those that are right."""
 
 
 @dataclass(slots=True)
@@ -49,16 +42,9 @@ class Tally:
 class Expectation:
     """What must be answered now: the possible histories, and where Kafka's logs end."""
 
-    options: dict[str, dict[int, frozenset[History]]]
+    options: dict[str, Options]
     ends: dict[int, int]
     held_back: int
-
-    def combinations(self, store: str) -> Iterator[Combination]:
-        """Yield what may be applied of all partitions together; the unbroken histories first."""
-        options = self.options[store]
-        ordered = [sorted(some, key=lambda each: each.is_anew) for _, some in sorted(options.items())]
-        for histories in islice(product(*ordered), MOST_COMBINATIONS):
-            yield dict(zip(sorted(options), histories, strict=True))
 
 
 class Judge:
@@ -85,8 +71,7 @@ class Judge:
 
     def judge(self, answers: dict[str, Any], expected: Expectation) -> list[str]:
         """Compare complete answers; return the names of the objects that raised. What is possible is narrowed down."""
-        found: dict[str, list[Combination]] = {}
-        raised = []
+        found, raised = dict(expected.options), list[str]()
         for name, given in answers.items():
             self._warned |= {name} if given["said"] else set()
             if "error" in given:
@@ -95,17 +80,17 @@ class Judge:
                 self._tally.outcomes["raised"] += 1
                 self._tally.raised[given["error"]] += 1
                 continue
-            matches = self._matches(name, given, expected)
-            found.setdefault(READS[name].store, []).extend(matches)
+            store = READS[name].store
+            matches = found[store] = self._matches(name, given, found[store])
             self._check_status(name, given, expected)
             self._check_warnings(name, given)
             self._check_rebuilt(name, given, matches)
             is_said = given["status"]["refused"] or given["status"]["stale"]
             self._tally.outcomes["warned" if is_said else "equal"] += 1
             self._tally.reads += len(given["answer"])
-        for store, matches in found.items():
-            if not raised:
-                self.stores[store].are({p: frozenset(match[p] for match in matches) for p in matches[0]})
+        if not raised:
+            for store, histories in self.stores.items():
+                histories.are(found[store])
         return raised
 
     def judge_meanwhile(self, answers: dict[str, Any], expected: Expectation) -> None:
@@ -116,47 +101,32 @@ class Judge:
                 self._tally.outcomes["raised"] += 1
                 self._tally.raised[given["error"]] += 1
             else:
-                self._matches(name, given, expected)
+                self._matches(name, given, expected.options[READS[name].store])
                 self._tally.outcomes["equal"] += 1
                 self._tally.reads += 1
 
-    def _matches(self, name: str, given: dict[str, Any], expected: Expectation) -> list[Combination]:
-        read, answer = READS[name], given["answer"]
-        matches, nearest = [], None
-        for combination in expected.combinations(read.store):
-            right = read.answer({p: each.records for p, each in combination.items()}, KEYS)
-            right = {what: right[what] for what in answer}
-            if right != answer:
-                nearest = nearest or right
-            elif self._says_what_is_lost(name, given, combination):
-                matches.append(combination)
-            else:
-                nearest = {"notices": {p: each.lost for p, each in combination.items()}}
-        if not matches:
-            assert nearest is not None
-            message = f"{name} answers what it must not:\n{_difference(answer, nearest, given)}"
-            raise WrongAnswerError(message)
-        return matches
-
-    def _says_what_is_lost(self, name: str, given: dict[str, Any], combination: Combination) -> bool:
-        """Say whether a stream tells of the offsets that it missed for good, and of no others."""
-        if READS[name].store != "stream" or "status" not in given:
-            return True
-        notices = [each for each in given["status"]["notices"] if "were lost before" in each]
-        for partition, history in combination.items():
-            text = f"{history.lost:,} offsets of partition {partition} were lost" if history.lost else None
-            said = [each for each in notices if f"of partition {partition} " in each]
-            if history.lost is not None and [text] * bool(text) != [each[: len(text or "")] for each in said]:
-                return False
-        return True
+    def _matches(self, name: str, given: dict[str, Any], options: Options) -> Options:
+        """Return the histories under which an answer, and what a stream says that it has lost, are right."""
+        found = matching(name, given, options)
+        if READS[name].store == "stream" and "status" in given:
+            found = {
+                p: frozenset(each for each in some if _says_what_is_lost(given, p, each))
+                for p, some in found.items()
+            }
+            if not all(found.values()):
+                message = (
+                    f"{name} says another number of lost offsets: {given['status']['notices']}, {options}"
+                )
+                raise WrongAnswerError(message)
+        return found
 
     def _may_raise(self, given: dict[str, Any], name: str, expected: Expectation) -> bool:
         """Say whether there is nothing but records that can't be read: that is an error, and stays one."""
         if given["error"] not in NOTHING_READ:
             return False
-        return any(
-            all(record.kind is not Kind.ROW for each in combination.values() for record in each.records)
-            for combination in expected.combinations(READS[name].store)
+        return all(
+            any(all(record.kind is not Kind.ROW for record in each.records) for each in some)
+            for some in expected.options[READS[name].store].values()
         )
 
     def _check_status(self, name: str, given: dict[str, Any], expected: Expectation) -> None:
@@ -171,7 +141,7 @@ class Judge:
             "held_back": expected.held_back,
         }
         if (seen := {what: status[what] for what in right}) != right:
-            message = f"{name} says of itself what is not so:\n{_difference(seen, right, given)}"
+            message = f"{name} says of itself what is not so:\n{difference(seen, right, given)}"
             raise WrongAnswerError(message)
 
     def _check_warnings(self, name: str, given: dict[str, Any]) -> None:
@@ -186,27 +156,19 @@ class Judge:
             message = f"{name} does not warn that records are missing: {status}"
             raise WrongAnswerError(message)
 
-    def _check_rebuilt(self, name: str, given: dict[str, Any], matches: list[Combination]) -> None:
+    def _check_rebuilt(self, name: str, given: dict[str, Any], matches: Options) -> None:
         """Check that reading a partition anew was said, where nothing else explains the rows."""
         store = self.stores[READS[name].store]
-        for partition in matches[0]:
+        for partition, some in matches.items():
             had_rows = any(each.records for each in store.possible.get(partition, ()))
-            is_anew = all(match[partition].is_anew for match in matches)
+            is_anew = all(each.is_anew for each in some)
             if had_rows and is_anew and not given["status"]["rebuilt"]:
                 message = f"{name} was read anew in partition {partition}, and does not say so"
                 raise WrongAnswerError(message)
 
 
-def _difference(answer: Answer, right: Answer, given: dict[str, Any]) -> str:
-    lines = []
-    for what in right:
-        if answer.get(what) == right[what]:
-            continue
-        if isinstance(right[what], list) and isinstance(answer.get(what), list):
-            lines += [f"  {what}: missing {each}" for each in right[what] if each not in answer[what]]
-            lines += [f"  {what}: wrong   {each}" for each in answer[what] if each not in right[what]]
-            if answer[what] and sorted(map(str, answer[what])) == sorted(map(str, right[what])):
-                lines.append(f"  {what}: another order")
-        else:
-            lines.append(f"  {what}: {answer.get(what)}, not {right[what]}")
-    return "\n".join([*lines, f"  status: {given.get('status')}", f"  said: {given.get('said')}"])
+def _says_what_is_lost(given: dict[str, Any], partition: int, history: History) -> bool:
+    """Say whether a stream tells of the offsets that it missed for good, and of no others."""
+    about = f" offsets of partition {partition} were lost before"
+    said = [each.split(about)[0] for each in given["status"]["notices"] if about in each]
+    return history.lost is None or said == ([f"{history.lost:,}"] if history.lost else [])

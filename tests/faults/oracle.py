@@ -41,6 +41,13 @@ class Fold:
         self.marks[place].pop(record.partition, None)
         self.words[place][record.partition] = record
 
+    @property
+    def signature(self) -> object:
+        """All that counts of it, to tell equal ones."""
+        words = frozenset((place, *by.items()) for place, by in self.words.items() if by)
+        marks = frozenset((place, *by.items()) for place, by in self.marks.items() if by)
+        return words, marks, tuple(self.late), self.refused
+
     def rows(self) -> tuple[dict[Place, Record], int]:
         """Return the record that each place shows, and how many rows are hidden as their newest record is broken."""
         rows, stale = {}, 0
@@ -245,35 +252,49 @@ def _place(record: Record) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One object that is read: which ``store`` its rows come from, and what it must answer."""
+    """One object that is read: which ``store`` its rows come from, and what it must answer.
+
+    ``by`` are the attributes of records by which those of one partition meet those of another, None where all do;
+    ``fold`` is what the answer follows from, where it is a fold.
+    """
 
     store: str
     answer: Callable[[Logs, list[str]], Answer]
+    by: tuple[str, ...] | None = None
+    fold: Callable[[Logs], Fold] | None = None
 
 
-def _in_time(size: int, grace: int | None) -> Callable[[Logs, list[str]], Answer]:
+def _table(store: str, fold: Callable[[Logs], Fold], *by: str) -> Read:
+    return Read(store, table(fold), by, fold)
+
+
+def _windows(store: str, size: int, every: int, grace: int | None = None) -> Read:
+    return Read(store, windows(size, every, grace), ("key",), by_window(size, every, grace))
+
+
+def _in_time(size: int, grace: int | None) -> Read:
     shape = SimpleNamespace(windows=SimpleNamespace(size=size, every=size))
-    return event_windows(placed_in_time, [], grace, shape)
+    return Read("stream", event_windows(placed_in_time, [], grace, shape))
 
 
-def _sessions(gap: int, grace: int | None) -> Callable[[Logs, list[str]], Answer]:
-    return event_windows(placed_in_sessions, ["key"], grace, SimpleNamespace(gap_ms=gap))
+def _sessions(gap: int, grace: int | None) -> Read:
+    return Read("stream", event_windows(placed_in_sessions, ["key"], grace, SimpleNamespace(gap_ms=gap)))
 
 
 READS: Final = {
-    "table": Read("table", table(by_key)),
-    "table with key=": Read("keyed", table(by_name)),
-    "windows": Read("windows", windows(5 * MINUTE, 5 * MINUTE, None)),
-    "windows rolled up": Read("windows", windows(15 * MINUTE, 15 * MINUTE, None)),
-    "hopping windows": Read("windows", windows(10 * MINUTE, 5 * MINUTE, None)),
-    "windows with key=": Read("keyed windows", windows_by_name(5 * MINUTE)),
-    "windows with grace": Read("closing", windows(5 * MINUTE, 5 * MINUTE, MINUTE)),
-    "stream": Read("stream", stream),
-    "windows of a stream": Read("stream", _in_time(5 * MINUTE, MINUTE)),
-    "sessions": Read("stream", _sessions(2 * MINUTE, None)),
-    "sessions with grace": Read("stream", _sessions(2 * MINUTE, MINUTE)),
+    "table": _table("table", by_key, "key"),
+    "table with key=": _table("keyed", by_name, "name"),
+    "windows": _windows("windows", 5 * MINUTE, 5 * MINUTE),
+    "windows rolled up": _windows("windows", 15 * MINUTE, 15 * MINUTE),
+    "hopping windows": _windows("windows", 10 * MINUTE, 5 * MINUTE),
+    "windows with key=": Read("keyed windows", windows_by_name(5 * MINUTE), ("key", "name")),
+    "windows with grace": _windows("closing", 5 * MINUTE, 5 * MINUTE, MINUTE),
+    "stream": Read("stream", stream, ()),
+    "windows of a stream": _in_time(5 * MINUTE, MINUTE),
+    "sessions": _sessions(2 * MINUTE, None),
+    "sessions with grace": _sessions(2 * MINUTE, MINUTE),
 }
-"""Everything that is read after each round, by name; ``reading.py`` opens the same."""
+"""Everything that is read after each round, by name, of each store the most telling first; ``reading.py`` opens the same."""
 
 STORES: Final = {each.store: each.store == "stream" for each in READS.values()}
 """The stores behind them, and whether they keep every event."""

@@ -15,6 +15,7 @@ import time
 import venv
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice, product
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -22,8 +23,9 @@ from typing import Any, Final
 from support.kafka_broker import KafkaBroker
 
 from faults import report
-from faults.judge import Expectation, Judge, Tally, WrongAnswerError
+from faults.judge import Expectation, Judge, Tally
 from faults.log import Kind, Logs
+from faults.matching import MOST, WrongAnswerError
 from faults.oracle import Fold
 from faults.plan import World, worlds
 from faults.reader import Reader
@@ -94,15 +96,17 @@ class PeerJudge(Judge):
         given = answers["table"]
         if "error" in given:
             return ["table"]
+        options = expected.options["table"]
         matches = [
             each
-            for each in expected.combinations("table")
-            if fold({p: history.records for p, history in each.items()}) == given["answer"]
+            for each in islice(product(*options.values()), MOST)
+            if fold({p: history.records for p, history in zip(options, each, strict=True)}) == given["answer"]
         ]
         if not matches:
             message = f"the table answers what it must not: {given['answer']}"
             raise WrongAnswerError(message)
-        self.stores["table"].are({p: frozenset(match[p] for match in matches) for p in matches[0]})
+        found = zip(options, map(frozenset, zip(*matches, strict=True)), strict=True)
+        self.stores["table"].are(dict(found))
         return []
 
     def judge_meanwhile(self, answers: dict[str, Any], expected: Expectation) -> None:

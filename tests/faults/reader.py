@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from faults.judge import WrongAnswerError
+from faults.matching import WrongAnswerError
 from faults.reading import READS
 
 PROGRAM: Final = Path(__file__).with_name("reading.py")

@@ -11,8 +11,9 @@ from typing import Any, Final
 from support.kafka_broker import KafkaBroker
 
 from faults.cluster import KEYS, MOST_PARTITIONS, Cluster
-from faults.judge import Expectation, Judge, Tally, WrongAnswerError
+from faults.judge import Expectation, Judge, Tally
 from faults.log import Kind
+from faults.matching import WrongAnswerError
 from faults.plan import Round, World
 from faults.reader import ALL, Reader
 
