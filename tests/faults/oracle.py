@@ -32,6 +32,8 @@ class Fold:
     marks: dict[Place, dict[int, Record]] = field(default_factory=lambda: defaultdict(dict))
     late: list[tuple[int, int, int]] = field(default_factory=list)
     refused: int = 0
+    clocks: dict[int, int] = field(default_factory=dict)
+    """The stream time of each partition, of windows."""
 
     def take(self, place: Place, record: Record) -> None:
         """Take a record as the newest of its partition; one that can't be read leaves a mark."""
@@ -46,7 +48,7 @@ class Fold:
         """All that counts of it, to tell equal ones."""
         words = frozenset((place, *by.items()) for place, by in self.words.items() if by)
         marks = frozenset((place, *by.items()) for place, by in self.marks.items() if by)
-        return words, marks, tuple(self.late), self.refused
+        return words, marks, tuple(self.late), self.refused, tuple(self.clocks.items())
 
     def rows(self) -> tuple[dict[Place, Record], int]:
         """Return the record that each place shows, and how many rows are hidden as their newest record is broken."""
@@ -100,14 +102,15 @@ def by_window(size: int, every: int, grace: int | None) -> Callable[[Logs], Fold
             start -= every
 
     def fold_of(logs: Logs) -> Fold:
-        fold, clocks = Fold(), dict[int, int]()
+        fold = Fold()
         for record in _all(logs):
             fold.refused += record.kind is Kind.BROKEN or record.key is None
             if record.key is None:
                 continue
             if record.kind is not Kind.BROKEN:
-                clocks[record.partition] = max(clocks.get(record.partition, record.time), record.time)
-            clock = clocks.get(record.partition)
+                clock = fold.clocks.get(record.partition, record.time)
+                fold.clocks[record.partition] = max(clock, record.time)
+            clock = fold.clocks.get(record.partition)
             for start in starts(record.time):
                 if grace is not None and clock is not None and start + size <= clock - grace:
                     if record.kind is not Kind.BROKEN:
@@ -155,11 +158,21 @@ def windows(size: int, every: int, grace: int | None) -> Callable[[Logs, list[st
             "get": sorted([start, row.number] for (start, key), row in rows.items() if key == keys[0]),
             "agg": sorted([start, start + size, len(found), sum(found)] for start, found in sums.items()),
             "late": sorted(map(list, fold.late)),
+            "final": sorted(
+                [start, key]
+                for start, key in rows
+                if grace is not None and start + size + grace <= _watermark(fold, logs)
+            ),
             "refused": fold.refused,
             "stale": stale,
         }
 
     return answer
+
+
+def _watermark(fold: Fold, logs: Logs) -> float:
+    """Return up to when all partitions have come; one without a record holds windows open."""
+    return min(fold.clocks.get(partition, float("-inf")) for partition in logs)
 
 
 def windows_by_name(size: int) -> Callable[[Logs, list[str]], Answer]:

@@ -83,7 +83,7 @@ class Reading:
             "windows rolled up": table.window(15),
             "hopping windows": table.window(10, every=5),
             "windows with key=": keyed.window(5),
-            "windows with grace": table.window(5, grace="1m"),
+            "windows with grace": table.window(5, grace="1m", idle_after="365d"),
             "stream": stream,
             "windows of a stream": stream.window(5, grace="1m"),
             "sessions": stream.session(2, by="key"),
@@ -226,6 +226,10 @@ def _windows(key: str) -> dict[str, Any]:
     }
 
 
+def _final(each: Any, _keys: list[str], _is_fresh: bool) -> list[Any]:  # noqa: FBT001
+    return sorted(_lines(each.final().to_polars(), ["window_start", "key"]))
+
+
 def _in_order(each: Any, _keys: list[str], is_fresh: bool) -> list[Any]:  # noqa: FBT001
     frame = each.to_polars(fresh=is_fresh, metadata=True).sort("partition", maintain_order=True)
     return _lines(frame, ["key", "is_tombstone", "id", "n", *METADATA])
@@ -248,7 +252,7 @@ READS: Final = {
     "windows rolled up": _windows("key"),
     "hopping windows": _windows("key"),
     "windows with key=": _windows("id"),
-    "windows with grace": _windows("key"),
+    "windows with grace": _windows("key") | {"final": _final},
     "stream": {
         "to_polars": _in_order,
         "len": lambda each, *_: len(each),
