@@ -23,6 +23,7 @@ from typing import Any, Final
 from support.kafka_broker import KafkaBroker
 
 from faults import report
+from faults.campaign import side_by_side
 from faults.judge import Expectation, Judge, Tally
 from faults.log import Kind, Logs
 from faults.matching import MOST, WrongAnswerError
@@ -75,6 +76,8 @@ class PeerReader(Reader):
             self.freeze()
         elif do == "release":
             self.thaw()
+        elif do == "read" and self.is_frozen and "release_after" not in arguments:
+            return {}  # who is frozen answers nothing
         elif do == "read" and self.is_frozen:
             time.sleep(arguments["release_after"])
             self.thaw()
@@ -111,6 +114,8 @@ class PeerJudge(Judge):
 
     def judge_meanwhile(self, answers: dict[str, Any], expected: Expectation) -> None:
         """Compare what was answered during an outage."""
+        if not answers:
+            return
         before = {name: dict(store.possible) for name, store in self.stores.items()}
         self.judge(answers, expected)
         for name, store in self.stores.items():
@@ -206,7 +211,7 @@ def run(how: str, plan: list[World]) -> Score:
 
 
 def main() -> None:
-    """Run both, one after the other."""
+    """Run both, one after the other, then ktframe."""
     parser = argparse.ArgumentParser(prog="faults.peer")
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--rounds", type=int, default=100)
@@ -216,7 +221,7 @@ def main() -> None:
     scores = {how: run(how, plan) for how in ("defaults", "tuned")}
     for how, score in scores.items():
         print(how, score)
-    report.write_peer(VERSION, given.seed, scores)
+    report.write_peer(VERSION, given.seed, scores, side_by_side(plan, workers=2))
 
 
 if __name__ == "__main__":

@@ -45,9 +45,10 @@ def write_mutants(mutants: Mapping[str, Any], found: Mapping[str, str]) -> None:
     write("mutants", table(("room", "what was wrong in ktframe", "caught in", "first said of"), lines))
 
 
-def write_peer(version: str, seed: int, scores: Mapping[str, Any]) -> None:
-    """Write how the rounds of a seed came out for ktables."""
+def write_peer(version: str, seed: int, scores: Mapping[str, Any], own: Result) -> None:
+    """Write how the rounds of a seed came out for ktables, and for ktframe with all that it has."""
     outcomes = ("equal", "never answered", "wrong")
+    wrong = len(own.wrong)
     lines = [
         (f"ktables {version}, {how}", *(str(score.rounds[each]) for each in outcomes))
         for how, score in scores.items()
@@ -63,6 +64,7 @@ def write_peer(version: str, seed: int, scores: Mapping[str, Any]) -> None:
         for fault in FAULTS
         if any(fault in score.of_fault for score in scores.values())
     ]
+    lines.append(("ktframe, all that it reads", str(own.tally.rounds), "0", str(wrong)))
     rounds = table((f"rounds of seed {seed}", *outcomes), lines)
     write("peer", [*rounds, "", *table(("wrong rounds with", *scores), faults)])
 

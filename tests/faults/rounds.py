@@ -249,12 +249,18 @@ class Rounds:
 
     def slow_reader(self, random: Random) -> None:
         """Hold the records back from all readers for a while, in which reads wait or give up."""
-        self._check()
-        self._reader.ask("hold")
-        self._produce(random)
+        self._while_held(lambda: self._produce(random))
         self._cluster.look()
         expected = self._judge.expect()
         self._read_meanwhile(expected, release_after=random.choice([0.2, 0.5, 5.0]))
+
+    def _while_held(self, change: Callable[[], object]) -> None:
+        """Hold the readers, change something, and compare reads that do not wait: they have the rows of before."""
+        self._check()
+        before = self._judge.expect()
+        self._reader.ask("hold")
+        change()
+        self._read_meanwhile(before, is_fresh=False)
 
     def set_clock(self, random: Random) -> None:
         """Set ktframe's clock forward, as time passes or as after a sleep."""
@@ -268,10 +274,19 @@ class Rounds:
     # --- the log --------------------------------------------------------------------------------------------------
 
     def make_anew(self, random: Random) -> None:
-        """Delete the topic and make it again."""
-        self._cluster.make_anew(random.randint(min(self.world.partitions, 2), 3))
-        self._is_synced = False
-        self._cluster.produce(self._cluster.drawn(random, random.choice([1, 5, 20, 60]), [Kind.ROW]))
+        """Delete the topic and make it again; held readers show the rows of before until they have others."""
+        partitions, count = random.randint(min(self.world.partitions, 2), 3), random.choice([1, 5, 20, 60])
+
+        def change() -> None:
+            self._cluster.make_anew(partitions)
+            self._is_synced = False
+            self._cluster.produce(self._cluster.drawn(random, count, [Kind.ROW]))
+
+        if self._reader.is_open and random.random() < 0.4:
+            self._while_held(change)
+            self._reader.ask("release")
+        else:
+            change()
 
     def add_partition(self, random: Random) -> None:
         """Add a partition: keys move."""
