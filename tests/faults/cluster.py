@@ -207,6 +207,17 @@ class Cluster:
         """Return where the logs start."""
         return self.broker.start_offsets(self.topic)
 
+    def is_led(self) -> bool:
+        """Say whether Kafka answers for all partitions; a broker that was frozen sometimes does not lead them any more."""
+        try:
+            self.ends()
+        except AssertionError:
+            print(
+                f"not led: {self.broker.admin.list_topics(self.topic, timeout=5).topics[self.topic].partitions}"
+            )
+            return False
+        return True
+
     def look(self, cause: str | None = None) -> None:
         """Note what has left the log, for this cause or by compaction, as a plain consumer finds it; all else must be there."""
         cause = cause or ("compacted" if self.is_compacted else None)

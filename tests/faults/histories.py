@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from faults.log import Kind, Loss, PartitionLog, Record, Topic
 
-MOST = 400
-VAGUE = 40
+MOST = 2_000
+VAGUE = 8
 
 
 @dataclass(frozen=True, slots=True)

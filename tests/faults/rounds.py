@@ -195,6 +195,9 @@ class Rounds:
         """Freeze the broker, read, and let it go on."""
         self._outage(random, self._broker.pause, is_read=True)
         self._broker.resume()
+        if not self._cluster.is_led():
+            self._cluster.stop()
+            self._broker.start()
 
     def _outage(self, random: Random, take_away: Callable[[], None], *, is_read: bool | None = None) -> None:
         """Take the broker away; compare what reads answer then, also those that do not wait."""
