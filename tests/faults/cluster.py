@@ -15,7 +15,7 @@ from random import Random
 from tempfile import mkdtemp
 from typing import Any, Final
 
-from confluent_kafka import IsolationLevel, Producer
+from confluent_kafka import IsolationLevel, KafkaException, Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 from support.kafka_broker import KafkaBroker
 from support.kafka_records import REQUEST_SECONDS, answer
@@ -208,15 +208,18 @@ class Cluster:
         return self.broker.start_offsets(self.topic)
 
     def is_led(self) -> bool:
-        """Say whether Kafka answers for all partitions; a broker that was frozen sometimes does not lead them any more."""
+        """Return when Kafka answers for all partitions; False where it still does not after a minute."""
+
+        def answers() -> bool:
+            try:
+                return bool(self.ends())
+            except KafkaException:
+                return False  # a broker that was frozen for long has lost its partitions, and gets them back
+
         try:
-            self.ends()
+            return wait_until(answers, f"the leaders of {self.topic}")
         except AssertionError:
-            print(
-                f"not led: {self.broker.admin.list_topics(self.topic, timeout=5).topics[self.topic].partitions}"
-            )
             return False
-        return True
 
     def look(self, cause: str | None = None) -> None:
         """Note what has left the log, for this cause or by compaction, as a plain consumer finds it; all else must be there."""

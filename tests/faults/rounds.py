@@ -19,6 +19,7 @@ from faults.reader import ALL, Reader
 
 ROWS: Final = [Kind.ROW] * 16 + [Kind.TOMBSTONE] * 3 + [Kind.BROKEN]
 TOMBSTONES: Final = [Kind.TOMBSTONE, Kind.TOMBSTONE, Kind.ROW]
+MOST_TO_GROW: Final = 25
 HEALED_SECONDS: Final = 60.0
 """Within so many seconds after the last fault every read must answer."""
 
@@ -278,18 +279,22 @@ class Rounds:
 
     def make_anew(self, random: Random) -> None:
         """Delete the topic and make it again; held readers show the rows of before until they have others."""
-        partitions, count = random.randint(min(self.world.partitions, 2), 3), random.choice([1, 5, 20, 60])
 
         def change() -> None:
-            self._cluster.make_anew(partitions)
+            before = self._cluster.ends()
+            self._cluster.make_anew(random.randint(min(self.world.partitions, 2), 3))
             self._is_synced = False
-            self._cluster.produce(self._cluster.drawn(random, count, [Kind.ROW]))
+            self._cluster.produce(self._cluster.drawn(random, random.choice([1, 5, 20]), [Kind.ROW]))
+            if random.random() < 0.5:
+                self._grow(random, before)
 
-        if self._reader.is_open and random.random() < 0.4:
+        if self._reader.is_open and random.random() < 0.3:
             self._while_held(change)
             self._reader.ask("release")
         else:
+            self._send_away(random)
             change()
+            self._bring_back()
 
     def add_partition(self, random: Random) -> None:
         """Add a partition: keys move."""
@@ -299,11 +304,14 @@ class Rounds:
         self._produce(random)
 
     def delete_records(self, random: Random) -> None:
-        """Delete the first records of a partition, maybe all."""
-        self._changes(random)
+        """Delete the first records of a partition, maybe all, maybe some that the reader has not seen."""
+        self._send_away(random)
+        self._produce(random)
+        self._changes()
         partition = random.choice([*self._cluster.logs])
         start, end = self._cluster.starts()[partition], self._cluster.ends()[partition]
-        self._cluster.delete_records(partition, random.randint(start, end))
+        self._cluster.delete_records(partition, random.choice([end, random.randint(start, end)]))
+        self._bring_back()
 
     def compact(self, random: Random) -> None:
         """Have the topic compacted, tombstones and all."""
@@ -313,7 +321,11 @@ class Rounds:
         is_held = False
         if self._reader.is_open:
             self._check()  # a reader that follows sees every tombstone
-            if random.random() < 0.5:
+            how = random.choice(["there", "held", "closed"])
+            if how == "closed":
+                self._reader.close()
+                self._produce(random, TOMBSTONES)
+            elif how == "held":
                 is_held = True
                 self._reader.ask("hold")
                 self._produce(random, TOMBSTONES)
@@ -333,13 +345,40 @@ class Rounds:
             self._cluster.take_copy()
             self._broker.start()
             self._produce(random)
-        self._changes(random)
+        self._send_away(random)
+        self._changes()
+        before = self._cluster.ends()
         random.choice([self._cluster.stop, self._broker.kill])()
         self._cluster.put_copy_back()
         self._broker.start()
         self._cluster.came_back()
         if random.random() < 0.7:
+            self._grow(random, before)
+        self._bring_back()
+
+    def _send_away(self, random: Random) -> None:
+        """Close or freeze the reader, once it has everything, or let it follow what comes."""
+        how = random.choice(["there", "closed", "frozen"]) if self._reader.is_open else "closed"
+        if how == "there" or not self._reader.is_open:
+            return
+        self._check()
+        if how == "closed":
+            self._reader.close()
+        else:
+            self._reader.freeze()
+
+    def _bring_back(self) -> None:
+        """Let a frozen reader go on."""
+        if self._reader.is_frozen:
+            self._reader.thaw()
+
+    def _grow(self, random: Random, before: dict[int, int]) -> None:
+        """Write until the log is longer than it was, or a good deal of that."""
+        for _ in range(MOST_TO_GROW):
             self._produce(random)
+            ends = self._cluster.ends()
+            if all(ends[partition] > end for partition, end in before.items() if partition in ends):
+                return
 
 
 FAULTS: Final[dict[str, Callable[[Rounds, Random], None]]] = {
