@@ -15,10 +15,10 @@ from random import Random
 from tempfile import mkdtemp
 from typing import Any, Final
 
-from confluent_kafka import IsolationLevel, KafkaException, Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka import IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, OffsetSpec, ResourceType
 from support.kafka_broker import KafkaBroker
-from support.kafka_records import REQUEST_SECONDS, answer
+from support.kafka_records import REQUEST_SECONDS, answer, quiet_admin
 from support.waiting import wait_until
 
 from faults.log import Fate, Kind, PartitionLog, Record, Topic
@@ -207,19 +207,22 @@ class Cluster:
         """Return where the logs start."""
         return self.broker.start_offsets(self.topic)
 
-    def is_led(self) -> bool:
-        """Return when Kafka answers for all partitions; False where it still does not after a minute."""
+    def thawed(self) -> None:
+        """Return when a broker that was frozen leads its partitions again, as another client finds it.
+
+        librdkafka's may keep a leader epoch of before for ever, and be refused each time (FENCED_LEADER_EPOCH).
+        """
 
         def answers() -> bool:
+            self.broker.admin = quiet_admin(self.broker.bootstrap)
+            asked = {TopicPartition(self.topic, partition): OffsetSpec.latest() for partition in self.logs}
             try:
-                return bool(self.ends())
+                futures = self.broker.admin.list_offsets(asked, request_timeout=5)
+                return all(answer(future).offset >= 0 for future in futures.values())
             except KafkaException:
-                return False  # a broker that was frozen for long has lost its partitions, and gets them back
+                return False
 
-        try:
-            return wait_until(answers, f"the leaders of {self.topic}")
-        except AssertionError:
-            return False
+        wait_until(answers, f"the leaders of {self.topic}")
 
     def look(self, cause: str | None = None) -> None:
         """Note what has left the log, for this cause or by compaction, as a plain consumer finds it; all else must be there."""
