@@ -13,13 +13,14 @@ from typing import Any, Final
 import polars as pl
 
 from ktframe.columns import TIMESTAMP
-from ktframe.fold import view
-from ktframe.fold.records import Changes
+from ktframe.fold import merged
+from ktframe.fold.records import Changes, StoredRows
 from ktframe.fold.window_key import WindowKey
 from ktframe.kafka import reader
 from ktframe.store.rocksdb import RocksDBStore
 from ktframe.sync import materializer, resume
 from ktframe.sync.barrier import Barrier
+from ktframe.sync.contact import Contact
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.presence import Presence
 from ktframe.tables import windowed_table
@@ -96,11 +97,11 @@ def _no_barrier() -> None:
 
 
 def _one_partition() -> None:
-    def ends(original: Any, self: Any, partitions: Any) -> Any:
-        committed, written = original(self, partitions)
-        return {p: end if p == 0 else 0 for p, end in committed.items()}, written
+    def ask(original: Any, self: Any, *args: Any) -> Any:
+        facts, ends = original(self, *args)
+        return facts, {p: end if p == 0 else 0 for p, end in ends.items()}
 
-    _around(Barrier, "_committed_ends", ends)
+    _around(Contact, "ask", ask)
 
 
 def _uncommitted() -> None:
@@ -120,7 +121,7 @@ def _oldest_wins() -> None:
         back = markers.with_columns(backwards) if TIMESTAMP in markers.columns else markers
         return original(rows.with_columns(backwards), back, key).with_columns(backwards)
 
-    _around(view, "latest_rows", latest)
+    _around(merged, "latest_rows", latest)
 
 
 def _stale_shown() -> None:
@@ -128,9 +129,9 @@ def _stale_shown() -> None:
 
 
 def _row_lost_at_open() -> None:
-    def items(original: Any, self: Any, *args: Any) -> Iterable[Any]:
-        for rows in original(self, *args):
-            yield type(rows)(rows.partitions[1:], rows.identities[1:], rows.values[1:])
+    def items(original: Any, self: Any, *args: Any, **how: Any) -> Iterable[Any]:
+        for rows in original(self, *args, **how):
+            yield StoredRows(rows.partitions[1:], rows.identities[1:], rows.values[1:])
 
     _around(RocksDBStore, "items", items)
 
@@ -146,16 +147,17 @@ def _positions_first() -> None:
 
 
 def _not_cleared() -> None:
+    left: dict[str, list[Any]] = {}
+
     def clear(original: Any, self: Any, partitions: Any = None, **how: Any) -> None:
         rows = [row for row in self.items() if partitions is None or row.partitions[0] in partitions]
         original(self, partitions, **how)
-        left.setdefault(id(self), []).extend(rows)
+        left.setdefault(str(self._engine.path), []).extend(rows)
 
-    def items(original: Any, self: Any, *args: Any) -> Iterable[Any]:
-        yield from original(self, *args)
-        yield from left.get(id(self), ())
+    def items(original: Any, self: Any, *args: Any, **how: Any) -> Iterable[Any]:
+        yield from original(self, *args, **how)
+        yield from left.get(str(self._engine.path), ())
 
-    left: dict[int, list[Any]] = {}
     _around(RocksDBStore, "clear", clear)
     _around(RocksDBStore, "items", items)
 

@@ -35,7 +35,10 @@ COMPACTED: Final = {name: weight for name, weight in PLAIN.items() if name != "r
 }
 """In a compacted topic Kafka deletes no records on request."""
 
+_WEIGHTS: Final = {True: COMPACTED, False: PLAIN}
 FAULTS: Final = tuple(sorted(PLAIN.keys() | COMPACTED.keys()))
+
+OUTAGES: Final = frozenset({"broker killed", "broker stopped", "broker frozen"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +74,11 @@ class World:
         return f"world {self.number} (seed {self.seed})"
 
 
-def worlds(seed: int, rounds: int) -> list[World]:
-    """Return the worlds of a seed, with so many rounds in all."""
+def worlds(seed: int, rounds: int, *, without: frozenset[str] = frozenset()) -> list[World]:
+    """Return the worlds of a seed, with so many rounds in all, ``without`` some faults."""
     random = Random(seed)
     made: list[World] = []
-    decks = {True: _deck(random, COMPACTED), False: _deck(random, PLAIN)}
+    decks = {is_compacted: _deck(random, weights, without) for is_compacted, weights in _WEIGHTS.items()}
     for number, first in enumerate(range(0, rounds, ROUNDS_PER_WORLD)):
         is_compacted = number % 2 == 1
         partitions = random.choice([1, 1, 2, 3])
@@ -102,9 +105,9 @@ def _round(random: Random, number: int, deck: Iterator[str]) -> Round:
     return Round(number, tuple(Step(next(deck), random.randrange(2**31)) for _ in range(count)))
 
 
-def _deck(random: Random, weights: dict[str, int]) -> Iterator[str]:
+def _deck(random: Random, weights: dict[str, int], without: frozenset[str]) -> Iterator[str]:
     """Yield faults for ever: each as often as its weight says in every run through the deck."""
     while True:
-        cards = [fault for fault, weight in weights.items() for _ in range(weight)]
+        cards = [fault for fault, weight in weights.items() for _ in range(weight) if fault not in without]
         random.shuffle(cards)
         yield from cards
