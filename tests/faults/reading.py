@@ -6,6 +6,7 @@ the command in ``do``; each line that goes is the JSON answer. Answers have the 
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import sys
 import time
@@ -272,6 +273,7 @@ def _note_warning(message: Warning | str, *_: Any) -> None:
 
 def main() -> None:
     """Do what each line says until there is none."""
+    faulthandler.enable()  # a crash of a library says what all threads were at
     bootstrap, state_dir, *mutant = sys.argv[1:]
     if mutant:
         from faults.mutants import MUTANTS  # noqa: PLC0415 - not part of an ordinary run
