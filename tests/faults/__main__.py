@@ -9,7 +9,7 @@ from faults.campaign import side_by_side
 from faults.plan import worlds
 from faults.report import write_rounds
 
-SEED, ROUNDS, WORKERS = 2026, 300, 2
+SEED, ROUNDS, WORKERS = 2026, 320, 2
 
 
 def main() -> None:
