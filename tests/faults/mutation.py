@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Final
 
@@ -35,11 +35,13 @@ def main() -> None:
     names = given.names or list(MUTANTS)
     found = {}
     with ProcessPoolExecutor(given.workers, mp_context=get_context("spawn")) as pool:
-        for name, text in zip(names, pool.map(caught, names), strict=True):
+        running = {pool.submit(caught, name): name for name in names}
+        for done in as_completed(running):
+            name, text = running[done], done.result()
             found[name] = text
             print(f"MUTANT {name}: {text or 'NOT CAUGHT'}\n", flush=True)
     if not given.names:
-        report.write_mutants(MUTANTS, found)
+        report.write_mutants(MUTANTS, {name: found[name] for name in MUTANTS})
     sys.exit(not all(found.values()))
 
 
