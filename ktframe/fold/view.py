@@ -320,7 +320,9 @@ class View:
         changed = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
         if not changed:
             return frozenset()
-        base = self._merge().rows.filter(~pl.col(PARTITION).is_in(but))
+        base = self._merge().rows
+        if but:
+            base = base.filter(~pl.col(PARTITION).is_in(but))
         rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in changed}
         is_rounded = base.select(expr.any().alias(name) for name, expr in rounded.items() if expr is not None)
         return frozenset(column.name for column in is_rounded if column.any())

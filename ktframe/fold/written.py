@@ -39,6 +39,9 @@ class WrittenRows:
         marks: pl.DataFrame = NO_MARKS,
     ) -> None:
         """Append a folded batch and advance the positions, as ``View.apply`` does."""
+        if not self.again.positions():
+            self.shown.apply(changes, schema, positions, marks)
+            return
         here, again = self._by_partition(positions)
         rows_here, rows_again = self._parts(changes)
         marks_here, marks_again = self._parts(marks)
@@ -58,7 +61,13 @@ class WrittenRows:
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""
         again = list(self.again.positions())
+        if not again:
+            return self.shown.inexact(wider)
         return self.shown.inexact(wider, but=again) | self.again.inexact(wider)
+
+    def has_outdated(self, wider: pl.Schema) -> bool:
+        """Say whether rows from before a rebuild would lose digits, were ``wider`` to become the schema."""
+        return bool(self.again.positions()) and bool(self.shown.inexact(wider))
 
     def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows and the tombstones' markers, as ``View.lines`` does."""

@@ -188,6 +188,11 @@ def written_positions(store: StateStore) -> dict[int, Position]:
     return store.positions() | {p: rebuild.position for p, rebuild in store.rebuilds().items()}
 
 
+def stream_times(positions: Mapping[int, Position]) -> dict[int, int]:
+    """Return the stream time (ms) of each partition that has one."""
+    return {p: at.stream_time for p, at in positions.items() if at.stream_time is not None}
+
+
 def advanced(
     known: Mapping[int, Position], changes: Changes, positions: Mapping[int, int]
 ) -> dict[int, Position]:

@@ -18,7 +18,7 @@ class Switched(NamedTuple):
 
 
 class Exchange:
-    """What one table knows of that. The binding's thread writes it, any thread may read."""
+    """Counts such changes of one table. The binding's thread makes them; any thread may read."""
 
     def __init__(self) -> None:
         self.generation = 0

@@ -1,4 +1,4 @@
-"""Rows of single identities, from the store: what an update of a key or two would be too dear to look for in the view."""
+"""Rows of single identities, from the store: a few are found there sooner than in the view."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from ktframe.fold.records import BatchContext, Changes, Position, RecordBatch, S
 from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
 from ktframe.fold.written import WrittenRows
-from ktframe.store.protocol import CHUNK_ROWS, Horizon, Rebuild, StateStore, written_positions
+from ktframe.store.protocol import CHUNK_ROWS, Horizon, Rebuild, StateStore, stream_times, written_positions
 from ktframe.store.replacement import Replacement
 from ktframe.sync import cuts
 from ktframe.sync.ages import Ages
@@ -208,8 +208,8 @@ class Materializer:
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         stale = without_outdated(changes.stale, changes.frame)
         changes = replace(changes, stale=stale, present=self.presence.known(), last=batch.last)
-        if self.view.inexact(changes.schema):
-            self.switch()  # the rows from before can't be shown any longer: their integers would lose digits
+        if self.written.has_outdated(changes.schema):
+            self.switch()  # they can't be shown any longer
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
         if changes.is_keyless:
@@ -230,13 +230,12 @@ class Materializer:
         return changes
 
     def _shown_times(self) -> dict[int, int]:
-        positions = self.store.positions()
-        return {p: at.stream_time for p, at in positions.items() if at.stream_time is not None}
+        return stream_times(self.store.positions())
 
     def _context(self) -> BatchContext:
         positions = self.positions()
         return BatchContext(
-            stream_times={p: at.stream_time for p, at in positions.items() if at.stream_time is not None},
+            stream_times=stream_times(positions),
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
             now_ms=now_ms(self._clock),
             learned=self.learned,
