@@ -16,6 +16,8 @@ from support.kafka_topics import ExternalKafka, KafkaTopics
 from support.schema_registry import SchemaRegistry
 from support.waiting import wait_until
 
+from ktframe.formats.json import format as json_format
+
 load_profiles()
 
 # A shell that starts the tests in the background has them ignore interrupts, which some send to themselves.
@@ -60,6 +62,14 @@ def no_thread_is_left() -> Iterator[None]:
             if thread.ident in frames:
                 error.add_note(f"{thread.name}:\n{''.join(traceback.format_stack(frames[thread.ident]))}")
         raise
+
+
+@pytest.fixture(scope="module")
+def few_as_many() -> Iterator[None]:
+    """Have few JSON payloads decoded in the way of many: for tests that compare the two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_format, "MOST_ONE_BY_ONE", 0)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from ktframe.formats.json.format import JsonFormat
 Batch = list[bytes]
 Found = list[tuple[int, Any]]
 
+pytestmark = pytest.mark.usefixtures("few_as_many")
+
 EMPTY = pl.Schema()
 EXACT = frozenset({"id"})
 FORMAT = JsonFormat(exact_fields=EXACT)

@@ -13,6 +13,8 @@ from support.examples import examples
 from ktframe.formats.base import Decoded
 from ktframe.formats.json.format import JsonFormat
 
+pytestmark = pytest.mark.usefixtures("few_as_many")
+
 EMPTY = pl.Schema()
 JSON_TEXT = JsonFormat(pl.Schema({"v": pl.String()}), json_fields=frozenset({"v"}))
 TEXT = JsonFormat(pl.Schema({"v": pl.String()}))

@@ -21,6 +21,8 @@ from ktframe.formats.json import format as json_format
 from ktframe.formats.json import records as json_records
 from ktframe.formats.json.schema import json_columns
 
+pytestmark = pytest.mark.usefixtures("few_as_many")
+
 EMPTY = pl.Schema()
 
 
@@ -525,6 +527,17 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches.pj, "read_json", interrupt)
     with pytest.raises(KeyboardInterrupt):
         JsonFormat().decode([b'{"a":1}'], pl.Schema({"a": pl.Int64()}))
+
+
+def test_few_payloads_wait_for_no_thread_of_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few payloads are decoded one by one, whole or not, and one more than these are a batch for Arrow."""
+    monkeypatch.setattr(json_format, "MOST_ONE_BY_ONE", 2)
+    monkeypatch.setattr(json_format, "read_batch", lambda *_: pytest.fail("read by Arrow"))
+    known = pl.Schema({"a": pl.Int64()})
+    assert JsonFormat().decode([b'{"a":1}', b'{"a":2}'], known).frame["a"].to_list() == [1, 2]
+    assert [each.index for each in JsonFormat().decode([b'{"a":1}', b"{"], known).refused] == [1]
+    with pytest.raises(pytest.fail.Exception, match="read by Arrow"):
+        JsonFormat().decode([b'{"a":1}'] * 3, known)
 
 
 def test_the_first_records_say_what_the_batch_is_read_as() -> None:

@@ -210,6 +210,7 @@ def test_json_can_not_be_the_time() -> None:
 # ------------------------------------------------------------------------------------------------ speed
 
 
+@pytest.mark.usefixtures("few_as_many")
 def test_declared_strings_that_hold_text_are_read_by_arrow_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing looks at the records one by one where no value has to be put into quotes."""
     monkeypatch.setattr(json_format, "quoted", lambda *_: pytest.fail("looked at the records one by one"))

@@ -1,9 +1,10 @@
-"""The JSON format: whole batches with Arrow where the outcome is certain, record by record where it is not."""
+"""The JSON format: whole batches with Arrow where the outcome is certain, record by record where it is not, or they are few."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import polars as pl
@@ -11,7 +12,7 @@ import polars as pl
 from ktframe.errors import SchemaError
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Decoded
-from ktframe.formats.batches import split_batch
+from ktframe.formats.batches import SMALLEST_PIECE, split_batch
 from ktframe.formats.errors import RefusedError
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.decision import Decision
@@ -22,6 +23,8 @@ from ktframe.formats.json.texts import quoted
 from ktframe.formats.json.values import reader_of
 
 _SAMPLE = 200
+MOST_ONE_BY_ONE = SMALLEST_PIECE
+"""So few payloads are decoded one by one sooner than by Arrow, whose reader needs a thread of its own; the outcome is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ class JsonFormat:
     def __post_init__(self) -> None:
         if self.declared is None:
             return
-        object.__setattr__(self, "declared", _checked(self.declared))
         for name, dtype in self.declared.items():
+            _check(name, dtype)
             is_exact = self.are_all_exact or name in self.exact_fields
             if is_exact and isinstance(dtype, pl.Float32 | pl.Float64 | pl.List | pl.Struct):
                 message = f"field {name!r} is part of the key but declared {dtype}."
@@ -152,6 +155,8 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(known.to_frame(), (), (), known)
+        if len(payloads) <= MOST_ONE_BY_ONE:
+            return self._decode_records(payloads, known)
         # Strings mostly hold text already: payloads are only looked at where they can't be read as they are.
         decoded = None if self.json_fields else self._decode_whole(payloads, known)
         if decoded is None:
@@ -233,13 +238,12 @@ def _slice(payloads: Sequence[bytes], piece: range) -> Sequence[bytes]:
     return payloads[piece.start : piece.stop]
 
 
-def _checked(declared: pl.Schema) -> pl.Schema:
-    """Return ``declared``; SchemaError names a field that can't be read from JSON or held in a column."""
-    for name, dtype in declared.items():
-        reader_of(dtype, name)
-        try:
-            frame_of_records([], pl.Schema({name: dtype}))
-        except NATIVE_ERRORS as error:
-            message = f"field {name!r} is declared {dtype}, which a column can't hold: {error}"
-            raise SchemaError(message, "pl.String takes any value; cast the column of the frame.") from error
-    return declared
+@lru_cache(maxsize=1_024)  # every batch is decoded by a format that is made for it
+def _check(name: str, dtype: pl.DataType) -> None:
+    """Raise SchemaError, which names the declared field, where it can't be read from JSON or held in a column."""
+    reader_of(dtype, name)
+    try:
+        frame_of_records([], pl.Schema({name: dtype}))
+    except NATIVE_ERRORS as error:
+        message = f"field {name!r} is declared {dtype}, which a column can't hold: {error}"
+        raise SchemaError(message, "pl.String takes any value; cast the column of the frame.") from error
