@@ -155,7 +155,8 @@ def _encode_column(column: pl.Series) -> pl.Series:
     if tag is not None:
         raw = column.cast(pl.Binary)
         if not raw.bin.contains(b"\0").any():
-            return pl.select((pl.lit(tag) + raw + pl.lit(b"\0")).fill_null(_NULL)).to_series()
+            encoded = pl.Series([tag]) + raw + pl.Series([b"\0"])
+            return encoded.fill_null(_NULL) if encoded.null_count() else encoded
     physical = column.to_physical()
     if physical.dtype in _WITHIN_INT64:
         return _encode_integers(physical.cast(pl.Int64))

@@ -56,13 +56,13 @@ class KeyColumn:
         return Step(lines.filter(~is_keyless) if refused else lines, refused)
 
     def _decoded(self, batch: RecordBatch, lines: pl.DataFrame, schema: pl.Schema) -> Step:
-        keyed = [line for line, key in enumerate(batch.keys) if key is not None]
         payloads = [key for key in batch.keys if key is not None]
         decoded = self.format.decode(payloads, self.schema(schema))
-        accepted = pl.Series(LINE, [keyed[i] for i in decoded.accepted], dtype=pl.UInt32)
         keys = as_key(decoded.frame)
-        if len(accepted) == len(batch):
-            return Step(lines.with_columns(keys))
+        if len(keys) == len(batch):
+            return Step(lines.hstack([keys]))
+        keyed = [line for line, key in enumerate(batch.keys) if key is not None]
+        accepted = pl.Series(LINE, [keyed[i] for i in decoded.accepted], dtype=pl.UInt32)
         refused = [
             Refusal(keyed[refusal.index], f"key: {refusal.reason}", Fault.KEY) for refusal in decoded.refused
         ]

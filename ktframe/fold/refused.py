@@ -92,6 +92,8 @@ def cause_name(reason: str) -> str:
 
 def late_records(batch: RecordBatch, late: pl.DataFrame) -> tuple[RefusedRecord, ...]:
     """Return the late records; the reason of each names the windows (starts in ms) that had closed."""
+    if not late.height:
+        return ()
     by_line = late.group_by(LINE, maintain_order=True).agg(pl.col(WINDOW).cast(pl.String)).iter_rows()
     return tuple(refused_record(batch, Refusal(line, " ".join(windows))) for line, windows in by_line)
 

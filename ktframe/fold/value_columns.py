@@ -21,17 +21,16 @@ class ValueColumns:
 
     def read(self, batch: RecordBatch, lines: pl.DataFrame, fields: pl.Schema) -> tuple[Step, pl.Schema]:
         """Add the fields to the lines whose value could be decoded and to tombstones; return all fields known by now."""
-        valued = lines.filter(~pl.col(TOMBSTONE))[LINE].to_list()
+        is_tombstone = lines[TOMBSTONE]
+        valued = lines[LINE].filter(~is_tombstone).to_list()
         decoded = self.format.decode(
             [value for line in valued if (value := batch.values[line]) is not None], fields
         )
         refused = [replace(refusal, index=valued[refusal.index]) for refusal in decoded.refused]
-        accepted = pl.Series(LINE, [valued[i] for i in decoded.accepted], dtype=pl.UInt32)
-        rows = at_lines(lines, accepted).hstack(decoded.frame.get_columns())
-        if len(valued) < lines.height:
-            tombstones = lines.filter(pl.col(TOMBSTONE))
-            rows = pl.concat([rows, tombstones], how="diagonal_relaxed").sort(LINE)
-        return Step(rows, refused), decoded.schema
+        if refused:
+            lines = lines.filter(~lines[LINE].is_in([refusal.index for refusal in refused]))
+            is_tombstone = lines[TOMBSTONE]
+        return Step(lines.hstack(spread(decoded.frame, ~is_tombstone).get_columns()), refused), decoded.schema
 
     def read_some(self, batch: RecordBatch, lines: pl.DataFrame, wanted: pl.Schema) -> pl.DataFrame:
         """Add the ``wanted`` fields to those ``lines``, of refused records, in whose values they can be read."""

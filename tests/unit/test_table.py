@@ -67,6 +67,19 @@ def test_fields_named_like_our_columns_keep_their_names(broker: FakeBroker) -> N
     ]
 
 
+def test_a_field_whose_name_is_empty_is_one_like_others(broker: FakeBroker, tmp_path: Path) -> None:
+    """It keeps its name in frames and rows, in small batches and from the local store."""
+    broker.produce("t", "a", {"x": 1, "": "u"})
+    expected = {"key": "a", "x": 2, "": "v"}
+    with broker.connect(tmp_path) as kt:
+        assert kt.table("t").to_polars().columns == ["key", "x", ""]
+        broker.produce("t", "a", {"x": 2, "": "v"})
+        assert kt.table("t").to_polars().to_dicts() == [expected]
+        assert kt.table("t")["a"] == expected
+    with broker.connect(tmp_path) as kt:
+        assert kt.table("t").to_polars().to_dicts() == [expected]
+
+
 def test_metadata_columns_have_their_types_whatever_the_rows(broker: FakeBroker) -> None:
     """Partition is Int32, offset Int64, timestamp Datetime(ms, UTC) and null where the record has none."""
     broker.produce("t", "a", {"x": 1}, timestamp=None, partition=1)
