@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -26,7 +26,7 @@ from ktframe.columns import (
 )
 from ktframe.fold.event_time import EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
-from ktframe.fold.identity_codec import encode_parts, physical_part
+from ktframe.fold.identity_codec import encode_key
 from ktframe.fold.key_column import KeyColumn, part_types
 from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.lines import last_of_each, lines_of
@@ -129,20 +129,10 @@ class TopicDecoder:
         """Return what the key format knows of its columns by now."""
         return self._keys.schema(fields)
 
-    def encode_key(self, key: object, fields: pl.Schema) -> bytes | None:
-        """Return the identity of a key as a user gives it, a tuple where it is composite; None where no row has it.
-
-        A part is the column's value exactly: of its kind, and not rounded or cast to it.
-        """
+    def encode_keys(self, keys: Iterable[object], fields: pl.Schema) -> list[bytes | None]:
+        """Return the identities of keys as a user gives them, tuples where they are composite; None where no row has it."""
         dtypes = part_types(self.identity_schema(fields).values())
-        parts = key if isinstance(key, tuple) else (key,)
-        if len(parts) != len(dtypes):
-            return None
-        try:
-            # What the column can't hold is refused on the way: TypeError a Fraction, UnicodeEncodeError half a pair.
-            return encode_parts(physical_part(part, dtype) for part, dtype in zip(parts, dtypes, strict=True))
-        except (TypeError, OverflowError, UnicodeEncodeError):
-            return None
+        return [encode_key(key, dtypes) for key in keys]
 
     # --- from records ---------------------------------------------------------------------------------------------
 
@@ -331,14 +321,16 @@ class TopicDecoder:
         extra = self._loaded_extra_columns(rows, schema)
         frame = stored.hstack([partitions, *identity.get_columns(), *values.get_columns(), *extra])
         frame = self._event_time.apply(frame)
+        known, wanted = {HASH, *frame.columns}, self.frame_schema(schema)
         # A field of the identity that no row has shown is in the view, but not among those of the format.
-        known = frame.select(
-            pl.col(name) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
-            for name, dtype in self.frame_schema(schema).items()
-            if name != HASH
-        )
-        hashed = known.select(self.identity.hash(known, rows.identities), pl.all())
-        return hashed.with_columns(stored[TOMBSTONE].alias(REMOVED)) if self.keeps_markers else hashed
+        absent = [
+            pl.Series(name, [None] * frame.height, dtype=dtype)
+            for name, dtype in wanted.items()
+            if name not in known
+        ]
+        frame = frame.hstack([*absent, stored[TOMBSTONE].alias(REMOVED)])
+        frame = frame.hstack([self.identity.hash(frame, rows.identities)])
+        return frame[[*wanted, REMOVED] if self.keeps_markers else [*wanted]]
 
     def load_marks(self, stored: StaleMarks, schema: pl.Schema) -> pl.DataFrame:
         """Return the stored marks of refused records as the view keeps them."""

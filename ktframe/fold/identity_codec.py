@@ -43,6 +43,7 @@ _INTEGER_LENGTH = 9
 _WIDE_LENGTH = 17
 _UNITS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _EXPONENT_LIMIT = 60
+_TEXTS = (pl.String, pl.Enum, pl.Categorical)
 _WITHIN_INT64 = (pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
 
 
@@ -77,6 +78,21 @@ def encode_parts(values: Iterable[object]) -> bytes:
     return b"".join(map(encode_part, values))
 
 
+def encode_key(key: object, dtypes: Sequence[pl.DataType]) -> bytes | None:
+    """Return the identity of a key as a user gives it, a tuple where it has several parts; None where no column has it.
+
+    A part is the column's value exactly: of its kind, and not rounded or cast to it.
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) != len(dtypes):
+        return None
+    try:
+        # What the column can't hold is refused on the way: TypeError a Fraction, UnicodeEncodeError half a pair.
+        return encode_parts(map(physical_part, parts, dtypes))
+    except (TypeError, OverflowError, UnicodeEncodeError):
+        return None
+
+
 def physical_part(value: object, dtype: pl.DataType) -> Part | Fraction:
     """Return what a column of ``dtype`` would keep ``value`` as.
 
@@ -90,14 +106,14 @@ def physical_part(value: object, dtype: pl.DataType) -> Part | Fraction:
     # Not by pl.Series, which rounds, takes text and numbers for dates, ignores zones, and panics on some decimals.
     if value is None:
         return None
+    if isinstance(value, str) and isinstance(dtype, _TEXTS):
+        return value
     if dtype.is_integer() or dtype.is_decimal() or dtype.is_temporal():
         number = _number(value, dtype)
         return int(number) if number.denominator == 1 else number
     if dtype == pl.Boolean and isinstance(value, bool):
         return value
     if dtype == pl.Binary and isinstance(value, bytes):
-        return value
-    if isinstance(dtype, pl.String | pl.Enum | pl.Categorical) and isinstance(value, str):
         return value
     raise _wrong_kind(value, dtype)
 
@@ -213,13 +229,12 @@ def _end_of(encoded: bytes, start: int) -> int:
 
 def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return the values of identities as one column of ``dtype``: a struct where they have several parts."""
-    body, tag = encoded.bin, _text_tag(dtype)
-    if tag is not None and body.starts_with(tag).all() and not body.contains(b"\0\xff").any():
-        sliced = pl.col("e").bin.slice(1, pl.col("e").bin.size() - 2)
-        return encoded.alias("e").to_frame().select(sliced).to_series().cast(dtype)
-    if dtype.is_integer() and body.starts_with(_INTEGER).all():
-        flipped = body.slice(1, 8).bin.reinterpret(dtype=pl.Int64, endianness="big")
-        return (flipped ^ -_SIGN).cast(dtype)
+    frame, body, tag = encoded.alias("e").to_frame(), pl.col("e").bin, _text_tag(dtype)
+    if tag is not None and frame.select((body.starts_with(tag) & ~body.contains(b"\0\xff")).all()).item():
+        return frame.select(body.slice(1, body.size() - 2)).to_series().cast(dtype)
+    if dtype.is_integer() and frame.select(body.starts_with(_INTEGER).all()).item():
+        flipped = frame.select(body.slice(1, 8).bin.reinterpret(dtype=pl.Int64, endianness="big"))
+        return (flipped.to_series() ^ -_SIGN).cast(dtype)
     return _first_column([decode_parts(value) for value in encoded], dtype)
 
 

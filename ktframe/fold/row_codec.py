@@ -103,11 +103,11 @@ def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
         offsets.append(offset)
         markers.append(flags & _IS_TOMBSTONE == 1)
     columns = pl.DataFrame(
-        {
-            TIMESTAMP: pl.Series(timestamps, dtype=pl.Int64),
-            OFFSET: pl.Series(offsets, dtype=pl.Int64),
-            TOMBSTONE: pl.Series(markers, dtype=pl.Boolean),
-        },
+        [
+            pl.Series(TIMESTAMP, timestamps, dtype=pl.Int64),
+            pl.Series(OFFSET, offsets, dtype=pl.Int64),
+            pl.Series(TOMBSTONE, markers, dtype=pl.Boolean),
+        ]
     )
     return columns, [row[_value_start(row) :] for row in stored]
 

@@ -94,7 +94,7 @@ def frame_of_records(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl
             pa.array([row.get(name) for row in some], arrow_type(dtype)) for name, dtype in schema.items()
         ]
         frames.append(frame_of(arrays, schema, len(some)))
-    return pl.concat(frames, rechunk=True)
+    return frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=True)
 
 
 def _has_categories(dtype: pl.DataType) -> bool:

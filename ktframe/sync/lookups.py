@@ -30,9 +30,11 @@ def newest_rows(materializer: Materializer, identities: Sequence[bytes]) -> tupl
     # Read after the rows, so that the schema covers every one of them.
     schema = materializer.store.schema() or materializer.schema
     rows = materializer.decoder.load(StoredRows(partitions, names, values), schema)
-    order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
-    best = {names[line]: line for line in order}  # of several, the last and greatest stays
-    if REMOVED in rows.columns:
+    best = {name: line for line, name in enumerate(names)}
+    if len(best) < len(names):
+        order = rows.select(pl.arg_sort_by(TIMESTAMP, PARTITION, nulls_last=False)).to_series()
+        best = {names[line]: line for line in order}  # of several, the last and greatest stays
+    if REMOVED in rows.columns and rows[REMOVED].any():
         removed = rows[REMOVED].to_list()
         best = {name: line for name, line in best.items() if not removed[line]}
-    return list(best), rows[list(best.values())].drop(REMOVED, strict=False)
+    return list(best), rows if len(best) == len(names) else rows[list(best.values())]

@@ -11,6 +11,7 @@ from ktframe.columns import IDENTITY
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import ReadPolicy
 from ktframe.errors import NotWritableError
+from ktframe.gc_pause import cyclic_gc_paused
 from ktframe.sync.lookups import newest_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
@@ -60,16 +61,15 @@ class KTable(MaterializedTopic):
     def get_many(self, keys: Sequence[Key], *, fresh: bool = True) -> list[dict[str, Any] | None]:
         """Return the row of each of ``keys`` as a dict, None for a key without a row, waiting only once."""
 
+        @cyclic_gc_paused()
         def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
-            decoder, schema = materializer.decoder, materializer.schema
-            encoded = [decoder.encode_key(key, schema) for key in keys]
+            encoded = materializer.decoder.encode_keys(keys, materializer.schema)
             wanted = sorted({identity for identity in encoded if identity is not None})
             marks = materializer.view.marks()
             identities, rows = newest_rows(materializer, wanted)
-            lines = rows.with_columns(pl.Series(IDENTITY, identities, dtype=pl.Binary))
+            lines = rows.hstack([pl.Series(IDENTITY, identities, dtype=pl.Binary)])
             shown = self._shown(lines, marks, materializer)
-            identities, rows = shown[IDENTITY].to_list(), shown.drop(IDENTITY)
-            by_identity = dict(zip(identities, self._present(rows).iter_rows(named=True), strict=True))
+            by_identity = dict(zip(shown[IDENTITY], self._present(shown).iter_rows(named=True), strict=True))
             return [None if identity is None else by_identity.get(identity) for identity in encoded]
 
         return self._read(look_up, fresh=fresh)
@@ -92,7 +92,7 @@ class KTable(MaterializedTopic):
 
     @staticmethod
     def _is_hidden(key: Key, materializer: Materializer) -> bool:
-        identity = materializer.decoder.encode_key(key, materializer.schema)
+        (identity,) = materializer.decoder.encode_keys([key], materializer.schema)
         return identity is not None and newest_rows(materializer, [identity])[1].height > 0
 
     def __contains__(self, key: object) -> bool:

@@ -232,7 +232,7 @@ class TableWriter:
     def _tombstones(self, materializer: Materializer, keys: Sequence[Any]) -> OutgoingRecords:
         """Return a tombstone for each partition that has a row of one of ``keys``."""
         decoder, schema = materializer.decoder, materializer.schema
-        encoded = [decoder.encode_key(key, schema) for key in keys]
+        encoded = decoder.encode_keys(keys, schema)
         if schema and None in encoded:
             message = f"{keys[encoded.index(None)]!r} can't be a key of this table."
             raise SchemaError(message, "keys are as keys() returns them; several are given as a list.")
