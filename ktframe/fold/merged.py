@@ -35,11 +35,7 @@ class Merged:
     @classmethod
     def of(cls, lines: pl.DataFrame, positions: Mapping[int, int]) -> Merged:
         """Return the rows among ``lines``, and the markers, of which ``REMOVED`` says so."""
-        rows, markers = lines, lines.clear()
-        if REMOVED in lines.columns:
-            is_marker, rows = lines[REMOVED], lines.drop(REMOVED)
-            if is_marker.any():
-                markers, rows = rows.filter(is_marker), rows.filter(~is_marker)
+        rows, markers = _parted(lines) if REMOVED in lines.columns else (lines, lines.clear())
         return cls(rows, markers.select(rows.columns), positions, contested_hashes(rows[HASH], markers[HASH]))
 
     def with_schema(self, schema: pl.Schema) -> Merged:
@@ -71,17 +67,18 @@ class Merged:
         """Return this with later lines folded in: at most one for each identity ``row``, with ``REMOVED``."""
         is_hit = self.rows[HASH].is_in(delta[HASH].implode())
         outlived = self.rows.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
-        living = delta.filter(~pl.col(REMOVED)).drop(REMOVED)
+        living, removed = _parted(delta)
         markers = self.markers
-        if keeps_markers:
+        if keeps_markers and (markers.height or removed.height):
             outlasting = markers.join(delta.select(row), on=row, how="anti", nulls_equal=True)
-            markers = pl.concat([outlasting, delta.filter(REMOVED).drop(REMOVED)])
+            markers = pl.concat([outlasting, removed])
         # Of hashes that changed, these are all the rows.
         contested = contested_hashes(pl.concat([outlived[HASH], living[HASH]]), markers[HASH])
         if len(self.contested):
             unchanged = self.contested.filter(~self.contested.is_in(delta[HASH].implode()))
             contested = pl.concat([unchanged, contested])
-        rows = pl.concat([self.rows.filter(~is_hit), outlived, living], rechunk=False)
+        added = [part for part in (outlived, living) if part.height]
+        rows = pl.concat([self.rows.filter(~is_hit), *added], rechunk=False)
         return replace(self, rows=in_few_chunks(rows), markers=markers, contested=contested)
 
     def one_per_key(self, user_key: Sequence[str]) -> pl.DataFrame:
@@ -96,3 +93,11 @@ class Merged:
         else:
             markers = markers.filter(markers[HASH].is_in(contested.implode()))
         return pl.concat([rows.filter(~is_hit), latest_rows(rows.filter(is_hit), markers, user_key)])
+
+
+def _parted(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the lines that are rows, and those of which ``REMOVED`` says that they are none."""
+    is_removed, lines = lines[REMOVED], lines.drop(REMOVED)
+    if not is_removed.any():
+        return lines, lines.clear()
+    return lines.filter(~is_removed), lines.filter(is_removed)

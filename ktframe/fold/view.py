@@ -62,7 +62,7 @@ class View:
         self._lock = Lock()
         """Held for assignments only."""
         self._merging = Lock()
-        """Held while the base is being replaced."""
+        """Held while the rows of the base are being replaced."""
         self._schema = schema
         self._base = Merged.empty(schema)
         self._deltas: tuple[pl.DataFrame, ...] = ()
@@ -133,11 +133,14 @@ class View:
             return
         try:
             merged = self._merge_held()
-            with self._lock:
-                # In one piece, which is grouped and filtered fastest.
-                self._base = replace(merged, rows=merged.rows.rechunk())
         finally:
             self._merging.release()
+        # In one piece, which is grouped and filtered fastest. No read waits for that: where one has merged more meanwhile,
+        # its rows count.
+        in_one_piece = replace(merged, rows=merged.rows.rechunk())
+        with self._lock:
+            if self._base is merged:
+                self._base = in_one_piece
         done = perf_counter()
         self._next_merge = done + (done - now) * _IDLE_FACTOR
 
@@ -347,7 +350,8 @@ class View:
 
     def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
         """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
-        delta = stack([pl.DataFrame(schema={**base.schema, REMOVED: pl.Boolean()}), *deltas])
+        removed = pl.Series(REMOVED, [], dtype=pl.Boolean)
+        delta = stack([base.clear().hstack([removed]), *deltas])
         return delta.unique(self._row, keep="last", maintain_order=True) if len(deltas) > 1 else delta
 
 

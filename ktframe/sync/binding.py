@@ -34,6 +34,7 @@ from ktframe.sync.upkeep import Upkeep
 
 logger = logging.getLogger("ktframe.sync")
 _FIRST_BATCH_SECONDS = 1.0
+_FULL_BATCH = 5_000
 
 
 class TopicBinding:
@@ -259,6 +260,8 @@ class TopicBinding:
         self.monitor.observe(batch.positions, newest=self.activity.newest)
         self._announce()
         self._tell(changed)
+        if len(batch) < _FULL_BATCH:  # nothing more is waiting to be read
+            materializer.written.merge_when_idle()  # last: whoever waited for the batch does not wait for this
 
     def _tell(self, rows: int | None) -> None:
         """Publish that a batch has come that changed so many ``rows``, and that those of some partitions were made anew."""

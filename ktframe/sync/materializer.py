@@ -34,7 +34,6 @@ from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS = 3
-_FULL_BATCH = 5_000
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 _NO_ENDS: Mapping[int, int] = MappingProxyType({})
 
@@ -223,8 +222,6 @@ class Materializer:
         self.stream_times = self._shown_times()
         self._applied += len(batch)
         self._retain()
-        if len(batch) < _FULL_BATCH:
-            self.written.merge_when_idle()  # a partial batch: nothing more is waiting to be read
         # Positions last: whoever waits for them finds stream time and retention already applied.
         self.written.apply(pl.DataFrame(), schema, batch.positions)
         return changes
