@@ -143,7 +143,7 @@ class Identity(ABC):
 
     def encode(self, rows: pl.DataFrame) -> pl.Series:
         """Return the canonical bytes of each row's identity."""
-        return encode_columns(rows.select(self.columns))
+        return encode_columns(rows[name] for name in self.columns)
 
     def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
         """Return the columns of identities that nothing else holds: the window's start, and the decoded key."""
@@ -160,7 +160,7 @@ class Identity(ABC):
         """Return the hash by which the view finds the rows that agree in ``user_key_columns``."""
         if self.user_key_columns == self.columns:
             return hash_identities(identities)
-        return hash_identities(encode_columns(rows.select(self.user_key_columns)))
+        return hash_identities(encode_columns(rows[name] for name in self.user_key_columns))
 
     def lower_bound(self, partition: int, horizon: int) -> bytes:
         """Return the lowest identity of ``partition`` that retention keeps: that of a window, or of an offset."""

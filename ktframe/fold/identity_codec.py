@@ -28,10 +28,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from functools import reduce
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ktframe.clock import EPOCH
 
@@ -157,9 +158,9 @@ def _wrong_kind(value: object, dtype: pl.DataType) -> TypeError:
     return TypeError(f"a {type(value).__name__} can't be part of a key of type {dtype}")
 
 
-def encode_columns(frame: pl.DataFrame) -> pl.Series:
-    """Return the canonical bytes (Binary, no nulls) of each row of ``frame``."""
-    return reduce(operator.add, map(_encode_column, frame.iter_columns()))
+def encode_columns(columns: Iterable[pl.Series]) -> pl.Series:
+    """Return the canonical bytes (Binary, no nulls) of each row of ``columns``."""
+    return reduce(operator.add, map(_encode_column, columns))
 
 
 def _encode_column(column: pl.Series) -> pl.Series:
@@ -170,7 +171,7 @@ def _encode_column(column: pl.Series) -> pl.Series:
     tag = _text_tag(column.dtype)
     if tag is not None:
         raw = column.cast(pl.Binary)
-        if not raw.bin.contains(b"\0").any():
+        if not _contains(raw.to_arrow(), b"\0"):
             encoded = pl.Series([tag]) + raw + pl.Series([b"\0"])
             return encoded.fill_null(_NULL) if encoded.null_count() else encoded
     physical = column.to_physical()
@@ -229,13 +230,22 @@ def _end_of(encoded: bytes, start: int) -> int:
 
 def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return the values of identities as one column of ``dtype``: a struct where they have several parts."""
-    frame, body, tag = encoded.alias("e").to_frame(), pl.col("e").bin, _text_tag(dtype)
-    if tag is not None and frame.select((body.starts_with(tag) & ~body.contains(b"\0\xff")).all()).item():
-        return frame.select(body.slice(1, body.size() - 2)).to_series().cast(dtype)
-    if dtype.is_integer() and frame.select(body.starts_with(_INTEGER).all()).item():
-        flipped = frame.select(body.slice(1, 8).bin.reinterpret(dtype=pl.Int64, endianness="big"))
-        return (flipped.to_series() ^ -_SIGN).cast(dtype)
+    array, tag = encoded.to_arrow(), _text_tag(dtype)
+    if tag is not None and _all_start_with(array, tag) and not _contains(array, b"\0\xff"):
+        return pl.Series(pc.binary_slice(array, 1, -1)).cast(dtype)
+    if dtype.is_integer() and _all_start_with(array, _INTEGER):
+        bodies = pl.Series(pc.binary_slice(array, 1, _INTEGER_LENGTH))
+        return (bodies.bin.reinterpret(dtype=pl.Int64, endianness="big") ^ -_SIGN).cast(dtype)
     return _first_column([decode_parts(value) for value in encoded], dtype)
+
+
+def _all_start_with(array: Any, start: bytes) -> bool:
+    return bool(pc.all(pc.starts_with(array, start), min_count=0).as_py())
+
+
+def _contains(array: Any, pattern: bytes) -> bool:
+    """Say whether one of the texts or bytes does. Not asked of Polars: each call of it is a query, for one value too."""
+    return bool(pc.any(pc.match_substring(array, pattern), min_count=0).as_py())
 
 
 def columns_of(identities: Iterable[bytes], dtypes: Mapping[str, pl.DataType]) -> dict[str, pl.Series]:

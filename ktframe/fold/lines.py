@@ -42,4 +42,4 @@ def last_of_each(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _equals_next(values: pl.Series) -> pl.Series:
     """Say of each value whether the one after it is the same."""
-    return (values.head(len(values) - 1) == values.slice(1)).extend_constant(value=False, n=1)
+    return (values.head(len(values) - 1) == values.slice(1)).append(pl.Series([False]))

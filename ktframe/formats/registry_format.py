@@ -191,7 +191,8 @@ class RegistryFormat:
     def _plain_for_all(self, payloads: Sequence[bytes], schema: pl.Schema) -> SchemalessFormat | None:
         """Return the plain format where no payload has a schema, and nothing has to be fitted to other columns."""
         plain = self.plain
-        if plain is None or any(payload[0] <= LARGEST_MAGIC_BYTE for payload in payloads if payload):
+        firsts = {payload[:1] for payload in payloads}  # few, and none of them a new object
+        if plain is None or any(first[0] <= LARGEST_MAGIC_BYTE for first in firsts if first):
             return None
         # The fields of keys are fixed; the plain format alone would add some.
         may_widen = self.is_key and bool(schema) and not plain.is_canonical
