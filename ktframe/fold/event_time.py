@@ -132,9 +132,10 @@ def refuse_skewed(rows: pl.DataFrame, now_ms: int, max_skew_ms: int | None) -> S
 def _refuse(
     rows: pl.DataFrame, condition: pl.Expr, fault: Fault, reason: Callable[[int | None], str]
 ) -> Step:
-    refused = rows.filter(condition).select(LINE, TIMESTAMP)
-    if not refused.height:
+    is_refused = rows.select(condition).to_series()
+    if not is_refused.any():
         return Step(rows)
+    refused = rows.filter(is_refused).select(LINE, TIMESTAMP)
     return Step(
-        rows.filter(~condition), [Refusal(line, reason(at), fault) for line, at in refused.iter_rows()]
+        rows.filter(~is_refused), [Refusal(line, reason(at), fault) for line, at in refused.iter_rows()]
     )

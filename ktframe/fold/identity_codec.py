@@ -182,16 +182,15 @@ def _encode_column(column: pl.Series) -> pl.Series:
 
 def _encode_integers(column: pl.Series) -> pl.Series:
     """Return what ``encode_part`` returns for each integer, without Python objects."""
-    flipped = (column.fill_null(0) ^ -_SIGN).rechunk().to_arrow()
+    is_null = column.is_null() if column.null_count() else None
+    flipped = ((column if is_null is None else column.fill_null(0)) ^ -_SIGN).rechunk().to_arrow()
     raw = array.array("q")
     raw.frombytes(memoryview(flipped.buffers()[1])[8 * flipped.offset :][: 8 * len(flipped)])
     if sys.byteorder == "little":
         raw.byteswap()
     bodies = pa.Array.from_buffers(pa.binary(8), len(raw), [None, pa.py_buffer(raw)])
-    encoded = pl.DataFrame({"body": pl.from_arrow(bodies), "value": column})
-    is_null = pl.col("value").is_null()
-    tagged = pl.when(is_null).then(pl.lit(_NULL)).otherwise(pl.lit(_INTEGER) + pl.col("body"))
-    return encoded.select(tagged).to_series()
+    encoded = pl.Series([_INTEGER]) + pl.Series(bodies)
+    return encoded if is_null is None else pl.Series([_NULL]).zip_with(is_null, encoded)
 
 
 def _text_tag(dtype: pl.DataType) -> bytes | None:

@@ -88,7 +88,7 @@ class WindowKey(Identity):
             late, rows = without_stale(rows.filter(is_late)), rows.filter(~is_late)
         rows, expired = _without_expired(rows, context)
         rows = rows.drop(WINDOW_END, WINDOW_CLOSE_TIME, strict=False)
-        return Assigned(rows, [*keyless, *timeless, *skewed], late.select(LINE, WINDOW), times, expired)
+        return Assigned(rows, [*keyless, *timeless, *skewed], late[[LINE, WINDOW]], times, expired)
 
     def _with_close_time(self, rows: pl.DataFrame, context: BatchContext) -> pl.DataFrame:
         """Add, with grace, the time up to which windows had closed when each record came."""

@@ -82,12 +82,10 @@ class FixedWindows(Windows):
             first = (at - self.size_ms) // self.every_ms + 1
             if self._is_kafkas:
                 first = pl.when(at >= 0).then(first.clip(lower_bound=0)).otherwise(first)
-            number = pl.int_ranges(first, number + 1)
-        numbered = rows.with_columns(number.alias(WINDOW))
-        if self.every_ms < self.size_ms:
-            numbered = numbered.explode(WINDOW)
-        start = pl.col(WINDOW) * self.every_ms + self.offset_ms
-        return numbered.with_columns(start, (start + self.size_ms).alias(WINDOW_END))
+            numbers = pl.int_ranges(first, number + 1)
+            rows, number = rows.with_columns(numbers.alias(WINDOW)).explode(WINDOW), pl.col(WINDOW)
+        start = number * self.every_ms + self.offset_ms
+        return rows.with_columns(start.alias(WINDOW), (start + self.size_ms).alias(WINDOW_END))
 
     def with_ends(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return ``rows``, which have ``WINDOW``, with ``WINDOW_END``."""
