@@ -93,15 +93,17 @@ def record_key_of(stored: bytes) -> bytes | None:
 
 def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
     """Return (columns ``TIMESTAMP`` and ``OFFSET``, both Int64, and ``TOMBSTONE``; the raw values)."""
-    unpack = _HEADER.unpack_from
+    unpack, start = _HEADER.unpack_from, _HEADER.size
     timestamps: list[int | None] = []
     offsets: list[int] = []
     markers: list[bool] = []
+    values: list[bytes] = []
     for row in stored:
         flags, at, offset = unpack(row)
         timestamps.append(at if flags >> _TYPE_SHIFT & _TYPE_MASK else None)
         offsets.append(offset)
         markers.append(flags & _IS_TOMBSTONE == 1)
+        values.append(row[_value_start(row) if flags & _HAS_KEY else start :])
     columns = pl.DataFrame(
         [
             pl.Series(TIMESTAMP, timestamps, dtype=pl.Int64),
@@ -109,12 +111,11 @@ def unpack_rows(stored: Sequence[bytes]) -> tuple[pl.DataFrame, list[bytes]]:
             pl.Series(TOMBSTONE, markers, dtype=pl.Boolean),
         ]
     )
-    return columns, [row[_value_start(row) :] for row in stored]
+    return columns, values
 
 
 def _value_start(row: bytes) -> int:
-    if not row[0] & _HAS_KEY:
-        return _HEADER.size
+    """Return where the value begins behind a record key."""
     start = _HEADER.size + _LENGTH.size
     (length,) = _LENGTH.unpack_from(row, _HEADER.size)
     return start if row[_HEADER.size : start] == _NULL_KEY else start + int(length)
