@@ -261,13 +261,14 @@ class TopicDecoder:
             stale = stale_marks(rows.filter(STALE), self.identity.columns)
             rows = rows.filter(~pl.col(STALE)).drop(STALE)
         folded = last_of_each(rows)
+        lines = folded[LINE].to_list()
         values = pack_lines(
             batch,
-            folded[LINE].to_list(),
+            lines,
             with_keys=self._keeps_key_bytes,
             with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
         )
-        keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
+        keys = [batch.keys[line] for line in lines] if use.is_for_deletes else None
         records = Counter(batch.partitions)
         return Changes(
             partitions=folded[PARTITION].to_list(),
