@@ -206,6 +206,27 @@ def test_offsets_without_records_are_passed(broker: FakeBroker, tmp_path: Path) 
     assert broker.assigned == [{0: 0}, {0: 6}]
 
 
+def test_who_waits_for_a_batch_is_told_before_its_rows_are_merged_at_leisure(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits until the table's own thread has tidied up."""
+    came: list[str] = []
+
+    def merge(view: View) -> None:
+        if view.positions().get(0) == 4:  # not after the first batch
+            came.append("merged")
+
+    monkeypatch.setattr(View, "merge_when_idle", merge)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        before = rows(table)
+        table.on_change(lambda event: came.append("told") if event.position == {0: 4} else None)
+        broker.produce("t", "new", {"n": 7})
+        assert rows(table) == {**before, "new": 7}
+        wait_until(lambda: "merged" in came, "the thread to tidy up")
+    assert came[0] == "told"
+
+
 def test_an_open_transaction_is_not_waited_for(broker: FakeBroker) -> None:
     """Its records are not there yet; position() says how many offsets they hold back; a commit brings them."""
     with broker.connect() as kt:
