@@ -530,14 +530,15 @@ def test_an_interrupt_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_few_payloads_wait_for_no_thread_of_arrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few payloads are decoded one by one, whole or not, and one more than these are a batch for Arrow."""
+    """Few payloads are decoded one by one, whole or not; one more than these, or a long one, are a batch for Arrow."""
     monkeypatch.setattr(json_format, "MOST_ONE_BY_ONE", 2)
     monkeypatch.setattr(json_format, "read_batch", lambda *_: pytest.fail("read by Arrow"))
     known = pl.Schema({"a": pl.Int64()})
     assert JsonFormat().decode([b'{"a":1}', b'{"a":2}'], known).frame["a"].to_list() == [1, 2]
     assert [each.index for each in JsonFormat().decode([b'{"a":1}', b"{"], known).refused] == [1]
-    with pytest.raises(pytest.fail.Exception, match="read by Arrow"):
-        JsonFormat().decode([b'{"a":1}'] * 3, known)
+    for many in ([b'{"a":1}'] * 3, [b'{"a":1' + b" " * 20_000 + b"}"]):
+        with pytest.raises(pytest.fail.Exception, match="read by Arrow"):
+            JsonFormat().decode(many, known)
 
 
 def test_the_first_records_say_what_the_batch_is_read_as() -> None:

@@ -24,7 +24,7 @@ from ktframe.formats.json.values import reader_of
 
 _SAMPLE = 200
 MOST_ONE_BY_ONE = SMALLEST_PIECE
-"""So few payloads are decoded one by one sooner than by Arrow, whose reader needs a thread of its own; the outcome is the same."""
+_MOST_BYTES_ONE_BY_ONE = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(known.to_frame(), (), (), known)
-        if len(payloads) <= MOST_ONE_BY_ONE:
+        if _are_few(payloads):
             return self._decode_records(payloads, known)
         # Strings mostly hold text already: payloads are only looked at where they can't be read as they are.
         decoded = None if self.json_fields else self._decode_whole(payloads, known)
@@ -228,6 +228,14 @@ class JsonFormat:
     def _judged(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         decoded = decode_records(payloads, range(len(payloads)), known, self._rules, self.decision)
         return Decoded(decoded.frame, decoded.accepted, decoded.refused, decoded.schema)
+
+
+def _are_few(payloads: Sequence[bytes]) -> bool:
+    """Say whether payloads are decoded one by one sooner than by Arrow's reader, which works on a thread of its own.
+
+    The outcome is the same.
+    """
+    return len(payloads) <= MOST_ONE_BY_ONE and sum(map(len, payloads)) <= _MOST_BYTES_ONE_BY_ONE
 
 
 def _is_key_part(value: Any) -> bool:
