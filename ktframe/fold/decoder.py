@@ -32,7 +32,7 @@ from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.lines import last_of_each, lines_of
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
-from ktframe.fold.row_codec import pack_lines, record_key_of, unpack_rows
+from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
 from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import Decision, Format, SeenSchemas, decided_by, inferring, schemas_of
@@ -261,20 +261,18 @@ class TopicDecoder:
             stale = stale_marks(rows.filter(STALE), self.identity.columns)
             rows = rows.filter(~pl.col(STALE)).drop(STALE)
         folded = last_of_each(rows)
-        lines = folded[LINE].to_list()
-        values = pack_lines(
+        stored = pack_records(
             batch,
-            lines,
             with_keys=self._keeps_key_bytes,
             with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
-        )
-        keys = [batch.keys[line] for line in lines] if use.is_for_deletes else None
+        ).gather(folded[LINE])
+        keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
         records = Counter(batch.partitions)
         return Changes(
             partitions=folded[PARTITION].to_list(),
             identities=folded[IDENTITY].to_list(),
-            values=values,
-            frame=self._lines_of_view(folded, values, schema),
+            values=stored.to_list(),
+            frame=self._lines_of_view(folded, stored, schema),
             record_keys=keys if use is KeyUse.DELETES_BY else None,
             refused=refused_records(batch, refused),
             late=late_records(batch, assigned.late),
@@ -288,14 +286,12 @@ class TopicDecoder:
             is_keyless=keys is not None and None in keys,
         )
 
-    def _lines_of_view(
-        self, folded: pl.DataFrame, values: Sequence[bytes | None], schema: pl.Schema
-    ) -> pl.DataFrame:
+    def _lines_of_view(self, folded: pl.DataFrame, stored: pl.Series, schema: pl.Schema) -> pl.DataFrame:
         is_row = self.identity.tombstone is Tombstone.IS_ROW
         removed = pl.Series([False] * folded.height, dtype=pl.Boolean) if is_row else folded[TOMBSTONE]
         added = [removed.alias(REMOVED)]
         if SIZE in self.identity.extra_columns:
-            added.append(pl.Series(SIZE, [len(value or b"") for value in values], dtype=EXTRA_COLUMNS[SIZE]))
+            added.append(stored.bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
         frame = folded.hstack(added)
         known = set(frame.columns)
         return frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]

@@ -15,7 +15,7 @@ Raw bytes are kept so that a schema can widen later and the row be decoded again
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from struct import Struct
 
 import polars as pl
@@ -32,46 +32,29 @@ _TYPE_MASK = 0b11
 _HAS_KEY = 0b1000
 
 
-def pack_rows(
-    timestamps: Iterable[tuple[int, int]], offsets: Sequence[int], values: Sequence[bytes | None]
-) -> list[bytes]:
-    """Return the stored bytes of rows that carry no record key; a value of None makes a tombstone marker."""
-    pack = _HEADER.pack
-    return [
-        pack(kind << _TYPE_SHIFT | (value is None), at if kind else 0, offset) + (value or b"")
-        for (kind, at), offset, value in zip(timestamps, offsets, values, strict=True)
+def pack_records(batch: RecordBatch, *, with_keys: bool, with_tombstones: bool) -> pl.Series:
+    """Return the stored bytes of each record of ``batch``, with its record key or without.
+
+    Those of a tombstone are a marker, or null where none is stored.
+    """
+    # In the order of arrival, in which the records lie in memory: to jump about takes four times as long.
+    pack, carries = _HEADER.pack, _HAS_KEY * with_keys
+    lines = zip(batch.timestamp_types, batch.timestamps, batch.offsets, batch.values, strict=True)
+    heads = [
+        pack(kind << _TYPE_SHIFT | carries | (value is None), at if kind else 0, offset)
+        for kind, at, offset, value in lines
     ]
-
-
-def pack_keyed_rows(
-    timestamps: Iterable[tuple[int, int]],
-    offsets: Sequence[int],
-    values: Sequence[bytes | None],
-    keys: Sequence[bytes | None],
-) -> list[bytes]:
-    """Return the stored bytes of rows that carry their record key, which is not their identity; None as above."""
-    pack, length = _HEADER.pack, _LENGTH.pack
-    return [
-        pack(kind << _TYPE_SHIFT | _HAS_KEY | (value is None), at if kind else 0, offset)
-        + (_NULL_KEY if key is None else length(len(key)) + key)
-        + (value or b"")
-        for (kind, at), offset, value, key in zip(timestamps, offsets, values, keys, strict=True)
-    ]
-
-
-def pack_lines(
-    batch: RecordBatch, lines: Sequence[int], *, with_keys: bool, with_tombstones: bool
-) -> list[bytes | None]:
-    """Return the stored bytes of the records at ``lines`` of ``batch``; None for a tombstone that is not stored."""
-    timestamps = zip(batch.timestamp_types, batch.timestamps, strict=True)
-    # All, in the order in which they lie in memory: to fetch them in that of the lines takes longer than to pack them.
+    parts = [_bytes(heads)]
     if with_keys:
-        packed = pack_keyed_rows(timestamps, batch.offsets, batch.values, batch.keys)
-    else:
-        packed = pack_rows(timestamps, batch.offsets, batch.values)
-    if with_tombstones:
-        return [packed[line] for line in lines]
-    return [None if batch.values[line] is None else packed[line] for line in lines]
+        length = _LENGTH.pack
+        parts.append(_bytes([_NULL_KEY if key is None else length(len(key)) + key for key in batch.keys]))
+    values = _bytes(batch.values)
+    parts.append(values.fill_null(b"") if with_tombstones else values)
+    return sum(parts[1:], parts[0])
+
+
+def _bytes(values: Sequence[bytes | None]) -> pl.Series:
+    return pl.Series(values, dtype=pl.Binary)
 
 
 def is_marker(stored: bytes) -> bool:

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import hypothesis.strategies as st
 import polars as pl
 import pytest
 from hypothesis import given
 
 from ktframe.columns import OFFSET, TIMESTAMP, TOMBSTONE
-from ktframe.fold.row_codec import pack_keyed_rows, pack_rows, record_key_of, unpack_rows
+from ktframe.fold.records import RecordBatch
+from ktframe.fold.row_codec import is_marker, pack_records, record_key_of, unpack_rows
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 timestamps = st.tuples(st.sampled_from([0, 1, 2]), int64)
 offsets = st.integers(0, 2**63 - 1)
+
+
+Row: TypeAlias = tuple[tuple[int, int], int, bytes | None, bytes | None]
+
+
+def packed(rows: list[Row], *, with_keys: bool = False, with_tombstones: bool = False) -> list[Any]:
+    """Return the stored bytes of records: ((type, timestamp), offset, key, value)."""
+    batch = RecordBatch(
+        [0] * len(rows),
+        [offset for _, offset, _, _ in rows],
+        [at for (_, at), *_ in rows],
+        [kind for (kind, _), *_ in rows],
+        [key for _, _, key, _ in rows],
+        [value for *_, value in rows],
+    )
+    return pack_records(batch, with_keys=with_keys, with_tombstones=with_tombstones).to_list()
 
 
 @pytest.mark.parametrize(
@@ -25,7 +44,7 @@ offsets = st.integers(0, 2**63 - 1)
 )
 def test_rows_are_pinned(timestamp: tuple[int, int], offset: int, value: bytes, expected: str) -> None:
     """Flags, timestamp, offset, value: exactly these bytes, the timestamp zero where there is none."""
-    assert pack_rows([timestamp], [offset], [value]) == [bytes.fromhex(expected)]
+    assert packed([(timestamp, offset, None, value)]) == [bytes.fromhex(expected)]
 
 
 @pytest.mark.parametrize(
@@ -38,18 +57,14 @@ def test_rows_are_pinned(timestamp: tuple[int, int], offset: int, value: bytes, 
 )
 def test_keyed_rows_are_pinned(key: bytes | None, expected: str) -> None:
     """A record key comes before the value with its length, and null is not empty."""
-    assert pack_keyed_rows([(1, 1)], [7], [b"{}"], [key]) == [bytes.fromhex(expected)]
+    assert packed([((1, 1), 7, key, b"{}")], with_keys=True) == [bytes.fromhex(expected)]
 
 
 @given(st.lists(st.tuples(timestamps, offsets, st.binary(), st.none() | st.binary(), st.booleans())))
 def test_rows_come_back(rows: list[tuple[tuple[int, int], int, bytes, bytes | None, bool]]) -> None:
     """Timestamp (null where the type says none), offset, value and record key come back, whichever way packed."""
     stored = [
-        (
-            pack_keyed_rows([time], [offset], [value], [key])
-            if is_keyed
-            else pack_rows([time], [offset], [value])
-        )[0]
+        packed([(time, offset, key, value)], with_keys=is_keyed)[0]
         for time, offset, value, key, is_keyed in rows
     ]
     columns, values = unpack_rows(stored)
@@ -67,8 +82,18 @@ def test_no_rows_have_the_same_columns() -> None:
 
 
 def test_many_rows_are_packed_in_order() -> None:
-    """Each row gets its own timestamp, offset and value."""
-    stored = pack_rows([(1, 5), (0, 6)], [1, 2], [b"x", b"y"])
+    """Each row gets its own timestamp, offset, key and value."""
+    stored = packed([((1, 5), 1, b"k", b"x"), ((0, 6), 2, None, b"y")], with_keys=True)
     assert unpack_rows(stored)[0].rows() == [(5, 1, False), (None, 2, False)]
-    with pytest.raises(ValueError, match="longer"):
-        pack_rows([(1, 5)], [1, 2], [b"x", b"y"])
+    assert unpack_rows(stored)[1] == [b"x", b"y"]
+    assert list(map(record_key_of, stored)) == [b"k", None]
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_a_tombstone_is_a_marker_or_nothing(with_keys: bool) -> None:  # noqa: FBT001 - a case of the test
+    """Where markers are stored it is one, with its record key where rows carry theirs; elsewhere there are no bytes."""
+    rows = [((1, 5), 1, b"k", b""), ((1, 6), 2, b"k", None)]
+    row, marker = packed(rows, with_keys=with_keys, with_tombstones=True)
+    assert (is_marker(row), is_marker(marker)) == (False, True)
+    assert record_key_of(marker) == (b"k" if with_keys else None)
+    assert packed(rows, with_keys=with_keys) == [row, None]
