@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -17,7 +17,12 @@ from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
 from ktframe.kafka.errors import translate
 
-BATCH_RECORDS = 10_000
+BATCH_RECORDS = 50_000
+"""What a batch costs besides its records is little then."""
+_BATCH_BYTES = 32 * 2**20
+"""With more bytes in their values a batch has fewer records: they, and what they become, are in memory at once."""
+_CALL_RECORDS = 10_000
+"""The interpreter's lock is held while so many are taken from librdkafka's queue."""
 _POLL_SECONDS = 0.1
 
 # Without rights on the group librdkafka reports this once and reads on: the group is never used.
@@ -146,9 +151,21 @@ class KafkaReader:
             if first is None:
                 return None
             with cyclic_gc_paused():
-                return self._columns([first, *(self._consumer.consume(most - 1, 0) if most > 1 else ())])
+                return self._columns([first, *self._queued(most - 1)])
         except KafkaException as error:
             raise self._translate(error.args[0]) from error
+
+    def _queued(self, most: int) -> Iterator[Any]:
+        """Yield the messages that have arrived, ``most`` of them."""
+        size = 0
+        while most > 0 and size < _BATCH_BYTES:
+            wanted = min(most, _CALL_RECORDS)
+            messages = self._consumer.consume(wanted, 0)
+            yield from messages
+            if len(messages) < wanted:
+                return
+            most -= wanted
+            size += sum(map(len, messages))
 
     def _columns(self, messages: list[Any]) -> RecordBatch:
         # Any, not Message: its stubs allow None for the partition and offset of a record.

@@ -16,7 +16,7 @@ from ktframe.errors import BrokerUnreachableError, ContextClosedError
 from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
-from ktframe.kafka.reader import BATCH_RECORDS, Reader
+from ktframe.kafka.reader import Reader
 from ktframe.store.protocol import StateStore
 from ktframe.sync.activity import Activity
 from ktframe.sync.beginning import Beginning
@@ -34,6 +34,7 @@ from ktframe.sync.upkeep import Upkeep
 
 logger = logging.getLogger("ktframe.sync")
 _FIRST_BATCH_SECONDS = 1.0
+_FIRST_BATCH_RECORDS = 10_000
 _FULL_BATCH = 5_000
 
 
@@ -231,7 +232,11 @@ class TopicBinding:
             return batch
         # A first batch with many of the records that decide the columns hardly ever has to be read again.
         deadline = self._clock.monotonic() + _FIRST_BATCH_SECONDS
-        while len(batch) < BATCH_RECORDS and self.monitor.behind(batch.positions) and not self._stop.is_set():
+        while (
+            len(batch) < _FIRST_BATCH_RECORDS
+            and self.monitor.behind(batch.positions)
+            and not self._stop.is_set()
+        ):
             more = reader.poll()
             if more is None or self._clock.monotonic() > deadline:
                 return batch if more is None else batch + more
