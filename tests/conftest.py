@@ -16,6 +16,7 @@ from support.kafka_topics import ExternalKafka, KafkaTopics
 from support.schema_registry import SchemaRegistry
 from support.waiting import wait_until
 
+from ktframe.formats.json import batches as json_batches
 from ktframe.formats.json import format as json_format
 
 load_profiles()
@@ -66,9 +67,10 @@ def no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def few_as_many() -> Iterator[None]:
-    """Have few JSON payloads decoded in the way of many: for tests that compare the two."""
+    """Have few JSON payloads decoded in the way of many, in several blocks: for tests that compare the two."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(json_format, "MOST_ONE_BY_ONE", 0)
+        patch.setattr(json_batches, "_BLOCK_BYTES", 16)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import polars as pl
 
@@ -22,10 +23,10 @@ class ValueColumns:
     def read(self, batch: RecordBatch, lines: pl.DataFrame, fields: pl.Schema) -> tuple[Step, pl.Schema]:
         """Add the fields to the lines whose value could be decoded and to tombstones; return all fields known by now."""
         is_tombstone = lines[TOMBSTONE]
-        valued = lines[LINE].filter(~is_tombstone).to_list()
-        decoded = self.format.decode(
-            [value for line in valued if (value := batch.values[line]) is not None], fields
-        )
+        valued = lines[LINE].filter(~is_tombstone)
+        # All of the batch, mostly: none has to be picked out then.
+        picked = batch.values if len(valued) == len(batch) else [batch.values[line] for line in valued]
+        decoded = self.format.decode(cast(Sequence[bytes], picked), fields)
         refused = [replace(refusal, index=valued[refusal.index]) for refusal in decoded.refused]
         if refused:
             lines = lines.filter(~lines[LINE].is_in([refusal.index for refusal in refused]))

@@ -20,7 +20,9 @@ from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, leaf_types, struc
 from ktframe.formats.json.records import WHITESPACE
 from ktframe.formats.json.times import END_SECOND, FIRST_SECOND, UNITS_PER_SECOND
 
-_LARGEST_BLOCK_BYTES = 2**30
+_LARGEST_BYTES = 2**30
+_BLOCK_BYTES = 2**20
+"""Blocks of this size are read side by side; what is smaller, on the thread that asks."""
 
 _PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
     # Arrow's JSON reader takes a missing offset for UTC and a date for a number of days; its casts do neither.
@@ -45,14 +47,12 @@ def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | N
     """Return the rows of ``payloads`` if each of them certainly is one object that fits ``schema``, else None."""
     plan = _plan(tuple(schema.items()))
     buffer = _one_object_a_line(payloads)
-    if plan.parse_options is None or buffer is None or len(buffer) > _LARGEST_BLOCK_BYTES:
+    if plan.parse_options is None or buffer is None or len(buffer) > _LARGEST_BYTES:
         return None
     try:
         buffer.decode()  # Arrow does not validate UTF-8
         table = pj.read_json(
-            pa.BufferReader(buffer),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(buffer) + 1),
-            parse_options=plan.parse_options,
+            pa.BufferReader(buffer), read_options=_blocks(payloads, buffer), parse_options=plan.parse_options
         )
         if table.num_rows != len(payloads):
             return None
@@ -62,6 +62,13 @@ def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | N
         return frame_of(table.columns, schema, table.num_rows)
     except NATIVE_ERRORS:
         return None
+
+
+def _blocks(payloads: Sequence[bytes], buffer: bytes) -> pj.ReadOptions:
+    if len(buffer) <= 2 * _BLOCK_BYTES:
+        return pj.ReadOptions(use_threads=False, block_size=len(buffer) + 1)
+    # An object may begin in one block and end in the next one, but not span a whole block.
+    return pj.ReadOptions(use_threads=True, block_size=max(_BLOCK_BYTES, 2 * max(map(len, payloads))))
 
 
 def _one_object_a_line(payloads: Sequence[bytes]) -> bytes | None:

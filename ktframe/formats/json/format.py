@@ -17,7 +17,7 @@ from ktframe.formats.errors import RefusedError
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.records import decode_fields, decode_records, parse
+from ktframe.formats.json.records import decode_fields, decode_records, judge_records, parse
 from ktframe.formats.json.sightings import Path, Sightings
 from ktframe.formats.json.texts import quoted
 from ktframe.formats.json.values import reader_of
@@ -185,7 +185,7 @@ class JsonFormat:
         If all records fit the second, inference from all of them would give the same schema.
         """
         yield known
-        sample = decode_records(
+        sample = judge_records(
             payloads, range(min(_SAMPLE, len(payloads))), known, self._rules, self.decision
         )
         if sample.schema != known and not sample.refused:

@@ -40,6 +40,15 @@ _JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedRecords:
+    """The accepted payloads as rows that fit the schema, by index, and the refused ones."""
+
+    rows: dict[int, dict[str, Any]]
+    refused: list[Refusal]
+    schema: pl.Schema
+
+
+@dataclass(frozen=True, slots=True)
 class DecodedRecords:
     """The rows of the accepted payloads, in order, with their indices and schema; and the refused ones."""
 
@@ -56,7 +65,21 @@ def decode_records(
     rules: InferenceRules,
     decision: Decision | None = None,
 ) -> DecodedRecords:
-    """Decode the payloads at ``indices``.
+    """Decode the payloads at ``indices``; see ``judge_records``."""
+    judged = judge_records(payloads, indices, known, rules, decision)
+    frame, unbuildable = _build(judged.rows, judged.schema)
+    refused = sorted([*judged.refused, *unbuildable], key=attrgetter("index"))
+    return DecodedRecords(frame, list(judged.rows), tuple(refused), judged.schema)
+
+
+def judge_records(
+    payloads: Sequence[bytes],
+    indices: Iterable[int],
+    known: pl.Schema,
+    rules: InferenceRules,
+    decision: Decision | None = None,
+) -> JudgedRecords:
+    """Decide which of the payloads at ``indices`` are accepted, and what the schema becomes.
 
     Where some don't fit the known schema, ``decision`` says what it may become. Fields that it leaves open are decided
     by the first record that has them, in the order of the payloads. Without one all of these payloads decide together;
@@ -90,9 +113,7 @@ def decode_records(
             schema = final
             rows, further = _read(accepted, schema, rules)
             unfit += further
-    frame, unbuildable = _build(rows, schema)
-    refused += unfit + unbuildable
-    return DecodedRecords(frame, list(rows), tuple(sorted(refused, key=attrgetter("index"))), schema)
+    return JudgedRecords(rows, refused + unfit, schema)
 
 
 def decode_fields(payloads: Sequence[bytes], wanted: pl.Schema) -> tuple[pl.DataFrame, list[int]]:
