@@ -35,6 +35,8 @@ COMPACTED: Final = {name: weight for name, weight in PLAIN.items() if name != "r
 }
 """In a compacted topic Kafka deletes no records on request."""
 
+_MORE_OFTEN: Final = 6
+
 _WEIGHTS: Final = {True: COMPACTED, False: PLAIN}
 FAULTS: Final = tuple(sorted(PLAIN.keys() | COMPACTED.keys()))
 
@@ -74,11 +76,23 @@ class World:
         return f"world {self.number} (seed {self.seed})"
 
 
-def worlds(seed: int, rounds: int, *, without: frozenset[str] = frozenset()) -> list[World]:
-    """Return the worlds of a seed, with so many rounds in all, ``without`` some faults."""
+def worlds(
+    seed: int, rounds: int, *, without: frozenset[str] = frozenset(), often: frozenset[str] = frozenset()
+) -> list[World]:
+    """Return the worlds of a seed, with so many rounds in all, ``without`` some faults and some more ``often``."""
     random = Random(seed)
     made: list[World] = []
-    decks = {is_compacted: _deck(random, weights, without) for is_compacted, weights in _WEIGHTS.items()}
+    decks = {
+        is_compacted: _deck(
+            random,
+            {
+                fault: weight * (_MORE_OFTEN if fault in often else 1)
+                for fault, weight in weights.items()
+                if fault not in without
+            },
+        )
+        for is_compacted, weights in _WEIGHTS.items()
+    }
     for number, first in enumerate(range(0, rounds, ROUNDS_PER_WORLD)):
         is_compacted = number % 2 == 1
         partitions = random.choice([1, 1, 2, 3])
@@ -105,9 +119,9 @@ def _round(random: Random, number: int, deck: Iterator[str]) -> Round:
     return Round(number, tuple(Step(next(deck), random.randrange(2**31)) for _ in range(count)))
 
 
-def _deck(random: Random, weights: dict[str, int], without: frozenset[str]) -> Iterator[str]:
+def _deck(random: Random, weights: dict[str, int]) -> Iterator[str]:
     """Yield faults for ever: each as often as its weight says in every run through the deck."""
     while True:
-        cards = [fault for fault, weight in weights.items() for _ in range(weight) if fault not in without]
+        cards = [fault for fault, weight in weights.items() for _ in range(weight)]
         random.shuffle(cards)
         yield from cards
