@@ -42,6 +42,8 @@ SETTINGS: Final = {
 METADATA: Final = ["partition", "offset", "timestamp"]
 WINDOW: Final = ["window_start", "window_end"]
 READY_SECONDS: Final = 20.0
+PAUSE_SECONDS: Final = 1.0
+"""A process that does not ask the time for so long was frozen: it asks several times a second."""
 SAID: Final = local()
 """``texts`` are the warnings of ktframe on this thread."""
 
@@ -51,8 +53,19 @@ class ForwardClock:
 
     def __init__(self) -> None:
         self.wall = self.monotonic = 0.0
-        SystemClock.now = lambda _: datetime.now(UTC) + timedelta(seconds=self.wall)  # type: ignore[method-assign]
-        SystemClock.monotonic = lambda _: time.monotonic() + self.monotonic  # type: ignore[method-assign]
+        self.pause: tuple[float, bool] | None = None
+        """What passes while this process is frozen the next time, as for ``forward``."""
+        self._asked = time.monotonic()
+        SystemClock.now = lambda _: datetime.now(UTC) + timedelta(seconds=self._passed().wall)  # type: ignore[method-assign]
+        SystemClock.monotonic = lambda _: time.monotonic() + self._passed().monotonic  # type: ignore[method-assign]
+
+    def _passed(self) -> ForwardClock:
+        """Return this after a pause, whichever thread is the first one to ask the time."""
+        last, self._asked = self._asked, time.monotonic()
+        if self.pause is not None and self._asked - last > PAUSE_SECONDS:
+            (seconds, is_asleep), self.pause = self.pause, None
+            self.forward(seconds, is_asleep=is_asleep)
+        return self
 
     def forward(self, seconds: float, *, is_asleep: bool) -> None:
         """Let time pass; ``is_asleep``: on the wall only."""
@@ -101,6 +114,11 @@ class Reading:
         """Set the clock forward."""
         self._clock.forward(seconds, is_asleep=is_asleep)
 
+    def pause(self, seconds: float, *, is_asleep: bool) -> None:
+        """Set the clock forward at the end of the next pause of this process, before anything can be read."""
+        SystemClock().monotonic()
+        self._clock.pause = (seconds, is_asleep)
+
     def hold(self) -> None:
         """Let no record through to any reader from now on."""
         self._gate.close()
@@ -108,6 +126,17 @@ class Reading:
     def release(self) -> None:
         """Let everything through again."""
         self._gate.open()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what each object has gone through, for whoever wants to know why reads do not answer."""
+        return {
+            name: {
+                "status": repr(each.status()),
+                "position": repr(each.position()),
+                "incidents": [repr(incident) for incident in each.history.incidents()][-8:],
+            }
+            for name, each in self._objects.items()
+        }
 
     def read(
         self, names: list[str], *, is_fresh: bool = True, release_after: float | None = None
