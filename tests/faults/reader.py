@@ -29,7 +29,7 @@ class Reader:
         self._command += [] if mutant is None else [mutant]
         self._errors = state_dir / "stderr.txt"
         self._process: subprocess.Popen[str] | None = None
-        self.is_open = self.is_frozen = self.is_held = False
+        self.is_open = self.is_frozen = False
 
     def open(self, topic: str, keys: list[str]) -> None:
         """Open everything, in a new process unless there is one."""
@@ -48,7 +48,7 @@ class Reader:
     def close(self) -> None:
         """Close everything; the process stays."""
         self.ask("close")
-        self.is_open = self.is_held = False
+        self.is_open = False
 
     def ask(self, do: str, **arguments: Any) -> Any:
         """Have something done and return the answer."""
@@ -78,7 +78,7 @@ class Reader:
             self._process.kill()
             self._process.communicate()
         self._process = None
-        self.is_open = self.is_frozen = self.is_held = False
+        self.is_open = self.is_frozen = False
 
     def freeze(self) -> None:
         """Stop the process where it is."""

@@ -126,8 +126,8 @@ class Rounds:
         self._is_synced = False
 
     def _clear_up(self) -> None:
-        """Read everything if too much is possible by now."""
-        if any(store.is_vague for store in self._judge.stores.values()):
+        """Read everything if too much is possible by now, unless the reader can't be asked."""
+        if not self._reader.is_frozen and any(store.is_vague for store in self._judge.stores.values()):
             self._check()
 
     def _may_have_read(self) -> None:
@@ -329,7 +329,7 @@ class Rounds:
                 time.sleep(FETCH_SECONDS)
             if how != "there":
                 self._produce(random, TOMBSTONES)
-                self._changes()
+                self._may_have_read()  # nothing can be asked now
         self._cluster.compact()
         self._is_synced = False
         if is_held:
