@@ -273,7 +273,9 @@ class KafkaCluster:
             except KafkaException as error:
                 if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
-            self.topic(topic)  # raises if the topic is gone: the error of the offsets would be the same
+            # Raises if the topic is gone: the error of the offsets would be the same. It also tells librdkafka the leader
+            # epochs of now: with one from before a broker was restarted it is refused for ever (FENCED_LEADER_EPOCH).
+            self.topic(topic)
             time.sleep(RETRY_SECONDS)
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:

@@ -104,6 +104,24 @@ def test_no_offset_of_a_silent_broker_is_an_error() -> None:
     assert cluster.extents({"orders": 1}) == {"orders": {0: range(7, 7)}}
 
 
+def test_a_leader_epoch_of_before_is_replaced() -> None:
+    """The client keeps it, and is refused, until it is asked for the topic."""
+    cluster = _cluster(*["id-1"] * 100)
+    client: Any = cluster._connection._make()
+    answered = client.list_offsets
+
+    def fenced(request: Any, **_: object) -> dict[Any, Future[Any]]:
+        if len(client.told) < 100:
+            return dict(answered(request))
+        future: Future[Any] = Future()
+        future.set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+        return dict.fromkeys(request, future)
+
+    client.list_offsets = fenced
+    cluster._timeout = 5.0
+    assert cluster.end_offsets("orders", [0]) == {0: 7}
+
+
 def test_a_timeout_says_that_no_broker_answered() -> None:
     """Who is waiting learns what it is: something that may pass."""
     with pytest.raises(BrokerUnreachableError) as caught:
