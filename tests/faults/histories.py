@@ -8,11 +8,14 @@ where records were lost that a store had not seen, and whose loss it can't make 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from faults.log import Kind, Loss, PartitionLog, Record, Topic
 
+FLUSHED_SECONDS = 1.5
+"""Readers flush their stores three times a second."""
 MOST = 2_000
 VAGUE = 8
 
@@ -29,6 +32,8 @@ class History:
     losses: int = 0
     lost: int | None = 0
     is_anew: bool = False
+    synced: int = 0
+    """How many of the records there were when everything had been waited for: they are on disk ``FLUSHED_SECONDS`` later."""
 
     @property
     def next(self) -> int:
@@ -46,6 +51,7 @@ class StoreHistories:
 
     def __init__(self, *, keeps_history: bool) -> None:
         self.keeps_history = keeps_history
+        self._synced_at = 0.0
         self.possible: dict[int, frozenset[History]] = {}
 
     @property
@@ -72,12 +78,14 @@ class StoreHistories:
 
     def fall_back(self) -> None:
         """Allow for a reader that was killed: its store has what was flushed, the first part of what was applied."""
+        is_flushed = time.monotonic() - self._synced_at > FLUSHED_SECONDS
         for partition, histories in self.possible.items():
-            self._set(
-                partition,
-                {each.before(count) for each in histories for count in range(len(each.records) + 1)}
-                | set(histories),
-            )
+            parts = {
+                each.before(count)
+                for each in histories
+                for count in range(each.synced if is_flushed else 0, len(each.records) + 1)
+            }
+            self._set(partition, parts | set(histories))
 
     def after_reading(
         self, topic: Topic, ends: dict[int, int], starts: dict[int, int]
@@ -94,8 +102,9 @@ class StoreHistories:
 
     def are(self, found: dict[int, frozenset[History]]) -> None:
         """Go on with these."""
+        self._synced_at = time.monotonic()
         self.possible = {
-            partition: frozenset(replace(each, is_anew=False) for each in some)
+            partition: frozenset(replace(each, is_anew=False, synced=len(each.records)) for each in some)
             for partition, some in found.items()
         }
 

@@ -160,7 +160,8 @@ class Judge:
         """Check that reading a partition anew was said, where nothing else explains the rows."""
         store = self.stores[READS[name].store]
         for partition, some in matches.items():
-            had_rows = any(each.records for each in store.possible.get(partition, ()))
+            before = store.possible.get(partition, ())
+            had_rows = bool(before) and all(each.records for each in before)
             is_anew = all(each.is_anew for each in some)
             if had_rows and is_anew and not given["status"]["rebuilt"]:
                 message = f"{name} was read anew in partition {partition}, and does not say so"

@@ -57,11 +57,11 @@ def _right(read: Read, logs: dict[int, tuple[Record, ...]], answer: Answer) -> A
 def _groups(read: Read, partition: int, options: Options, answer: Answer) -> list[list[History]]:
     """Return the histories of a partition that fit its own rows, those together that make no difference to the others.
 
-    The unbroken ones come first.
+    The unbroken ones come first, and of these the longest: most of what a killed reader had read is there.
     """
     groups: dict[Any, list[History]] = {}
     shown = None if read.by is None else {*_shown(read, partition, answer, options)}
-    for history in sorted(options[partition], key=lambda each: each.is_anew):
+    for history in sorted(options[partition], key=lambda each: (each.is_anew, -len(each.records))):
         logs = {partition: history.records}
         if shown is None or shown == {*_shown(read, partition, read.answer(logs, KEYS), options)}:
             sign: Any = history.records if read.fold is None else read.fold(logs).signature

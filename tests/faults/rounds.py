@@ -11,6 +11,7 @@ from typing import Any, Final
 from support.kafka_broker import KafkaBroker
 
 from faults.cluster import KEYS, MOST_PARTITIONS, Cluster
+from faults.histories import FLUSHED_SECONDS
 from faults.judge import Expectation, Judge, Tally
 from faults.log import Kind
 from faults.matching import WrongAnswerError
@@ -231,6 +232,8 @@ class Rounds:
             self._reader.send("read", names=ALL)
             time.sleep(random.random() * 0.4)
         self._may_have_read()
+        if random.random() < 0.5:
+            time.sleep(FLUSHED_SECONDS)
         self._reader.kill()
         for store in self._judge.stores.values():
             store.fall_back()
@@ -329,7 +332,8 @@ class Rounds:
                 time.sleep(FETCH_SECONDS)
             if how != "there":
                 self._produce(random, TOMBSTONES)
-                self._may_have_read()  # nothing can be asked now
+            if is_held:  # nothing can be asked now
+                self._may_have_read()
         self._cluster.compact()
         self._is_synced = False
         if is_held:
