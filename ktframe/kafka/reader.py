@@ -18,7 +18,7 @@ from ktframe.kafka.cluster import RECONNECT, mechanism_of
 from ktframe.kafka.errors import translate
 
 BATCH_RECORDS = 50_000
-"""What a batch costs besides its records is little then."""
+"""So many share the fixed cost of a batch."""
 _BATCH_BYTES = 32 * 2**20
 """With more bytes in their values a batch has fewer records: they, and what they become, are in memory at once."""
 _CALL_RECORDS = 10_000
