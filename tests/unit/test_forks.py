@@ -193,6 +193,9 @@ def test_a_process_that_a_callback_forks_off_ends_with_it(ending: str, code: int
 
         orders.on_change(fork)
         orders.to_polars()
+        deadline = time.monotonic() + 60
+        while not codes and time.monotonic() < deadline:
+            time.sleep(0.01)  # callbacks run after waiting reads were told
         assert codes == [{code}], codes
         assert orders.to_polars().height > 5000
         kt.close()
