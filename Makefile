@@ -8,8 +8,6 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest
 ALONE := not kafka and not browser
 NO_SERVERS := --ignore=tests/integration --ignore=tests/browser
-# Not yet: some worlds have too many possible histories to tell right from wrong, see docs/faults.md.
-NO_ROUNDS := --ignore=tests/faults
 
 # Workers and the processes that tests start need not compile the same modules again and again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -34,7 +32,7 @@ demo: $(READY) ## a tour on the embedded broker and sample data; no Kafka needed
 
 test: servers ## every test, on a real Kafka broker and in a real browser (Java 17, Maven and Chromium)
 	$(PYTEST) -n 3 --dist worksteal $(NO_SERVERS) -m '$(ALONE)' --cov --cov-report= --cov-fail-under=0
-	$(PYTEST) -n 3 --dist loadgroup $(NO_ROUNDS) -m kafka --cov --cov-append --cov-report= --cov-fail-under=0
+	$(PYTEST) -n 3 --dist loadgroup -m kafka --cov --cov-append --cov-report= --cov-fail-under=0
 	$(PYTEST) -n 2 --dist loadgroup -m browser tests/browser --cov --cov-append --cov-report=term
 
 nightly: servers ## every test, with twenty times as many examples of each property

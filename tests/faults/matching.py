@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice, product
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,8 @@ Options: TypeAlias = Mapping[int, frozenset[History]]
 
 MOST: Final = 5_000
 _ROWS: Final = "to_polars"
+_PARTITION = -3
+"""Rows end with the partition, offset and time of their record."""
 
 
 class WrongAnswerError(AssertionError):
@@ -60,34 +62,41 @@ def _groups(read: Read, partition: int, options: Options, answer: Answer) -> lis
     The unbroken ones come first, and of these the longest: most of what a killed reader had read is there.
     """
     groups: dict[Any, list[History]] = {}
-    shown = None if read.by is None else {*_shown(read, partition, answer, options)}
-    for history in sorted(options[partition], key=lambda each: (each.is_anew, -len(each.records))):
-        logs = {partition: history.records}
-        if shown is None or shown == {*_shown(read, partition, read.answer(logs, KEYS), options)}:
-            sign: Any = history.records if read.fold is None else read.fold(logs).signature
-            groups.setdefault(sign, []).append(history)
-    return list(groups.values())
-
-
-def _shown(read: Read, partition: int, answer: Answer, options: Options) -> Iterator[Any]:
-    """Yield the rows of a partition that follow from it alone: nothing of other partitions has their key."""
     known = {
         (each.partition, each.offset, each.time): each
         for some in options.values()
         for history in some
         for each in history.records
     }
-    others = {
-        name: {getattr(each, name) for place, each in known.items() if place[0] != partition}
-        for name in read.by or ()
-    }
-    for row in answer[_ROWS]:
-        place = tuple(row[-3:])
-        if place[0] != partition:
-            continue
-        record = known.get(place)
-        if record is None or not any(getattr(record, name) in others[name] for name in others):
-            yield tuple(row)
+    for history in sorted(options[partition], key=lambda each: (each.is_anew, -len(each.records))):
+        if read.by is None or _fits(read, partition, history, answer, known):
+            groups.setdefault(read.signature({partition: history.records}), []).append(history)
+    return list(groups.values())
+
+
+def _fits(
+    read: Read, partition: int, history: History, answer: Answer, known: dict[tuple[int, ...], Record]
+) -> bool:
+    """Say whether the rows that a partition shows can be those of a history, whatever the others have applied.
+
+    Among partitions the newest wins: each row that is shown is its own partition's newest, and one that isn't shown gave
+    way to a newer one.
+    """
+    alone = {tuple(row) for row in read.answer({partition: history.records}, KEYS)[_ROWS]}
+    shown = {tuple(row) for row in answer[_ROWS] if row[_PARTITION] == partition}
+    return shown <= alone and all(_may_give_way(read, row, known) for row in alone - shown)
+
+
+def _may_give_way(read: Read, row: tuple[Any, ...], known: dict[tuple[int, ...], Record]) -> bool:
+    """Say whether another partition may have something newer at the place of a row."""
+    record = known[row[_PARTITION:]]
+    return any(
+        (other.time, other.partition) > (record.time, record.partition)
+        and other.partition != record.partition
+        and (not read.is_windowed or row[0] <= other.time < row[1])
+        and any(getattr(other, name) == getattr(record, name) for name in read.by or ())
+        for other in known.values()
+    )
 
 
 def difference(answer: Answer, right: Answer, given: dict[str, Any]) -> str:

@@ -267,22 +267,37 @@ def _place(record: Record) -> list[int]:
 class Read:
     """One object that is read: which ``store`` its rows come from, and what it must answer.
 
-    ``by`` are the attributes of records by which those of one partition meet those of another, None where all do;
-    ``fold`` is what the answer follows from, where it is a fold.
+    ``by`` are the attributes of records by which those of one partition meet those of another, None where all do; with
+    ``is_windowed`` only those in one window, whose rows begin with its start and end.
+    The answer follows from what ``signature`` returns of each partition, so that equal ones need not be told apart.
     """
 
     store: str
     answer: Callable[[Logs, list[str]], Answer]
     by: tuple[str, ...] | None = None
-    fold: Callable[[Logs], Fold] | None = None
+    is_windowed: bool = False
+    signature: Callable[[Logs], object] = lambda logs: tuple(logs.items())
 
 
 def _table(store: str, fold: Callable[[Logs], Fold], *by: str) -> Read:
-    return Read(store, table(fold), by, fold)
+    return Read(store, table(fold), by, signature=lambda logs: fold(logs).signature)
 
 
 def _windows(store: str, size: int, every: int, grace: int | None = None) -> Read:
-    return Read(store, windows(size, every, grace), ("key",), by_window(size, every, grace))
+    fold = by_window(size, every, grace)
+    return Read(store, windows(size, every, grace), ("key",), True, lambda logs: fold(logs).signature)
+
+
+def _windows_by_name(size: int) -> Read:
+    answer = windows_by_name(size)
+
+    def signature(logs: Logs) -> object:
+        tombstones = {
+            (each.time // size, each.key): each.time for each in _all(logs) if each.kind is Kind.TOMBSTONE
+        }
+        return str(answer(logs, [""])), frozenset(tombstones.items())
+
+    return Read("keyed windows", answer, ("key", "name"), True, signature)
 
 
 def _in_time(size: int, grace: int | None) -> Read:
@@ -300,7 +315,7 @@ READS: Final = {
     "windows": _windows("windows", 5 * MINUTE, 5 * MINUTE),
     "windows rolled up": _windows("windows", 15 * MINUTE, 15 * MINUTE),
     "hopping windows": _windows("windows", 10 * MINUTE, 5 * MINUTE),
-    "windows with key=": Read("keyed windows", windows_by_name(5 * MINUTE), ("key", "name")),
+    "windows with key=": _windows_by_name(5 * MINUTE),
     "windows with grace": _windows("closing", 5 * MINUTE, 5 * MINUTE, MINUTE),
     "stream": Read("stream", stream, ()),
     "windows of a stream": _in_time(5 * MINUTE, MINUTE),
