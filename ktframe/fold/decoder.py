@@ -26,7 +26,7 @@ from ktframe.columns import (
 )
 from ktframe.fold.event_time import EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
-from ktframe.fold.identity_codec import encode_key
+from ktframe.fold.identity_codec import encode_keys
 from ktframe.fold.key_column import KeyColumn, part_types
 from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.lines import last_of_each, lines_of
@@ -131,8 +131,7 @@ class TopicDecoder:
 
     def encode_keys(self, keys: Iterable[object], fields: pl.Schema) -> list[bytes | None]:
         """Return the identities of keys as a user gives them, tuples where they are composite; None where no row has it."""
-        dtypes = part_types(self.identity_schema(fields).values())
-        return [encode_key(key, dtypes) for key in keys]
+        return encode_keys(list(keys), part_types(self.identity_schema(fields).values()))
 
     # --- from records ---------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ from ktframe.fold.identity_codec import (
     decode_column,
     decode_parts,
     encode_columns,
+    encode_key,
+    encode_keys,
     encode_part,
     encode_parts,
 )
@@ -171,6 +173,20 @@ def test_columns_are_encoded_as_rows_are(frame: tuple[list[pl.DataType], list[tu
     encoded = encode_columns(pl.DataFrame(columns))
     assert encoded.dtype == pl.Binary()
     assert encoded.to_list() == [encode_parts(row) for row in rows]
+
+
+KEYS = st.one_of(
+    st.text(), st.just("a\0b"), st.just("\ud800"), st.integers(), st.none(), st.tuples(st.text())
+)
+
+
+@given(st.lists(st.text() | st.just("a\0b"), max_size=40), st.lists(KEYS, max_size=2))
+@example(["a"] * 40, ["\ud800"])
+def test_many_keys_are_encoded_as_each_is(texts: list[str], others: list[Any]) -> None:
+    """Of any number, and with such among them that no row can have."""
+    for dtypes in ([pl.String()], [pl.Int64()], [pl.String(), pl.String()]):
+        keys = [*texts, *others]
+        assert encode_keys(keys, dtypes) == [encode_key(key, dtypes) for key in keys]
 
 
 def test_a_category_is_its_text() -> None:
