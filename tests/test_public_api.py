@@ -84,8 +84,8 @@ def test_widgets_offer_what_they_export() -> None:
     assert shown == ["Chart", "Panel", "dashboard", "lag_chart", "live", "status"]
 
 
-EVERYWHERE = """close errors events history lazy on_change plot_lag position readiness ready relearn schema status
-to_polars to_polars_async topic wait_until_ready"""
+EVERYWHERE = """close describe errors events head history lazy on_change plot_lag position readiness ready relearn sample schema
+sort status tail to_arrow to_pandas to_polars to_polars_async topic wait_until_ready write_csv write_parquet"""
 WINDOWED = "agg between chart final last late live"
 
 

@@ -33,6 +33,7 @@ from ktframe.tables.complete_reads import CompleteReads
 from ktframe.tables.completeness import deferred_to
 from ktframe.tables.diff import difference
 from ktframe.tables.presentation import Metadata, Presentation, fields_of
+from ktframe.tables.verbs import FrameVerbs
 
 if TYPE_CHECKING:  # slow to import
     from ktframe.widgets.figure import Axes, Chart
@@ -46,7 +47,7 @@ CHUNK_ROWS: Final = (
 T = TypeVar("T")
 
 
-class MaterializedTopic(CompleteReads):
+class MaterializedTopic(CompleteReads, FrameVerbs):
     """A topic as rows. Every read is complete as of the call, unless it is called with ``fresh=False``.
 
     A read waits as long as progress is made, and raises ``NotReadyError`` when none is. Any thread may call it.
@@ -137,15 +138,6 @@ class MaterializedTopic(CompleteReads):
     def _schema_of(self, materializer: Materializer) -> pl.Schema:
         empty = pl.DataFrame(schema=materializer.view.schema)
         return self._present(self._presentation.with_windows(empty), strict=False).schema
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Return a fresh frame to a library with Arrow's PyCapsule protocol: DuckDB, pyarrow, pandas."""
-        return self.to_polars().__arrow_c_stream__(requested_schema)
-
-    def __arrow_c_schema__(self) -> object:
-        """Return the columns without the rows."""
-        # Fresh, like the rows: DuckDB asks for the columns first, and refuses rows with other ones.
-        return self.to_polars().clear().to_arrow().schema.__arrow_c_schema__()
 
     # --- condition ------------------------------------------------------------------------------------------------
 
