@@ -70,10 +70,18 @@ __version__ = "0.1.0"
 _logging.getLogger(__name__).addHandler(_logging.NullHandler())
 
 
+_ROOMS_FOR_USERS = ("testing", "widgets")
+
+
+def __dir__() -> list[str]:
+    # Tab shows what users need, not the rooms.
+    return sorted({*__all__, *_ROOMS_FOR_USERS, *(name for name in globals() if name.startswith("__"))})
+
+
 def __getattr__(name: str) -> _ModuleType:
     # ipywidgets and matplotlib are slow to import, and most programs have no notebook before them.
-    if name == "widgets":
-        return _import_module("ktframe.widgets")
+    if name in _ROOMS_FOR_USERS:
+        return _import_module(f"ktframe.{name}")
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 

@@ -78,6 +78,13 @@ def test_a_table_offers_what_it_promises(name: str) -> None:
     assert hasattr(ktframe.KTable, name)
 
 
+def test_the_package_shows_its_public_names_at_a_tab() -> None:
+    """Nor any of its rooms but those for users, which come when they are first named."""
+    shown = [name for name in dir(ktframe) if not name.startswith("_")]
+    assert shown == sorted([*ktframe.__all__, "testing", "widgets"])
+    assert ktframe.testing.FakeBroker is FakeBroker
+
+
 def test_widgets_offer_what_they_export() -> None:
     """``ktframe.widgets`` lists neither its modules nor what only tables call."""
     shown = [name for name in dir(ktframe.widgets) if not name.startswith("_")]
