@@ -99,9 +99,9 @@ WINDOWED = "agg between chart final last late live"
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        (ktframe.KTable, "delete diff get get_many items keys put upsert window"),
-        (ktframe.WindowedKTable, f"{WINDOWED} diff get items"),
-        (ktframe.KStream, "last session since sliding window"),
+        (ktframe.KTable, "delete diff filter get get_many items keys put upsert window"),
+        (ktframe.WindowedKTable, f"{WINDOWED} diff filter get items"),
+        (ktframe.KStream, "filter last session since sliding window"),
         (ktframe.WindowedKStream, WINDOWED),
     ],
 )

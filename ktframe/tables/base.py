@@ -69,10 +69,6 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         self._origin = self
         """The object that the context knows: this one, or the one that this is a copy of."""
 
-    def _name(self, quote: Callable[[str], str] = repr) -> str:
-        """Return the topic, and which windows of it, as a repr shows them."""
-        return quote(self.topic)
-
     # --- rows -----------------------------------------------------------------------------------------------------
 
     def to_polars(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:

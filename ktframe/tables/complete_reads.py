@@ -34,6 +34,10 @@ class CompleteReads(ABC):
         self._completeness = Completeness(repr(self.topic), policy)
         self._absent_fields = AbsentFields()
 
+    def _name(self, quote: Callable[[str], str] = repr) -> str:
+        """Return the topic, and which rows of it, as a repr shows them."""
+        return quote(self.topic)
+
     @abstractmethod
     def _all_lines(self, materializer: Materializer) -> pl.DataFrame:
         """Return the rows as of now, stale ones too, as lines of the view."""
@@ -45,8 +49,17 @@ class CompleteReads(ABC):
         return self._shown(self._all_lines(materializer), marks, materializer)
 
     def _shown(self, lines: pl.DataFrame, marks: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
-        """Return ``lines`` without the stale ones, unless these are to be shown."""
-        if self._completeness.policy.stale == "show":
+        """Return ``lines`` without those that a user has not chosen, and the stale ones, unless these are to be shown."""
+        return self._chosen(self._without_stale(lines, marks, materializer), materializer)
+
+    def _chosen(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:  # noqa: ARG002 - see Filterable
+        """Return the lines that a user has chosen."""
+        return lines
+
+    def _without_stale(
+        self, lines: pl.DataFrame, marks: pl.DataFrame, materializer: Materializer
+    ) -> pl.DataFrame:
+        if self._completeness.policy.stale == "show" or not marks.height:
             return lines
         stale = self._stale(lines, marks, materializer)
         if not stale.height:

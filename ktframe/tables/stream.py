@@ -18,6 +18,7 @@ from ktframe.config.settings import ReadPolicy
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.filterable import Filterable
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed_stream import WindowedKStream
@@ -27,7 +28,7 @@ from ktframe.windows.sessions import SessionWindows
 from ktframe.windows.sliding import SlidingWindows
 
 
-class KStream(MaterializedTopic):
+class KStream(Filterable, MaterializedTopic):
     """Every event of a topic. Make one with ``ktframe.stream``.
 
     Nothing is replaced or deleted: a record with a null value is an event whose fields are null. Frames have the
@@ -136,7 +137,7 @@ class KStream(MaterializedTopic):
     ) -> WindowedKStream:
         spec = EventWindowSpec(
             windows=windows,
-            name=name,
+            name=f"{name}{self._where}",
             by=by,
             idle_after=parse_minutes("idle_after", idle_after) / 1000,
             tz=tz,
@@ -146,7 +147,7 @@ class KStream(MaterializedTopic):
             self._reader,
             presentation,
             spec,
-            events=self._all_lines,
+            events=self._lines,
             policy=self._completeness.policy,
             close=lambda _: self.close(),
         )

@@ -16,6 +16,7 @@ from ktframe.sync.lookups import newest_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
+from ktframe.tables.filterable import Filterable
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.window_spec import WindowSpec
@@ -26,7 +27,7 @@ Key = Any
 """A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""
 
 
-class KTable(MaterializedTopic):
+class KTable(Filterable, MaterializedTopic):
     """The latest row per key of a topic. Make one with ``ktframe.table``.
 
     Every read is complete as of the call: it waits until all that was in the topic is in the table, unless it is
@@ -254,4 +255,5 @@ class KTable(MaterializedTopic):
             max_future_skew=max_future_skew,
             idle_after=idle_after,
         )
-        return self._open_windowed(spec)
+        windowed = self._open_windowed(spec)
+        return windowed.filter(*self._conditions) if self._conditions else windowed

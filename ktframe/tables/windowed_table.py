@@ -22,6 +22,7 @@ from ktframe.sync.reader import BindingReader
 from ktframe.sync.status import TablePosition
 from ktframe.tables.aggregate import Aggregate
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
+from ktframe.tables.filterable import Filterable
 from ktframe.tables.presentation import Metadata, Presentation, fields_of
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import IS_FINAL, IS_PARTIAL, WindowedTopic, WindowRange
@@ -31,7 +32,7 @@ from ktframe.windows.events import TimeWindows
 from ktframe.windows.parsing import Minutes, parse_minutes
 
 
-class WindowedKTable(WindowedTopic):
+class WindowedKTable(Filterable, WindowedTopic):
     """The latest row per key per window. Make one with ``table.window(...)``.
 
     Frames begin with ``window_start`` and ``window_end`` (Datetime("ms", "UTC"); start inclusive, end exclusive).
@@ -210,10 +211,10 @@ class WindowedKTable(WindowedTopic):
     def _shown_columns(self, materializer: Materializer, columns: Sequence[str]) -> pl.DataFrame:
         """Return the rows that are shown, with these columns and maybe others."""
         marks = materializer.view.marks()
-        if self._completeness.policy.stale == "show" or not marks.height:
-            return self._rows(materializer, columns)
-        # Which rows are stale follows from where they are; by their hash they are found sooner.
-        needed = dict.fromkeys((*columns, *self._user_key, HASH, PARTITION, OFFSET, TIMESTAMP))
+        needed = dict.fromkeys((*columns, *self._judged(materializer)))
+        if marks.height and self._completeness.policy.stale != "show":
+            # Which rows are stale follows from where they are; by their hash they are found sooner.
+            needed |= dict.fromkeys((*self._user_key, HASH, PARTITION, OFFSET, TIMESTAMP))
         return self._shown(self._rows(materializer, [*needed]), marks, materializer)
 
     def _rows(self, materializer: Materializer, columns: Sequence[str] | None = None) -> pl.DataFrame:

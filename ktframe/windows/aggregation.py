@@ -59,12 +59,17 @@ def groups(by: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
     return [] if by is None else list(dict.fromkeys(str(name) for name in names))
 
 
-def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence[str]) -> None:
-    """Raise a ConfigurationError where an expression names no column that there is, or two give one name."""
+def require_known(exprs: Sequence[pl.Expr], columns: Sequence[str]) -> None:
+    """Raise a ConfigurationError where an expression names no column that there is."""
     for expr in exprs:
         for name in expr.meta.root_names():
             if name not in columns:
                 raise _no_such(repr(name), name, columns)
+
+
+def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence[str]) -> None:
+    """Raise a ConfigurationError where an expression names no column that there is, or two give one name."""
+    require_known(exprs, columns)
     names = [expr.meta.output_name(raise_if_undetermined=False) for expr in exprs]
     twice = next((name for n, name in enumerate(names) if name and name in (*by, *names[:n])), None)
     if twice is not None:
@@ -85,7 +90,7 @@ class Columns:
     all: Mapping[str, pl.Expr]
     usual: Collection[str]
 
-    def needed(self, exprs: Sequence[pl.Expr], by: Sequence[str]) -> list[pl.Expr]:
+    def needed(self, exprs: Sequence[pl.Expr], by: Sequence[str] = ()) -> list[pl.Expr]:
         """Return the columns that the expressions and ``by`` name, which are all that have to be read."""
         names = {*by, *(name for expr in exprs for name in expr.meta.root_names())}
         if any(expr.meta.has_multiple_outputs() for expr in exprs):

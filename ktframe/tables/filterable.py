@@ -1,0 +1,93 @@
+"""Rows that a user's conditions hold for, of a table, its windows, or a stream: another object that reads the same store."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, Self
+
+import polars as pl
+
+from ktframe.columns import LINE
+from ktframe.errors import ConfigurationError
+from ktframe.sync.materializer import Materializer
+from ktframe.tables.complete_reads import CompleteReads
+from ktframe.tables.presentation import fields_of
+from ktframe.windows.aggregation import Columns, require_known
+
+_HINT = 'filter(pl.col("amount") > 10) or filter(region="EMEA").'
+
+
+class Filterable(CompleteReads):
+    """Rows of which some can be chosen."""
+
+    _conditions: tuple[pl.Expr, ...] = ()
+
+    def filter(self, *conditions: pl.Expr, **values: Any) -> Self:
+        """Return the rows that all conditions hold for, as an object that follows the topic like this one.
+
+        The rows are judged, not the records: a row whose newest record fits no longer is gone, whatever older records were,
+        and of a table's windows each window's row is judged. A stream's events are judged before they are in windows or
+        sessions. What is written, refused or late is not narrowed: ``errors()`` and warnings tell of the whole topic.
+
+        Parameters
+        ----------
+        conditions
+            Polars expressions that are true or false for each row. They can name every column of
+            ``to_polars(metadata=True)``; of a stream, ``"key"`` is the record key.
+        values
+            Columns, and what they must equal.
+
+        Raises
+        ------
+        ConfigurationError
+            When something is no Polars expression or nothing is given; at a read, when a column is not there or an expression
+            is no condition.
+        """
+        given: list[object] = [*conditions]
+        odd = next((each for each in given if not isinstance(each, pl.Expr)), None)
+        if odd is not None or not (given or values):
+            message = "filter() needs a condition." if odd is None else f"{odd!r} is not a Polars expression."
+            raise ConfigurationError(message, _HINT)
+        narrowed = copy.copy(self)
+        equal = [pl.col(name) == pl.lit(value) for name, value in values.items()]
+        narrowed._conditions = (*self._conditions, *conditions, *equal)  # noqa: SLF001 - of the same class
+        return narrowed
+
+    def _name(self, quote: Callable[[str], str] = repr) -> str:
+        """Return what is read, and the conditions, as a repr shows them."""
+        return super()._name(quote) + self._where
+
+    @property
+    def _where(self) -> str:
+        return "".join(f", {condition}" for condition in self._conditions)
+
+    def _chosen(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
+        if not self._conditions:
+            return lines
+        known = self._known(materializer)
+        require_known(self._conditions, list(known.all))
+        shown = lines.select(
+            pl.int_range(pl.len(), dtype=pl.UInt32).alias(LINE), *known.needed(self._conditions)
+        )
+        try:
+            chosen = shown.filter(*self._conditions)[LINE]
+        except pl.exceptions.PolarsError as error:
+            message = (
+                f"filter({', '.join(map(str, self._conditions))}) is no condition for these rows: {error}"
+            )
+            raise ConfigurationError(message, f"give what is true or false for each row: {_HINT}") from error
+        return lines if len(chosen) == lines.height else lines[chosen]
+
+    def _judged(self, materializer: Materializer) -> set[str]:
+        """Return the columns of the view that the conditions look at."""
+        if not self._conditions:
+            return set()
+        needed = self._known(materializer).needed(self._conditions)
+        return {name for column in needed for name in column.meta.root_names()}
+
+    def _known(self, materializer: Materializer) -> Columns:
+        """Return the columns that conditions can name."""
+        empty = self._presentation.with_windows(pl.DataFrame(schema=materializer.view.schema))
+        fields = fields_of(empty)
+        return Columns(self._presentation.expressions(fields), self._presentation.names(fields))
