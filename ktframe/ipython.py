@@ -24,6 +24,12 @@ def has_front_end() -> bool:
     return hasattr(shell(), "kernel")
 
 
+def is_inspected() -> bool:
+    """Return whether the function that asks is called by what IPython shows of an object at Shift-Tab or ``?``."""
+    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() reads source files
+    return frame.f_globals.get("__name__") == "IPython.core.oinspect"
+
+
 def short_traceback(error: BaseException, *, fact: str, hint: str | None) -> list[str]:
     """Return the lines that IPython shows for ``error`` in place of a traceback."""
     ipython = shell()

@@ -14,6 +14,7 @@ from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.config.settings import ReadPolicy
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
+from ktframe.ipython import is_inspected
 from ktframe.process.threads import awaited, uninterruptible
 from ktframe.sync.history import LagHistory
 from ktframe.sync.materializer import Materializer
@@ -119,6 +120,9 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         return self.to_polars(fresh=fresh, metadata=metadata).lazy()
 
     def __len__(self) -> int:
+        if is_inspected():  # help must neither start reading nor wait
+            message = "how many rows there are has to be read"
+            raise TypeError(message)
         return self._read(self._lines, fresh=True).height
 
     def __bool__(self) -> bool:

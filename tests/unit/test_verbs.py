@@ -13,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from IPython.core.oinspect import Inspector
 from polars.testing import assert_frame_equal
 
 from ktframe.tables.base import MaterializedTopic
@@ -120,6 +121,15 @@ def test_no_library_takes_the_keys_for_the_rows(topic: Any) -> None:
             make(topic)
         if isinstance(raised.value, TypeError):
             assert "Hint: to_pandas()" in str(raised.value)
+
+
+def test_help_reads_nothing(topic: Any) -> None:
+    """Shift-Tab and ``?`` ask for the length of everything: not of a topic, which would be loaded for that."""
+    shown = Inspector(theme_name="nocolor").info(topic, oname="topic")
+    assert "not started" in repr(topic)
+    assert shown["type_name"] == type(topic).__name__
+    assert shown["length"] is None
+    assert len(topic) == topic.to_polars().height
 
 
 def test_other_verbs_of_frames_say_where_they_are(topic: Any) -> None:
