@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
 
@@ -11,17 +12,22 @@ from ktframe.events import Events
 from ktframe.sync.monitor import Readiness
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Aggregate:
     """Values per window and group as of one moment.
 
-    ``is_open`` says of each row whether its window may still change, ``is_partial`` whether it lacks records before ``start=``.
+    ``is_partial`` says of each row whether its window lacks records before ``start=``.
     """
 
     frame: pl.DataFrame
-    is_open: pl.Series
+    find_open: Callable[[], pl.Series]
     is_partial: pl.Series
     by: tuple[str, ...]
+
+    @cached_property
+    def is_open(self) -> pl.Series:
+        """Whether the window of each row may still change; found when it is first asked for, as of that one moment."""
+        return self.find_open()
 
 
 @dataclass(frozen=True, slots=True)

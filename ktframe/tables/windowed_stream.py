@@ -171,14 +171,17 @@ class WindowedKStream(WindowedTopic):
             require_named(exprs, group, list(columns))
             usual = self._presentation.names(fields_of(rows))
             windows, cut = self._retained(materializer)
-            values = aggregate_events(rows, windows, Columns(columns, usual), exprs, group)
-            values = self._in_range(self._with_finality(self._whole(values, cut), group, watermark))
+            every = self._whole(aggregate_events(rows, windows, Columns(columns, usual), exprs, group), cut)
+            values = self._in_range(every, group, watermark)
             if fill and isinstance(spec.windows, TimeWindows):
                 empty = rows.clear().select(columns.values())
-                values = filled(values.drop(FINAL, OPEN), spec.windows.windows, exprs, group, empty)
-                values = self._with_finality(values, group, watermark)
-            shown = self._presentation.aggregates(values.drop(FINAL, OPEN))
-            return Aggregate(shown, values[OPEN], self._are_partial(values), tuple(group))
+                every = values = filled(values, spec.windows.windows, exprs, group, empty)
+
+            def find_open() -> pl.Series:
+                return self._with_finality(values, every, group, watermark)[OPEN]
+
+            shown = self._presentation.aggregates(values)
+            return Aggregate(shown, find_open, self._are_partial(values), tuple(group))
 
         return compute
 
@@ -188,10 +191,9 @@ class WindowedKStream(WindowedTopic):
         """Return the events with the windows of the range that they are in; see ``_with_finality``."""
         events, by = self._events(materializer)
         windows, cut = self._retained(materializer)
-        lines = self._whole(windows.assign(events, by), cut)
-        if with_finality or self._range.is_final_only:
-            lines = self._with_finality(lines, by, watermark)
-        return self._in_range(lines)
+        every = self._whole(windows.assign(events, by), cut)
+        lines = self._in_range(every, by, watermark)
+        return self._with_finality(lines, every, by, watermark) if with_finality else lines
 
     def _retained(self, materializer: Materializer) -> tuple[EventWindows, int | None]:
         """Return the windows over the events that retention has left, and the time up to which it dropped some."""
@@ -221,23 +223,26 @@ class WindowedKStream(WindowedTopic):
     def _first_whole(self, skipped_before: int) -> int:
         return self._spec.windows.whole_from(skipped_before - 1)
 
-    def _with_finality(self, lines: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.DataFrame:
+    def _with_finality(
+        self, lines: pl.DataFrame, every: pl.DataFrame, by: Sequence[str], watermark: int | None
+    ) -> pl.DataFrame:
         """Add ``FINAL``, whether each line's window has closed and is whole, and ``OPEN``, whether it may still change.
 
-        Without grace no window closes; it may change as long as the watermark is not past it.
+        Without grace no window closes; it may change as long as the watermark is not past it. ``every`` are the lines of
+        all windows, and not of those in the range only: a session outside of it can still join one inside.
         """
-        # All windows, and not those of the range only: a session outside of it can still join one inside.
         windows, window = self._spec.windows, [WINDOW, WINDOW_END, *by]
-        distinct = lines.select(window).unique()
+        distinct = every.select(window).unique()
         final = windows.finals(distinct, watermark)
         past = final if windows.grace_ms is not None else windows.closing().finals(distinct, watermark)
         whole = ~self._are_partial(distinct)
         finality = distinct.hstack([(final & whole).alias(FINAL), (~past).alias(OPEN)])
         return lines.join(finality, on=window, how="left", nulls_equal=True, maintain_order="left")
 
-    def _in_range(self, lines: pl.DataFrame) -> pl.DataFrame:
+    def _in_range(self, every: pl.DataFrame, by: Sequence[str], watermark: int | None) -> pl.DataFrame:
+        lines = every
         if self._range.is_final_only:
-            lines = lines.filter(FINAL)
+            lines = self._with_finality(every, every, by, watermark).filter(FINAL).drop(FINAL, OPEN)
         return self._range.filter(lines)
 
 

@@ -203,8 +203,10 @@ class WindowedKTable(Filterable, WindowedTopic):
             values = aggregate_rows(rows, self._spec.windows, known, exprs, group)
             if fill:
                 values = filled(values, self._spec.windows, exprs, group, empty.select(columns.values()))
-            is_open, is_partial = self._are_open(values, watermark), self._are_partial(values)
-            return Aggregate(self._presentation.aggregates(values), is_open, is_partial, tuple(group))
+            shown = self._presentation.aggregates(values)
+            return Aggregate(
+                shown, lambda: self._are_open(values, watermark), self._are_partial(values), tuple(group)
+            )
 
         return compute
 

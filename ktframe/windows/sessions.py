@@ -56,6 +56,8 @@ class SessionWindows(EventWindows):
         joins a session which ends later. A session has closed when it ended more than a gap before the limit, and so
         did all sessions that such events could chain it to: those no more than two gaps from one to the next.
         """
+        if self.grace_ms is None or watermark is None:  # then none has
+            return pl.repeat(value=False, n=windows.height, dtype=pl.Boolean, eager=True)
         by = [name for name in windows.columns if name not in (WINDOW, WINDOW_END)]
         ordered = windows.with_row_index(ROW).sort(*by, WINDOW)
         is_apart = pl.col(WINDOW) - pl.col(WINDOW_END).shift() > 2 * self.gap_ms
@@ -64,8 +66,7 @@ class SessionWindows(EventWindows):
         chained = ordered.with_columns(chain.alias(ISLAND)).with_columns(
             pl.col(WINDOW_END).max().over(ISLAND)
         )
-        delay_ms = None if self.grace_ms is None else self.grace_ms + 2 * self.gap_ms
-        return chained.sort(ROW).select(has_closed(watermark, delay_ms)).to_series()
+        return chained.sort(ROW).select(has_closed(watermark, self.grace_ms + 2 * self.gap_ms)).to_series()
 
     def _in_time(self, rows: pl.DataFrame) -> pl.DataFrame:
         rows = rows.with_row_index(ROW)

@@ -84,6 +84,7 @@ def _cut_to_the_end() -> None:
 
 def _missed_deletes() -> None:
     _around(Presence, "missed", lambda *_: {})
+    _long_pause()  # or a reader that has paused would be opened again and again, in vain
 
 
 def _long_pause() -> None:

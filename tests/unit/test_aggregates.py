@@ -59,7 +59,7 @@ def aggregate_of(
     """Return an aggregate of which some windows are open."""
     return Aggregate(
         frame,
-        pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean),
+        lambda: pl.Series(is_open or [False] * frame.height, dtype=pl.Boolean),
         pl.repeat(value=False, n=frame.height, eager=True),
         by,
     )
