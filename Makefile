@@ -40,10 +40,12 @@ nightly: servers ## every test, with twenty times as many examples of each prope
 	$(PYTEST) -n 3 --dist loadgroup -m kafka --hypothesis-profile=nightly --timeout=7200
 	$(PYTEST) -n 2 --dist loadgroup -m browser tests/browser
 
-.PHONY: servers
-servers: $(READY)
+.PHONY: brokers servers
+brokers: $(READY)
 	@sh tests/support/ensure.sh java "a Java 17 runtime" openjdk-17-jre-headless
 	@sh tests/support/ensure.sh mvn "Maven" maven
+
+servers: brokers
 	@command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 		|| sh tests/support/ensure.sh chromium "Chromium"
 
@@ -62,8 +64,9 @@ lab: $(READY) ## JupyterLab on the notebooks
 notebooks: $(READY) ## run the notebooks again, in place
 	$(BIN)/python tests/support/run_notebooks.py
 
-bench: $(READY) ## ratios measured in one run; needs Java 17 and Maven
+bench: brokers ## ktframe beside its peers, each installed in .bench/; writes benchmarks/RESULTS.md and history.csv
 	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/reads.py
 	$(BIN)/python benchmarks/windows.py
 	$(BIN)/python benchmarks/avro.py
 	$(BIN)/python benchmarks/protobuf.py
@@ -72,4 +75,4 @@ faults: servers ## rounds of faults on real Kafka, every read compared with an o
 	PYTHONPATH=tests $(BIN)/python -m faults
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,145 +1,96 @@
-"""Load one topic of JSON orders, and compare: ktframe against bare ``consume()``, in one run on one broker.
+"""Load one topic of JSON orders by ktframe and by its peers, all in one run on one broker, and compare.
 
-Prints the rate and the CPU seconds of both loads and their ratios, the longest stall that a thread ticking every
-millisecond in the same process saw while ktframe loaded, and what a fresh read costs after the load. Run it with
-``make bench``; the number of orders is the first argument.
+Every contender (``contenders.py``) makes the latest row per key in a process of its own, in turn with the others; its
+result is verified. Prints a table: seconds, how many times the limit that is, CPU seconds and memory. A full run, all
+contenders on a million records or more, writes ``RESULTS.md`` and appends its ratios to ``history.csv``.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
-from typing import Self
-
-from confluent_kafka import Consumer, TopicPartition
-from history import record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from contender import Contender
+from contenders import BARE, CONTENDERS, KTFRAME
+from history import record
+from machine import installed, machine
+from report import results, succeeded, text
+from rounds import Score, Topic, interleaved
 from support.kafka_broker import KafkaBroker
 from support.orders import produce_orders
 
-import ktframe
-
-ORDERS = 1_000_000
-KEYS = 200_000
+RECORDS = 1_000_000
 PARTITIONS = 4
-TOPIC = "orders"
+RUNS = 3
+RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What it took to read ``count`` records; CPU seconds are user and system time of all threads of this process."""
-
-    count: int
-    seconds: float
-    cpu_seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Return records a second."""
-        return self.count / self.seconds
+def chosen(names: list[str]) -> list[Contender]:
+    """Return the contenders whose names have one of these parts, all if there are none."""
+    if not names:
+        return list(CONTENDERS)
+    return [each for each in CONTENDERS if any(name.lower() in each.name.lower() for name in names)]
 
 
-class Stopwatch:
-    """Measures wall time and CPU time from when it is made."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def load(self, count: int) -> Load:
-        """Return what ``count`` records took until now."""
-        return Load(count, time.perf_counter() - self._wall, time.process_time() - self._cpu)
-
-
-class Ticker:
-    """Counts how long a thread that wants to run every millisecond is kept from it."""
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-        self._stop = Event()
-        self._thread = Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        last = time.perf_counter()
-        while not self._stop.is_set():
-            time.sleep(0.001)
-            now = time.perf_counter()
-            self.longest = max(self.longest, now - last - 0.001)
-            last = now
+def topics_of(contenders: list[Contender], whole: Topic) -> list[tuple[Contender, Topic]]:
+    """Return each contender with its topic: one that is slow may have fewer records."""
+    pairs = []
+    for each in contenders:
+        most = each.most_records or whole.records
+        smaller = replace(whole, name=f"orders-{most}", records=most)
+        pairs.append((each, smaller if most < whole.records else whole))
+    return pairs
 
 
-def bare_consume(bootstrap: str, count: int) -> Load:
-    """Read everything with ``consume()`` and take keys and values, nothing else: the limit that ktframe can't pass."""
-    # Tuned as ktframe's own readers are, or the limit would be the second that a full queue rests by default.
-    config = {"group.id": "bench", "enable.auto.commit": False, "fetch.queue.backoff.ms": 10}
-    consumer = Consumer({"bootstrap.servers": bootstrap, **config})
-    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
-    seen, stopwatch = 0, Stopwatch()
-    while seen < count:
-        messages = consumer.consume(10_000, 0.1)
-        pairs = [(message.key(), message.value()) for message in messages]
-        seen += len(pairs)
-    load = stopwatch.load(count)
-    consumer.close()
-    return load
+def compare(pairs: list[tuple[Contender, Topic]], runs: int) -> list[Score]:
+    """Fill the topics and have them loaded."""
+    topics = sorted({topic for _, topic in pairs}, key=lambda topic: topic.name)
+    with KafkaBroker() as broker:
+        for topic in topics:
+            broker.create_topic(topic.name, topic.partitions)
+            produce_orders(broker, topic.name, topic.records, topic.keys)
+        # The first to read a topic would pay for the broker's cold code and caches.
+        interleaved([(CONTENDERS[0], topic) for topic in topics], broker.bootstrap, 1, lambda _: None)
+        scores = interleaved(pairs, broker.bootstrap, runs, lambda line: print(line, flush=True))
+    for score in scores:
+        score.versions = score.versions or installed(score.contender.packages)
+    return scores
+
+
+def ratios(scores: list[Score]) -> dict[str, float]:
+    """Return what the history keeps: ktframe against the limit, and each other contender against ktframe."""
+    found = {score.contender.name: score for score in succeeded(scores)}
+    if BARE not in found or KTFRAME not in found:
+        return {}
+    bare, ktframe = found.pop(BARE), found.pop(KTFRAME)
+    kept = {
+        "rate / bare consume()": 1 / ktframe.times(bare),
+        "CPU s of bare consume() / CPU s": bare.median(lambda run: run.cpu_seconds)
+        / ktframe.median(lambda run: run.cpu_seconds),
+    }
+    return kept | {f"{name} / ktframe": score.times(ktframe) for name, score in found.items()}
 
 
 def main() -> None:
-    """Fill, measure, print."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else ORDERS
-    with KafkaBroker() as broker, tempfile.TemporaryDirectory() as state_dir:
-        broker.create_topic(TOPIC, PARTITIONS)
-        produce_orders(broker, TOPIC, count, KEYS)
-        bare_consume(broker.bootstrap, count)  # warms the broker's page cache
-        bare = bare_consume(broker.bootstrap, count)
-        with ktframe.connect(broker.bootstrap, state_dir=state_dir) as kt:
-            table = kt.table(TOPIC)
-            with Ticker() as ticker:
-                stopwatch = Stopwatch()
-                frame = table.to_polars()
-                load = stopwatch.load(count)
-            again = []
-            for _ in range(20):
-                started = time.perf_counter()
-                table.to_polars()
-                again.append(time.perf_counter() - started)
-        started = time.perf_counter()
-        with ktframe.connect(broker.bootstrap, state_dir=state_dir) as kt:
-            reopened = kt.table(TOPIC).to_polars()
-            reopen = time.perf_counter() - started
-        if not frame.height == reopened.height == min(count, KEYS):
-            sys.exit(f"rows are missing: {frame.height:,} loaded, {reopened.height:,} re-opened")
-        print(f"records                     {count:>12,}")
-        print(f"bare consume()              {bare.rate:>12,.0f} records/s, {bare.cpu_seconds:.2f} CPU s")
-        print(f"ktframe load                {load.rate:>12,.0f} records/s, {load.cpu_seconds:.2f} CPU s")
-        print(f"rate to bare consume()      {load.rate / bare.rate:>12.2f}")
-        print(f"CPU s to bare consume()     {load.cpu_seconds / bare.cpu_seconds:>12.1f}")
-        print(f"longest stall while loading {ticker.longest * 1000:>12.0f} ms")
-        print(f"fresh read, nothing new     {sorted(again)[10] * 1000:>12.1f} ms (median)")
-        print(
-            f"re-open to frame            {reopen:>12.2f} s, {load.seconds / reopen:.1f} x faster than loading"
-        )
-        record(
-            "load",
-            {
-                "rate / bare consume()": load.rate / bare.rate,
-                "CPU s of bare consume() / CPU s": bare.cpu_seconds / load.cpu_seconds,
-                "load / re-open": load.seconds / reopen,
-            },
-        )
+    """Compare, print, and keep a full run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=RECORDS)
+    parser.add_argument("--partitions", type=int, default=PARTITIONS)
+    parser.add_argument("--runs", type=int, default=RUNS, choices=range(1, 8))
+    parser.add_argument("--only", nargs="+", default=[], metavar="PART_OF_A_NAME")
+    given = parser.parse_args()
+    whole = Topic("orders", given.records, given.partitions)
+    scores = compare(topics_of(chosen(given.only), whole), given.runs)
+    print("\n" + text(scores))
+    is_full = not given.only and given.records >= RECORDS and given.partitions == PARTITIONS
+    if is_full:
+        RESULTS.write_text(results(scores, whole, given.runs, f"{datetime.now(UTC):%Y-%m-%d}", machine()))
+        record("load", ratios(scores))
 
 
 if __name__ == "__main__":
