@@ -16,7 +16,8 @@ same machine. Every contender makes of it "the latest row per key", in a process
 after the other: all of them once, then all of them again, {runs} times. Figures are medians of its runs.
 
 * **seconds**: from the start of reading (libraries imported, the JVM or engine started, nothing asked of Kafka yet) to the
-  result being there, by the contender's own clock. **with start**: from the start of its process.
+  result being there, by the contender's own clock; what is imported or compiled on first use counts. **with start**: from
+  the start of its process.
 * **x bare**: seconds for a record, over those of `consume()` that is tuned and keeps nothing: the limit for whoever reads by
   librdkafka. Java's client is another one and may be quicker.
 * **CPU s**: user and system time of all its processes over the same time; not that of the broker.

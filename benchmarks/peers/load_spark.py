@@ -27,6 +27,7 @@ def main() -> None:
         SparkSession.builder.master("local[2]")
         .config("spark.jars", kafka)
         .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
         .config("spark.driver.memory", "2g")
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.log.level", "ERROR")
