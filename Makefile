@@ -67,6 +67,9 @@ notebooks: $(READY) ## run the notebooks again, in place
 bench: brokers ## ktframe beside its peers, each installed in .bench/; writes benchmarks/RESULTS.md and history.csv
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/reads.py
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/refresh.py
+	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/windows.py
 	$(BIN)/python benchmarks/avro.py
 	$(BIN)/python benchmarks/protobuf.py

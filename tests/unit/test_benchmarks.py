@@ -14,6 +14,8 @@ from support.waiting import wait_until
 # Last, since a benchmark may be called as a library is: avro.
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
+import latency
+import load
 import orjson
 import report
 import rounds
@@ -177,6 +179,45 @@ def test_a_report_ranks_medians_and_leaves_nobody_out() -> None:
     assert "* cores: 2" in written
     assert "| another | a frame | no store | another==1.0 |" in written.replace(" (100 records)", "")
     assert "1,000 JSON orders" in written
+
+
+def test_a_slow_contender_has_a_topic_of_its_own() -> None:
+    """It is as large as it can bear; the topics of a small run are the same for all."""
+    pairs = dict(load.topics_of([BARE_ONE, OTHER], TOPIC))
+    assert pairs[BARE_ONE] == TOPIC
+    assert pairs[OTHER] == Topic("orders-100", 100, 4)
+    assert set(dict(load.topics_of([BARE_ONE, OTHER], Topic("few", 50, 4))).values()) == {Topic("few", 50, 4)}
+
+
+def test_the_history_keeps_ratios_of_which_more_is_better() -> None:
+    """Of ktframe against the limit and of others against ktframe, by what each record takes; none where either failed."""
+    ktframe = next(each for each in CONTENDERS if each.name == load.KTFRAME)
+    bare = Score(BARE_ONE, TOPIC, [run(1.0, cpu=1.0)])
+    ours = Score(ktframe, TOPIC, [run(4.0, cpu=2.0)])
+    other = Score(OTHER, Topic("orders-100", 100, 4), [run(0.8)])
+    kept = load.ratios([bare, ours, other])
+    assert kept == {
+        "rate / bare consume()": 0.25,
+        "CPU s of bare consume() / CPU s": 0.5,
+        "another / ktframe": 2.0,
+    }
+    assert load.ratios([Score(BARE_ONE, TOPIC, failure="no broker"), ours]) == {}
+
+
+def test_names_choose_contenders() -> None:
+    """A part of a name is enough, in any case; no name chooses all."""
+    assert load.chosen([]) == list(CONTENDERS)
+    assert [each.name for each in load.chosen(["KTABLE,", "quix"])] == [
+        "Kafka Streams, KTable, 1 thread",
+        "Quix Streams",
+    ]
+
+
+def test_percentiles_are_values_that_were_seen() -> None:
+    """The greatest is the last one, not beyond it."""
+    values = [float(each) for each in range(100, 0, -1)]
+    assert [latency.percentile(values, share) for share in (0.5, 0.99, 1.0)] == [51.0, 100.0, 100.0]
+    assert latency.percentile([7.0], 0.99) == 7.0
 
 
 def test_every_contender_has_its_program_and_its_versions() -> None:
