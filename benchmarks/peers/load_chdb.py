@@ -11,12 +11,14 @@ import time
 from chdb.session import Session
 from stamps import begin, end, result
 
+# One consumer and large blocks: each SELECT begins with the consumer joining its group again. It goes on from what was
+# committed, and from the start if nothing was.
 QUEUE = """
 CREATE TABLE queue (order_id String, region LowCardinality(String), amount Float64, quantity Int32, status LowCardinality(String))
 ENGINE = Kafka SETTINGS kafka_broker_list = '{bootstrap}', kafka_topic_list = '{topic}', kafka_group_name = 'bench-{now}',
     kafka_format = 'JSONEachRow', kafka_num_consumers = 1,
-    kafka_poll_max_batch_size = 65536, kafka_max_block_size = 262144, kafka_flush_interval_ms = 2000,
-    kafka_poll_timeout_ms = 500
+    kafka_poll_max_batch_size = 65536, kafka_max_block_size = 1048576, kafka_flush_interval_ms = 10000,
+    kafka_poll_timeout_ms = 500, kafka_commit_on_select = 1
 """
 RECORDS = """
 CREATE TABLE records (key String, offset UInt64, order_id String, region LowCardinality(String), amount Float64,
