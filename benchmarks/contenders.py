@@ -117,8 +117,8 @@ CONTENDERS = (
     Contender(
         "kafkarrow and Polars",
         "load_kafkarrow.py",
-        "a Polars frame, its JSON read once for each key; committed records only",
-        "keeps all records until the end, no store; a bad record ends it",
+        "a Polars frame, its JSON read once for each key",
+        "keeps all records until the end, no store; a bad record ends it; never ends where the last record is of a transaction",
         environment="kafkarrow",
     ),
     Contender(
