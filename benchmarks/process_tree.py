@@ -1,8 +1,9 @@
 """Runs a contender in a process of its own and measures it: wall time, CPU time and memory of all its processes.
 
 A contender says on its standard output when it begins to read, when the result is there, and what the result was
-(``peers/stamps.py``). The wall time is its own; CPU time is looked up as these lines arrive, and memory is the sum of
-the peaks of its processes, pages that they share counted in each. Linux only: ``/proc`` has the peaks.
+(``peers/stamps.py``). The wall time is its own. At the first two it waits for a line on its standard input: until then its
+CPU time and memory are looked up. Memory is the sum of the peaks of its processes, pages that they share counted in each.
+Linux only: ``/proc`` has the peaks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import Thread
-from typing import IO, NamedTuple
+from threading import Lock, Thread
+from typing import NamedTuple
 
 import psutil
 from environments import last_line
@@ -43,11 +44,12 @@ class Run:
 
 
 class Said(NamedTuple):
-    """A line of a contender, when it came, and the CPU seconds of its processes until then."""
+    """A line of a contender, when it came, and the CPU seconds and the peak MB of its processes until then."""
 
     line: str
     at: float
     cpu_seconds: float
+    peak_mb: float
 
 
 Lines = SimpleQueue[Said | None]
@@ -60,6 +62,8 @@ class Tree:
         self._root = psutil.Process(pid)
         self._known: dict[int, psutil.Process] = {}
         self._peaks: dict[int, int] = {}
+        # One thread looks from time to time, another one when the contender says something.
+        self._lock = Lock()
 
     def cpu_seconds(self) -> float:
         """Return user and system time of all that live, and of those among their children that they have waited for."""
@@ -69,22 +73,19 @@ class Tree:
                 found += sum(process.cpu_times()[:4])
         return found
 
-    def look(self) -> None:
-        """Note the peaks so far."""
-        for process in self._processes():
-            self._peaks[process.pid] = max(_peak_kb(process.pid), self._peaks.get(process.pid, 0))
-
-    def peak_mb(self) -> float:
-        """Return the sum of the peaks."""
-        self.look()
-        return sum(self._peaks.values()) / 1024
+    def look(self) -> float:
+        """Note the peaks so far, and return their sum in MB."""
+        with self._lock:
+            for process in self._processes():
+                self._peaks[process.pid] = max(_peak_kb(process.pid), self._peaks.get(process.pid, 0))
+            return sum(self._peaks.values()) / 1024
 
     def kill(self) -> None:
         """End all of them, those that have lost their parent too."""
         self._processes()
         with suppress(ProcessLookupError):
             os.killpg(self._root.pid, signal.SIGKILL)
-        for process in self._known.values():
+        for process in list(self._known.values()):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
 
@@ -106,7 +107,7 @@ def measured(command: Sequence[str | Path], place: Path, env: Mapping[str, str],
             command,
             cwd=place,
             env=os.environ | env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -114,7 +115,7 @@ def measured(command: Sequence[str | Path], place: Path, env: Mapping[str, str],
         )
     tree = Tree(process.pid)
     lines: Lines = SimpleQueue()
-    listener = Thread(target=_listen, args=(process.stdout, lines, tree, output), daemon=True)
+    listener = Thread(target=_listen, args=(process, lines, tree, output), daemon=True)
     listener.start()
     try:
         return _followed(lines, tree, started, limit)
@@ -126,12 +127,15 @@ def measured(command: Sequence[str | Path], place: Path, env: Mapping[str, str],
         tree.kill()
         process.wait()
         listener.join()
+        if process.stdin is not None:
+            with suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def _followed(lines: Lines, tree: Tree, started: float, limit: float) -> Run:
     """Return the run of a process, from what it says."""
-    begun = ended = Said("", started, 0.0)
-    seconds = peak = 0.0
+    begun = ended = Said("", started, 0.0, 0.0)
+    seconds = 0.0
     while True:
         left = started + limit - time.monotonic()
         if left <= 0:
@@ -149,18 +153,23 @@ def _followed(lines: Lines, tree: Tree, started: float, limit: float) -> Run:
         if word == BEGIN:
             begun = said
         elif word == END:
-            ended, seconds, peak = said, float(rest), tree.peak_mb()
+            ended, seconds = said, float(rest)
         else:
             cpu_seconds = ended.cpu_seconds - begun.cpu_seconds
-            return Run(seconds, ended.at - started, cpu_seconds, peak, json.loads(rest))
+            return Run(seconds, ended.at - started, cpu_seconds, ended.peak_mb, json.loads(rest))
 
 
-def _listen(stdout: IO[str], lines: Lines, tree: Tree, output: Path) -> None:
-    """Hand on each line that is meant for the harness, with the time and the CPU time at which it came; keep the others."""
-    with stdout, output.open("a") as kept:
-        for line in stdout:
+def _listen(process: subprocess.Popen[str], lines: Lines, tree: Tree, output: Path) -> None:
+    """Hand on each line that is meant for the harness, with what the process took until then; keep the others."""
+    assert process.stdout is not None  # noqa: S101 - both were asked for
+    assert process.stdin is not None  # noqa: S101
+    with process.stdout, output.open("a") as kept:
+        for line in process.stdout:
             if line.startswith((BEGIN, END, RESULT)):
-                lines.put(Said(line.strip(), time.monotonic(), tree.cpu_seconds()))
+                lines.put(Said(line.strip(), time.monotonic(), tree.cpu_seconds(), tree.look()))
+                with suppress(BrokenPipeError):
+                    process.stdin.write("\n")
+                    process.stdin.flush()
             else:
                 kept.write(line)
                 kept.flush()

@@ -13,7 +13,7 @@ METHOD = """\
 
 One topic of {records:,} JSON orders of about 113 bytes ({keys:,} keys, {partitions} partitions, lz4) on one real broker on the
 same machine. Every contender makes of it "the latest row per key", in a process of its own and an empty directory, one
-after the other: all of them once, then all of them again, {runs} times. Figures are medians of its runs.
+after the other; there were {runs} rounds with each of them once. Figures are medians of its runs.
 
 * **seconds**: from the start of reading (libraries imported, the JVM or engine started, nothing asked of Kafka yet) to the
   result being there, by the contender's own clock; what is imported or compiled on first use counts. **with start**: from

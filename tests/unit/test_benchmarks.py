@@ -108,6 +108,21 @@ def test_cpu_time_before_the_start_of_reading_does_not_count(program: Callable[.
     assert found.cpu_seconds < 0.4
 
 
+def test_a_program_that_ends_at_once_is_measured_all_the_same(program: Callable[..., Run]) -> None:
+    """It waits for the harness, which looks up CPU time and memory while it is there."""
+    found = program(
+        "import os\n"
+        "from stamps import begin, end, say\n"
+        "begin()\n"
+        "while sum(os.times()[:2]) < 0.3: pass\n"
+        "end()\n"
+        "say(records=1)\n"
+        "os._exit(0)\n"
+    )
+    assert 0 < found.cpu_seconds < 0.6
+    assert found.peak_mb > 5
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
