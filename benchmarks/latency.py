@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
+import polars as pl
 from confluent_kafka import Consumer, TopicPartition
 from history import record
 
@@ -91,7 +92,7 @@ def reading(bootstrap: str, state_dir: str) -> Iterator[Callable[[], int | None]
 
         def newest() -> int | None:
             frame = table.to_polars()
-            return frame["sent"].max() if "sent" in frame.columns else None
+            return frame.select(pl.col("sent").max()).item() if "sent" in frame.columns else None
 
         newest()
         yield newest
