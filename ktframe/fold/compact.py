@@ -43,7 +43,8 @@ def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[st
                 markers.with_columns(pl.lit(value=True).alias(REMOVED)).select(columns),
             ],
         )
-    newest = lines.sort(OFFSET).unique([PARTITION, *user_key], keep="last")
+    # Offsets differ in a partition. To sort all columns by them takes twice as long.
+    newest = lines.filter(pl.col(OFFSET) == pl.col(OFFSET).max().over(PARTITION, *user_key))
     if markers.height and RECORD_KEY in newest.columns:
         newest = _without_deleted_by_key(newest.filter(~pl.col(REMOVED)), markers)
     if newest[PARTITION].n_unique() > 1:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 
 import polars as pl
 
-from ktframe.columns import HASH, LINE, OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW, WINDOW_END
+from ktframe.columns import HASH, LINE, OFFSET, OPEN, PARTITION, RECORD_KEY, TIMESTAMP, WINDOW, WINDOW_END
 from ktframe.config.moments import Moment
 from ktframe.config.settings import ReadPolicy
 from ktframe.fold.compact import roll_up
@@ -223,19 +223,26 @@ class WindowedKTable(Filterable, WindowedTopic):
         """Return the rows of the windows in the range, or some of their columns, without touching other windows' rows."""
         watermark = self._watermark()  # before the rows, as in to_polars()
         stored = replace(self._range, end=self._stored_end())
+        names = None if columns is None else [WINDOW, *(c for c in columns if c not in (WINDOW, WINDOW_END))]
         if self._is_stored:
-            names = (
-                None if columns is None else [WINDOW, *(c for c in columns if c not in (WINDOW, WINDOW_END))]
-            )
             rows = materializer.view.part(names, stored.condition)
         else:
-            lines, markers = (stored.filter(part).drop(HASH) for part in materializer.view.lines())
+            lines, markers = (
+                stored.filter(self._some_columns(part, names)) for part in materializer.view.lines()
+            )
             rows = roll_up(lines, markers, self._spec.windows, self._user_key)
         # The horizon after the rows: if it has moved meanwhile, one window more is hidden, and never a part of one.
         rows = self._range.filter(self._whole(rows, materializer))
         if columns is None or WINDOW_END in columns or self._range.is_final_only:
             rows = self._spec.windows.with_ends(rows)
         return rows.filter(self._finals(rows, watermark)) if self._range.is_final_only else rows
+
+    def _some_columns(self, lines: pl.DataFrame, names: Sequence[str] | None) -> pl.DataFrame:
+        """Return the lines with these columns (None: all) and those by which larger windows are made of them."""
+        if names is None:
+            return lines.drop(HASH)
+        wanted = {*names, *self._user_key, PARTITION, OFFSET, TIMESTAMP, RECORD_KEY}
+        return lines.select(name for name in lines.columns if name in wanted)
 
     @property
     def _is_stored(self) -> bool:
