@@ -14,6 +14,7 @@ from support.waiting import wait_until
 # Last, since a benchmark may be called as a library is: avro.
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
+import environments
 import latency
 import load
 import orjson
@@ -22,6 +23,7 @@ import rounds
 from contender import Contender
 from contenders import BARE, CONTENDERS
 from environments import PEERS, VERSIONS, last_line
+from environments import run as run_installer
 from process_tree import ContenderFailedError, Run, measured
 from rounds import Score, Topic, verify
 
@@ -174,6 +176,46 @@ def test_who_fails_once_has_no_result_and_others_go_on(monkeypatch: pytest.Monke
     assert [len(score.runs) for score in scores] == [2, 0]
     assert (scores[1].failure or "").startswith("wrong result: keys 1, expected 200")
     assert any("wrong result" in line for line in told)
+
+
+def test_who_cannot_be_installed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installer's error is the reason; it does not run, and the others do."""
+
+    def fail(_: Contender) -> None:
+        run_installer([sys.executable, "-c", "raise SystemExit('ERROR: no such package')"])
+
+    monkeypatch.setattr(Contender, "made", fail)
+    told: list[str] = []
+    (score,) = rounds.interleaved([(OTHER, TOPIC)], "localhost:1", 2, told.append)
+    assert score.failure == "could not be installed: ERROR: no such package"
+    assert told == ["another: could not be installed: ERROR: no such package"]
+
+
+def test_an_environment_is_made_anew_when_its_versions_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is made once for the same ones; a half of one that could not be made is never taken for whole."""
+    made: list[str] = []
+
+    def install(place: Path, wanted: dict[str, list[str]]) -> None:
+        assert list(place.iterdir()) == []
+        made.extend(wanted["python"])
+        (place / "venv").mkdir()
+        if wanted["python"] == ["broken==1"]:
+            run_installer([sys.executable, "-c", "raise SystemExit(1)"])
+
+    monkeypatch.setattr(environments, "PLACE", tmp_path / "envs")
+    monkeypatch.setattr(environments, "VERSIONS", tmp_path / "versions.toml")
+    monkeypatch.setattr(environments, "_install", install)
+    for wanted in ("one==1", "one==1", "one==2"):
+        (tmp_path / "versions.toml").write_text(f'[one]\npython = ["{wanted}"]\n')
+        assert environments.environment("one").versions == (wanted,)
+    assert made == ["one==1", "one==2"]
+    (tmp_path / "versions.toml").write_text('[one]\npython = ["broken==1"]\n')
+    for _ in range(2):
+        with pytest.raises(environments.EnvironmentUnavailableError):
+            environments.environment("one")
+    assert made[2:] == ["broken==1", "broken==1"]
 
 
 def test_a_report_ranks_medians_and_leaves_nobody_out() -> None:
