@@ -140,6 +140,21 @@ def test_an_aggregate_is_given_as_the_hint_says(opened: tuple[KTable, KStream]) 
     assert windows.agg(pl.col("amount").max(), **met.arguments)["total"].sum() == 6
 
 
+def test_rows_are_filtered_as_the_hint_says(opened: tuple[KTable, KStream]) -> None:
+    """Both calls of the hint choose some of the rows."""
+    example = Hint("tables/filterable.py", 'filter(pl.col("amount") > 10) or filter(region="EMEA").')
+    told = Hint("tables/filterable.py", "give what is true or false for each row: {}")
+    for rows in opened:
+        with hinted(example) as met:
+            rows.filter()
+        with hinted(told) as other:
+            rows.filter(pl.col("amount") + 1).to_polars()
+        assert met.text in other.text
+        for call in met.text.removesuffix(".").split(" or "):
+            chosen = evaluated(call, filter=rows.filter).to_polars()
+            assert chosen.equals(evaluated(call, filter=rows.to_polars().filter))
+
+
 def test_columns_of_an_aggregate_are_those_of_the_hint(opened: tuple[KTable, KStream]) -> None:
     """What was meant is a column, and so are all that there are."""
     for windows in (opened[0].window("1h"), opened[1].window("1h")):
