@@ -372,6 +372,7 @@ def test_a_store_that_a_full_disk_put_back_was_away_since(
         wait_until(lambda: materializer.presence.known()[0] >= seen, "a look")
         broker.compact("t")
         disk.is_full = False
+        wait_until(lambda: table.readiness().is_ready, "an attempt on the disk that has space")
         assert keys(table) == ["stays"]
 
 
@@ -403,6 +404,7 @@ def test_a_disk_that_is_full_during_a_rebuild_brings_nothing_back(
         wait_until(lambda: table._reader.binding.required().store.has_failed, "the refusal")
         broker.release()
         disks[0].is_full = False
+        wait_until(lambda: table.readiness().is_ready, "an attempt on the disk that has space")
         assert keys(table) == ["new", "stays"]
         assert table.get("gone") is None
         (reason,) = reasons(table)
