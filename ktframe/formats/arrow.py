@@ -90,11 +90,14 @@ def frame_of_records(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl
     frames = []
     for start in range(0, max(len(rows), 1), _ROWS_PER_CALL):
         some = rows[start : start + _ROWS_PER_CALL]
-        arrays = [
-            pa.array([row.get(name) for row in some], arrow_type(dtype)) for name, dtype in schema.items()
-        ]
+        arrays = [_array(some, name, arrow_type(dtype)) for name, dtype in schema.items()]
         frames.append(frame_of(arrays, schema, len(some)))
     return frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=True)
+
+
+def _array(rows: Sequence[Mapping[str, Any]], name: str, dtype: Any) -> Any:
+    # For a list, an empty one too, pyarrow imports pandas: declared columns are made of no rows, to see whether they can be.
+    return pa.array([row.get(name) for row in rows], dtype) if rows else pa.nulls(0, dtype)
 
 
 def _has_categories(dtype: pl.DataType) -> bool:

@@ -68,7 +68,16 @@ def _blocks(payloads: Sequence[bytes], buffer: bytes) -> pj.ReadOptions:
     if len(buffer) <= 2 * _BLOCK_BYTES:
         return pj.ReadOptions(use_threads=False, block_size=len(buffer) + 1)
     # An object may begin in one block and end in the next one, but not span a whole block.
-    return pj.ReadOptions(use_threads=True, block_size=max(_BLOCK_BYTES, 2 * max(map(len, payloads))))
+    least = 2 * max(map(len, payloads)) if _has_long_lines(buffer) else 0
+    return pj.ReadOptions(use_threads=True, block_size=max(_BLOCK_BYTES, least))
+
+
+def _has_long_lines(buffer: bytes) -> bool:
+    """Say whether a line may be longer than half a block; it is not if each quarter of a block has an end of a line."""
+    step = max(1, _BLOCK_BYTES // 4)
+    return any(
+        buffer.find(b"\n", start, start + step) < 0 for start in range(0, len(buffer) - step + 1, step)
+    )
 
 
 def _one_object_a_line(payloads: Sequence[bytes]) -> bytes | None:
@@ -99,22 +108,25 @@ def _leaves(array: Any) -> Iterator[Any]:
 def _is_certain(leaf: Any) -> bool:
     """Say whether ``records`` would accept every value of a leaf and read it in the same way."""
     if pa.types.is_floating(leaf.type):
-        # Below this no integer was rounded; NaN and the infinities, which Arrow reads, compare as False.
-        return _is_all(pc.less(pc.abs(leaf), float(LARGEST_EXACT)))
+        # Below this no integer was rounded; NaN and the infinities, which Arrow reads, are not finite.
+        is_finite = bool(pc.all(pc.is_finite(leaf), min_count=0).as_py())
+        return is_finite and _is_between(leaf, -LARGEST_EXACT + 1, LARGEST_EXACT)
     if pa.types.is_date(leaf.type):
-        return _is_all(pc.greater_equal(leaf.cast(pa.int32()), FIRST_SECOND // 86_400))
+        return _is_between(leaf.cast(pa.int32()), FIRST_SECOND // 86_400)
     if not pa.types.is_timestamp(leaf.type):
         return True
     scale = UNITS_PER_SECOND[leaf.type.unit]
-    units = leaf.cast(pa.int64())
     # An offset may carry a time over Int64's end to the other one: a day's distance from both is certain.
     low = max(FIRST_SECOND * scale, -(2**63) + 86_400 * scale)
     high = min(END_SECOND * scale, 2**63 - 86_400 * scale)
-    return _is_all(pc.and_(pc.greater_equal(units, low), pc.less(units, high)))
+    return _is_between(leaf.cast(pa.int64()), low, high)
 
 
-def _is_all(mask: Any) -> bool:
-    return bool(pc.all(mask, min_count=0).as_py())
+def _is_between(numbers: Any, low: int, high: int | None = None) -> bool:
+    """Say whether all ``numbers`` are ``low`` or more, and below ``high``."""
+    # Their bounds are compared, not they with a number: for that pyarrow imports pandas, which takes as long as a load.
+    least, greatest = pc.min_max(numbers).as_py().values()
+    return least is None or (low <= least and (high is None or greatest < high))
 
 
 @lru_cache(maxsize=64)
