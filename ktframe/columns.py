@@ -59,6 +59,12 @@ LINE: Final = own_name("line")
 """The number of a record in its batch."""
 IDENTITY: Final = own_name("identity")
 """The canonical bytes of the identity."""
+STORED: Final = own_name("stored")
+"""The row as the store keeps it; null removes it."""
+DELETED_BY: Final = own_name("deleted_by")
+"""The record key whose tombstone deletes the row, where that is not the identity."""
+STORE_COLUMNS: Final = (IDENTITY, STORED, DELETED_BY)
+"""The columns of changes that are for the store alone."""
 REMOVED: Final = own_name("removed")
 """Whether the line removes its row."""
 STALE: Final = own_name("stale")

@@ -104,7 +104,7 @@ class BindingStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class RowsChanged:
-    """A batch was applied: how many of the rows that are shown it changed, and the positions after it."""
+    """Batches, one or several, were applied: how many of the rows that are shown they changed, and the positions after it."""
 
     rows: int
     position: dict[int, int]

@@ -54,7 +54,16 @@ SHOWN = {
     "context": {"completion", "context", "declaration", "schema"},
     "explore": {"inspection", "topics"},
     "fold": {
-        *("compact", "decoder", "event_time", "identity", "identity_codec", "key_tombstones", "records"),
+        *(
+            "combined",
+            "compact",
+            "decoder",
+            "event_time",
+            "identity",
+            "identity_codec",
+            "key_tombstones",
+            "records",
+        ),
         *("learned", "learning"),
         *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
         *("window_key", "written"),

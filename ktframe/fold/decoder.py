@@ -10,6 +10,7 @@ import polars as pl
 
 from ktframe.columns import (
     BOOKKEEPING,
+    DELETED_BY,
     EXTRA_COLUMNS,
     HASH,
     IDENTITY,
@@ -20,6 +21,7 @@ from ktframe.columns import (
     REMOVED,
     SIZE,
     STALE,
+    STORED,
     TOMBSTONE,
     WINDOW,
     is_field,
@@ -260,19 +262,17 @@ class TopicDecoder:
             stale = stale_marks(rows.filter(STALE), self.identity.columns)
             rows = rows.filter(~pl.col(STALE)).drop(STALE)
         folded = last_of_each(rows)
-        stored = pack_records(
-            batch,
-            with_keys=self._keeps_key_bytes,
-            with_tombstones=self.identity.tombstone is not Tombstone.REMOVES,
-        ).gather(folded[LINE])
-        keys = [batch.keys[line] for line in folded[LINE]] if use.is_for_deletes else None
+        keeps_tombstones = self.identity.tombstone is not Tombstone.REMOVES
+        stored = pack_records(batch, with_keys=self._keeps_key_bytes, with_tombstones=keeps_tombstones)
+        for_store = [folded[IDENTITY], _at(folded[LINE], stored).alias(STORED)]
+        is_keyless = False
+        if use.is_for_deletes:
+            keys = _at(folded[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
+            is_keyless = keys.null_count() > 0
+            for_store += [keys] if use is KeyUse.DELETES_BY else []
         records = Counter(batch.partitions)
         return Changes(
-            partitions=folded[PARTITION].to_list(),
-            identities=folded[IDENTITY].to_list(),
-            values=stored.to_list(),
-            frame=self._lines_of_view(folded, stored, schema),
-            record_keys=keys if use is KeyUse.DELETES_BY else None,
+            self._lines(folded, for_store, schema),
             refused=refused_records(batch, refused),
             late=late_records(batch, assigned.late),
             tombstones=tombstones,
@@ -282,18 +282,22 @@ class TopicDecoder:
             stale=stale,
             records=records,
             accepted=_accepted(records, batch, refused),
-            is_keyless=keys is not None and None in keys,
+            last=batch.last,
+            is_keyless=is_keyless,
         )
 
-    def _lines_of_view(self, folded: pl.DataFrame, stored: pl.Series, schema: pl.Schema) -> pl.DataFrame:
+    def _lines(self, folded: pl.DataFrame, for_store: list[pl.Series], schema: pl.Schema) -> pl.DataFrame:
+        """Return the lines of changes: the columns of the view, and those ``for_store``."""
         is_row = self.identity.tombstone is Tombstone.IS_ROW
         removed = pl.Series([False] * folded.height, dtype=pl.Boolean) if is_row else folded[TOMBSTONE]
         added = [removed.alias(REMOVED)]
         if SIZE in self.identity.extra_columns:
+            stored = for_store[1]
             added.append(stored.bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
         frame = folded.hstack(added)
         known = set(frame.columns)
-        return frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]
+        frame = frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]
+        return frame.hstack(for_store)
 
     @property
     def _keeps_key_bytes(self) -> bool:
@@ -348,6 +352,12 @@ class TopicDecoder:
     def is_keyless(self, rows: StoredRows) -> bool:
         """Say whether a stored row has no record key by which a tombstone could delete it."""
         return self.identity.key_use.is_for_deletes and None in map(record_key_of, rows.values)
+
+
+def _at(lines: pl.Series, column: pl.Series) -> pl.Series:
+    """Return what ``column``, which has a value for each record, has at ``lines``: all of it, mostly."""
+    is_whole = len(lines) == len(column) and (lines == pl.int_range(len(column), eager=True)).all()
+    return column if is_whole else column.gather(lines)
 
 
 def _accepted(records: Counter[int], batch: RecordBatch, refused: Sequence[Refusal]) -> Counter[int]:

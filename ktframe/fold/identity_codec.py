@@ -194,14 +194,20 @@ def _encode_column(column: pl.Series) -> pl.Series:
 def _encode_integers(column: pl.Series) -> pl.Series:
     """Return what ``encode_part`` returns for each integer, without Python objects."""
     is_null = column.is_null() if column.null_count() else None
-    flipped = ((column if is_null is None else column.fill_null(0)) ^ -_SIGN).rechunk().to_arrow()
-    raw = array.array("q")
-    raw.frombytes(memoryview(flipped.buffers()[1])[8 * flipped.offset :][: 8 * len(flipped)])
-    if sys.byteorder == "little":
-        raw.byteswap()
-    bodies = pa.Array.from_buffers(pa.binary(8), len(raw), [None, pa.py_buffer(raw)])
+    raw = big_endian((column if is_null is None else column.fill_null(0)) ^ -_SIGN)
+    bodies = pa.Array.from_buffers(pa.binary(8), len(column), [None, pa.py_buffer(raw)])
     encoded = pl.Series([_INTEGER]) + pl.Series(bodies)
     return encoded if is_null is None else pl.Series([_NULL]).zip_with(is_null, encoded)
+
+
+def big_endian(column: pl.Series) -> bytes:
+    """Return the eight bytes of each integer, one after the other; ``column`` is an Int64 without nulls."""
+    numbers = column.rechunk().to_arrow()
+    raw = array.array("q")
+    raw.frombytes(memoryview(numbers.buffers()[1])[8 * numbers.offset :][: 8 * len(numbers)])
+    if sys.byteorder == "little":
+        raw.byteswap()
+    return raw.tobytes()
 
 
 def _text_tag(dtype: pl.DataType) -> bytes | None:

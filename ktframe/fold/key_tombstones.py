@@ -8,11 +8,13 @@ from typing import Protocol
 
 import polars as pl
 
-from ktframe.columns import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED
+from ktframe.columns import BOOKKEEPING, DELETED_BY, HASH, IDENTITY, OFFSET, PARTITION, REMOVED, STORED
 from ktframe.fold.identity import hash_identities
 from ktframe.fold.identity_codec import columns_of
 from ktframe.fold.records import Changes, KeyTombstone
 from ktframe.fold.row_codec import record_key_of
+
+_LINE = (PARTITION, IDENTITY, DELETED_BY, OFFSET)
 
 
 class RowLookup(Protocol):
@@ -57,9 +59,7 @@ class _BatchIndex:
     def __init__(self, changes: Changes) -> None:
         self._lines: set[tuple[int, bytes]] = set()
         self._by_key: dict[tuple[int, bytes | None], list[tuple[int, bytes]]] = {}
-        offsets = changes.frame[OFFSET].to_list()
-        lines = zip(changes.partitions, changes.identities, changes.record_keys or (), offsets, strict=True)
-        for partition, identity, key, offset in lines:
+        for partition, identity, key, offset in changes.lines.select(_LINE).iter_rows():
             self._lines.add((partition, identity))
             self._by_key.setdefault((partition, key), []).append((offset, identity))
 
@@ -76,26 +76,21 @@ def _with_removals(
     changes: Changes, to_delete: dict[tuple[int, bytes], KeyTombstone], columns: Sequence[str]
 ) -> Changes:
     """Return ``changes`` with the lines of ``to_delete`` turned into removals, and removals of the rows in the store."""
-    lines = list(zip(changes.partitions, changes.identities, strict=True))
-    kept = [index for index, line in enumerate(lines) if line not in to_delete]
-    partitions = [partition for partition, _ in to_delete]
+    lines = changes.lines
+    pairs = lines.select(PARTITION, IDENTITY).iter_rows()
+    is_kept = pl.Series([pair not in to_delete for pair in pairs], dtype=pl.Boolean)
     identities = [identity for _, identity in to_delete]
     removals = pl.DataFrame(
         {
-            PARTITION: pl.Series(partitions, dtype=BOOKKEEPING[PARTITION]),
+            PARTITION: pl.Series([partition for partition, _ in to_delete], dtype=BOOKKEEPING[PARTITION]),
             OFFSET: pl.Series([tomb.offset for tomb in to_delete.values()], dtype=BOOKKEEPING[OFFSET]),
             HASH: hash_identities(identities),
             REMOVED: pl.Series([True] * len(to_delete), dtype=pl.Boolean),
-            **columns_of(identities, {name: changes.frame.schema[name] for name in columns}),
+            **columns_of(identities, {name: lines.schema[name] for name in columns}),
+            IDENTITY: pl.Series(identities, dtype=pl.Binary),
+            STORED: pl.Series([None] * len(to_delete), dtype=pl.Binary),
+            DELETED_BY: pl.Series([tomb.key for tomb in to_delete.values()], dtype=pl.Binary),
         },
     )
-    keys = changes.record_keys or ()
-    return replace(
-        changes,
-        partitions=[*(changes.partitions[index] for index in kept), *partitions],
-        identities=[*(changes.identities[index] for index in kept), *identities],
-        values=[*(changes.values[index] for index in kept), *([None] * len(to_delete))],
-        record_keys=[*(keys[index] for index in kept), *(tomb.key for tomb in to_delete.values())],
-        frame=pl.concat([changes.frame[kept], removals], how="diagonal_relaxed"),
-        tombstones=(),
-    )
+    both = pl.concat([lines.filter(is_kept), removals], how="diagonal_relaxed")
+    return replace(changes, lines=both, tombstones=())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from ktframe.columns import BOOKKEEPING, IDENTITY, LINE, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE
+from ktframe.fold.identity_codec import encode_columns
 from ktframe.fold.records import RecordBatch
 
 
@@ -16,9 +17,15 @@ def lines_of(batch: RecordBatch) -> pl.DataFrame:
             pl.Series(PARTITION, batch.partitions, dtype=BOOKKEEPING[PARTITION]),
             pl.Series(OFFSET, batch.offsets, dtype=BOOKKEEPING[OFFSET]),
             _record_times(batch),
-            pl.Series(TOMBSTONE, [value is None for value in batch.values], dtype=pl.Boolean),
+            _are_tombstones(batch),
         ]
     )
+
+
+def _are_tombstones(batch: RecordBatch) -> pl.Series:
+    if None not in batch.values:
+        return pl.repeat(value=False, n=len(batch), eager=True).alias(TOMBSTONE)
+    return pl.Series(TOMBSTONE, [value is None for value in batch.values], dtype=pl.Boolean)
 
 
 def _record_times(batch: RecordBatch) -> pl.Series:
@@ -29,17 +36,18 @@ def _record_times(batch: RecordBatch) -> pl.Series:
 
 
 def last_of_each(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the last line of each identity and partition, in their order.
-
-    Sorted writes take RocksDB a fraction of the time of unsorted ones.
-    """
+    """Return the last line of each identity and partition."""
     if rows.height <= 1:
         return rows
-    rows = rows.sort(PARTITION, IDENTITY, maintain_order=True)
-    is_outdated = _equals_next(rows[PARTITION]) & _equals_next(rows[IDENTITY])
-    return rows.filter(~is_outdated) if is_outdated.any() else rows
+    is_last = _row_keys(rows).is_last_distinct()
+    return rows if is_last.all() else rows.filter(is_last)
 
 
-def _equals_next(values: pl.Series) -> pl.Series:
-    """Say of each value whether the one after it is the same."""
-    return (values.head(len(values) - 1) == values.slice(1)).append(pl.Series([False]))
+def in_key_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return lines by partition and identity: sorted writes take RocksDB a fraction of the time of unsorted ones."""
+    return rows[_row_keys(rows).arg_sort()] if rows.height > 1 else rows
+
+
+def _row_keys(rows: pl.DataFrame) -> pl.Series:
+    """Return partition and identity as one column: to compare two takes Polars several times as long."""
+    return encode_columns([rows[PARTITION]]) + rows[IDENTITY]

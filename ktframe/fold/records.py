@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import polars as pl
 
+from ktframe.columns import BOOKKEEPING, PARTITION, STORE_COLUMNS
 from ktframe.fold.learned import Learned
 from ktframe.formats.base import Fault, Headers
 
@@ -189,16 +190,11 @@ class KeyTombstone:
 class Changes:
     """What a batch does to a store and its view: at most one line per partition and identity.
 
-    ``identities``, ``values`` and ``record_keys`` run parallel to ``frame``. A value of None removes the row.
-    ``frame`` has the bookkeeping columns, ``REMOVED`` (Boolean), the identity's columns and the fields.
-    ``record_keys`` is None where the record key is the identity; with a removal it is the tombstone's key.
+    ``lines`` have the columns of the view, and those for the store: ``IDENTITY``, ``STORED`` (null removes the row) and, where
+    the record key is not the identity, ``DELETED_BY`` (of a removal it is the tombstone's key).
     """
 
-    partitions: Sequence[int]
-    identities: Sequence[bytes]
-    values: Sequence[bytes | None]
-    frame: pl.DataFrame
-    record_keys: Sequence[bytes | None] | None = None
+    lines: pl.DataFrame
     refused: tuple[RefusedRecord, ...] = ()
     late: tuple[RefusedRecord, ...] = ()
     """Records that came after their window had closed."""
@@ -227,7 +223,28 @@ class Changes:
     """Whether a row came without the record key by which a tombstone could delete it."""
 
     def __len__(self) -> int:
-        return len(self.identities)
+        return self.lines.height
+
+    def of(self, partitions: Collection[int]) -> Changes:
+        """Return the lines, marks, refused and late records of some partitions; all else is as it is for all of them."""
+        is_wanted = pl.col(PARTITION).is_in(partitions)
+        return replace(
+            self,
+            lines=self.lines.filter(is_wanted) if self.lines.height else self.lines,
+            stale=self.stale.filter(is_wanted) if self.stale.height else self.stale,
+            refused=tuple(record for record in self.refused if record.partition in partitions),
+            late=tuple(record for record in self.late if record.partition in partitions),
+        )
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        """The lines as the view takes them: bookkeeping, ``REMOVED`` (Boolean), the identity's columns and the fields."""
+        return self.lines.drop(STORE_COLUMNS, strict=False)
+
+    @property
+    def partitions(self) -> pl.Series:
+        """The partition of each line."""
+        return self.lines.get_column(PARTITION, default=pl.Series(dtype=BOOKKEEPING[PARTITION]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ all there and take their place at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import polars as pl
@@ -53,10 +53,9 @@ class WrittenRows:
         self.shown.merge_when_idle()
         self.again.merge_when_idle()
 
-    def count_shown(self, partitions: Sequence[int]) -> int:
-        """Return how many of some rows, given by their partitions, are shown once they are applied."""
-        again = self.again.positions()
-        return sum(p not in again for p in partitions) if again else len(partitions)
+    def count_shown(self, changes: pl.DataFrame) -> int:
+        """Return how many lines of a folded batch are shown once they are applied."""
+        return self._parts(changes)[0].height
 
     def inexact(self, wider: pl.Schema) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema."""

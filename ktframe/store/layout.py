@@ -35,6 +35,7 @@ from ktframe.columns import IDENTITY, KEY, OFFSET, PARTITION, TIMESTAMP
 from ktframe.fold.records import Cause, Changes, LastRecord, Position, RefusedRecord
 from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
+from ktframe.store.protocol import stored_lines
 
 FORMAT_VERSION = 6
 _ROW_KEYS_SINCE = 2
@@ -245,16 +246,11 @@ def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
     """Put or delete rows and, where the record key is not the identity, their index entries."""
     heads = {partition: prefix(slot, ROW) for partition, slot in slots.items()}
     put, delete = batch.put, batch.delete
-    lines = zip(changes.partitions, changes.identities, changes.values, strict=True)
-    for partition, identity, value in lines:
+    for partition, identity, value, key in stored_lines(changes):
         if value is None:
             delete(heads[partition] + identity)
         else:
             put(heads[partition] + identity, value)
-    if changes.record_keys is None:
-        return
-    keyed = zip(changes.partitions, changes.identities, changes.values, changes.record_keys, strict=True)
-    for partition, identity, value, key in keyed:
         if key is not None:
             entry = index_prefix(slots[partition], key) + identity
             if value is None:
@@ -265,11 +261,10 @@ def put_rows(batch: Batch, changes: Changes, slots: Mapping[int, int]) -> None:
 
 def put_stale(batch: Batch, changes: Changes, slots: Mapping[int, int], marked: Collection[int]) -> None:
     """Put the marks of refused records; delete those of removed rows, in the partitions that have marks (``marked``)."""
-    for partition, identity, value in zip(
-        changes.partitions, changes.identities, changes.values, strict=True
-    ):
-        if value is None and partition in marked:
-            batch.delete(prefix(slots[partition], STALE) + identity)
+    if marked:
+        for partition, identity, value, _ in stored_lines(changes):
+            if value is None and partition in marked:
+                batch.delete(prefix(slots[partition], STALE) + identity)
     if changes.stale.height:
         for partition, identity, *place in changes.stale.select(
             PARTITION, IDENTITY, OFFSET, TIMESTAMP
@@ -277,16 +272,15 @@ def put_stale(batch: Batch, changes: Changes, slots: Mapping[int, int], marked: 
             batch.put(prefix(slots[partition], STALE) + identity, pack_stale(*place))
 
 
-def put_refused(
-    batch: Batch,
-    kind: int,
-    records: Sequence[RefusedRecord],
-    surplus: Sequence[tuple[int, int]],
-    slots: Mapping[int, int],
-) -> None:
-    """Put late or refused records; delete those at ``surplus``, as (partition, offset) pairs, to make room."""
+def put_refused(batch: Batch, kind: int, records: Sequence[RefusedRecord], slots: Mapping[int, int]) -> None:
+    """Put late or refused records."""
     for record in records:
         key = refused_key(slots[record.partition], kind, record.offset)
         batch.put(key, pack_refused(record))
-    for partition, offset in surplus:
-        batch.delete(refused_key(slots[partition], kind, offset))
+
+
+def delete_refused(batch: Batch, slot: int, offsets: Mapping[int, Sequence[int]]) -> None:
+    """Delete the late and refused records at ``offsets``, by kind, to make room."""
+    for kind, surplus in offsets.items():
+        for offset in surplus:
+            batch.delete(refused_key(slot, kind, offset))

@@ -21,6 +21,7 @@ from ktframe.store.protocol import (
     Rebuild,
     advanced,
     dropped,
+    stored_lines,
     with_refused,
 )
 
@@ -167,13 +168,11 @@ class MemoryStore:
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offsets in one step."""
-        keys = changes.record_keys or [None] * len(changes)
         with self._writing():
             known = self._written
             self._shown |= {p: _Part(Position(0)) for p in positions if p not in known}
             written = self._written
-            lines = zip(changes.partitions, changes.identities, changes.values, keys, strict=True)
-            for partition, identity, value, key in lines:
+            for partition, identity, value, key in stored_lines(changes):
                 written[partition].put(identity, value, key)
             for record in changes.refused:
                 written[record.partition].refused.append(record)

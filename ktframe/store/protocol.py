@@ -1,7 +1,7 @@
 """The contract of a store, whichever backend keeps the bytes.
 
-``apply`` is atomic: rows, refused records and the positions that passed them become visible, and survive a
-crash, together or not at all. A store is written by one thread (the binding's); any may read, flush or close it.
+``apply`` is atomic for each partition: its rows, refused records and the position that passed them become visible, and
+survive a crash, together or not at all. A store is written by one thread (the binding's); any may read, flush or close it.
 After ``close`` every other call raises StoreError.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Protocol, TypeAlias
 
 import polars as pl
 
+from ktframe.columns import DELETED_BY, IDENTITY, PARTITION, STORED
 from ktframe.fold.records import Cause, Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.fold.refused import with_causes
 
@@ -130,7 +132,10 @@ class StateStore(Protocol):
         """
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
-        """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
+        """Write ``changes`` and the next offset of (at least) every partition that they touch.
+
+        What concerns one partition is written in one step: its rows and its position survive a crash together.
+        """
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, record that in its position, and free the disk space."""
@@ -181,6 +186,14 @@ class StateStore(Protocol):
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
+
+
+def stored_lines(changes: Changes) -> Iterator[tuple[int, bytes, bytes | None, bytes | None]]:
+    """Yield what is written of each line: partition, identity, the row (None removes it), and the record key or None."""
+    for lines in changes.lines.iter_slices(CHUNK_ROWS):
+        has_keys = DELETED_BY in lines.columns
+        keys = lines[DELETED_BY].to_list() if has_keys else repeat(None, lines.height)
+        yield from zip(*(lines[name].to_list() for name in (PARTITION, IDENTITY, STORED)), keys, strict=True)
 
 
 def written_positions(store: StateStore) -> dict[int, Position]:

@@ -10,14 +10,13 @@ from threading import Lock
 
 import polars as pl
 
-from ktframe.columns import PARTITION
 from ktframe.errors import StoreCorruptError, StoreError
 from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
-from ktframe.store.layout import put_metadata, put_refused, put_rows, put_stale
-from ktframe.store.protocol import REFUSED_KEPT, Causes, Horizon, Rebuild, advanced, dropped, with_refused
-from ktframe.store.slots import Slot, Slots, put_slots, scan
+from ktframe.store.layout import delete_refused, put_metadata, put_refused, put_rows, put_stale
+from ktframe.store.protocol import Causes, Horizon, Rebuild, dropped
+from ktframe.store.slots import Slot, Slots, applied, put_slots, scan, shares_of
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
@@ -189,33 +188,41 @@ class RocksDBStore:
         self.set_metadata({f"{_LEARNED}{name}": part for name, part in parts.items()})
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
-        """Write ``changes`` and the next offset of (at least) every partition that they touch, in one step."""
+        """Write ``changes`` and the next offset of (at least) every partition that they touch; each partition in one step."""
         with self._writing():
             known = self._slots.written
             added = [partition for partition in positions if partition not in known]
             known |= {p: Slot(self._slots.unused + number) for number, p in enumerate(added)}
-            slots = {partition: slot.number for partition, slot in known.items()}
             by_kind = {layout.LATE: changes.late, layout.REFUSED: changes.refused}
-            after, surplus = _applied({p: known[p] for p in positions}, changes, positions, by_kind)
-            schema = changes.schema if len(changes.schema) else self._schema
-            is_new_schema = schema != self._schema
-            marked = {partition for partition, slot in known.items() if slot.is_marked}
-            changed = self._slots.having(after)
+            after, surplus = applied({p: known[p] for p in positions}, changes, positions, by_kind)
+            shares = shares_of(changes, positions)
+            for share in shares:
+                mine = changes if len(shares) == 1 else changes.of(share)
+                self._write_share(mine, {p: (known[p], after[p], surplus[p]) for p in share})
 
-            def build(batch: Batch) -> None:
-                put_rows(batch, changes, slots)
-                for kind, records in by_kind.items():
-                    put_refused(batch, kind, records, surplus[kind], slots)
-                put_stale(batch, changes, slots, marked)
-                if is_new_schema:
-                    put_metadata(batch, {"schema": layout.pack_schema(schema)})
-                put_slots(batch, self._slots, changed, ())
-                for partition, slot in after.items():
-                    slot.put(batch, known[partition].causes)
+    def _write_share(
+        self, changes: Changes, slots: Mapping[int, tuple[Slot, Slot, Mapping[int, Sequence[int]]]]
+    ) -> None:
+        """Write the ``changes`` of some partitions, whose slots are given: as they are, as they will be, and what makes room."""
+        schema = changes.schema if len(changes.schema) else self._schema
+        numbers = {partition: slot.number for partition, (slot, _, _) in slots.items()}
+        marked = {partition for partition, (slot, _, _) in slots.items() if slot.is_marked}
+        changed = self._slots.having({partition: after for partition, (_, after, _) in slots.items()})
 
-            self._engine.write(build)
-            self._slots = changed
-            self._schema = schema
+        def build(batch: Batch) -> None:
+            put_rows(batch, changes, numbers)
+            for kind, records in ((layout.LATE, changes.late), (layout.REFUSED, changes.refused)):
+                put_refused(batch, kind, records, numbers)
+            put_stale(batch, changes, numbers, marked)
+            if schema != self._schema:
+                put_metadata(batch, {"schema": layout.pack_schema(schema)})
+            put_slots(batch, self._slots, changed, ())
+            for before, after, surplus in slots.values():
+                after.put(batch, before.causes)
+                delete_refused(batch, after.number, surplus)
+
+        self._engine.write(build)
+        self._slots, self._schema = changed, schema
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
         """Drop the rows of each partition below its horizon, and free the disk space."""
@@ -363,31 +370,3 @@ class RocksDBStore:
             self._is_outdated = True
             yield
             self._is_outdated = False
-
-
-def _applied(
-    known: Mapping[int, Slot],
-    changes: Changes,
-    positions: Mapping[int, int],
-    by_kind: Mapping[int, Sequence[RefusedRecord]],
-) -> tuple[dict[int, Slot], dict[int, list[tuple[int, int]]]]:
-    """Return the slots after ``changes``, and which late and refused records make room, as (partition, offset) pairs."""
-    moved = advanced({partition: slot.position for partition, slot in known.items()}, changes, positions)
-    causes = with_refused({partition: slot.causes for partition, slot in known.items()}, changes.refused)
-    marked = set(changes.stale[PARTITION] if changes.stale.height else ())
-    after = {
-        p: replace(
-            slot,
-            position=moved[p],
-            causes=causes.get(p, slot.causes),
-            is_marked=slot.is_marked or p in marked,
-        )
-        for p, slot in known.items()
-    }
-    surplus: dict[int, list[tuple[int, int]]] = {kind: [] for kind in by_kind}
-    for kind, records in by_kind.items():
-        for partition in {record.partition for record in records}:
-            mine = [record for record in records if record.partition == partition]
-            after[partition], gone = after[partition].keep(kind, mine, REFUSED_KEPT)
-            surplus[kind] += [(partition, offset) for offset in gone]
-    return after, surplus

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ktframe.fold.records import Position, RefusedRecord
+from ktframe.columns import PARTITION
+from ktframe.fold.records import Changes, Position, RefusedRecord
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
-from ktframe.store.protocol import Causes, Rebuild
+from ktframe.store.protocol import REFUSED_KEPT, Causes, Rebuild, advanced, with_refused
+
+_WRITE_LINES = 50_000
+"""So many lines are written at once, unless one partition has more: 12 ms, in which no other thread runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +154,47 @@ def put_slots(batch: Batch, before: Slots, after: Slots, gone: Sequence[Slot]) -
         if p not in before.rebuilt or before.rebuilt[p].number != slot.number:
             batch.put(layout.rebuilding_key(p), layout.pack_rebuilding(slot.number, after.reasons[p]))
             batch.put(layout.prefix(slot.number, layout.POSITION), layout.pack_position(slot.position))
+
+
+def applied(
+    known: Mapping[int, Slot],
+    changes: Changes,
+    positions: Mapping[int, int],
+    by_kind: Mapping[int, Sequence[RefusedRecord]],
+) -> tuple[dict[int, Slot], dict[int, dict[int, Sequence[int]]]]:
+    """Return the slots after ``changes``, and the offsets of the late and refused records that make room, by kind."""
+    moved = advanced({partition: slot.position for partition, slot in known.items()}, changes, positions)
+    causes = with_refused({partition: slot.causes for partition, slot in known.items()}, changes.refused)
+    marked = set(changes.stale[PARTITION] if changes.stale.height else ())
+    after = {
+        p: replace(
+            slot,
+            position=moved[p],
+            causes=causes.get(p, slot.causes),
+            is_marked=slot.is_marked or p in marked,
+        )
+        for p, slot in known.items()
+    }
+    surplus: dict[int, dict[int, Sequence[int]]] = {p: {} for p in known}
+    for kind, records in by_kind.items():
+        for partition in {record.partition for record in records}:
+            mine = [record for record in records if record.partition == partition]
+            after[partition], surplus[partition][kind] = after[partition].keep(kind, mine, REFUSED_KEPT)
+    return after, surplus
+
+
+def shares_of(changes: Changes, partitions: Iterable[int]) -> list[list[int]]:
+    """Return which partitions are written together: RocksDB's write holds the interpreter's lock, for as long as it has lines."""
+    if len(changes) <= _WRITE_LINES:
+        return [list(partitions)]
+    lines = dict(changes.partitions.value_counts().iter_rows())
+    shares: list[list[int]] = [[]]
+    room = _WRITE_LINES
+    for partition in partitions:
+        count = lines.get(partition, 0)
+        if count > room and shares[-1]:
+            shares.append([])
+            room = _WRITE_LINES
+        shares[-1].append(partition)
+        room -= count
+    return shares

@@ -22,11 +22,11 @@ class Activity:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Let those who wait know that what takes time is not Kafka."""
-        self.is_working = True
+        was_working, self.is_working = self.is_working, True
         try:
             yield
         finally:
-            self.is_working = False
+            self.is_working = was_working
 
     def begin(self, partitions: Iterable[int], *, anew: Collection[int]) -> None:
         """Record that reading begins of ``partitions``, of some of them ``anew``."""

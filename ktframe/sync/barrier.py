@@ -161,7 +161,8 @@ class Barrier:
             current = self._binding.attached
             return current.topic_id != facts.topic_id or not behind()
 
-        self._wait(policy, is_done, behind)
+        with self._binding.goals.waiting_for(ends):
+            self._wait(policy, is_done, behind)
         return current
 
     def _wait(

@@ -22,6 +22,7 @@ from ktframe.sync.activity import Activity
 from ktframe.sync.beginning import Beginning
 from ktframe.sync.callbacks import runs
 from ktframe.sync.contact import Contact
+from ktframe.sync.goals import Goals
 from ktframe.sync.health import explain
 from ktframe.sync.lifecycle import Lifecycle
 from ktframe.sync.materializer import Materializer
@@ -92,6 +93,7 @@ class TopicBinding:
             reopen=self._reopen.set,
             read_again=self._read_again,
         )
+        self.goals = Goals()
         self._upkeep = Upkeep(clock, flush_interval)
         self._ends: Mapping[int, int] = {}
         """The ends of what was committed when reading began."""
@@ -166,13 +168,23 @@ class TopicBinding:
             while not self._stop.is_set() and not self._reopen.is_set():
                 batch = self._next_batch(reader)
                 if batch is None:
+                    self._apply()
                     self.contact.quiet()
                 else:
                     self.contact.heard()
                     with self.activity.working():
-                        self._apply(batch)
+                        self._take(batch)
                 self._follow_readiness()
-                self._upkeep.do(self.required(), is_ready=self.monitor.is_ready)
+                self._upkeep.do(self.required(), is_ready=self.monitor.is_ready, apply=self._apply)
+        finally:
+            self._end_session()
+
+    def _end_session(self) -> None:
+        """Apply what was read before an error, so that the next session goes on behind it, and close the reader."""
+        try:
+            if self._stop.is_set():
+                self.required().piece.clear()
+            self._apply()
         finally:
             self.contact.closed()
             if self._reader is not None:
@@ -243,30 +255,57 @@ class TopicBinding:
             batch += more
         return batch
 
-    def _apply(self, batch: RecordBatch) -> None:
+    def _take(self, batch: RecordBatch) -> None:
+        """Decode ``batch``, and apply it now unless it may wait for those that follow."""
         materializer = self.required()
-        changed: int | None = None
         if must_resume(materializer, batch):
             self._read_again()
             return
-        if len(batch):
+        if not len(batch):
+            self._apply()
+            materializer.advance(batch.positions)
+            self._applied(batch.positions, None)
+        else:
             self.activity.heard(batch.partitions)
             changes = materializer.decode(batch)
+            may_wait = materializer.piece.may_take(changes, materializer.schema)
+            if materializer.piece and not may_wait:
+                self._apply()
+                changes = materializer.decode(batch)
             if self._is_outdated_by(changes):
                 self._read_again()
                 return
-            materializer.apply(batch, changes)
-            changed = materializer.written.count_shown(changes.partitions) if changes else None
-            self.activity.applied(changes.stream_times.values())
-        else:
-            materializer.advance(batch.positions)
-        materializer.presence.advance(batch.positions)
-        materializer.switch(self._ends)
-        self.monitor.observe(batch.positions, newest=self.activity.newest)
-        self._announce()
-        self._tell(changed)
+            may_wait &= len(batch) >= _FULL_BATCH
+            materializer.collect(batch, changes)
+            if not may_wait or materializer.piece.is_full or self._is_awaited(materializer.piece.positions):
+                self._apply()
         if len(batch) < _FULL_BATCH:  # nothing more is waiting to be read
             materializer.written.merge_when_idle()  # last: whoever waited for the batch does not wait for this
+
+    def _is_awaited(self, positions: Mapping[int, int]) -> bool:
+        """Say whether somebody waits for nothing more than what is before ``positions``, or there is nothing more."""
+        are_ready = bool(self.monitor.behind()) and not self.monitor.behind(positions)
+        return are_ready or not self.monitor.lagging(positions) or self.goals.are_reached(positions)
+
+    def _apply(self) -> None:
+        """Apply what was read and decoded, if there is any."""
+        materializer = self.required()
+        if not materializer.piece:
+            return
+        positions = materializer.piece.positions
+        with self.activity.working():
+            changes = materializer.apply()
+            self.activity.applied(changes.stream_times.values())
+            self._applied(positions, materializer.written.count_shown(changes.frame) if changes else None)
+
+    def _applied(self, positions: Mapping[int, int], changed: int | None) -> None:
+        """Publish that everything before ``positions`` is applied, which ``changed`` so many rows."""
+        materializer = self.required()
+        materializer.presence.advance(positions)
+        materializer.switch(self._ends)
+        self.monitor.observe(positions, newest=self.activity.newest)
+        self._announce()
+        self._tell(changed)
 
     def _tell(self, rows: int | None) -> None:
         """Publish that a batch has come that changed so many ``rows``, and that those of some partitions were made anew."""

@@ -78,7 +78,7 @@ def remember(
     found = find(before) if before else {}
     last = {p: record for p, record in found.items() if record is not None and record.offset == before[p]}
     if last:
-        nothing = Changes([], [], [], pl.DataFrame(), schema=schema, last=last)
+        nothing = Changes(pl.DataFrame(), schema=schema, last=last)
         store.apply(nothing, {partition: before[partition] + 1 for partition in last})
 
 

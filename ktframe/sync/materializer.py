@@ -14,8 +14,9 @@ from types import MappingProxyType
 import polars as pl
 
 from ktframe.clock import Clock, now_ms
-from ktframe.columns import OFFSET, PARTITION, is_field
+from ktframe.columns import IDENTITY, OFFSET, PARTITION, STORED, is_field
 from ktframe.errors import StoreCorruptError
+from ktframe.fold.combined import newest_times
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.learned import Learned
@@ -29,11 +30,11 @@ from ktframe.sync import cuts
 from ktframe.sync.ages import Ages
 from ktframe.sync.exchange import Exchange, Switched
 from ktframe.sync.log_check import LeaderEpochs
+from ktframe.sync.piece import Piece, log_refused
 from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
-_LOGGED_REFUSALS = 3
 _NONE_LOST: Mapping[int, int] = MappingProxyType({})
 _NO_ENDS: Mapping[int, int] = MappingProxyType({})
 
@@ -67,6 +68,10 @@ class Materializer:
         self.stream_times: dict[int, int] = {}
         """The stream time (ms) of each partition, as of the rows in the view."""
         self._clock = clock
+        # Where no row is replaced nothing is won; retention looks at the rows after each batch.
+        is_pointless = decoder.identity.keeps_history or decoder.identity.retention is not None
+        self.piece = Piece(clock, takes_none=is_pointless)
+        """What was decoded and is not applied yet."""
         self._applied = 0
         self._mark: object = None
         """The retention mark at the last drop: while it is the same, there is nothing to drop."""
@@ -189,27 +194,28 @@ class Materializer:
             changes = self.decoder.without_float_widening(*inexact).decode(batch, self.schema, context)
         return changes
 
-    def apply(self, batch: RecordBatch, changes: Changes | None = None) -> Changes:
-        """Apply ``batch`` to the store, then to the view; ``changes`` are what ``decode`` made of it."""
-        if changes is None:  # those without rows are falsy
-            changes = self.decode(batch)
-        with self._in_both():
-            changes = self._apply(batch, changes)
-        for record in changes.refused[:_LOGGED_REFUSALS]:
-            where = f"{self.name}[{record.partition}]@{record.offset}"
-            logger.warning("%s was refused: %s", where, record.reason)
-        return changes
-
-    def _apply(self, batch: RecordBatch, changes: Changes) -> Changes:
-        # First: what was learned of more records than were applied does no harm, what was forgotten of some would.
+    def collect(self, batch: RecordBatch, changes: Changes) -> None:
+        """Have ``changes``, what ``decode`` made of ``batch``, applied by the next ``apply``."""
+        # At once: what was learned of more records than were applied does no harm, what was forgotten of some would.
         self._learn(changes.learned)
+        self.piece.add(changes, batch.positions)
+        log_refused(self.name, changes)
+
+    def apply(self) -> Changes:
+        """Apply what was collected to the store, then to the view; after an error it has to be read again."""
+        positions = self.piece.positions
+        changes = self.piece.take()
+        with self._in_both():
+            return self._apply(changes, positions)
+
+    def _apply(self, changes: Changes, positions: Mapping[int, int]) -> Changes:
         self.key_deletes += len(changes.tombstones)
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
-        stale = without_outdated(changes.stale, changes.frame)
-        changes = replace(changes, stale=stale, present=self.presence.known(), last=batch.last)
+        stale = without_outdated(changes.stale, changes.lines)
+        changes = replace(changes, stale=stale, present=self.presence.known())
         if self.written.has_outdated(changes.schema):
             self.switch()  # they can't be shown any longer
-        self.store.apply(changes, batch.positions)
+        self.store.apply(changes, positions)
         self.schema = changes.schema
         if changes.is_keyless:
             self.sees_deletes = False
@@ -220,10 +226,10 @@ class Materializer:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
             self._refill(self.written.positions())
         self.stream_times = self._shown_times()
-        self._applied += len(batch)
+        self._applied += sum(changes.records.values())
         self._retain()
         # Positions last: whoever waits for them finds stream time and retention already applied.
-        self.written.apply(pl.DataFrame(), schema, batch.positions)
+        self.written.apply(pl.DataFrame(), schema, positions)
         return changes
 
     def _shown_times(self) -> dict[int, int]:
@@ -232,7 +238,7 @@ class Materializer:
     def _context(self) -> BatchContext:
         positions = self.positions()
         return BatchContext(
-            stream_times=stream_times(positions),
+            stream_times=newest_times((stream_times(positions), self.piece.stream_times)),
             horizons={p: at.horizon for p, at in positions.items() if at.horizon is not None},
             now_ms=now_ms(self._clock),
             learned=self.learned,
@@ -308,9 +314,9 @@ class Materializer:
 
     def _remove_from_store(self, lines: pl.DataFrame) -> None:
         """Remove rows or markers, given as lines of the view."""
-        identities = self.decoder.identity.encode(lines).to_list()
-        nothing: list[bytes | None] = [None] * lines.height
-        changes = Changes(lines[PARTITION].to_list(), identities, nothing, lines, schema=self.schema)
+        nothing = pl.Series(STORED, [None] * lines.height, dtype=pl.Binary)
+        removals = lines.hstack([self.decoder.identity.encode(lines).alias(IDENTITY), nothing])
+        changes = Changes(removals, schema=self.schema)
         self.store.apply(changes, {p: position.offset for p, position in self.positions().items()})
 
     def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
@@ -326,7 +332,7 @@ class Materializer:
                 self.written.apply(empty.frame, self.decoder.frame_schema(self.schema), positions)
 
     def _nothing(self) -> Changes:
-        return Changes([], [], [], pl.DataFrame(), present=self.presence.known(), schema=self.schema)
+        return Changes(pl.DataFrame(), present=self.presence.known(), schema=self.schema)
 
     def keep_presence(self) -> None:
         """Write when each partition was last at its end, though no record came."""

@@ -142,10 +142,11 @@ class ReadyMonitor:
             positions = {**self._positions, **ahead}
             return tuple(p for p, end in (self._targets or {}).items() if positions.get(p, 0) < end)
 
-    def lagging(self) -> frozenset[int]:
-        """Return the partitions that have not reached their last known end."""
+    def lagging(self, ahead: Mapping[int, int] = _NO_POSITIONS) -> frozenset[int]:
+        """Return the partitions that have not reached their last known end, even if ``ahead`` were applied as well."""
         with self._lock:
-            return frozenset(p for p, end in self._ends.items() if self._positions.get(p, 0) < end)
+            positions = {**self._positions, **ahead}
+            return frozenset(p for p, end in self._ends.items() if positions.get(p, 0) < end)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -298,7 +298,7 @@ def must_resume(materializer: Materializer, batch: RecordBatch) -> bool:
 
     Kafka's client goes on after a pause of any length, and under another leader, without a word.
     """
-    known = materializer.written.positions()
+    known = materializer.written.positions() | materializer.piece.positions
     if materializer.presence.has_missed({p: at for p, at in batch.positions.items() if at != known.get(p)}):
         logger.info("%s: reading went on after a long pause", materializer.name)
         return True

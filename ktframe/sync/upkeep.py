@@ -18,16 +18,18 @@ class Upkeep:
         self._flush_interval = flush_interval
         self._flushed = self._tidied = clock.monotonic()
 
-    def do(self, materializer: Materializer, *, is_ready: bool) -> None:
-        """Do what is due; ``is_ready`` says that all partitions are read."""
+    def do(self, materializer: Materializer, *, is_ready: bool, apply: Callable[[], None]) -> None:
+        """Do what is due, after ``apply`` has written all that was read; ``is_ready`` says that all partitions are read."""
         now = self._clock.monotonic()
         # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
         if now - self._flushed >= self._flush_interval() / 2:
+            apply()
             if materializer.presence.is_due(materializer.positions()):
                 materializer.keep_presence()
             materializer.store.flush()
             self._flushed = now
         if is_ready and now - self._tidied >= _TIDY_SECONDS:
+            apply()
             at_ms = now_ms(self._clock)
             materializer.ages.note(materializer.view.positions(), at_ms)
             cleanup = materializer.presence.cleanup

@@ -209,7 +209,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         return plot_lag(self, ax)
 
     def on_change(self, callback: Callable[[RowsChanged], object]) -> Callable[[], None]:
-        """Call ``callback`` after every batch that changed rows; return a function that ends the subscription.
+        """Call ``callback`` whenever rows have changed; return a function that ends the subscription.
 
         It runs on the thread that follows the topic: keep it short. A read in it that would have to wait for that thread
         raises ``NotReadyError``.

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from support.changes import changes_of, refused_record
+from support.changes import Line, changes_of, refused_record
 from support.stores import ORDERS, lines_of
 
 from ktframe.columns import IDENTITY, KEY, OFFSET, PARTITION, TIMESTAMP
@@ -165,8 +165,8 @@ def test_late_records_are_kept_apart_from_refused_ones(store: StateStore) -> Non
 
 def test_only_the_newest_refused_records_are_kept(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit the oldest of each partition go, within a batch as well, and the counts stay exact."""
-    for backend in ("memory", "rocksdb"):
-        monkeypatch.setattr(f"ktframe.store.{backend}.REFUSED_KEPT", 3)
+    for module in ("memory", "slots"):
+        monkeypatch.setattr(f"ktframe.store.{module}.REFUSED_KEPT", 3)
     store.apply(
         changes_of(refused=[refused_record(0, 0), refused_record(1, 0), refused_record(0, 1)]), {0: 2, 1: 1}
     )
@@ -445,3 +445,17 @@ def test_what_rows_are_dropped_by_is_kept(store: StateStore) -> None:
     assert [identity for chunk in store.items() for identity in chunk.identities] == [B]
     store.clear(None, topic_id="another")
     assert store.note("retention") == "5 ms"
+
+
+def test_many_lines_are_written_partition_by_partition(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there afterwards is what one write would leave."""
+    monkeypatch.setattr("ktframe.store.slots._WRITE_LINES", 2)
+    lines: list[Line] = [(2, A, b"2a"), (0, A, b"0a"), (0, B, b"0b"), (0, C, b"0c"), (1, A, b"1a")]
+    records = [refused_record(partition, 4) for partition in (0, 1, 2)]
+    store.apply(changes_of(lines, refused=records, schema=SCHEMA), {0: 5, 1: 5, 2: 5, 3: 5})
+    assert store.get(A) == [(0, b"0a"), (1, b"1a"), (2, b"2a")]
+    assert (store.get(B), store.get(C), store.refused()) == ([(0, b"0b")], [(0, b"0c")], records)
+    assert store.positions() == {p: Position(5, refused=int(p < 3)) for p in (0, 1, 2, 3)}
+    assert store.schema() == SCHEMA

@@ -144,7 +144,7 @@ def _row_lost_at_open() -> None:
 
 def _positions_first() -> None:
     def apply(original: Any, self: Any, changes: Any, positions: Any) -> None:
-        nothing = Changes([], [], [], pl.DataFrame(), schema=changes.schema, last=changes.last)
+        nothing = Changes(pl.DataFrame(), schema=changes.schema, last=changes.last)
         original(self, nothing, positions)
         self.flush()
         original(self, changes, positions)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
+from ktframe.columns import DELETED_BY, IDENTITY, PARTITION, STORED
 from ktframe.fold.records import Changes, RefusedRecord
 
 Line = tuple[int, bytes, bytes | None]
@@ -20,14 +21,17 @@ def changes_of(
     stream_times: Mapping[int, int] | None = None,
     schema: pl.Schema | None = None,
 ) -> Changes:
-    """Return changes with no frame: stores don't look at it."""
-    lines = list(lines)
+    """Return changes with nothing for the view: stores don't look at it."""
+    names, lines = (PARTITION, IDENTITY, STORED), list(lines)
+    dtypes = (pl.Int32(), pl.Binary(), pl.Binary())
+    columns = list(zip(*lines, strict=True)) or [(), (), ()]
+    frame = pl.DataFrame(
+        [pl.Series(*column) for column in zip(names, columns, dtypes, strict=True)],
+    )
+    if record_keys is not None:
+        frame = frame.hstack([pl.Series(DELETED_BY, list(record_keys), dtype=pl.Binary)])
     return Changes(
-        partitions=[partition for partition, _, _ in lines],
-        identities=[identity for _, identity, _ in lines],
-        values=[value for _, _, value in lines],
-        frame=pl.DataFrame(),
-        record_keys=None if record_keys is None else list(record_keys),
+        frame,
         refused=tuple(refused),
         stream_times=stream_times or {},
         schema=schema or pl.Schema(),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from support.examples import examples
 
-from ktframe.columns import HASH, KEY, OFFSET, REMOVED, TIMESTAMP
+from ktframe.columns import DELETED_BY, HASH, IDENTITY, KEY, OFFSET, REMOVED, STORED, TIMESTAMP
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import hash_identities
@@ -184,8 +184,8 @@ def test_a_removal_carries_what_removed_it() -> None:
     table.apply([Record(0, K, "x")])
     changes = table.apply([Record(0, K)])
     identity = encode_parts(["x"])
-    assert (changes.identities, changes.values, changes.record_keys) == ([identity], [None], [K])
-    line = changes.frame.row(0, named=True)
+    line = changes.lines.row(0, named=True)
+    assert (line[IDENTITY], line[STORED], line[DELETED_BY]) == (identity, None, K)
     assert (line["id"], line[REMOVED], line[OFFSET], line[TIMESTAMP]) == ("x", True, 1, None)
     assert changes.frame[HASH].to_list() == hash_identities([identity]).to_list()
     assert changes.tombstones == ()
@@ -229,7 +229,7 @@ def test_keys_of_every_declared_type_can_be_removed(dtype: pl.DataType, value: o
     assert len(table.shown()) == 1
     table.offsets[0] = 1
     removal = table.apply([Record(0, K)])
-    assert removal.identities == changes.identities
+    assert removal.lines[IDENTITY].to_list() == changes.lines[IDENTITY].to_list()
     assert removal.frame.schema["id"] == dtype
     assert table.shown() == set()
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from support.examples import examples
 
 from ktframe.columns import BOOKKEEPING, IDENTITY, LINE, PARTITION
-from ktframe.fold.lines import last_of_each
+from ktframe.fold.lines import in_key_order, last_of_each
 
 
 def lines(rows: list[tuple[int, bytes]]) -> pl.DataFrame:
@@ -27,7 +27,7 @@ def lines(rows: list[tuple[int, bytes]]) -> pl.DataFrame:
 def test_the_last_line_of_each_row_is_left_in_order(rows: list[tuple[int, bytes]]) -> None:
     """The lines are those of a dictionary, sorted as RocksDB sorts keys."""
     expected = {row: line for line, row in enumerate(rows)}
-    folded = last_of_each(lines(rows))
+    folded = in_key_order(last_of_each(lines(rows)))
     assert folded[LINE].to_list() == [expected[row] for row in sorted(expected)]
 
 
@@ -35,4 +35,6 @@ def test_of_many_lines_of_few_rows_the_last_ones_are_left() -> None:
     """A batch as large as any, in which rows come again and again."""
     rows = [(number % 3, b"%d" % (number * number % 7)) for number in range(10_000)]
     expected = {row: line for line, row in enumerate(rows)}
-    assert last_of_each(lines(rows))[LINE].to_list() == [expected[row] for row in sorted(expected)]
+    assert in_key_order(last_of_each(lines(rows)))[LINE].to_list() == [
+        expected[row] for row in sorted(expected)
+    ]

@@ -11,9 +11,10 @@ import pytest
 from support.changes import changes_of
 from support.stores import OPTIONS, ORDERS, contents, edit_description, edit_rows, make_store, rows_of
 
-from ktframe.errors import StoreCorruptError, StoreMismatchError
+from ktframe.errors import StoreCorruptError, StoreError, StoreMismatchError
 from ktframe.fold.identity_codec import encode_part
 from ktframe.fold.records import Position
+from ktframe.store.engine import Batch, Engine
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import StoreDescription
 
@@ -174,3 +175,25 @@ def test_a_cut_manifest_is_a_prefix_or_an_error(manager: StoreManager) -> None:
             assert rows_of(store) == [encode_part(number) for number in range(1, last + 1)]
             manager.close(store)
         shutil.rmtree(path)
+
+
+def test_a_write_that_fails_half_way_leaves_whole_partitions(
+    manager: StoreManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many lines each partition is written with its position: no row is there without it."""
+    store = manager.get_or_open(ORDERS, OPTIONS)
+    writes, write, error = iter([True, False]), Engine.write, StoreError("orders", "no space")
+
+    def fragile(engine: Engine, build: Callable[[Batch], None]) -> None:
+        if not next(writes):
+            raise error
+        write(engine, build)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ktframe.store.slots._WRITE_LINES", 1)
+        patched.setattr(Engine, "write", fragile)
+        with pytest.raises(StoreError, match="no space"):
+            store.apply(changes_of([(0, A, b"a"), (1, A, b"b")]), {0: 3, 1: 4})
+    assert (store.get(A), store.positions()) == ([(0, b"a")], {0: Position(3)})
+    store.apply(changes_of([(1, A, b"b")]), {1: 4})
+    assert (store.get(A), store.positions()) == ([(0, b"a"), (1, b"b")], {0: Position(3), 1: Position(4)})
