@@ -41,7 +41,8 @@ def resolve_tombstones(changes: Changes, rows: RowLookup, columns: Sequence[str]
     for tombstone in changes.tombstones:
         in_batch = batch.identities_before(tombstone)
         for identity in (*in_batch, *_in_store(tombstone, rows, batch)):
-            to_delete[tombstone.partition, identity] = tombstone
+            # The first one: after it there is no row that a later one could remove, and what came between is no older.
+            to_delete.setdefault((tombstone.partition, identity), tombstone)
     return _with_removals(changes, to_delete, columns) if to_delete else replace(changes, tombstones=())
 
 

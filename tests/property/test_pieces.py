@@ -60,8 +60,13 @@ batches = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 5), st.booleans()
 """The partition and the number of the records of each batch, and whether it is awaited; over and over again."""
 
 
-# A record that is refused, with batches behind it; and records that come after retention has dropped their window.
+# A record that is refused, with batches behind it; one that is refused between two tombstones of its record key; and records
+# that come after retention has dropped their window.
 REFUSED = [(0, key, _value(number), 0) for key, number in [(b"a", 1), (b"a", 4), (b"b", 1), (b"c", 1)]]
+DELETED = [
+    *[(0, b"a", value, 0) for value in (_value(1), _value(1), None)],
+    *[(0, b"a", _value(16), 7 * MINUTE), (0, b"a", None, 0), (1, b"a", _value(1), 0)],
+]
 EXPIRED = [(0, b"a", _value(1), minutes * MINUTE) for minutes in (0, 12, 0, 0)]
 
 
@@ -138,6 +143,7 @@ def described(binding: TopicBinding) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", KINDS)
 @examples(0.2)
 @example(REFUSED, [(0, 1, False)])
+@example(DELETED, [(0, 1, False)])
 @example(EXPIRED, [(0, 1, False)])
 @given(histories(records), batches)
 def test_pieces_of_any_size_leave_what_single_batches_leave(
