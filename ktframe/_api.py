@@ -14,7 +14,7 @@ import polars as pl
 from ktframe._connect import default_context
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
-from ktframe.config.settings import OnRefused, Stale, StoreOptions
+from ktframe.config.settings import OnRefused, Stale, StoreOptions, TimeUnit
 from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
 from ktframe.tables.stream import KStream
@@ -30,6 +30,7 @@ def table(
     value: str | None = None,
     schema: SchemaLike | None = None,
     time: str | None = None,
+    time_unit: TimeUnit | None = None,
     key_format: str | None = None,
     key_name: str | None = "key",
     start: Moment | None = None,
@@ -52,9 +53,14 @@ def table(
         ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
     schema
         Fields of JSON values with fixed dtypes; the first 10,000 records of each partition decide the others. ``ktframe.Json`` is a String with the
-        field's JSON text exactly as it was sent; a ``pl.String`` has text as it is and the JSON text of other kinds.
+        field's JSON text exactly as it was sent; a ``pl.String`` has text as it is and the JSON text of other kinds;
+        ``pl.Datetime("us", "UTC")`` takes ISO 8601 text and whole numbers of that unit since 1970, ``pl.Date`` numbers of days.
     time
         Field that holds the event time; None: the record timestamp is it.
+    time_unit
+        What numbers in that field count since 1970, also numbers that are sent as text: ``"d"`` (days), ``"s"``, ``"ms"``,
+        ``"us"`` or ``"ns"``. None: integers are milliseconds, floats seconds, and text is ISO 8601. Dates and datetimes
+        need no unit.
     key_format
         Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
         ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
@@ -104,6 +110,7 @@ def table(
         value=value,
         schema=schema,
         time=time,
+        time_unit=time_unit,
         key_format=key_format,
         key_name=key_name,
         start=start,
@@ -123,6 +130,7 @@ def stream(
     value: str | None = None,
     schema: SchemaLike | None = None,
     time: str | None = None,
+    time_unit: TimeUnit | None = None,
     key_format: str | None = None,
     max_future_skew: Minutes | None = "1d",
     store: StoreOptions | None = None,
@@ -139,7 +147,7 @@ def stream(
         stream is opened. None: all that the topic holds.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-    value, schema, time, key_format
+    value, schema, time, time_unit, key_format
         As for ``table``.
     max_future_skew
         Records with a time further ahead of the wall clock are refused; None: never.
@@ -176,6 +184,7 @@ def stream(
         value=value,
         schema=schema,
         time=time,
+        time_unit=time_unit,
         key_format=key_format,
         max_future_skew=max_future_skew,
         store=store,

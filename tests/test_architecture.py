@@ -58,6 +58,7 @@ SHOWN = {
             "combined",
             "compact",
             "decoder",
+            "epoch",
             "event_time",
             "identity",
             "identity_codec",

@@ -27,6 +27,8 @@ ConfigValue: TypeAlias = str | int | bool | Callable[..., object]
 Backend: TypeAlias = Literal["rocksdb", "memory"]
 OnRefused: TypeAlias = Literal["warn", "raise", "ignore"]
 Stale: TypeAlias = Literal["hide", "show", "raise"]
+TimeUnit: TypeAlias = Literal["d", "s", "ms", "us", "ns"]
+"""What numbers count since 1970, by Polars' names: days, seconds, milliseconds, microseconds or nanoseconds."""
 Compression: TypeAlias = Literal["none", "snappy", "zlib", "bz2", "lz4", "lz4hc", "zstd"]
 
 RUNTIME_SETTINGS: Final = frozenset({"monitor_interval", "flush_interval", "log_level"})
@@ -107,6 +109,7 @@ class TableDeclaration:
     value: str | None = None
     schema: Any = None
     time: str | None = None
+    time_unit: TimeUnit | None = None
     start: str | None = None
     on_refused: OnRefused | None = None
     stale: Stale | None = None

@@ -16,7 +16,7 @@ import polars as pl
 from ktframe.config.durations import Duration, parse_seconds
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
-from ktframe.config.settings import OnRefused, RuntimeSettings, Settings, Stale, StoreOptions
+from ktframe.config.settings import OnRefused, RuntimeSettings, Settings, Stale, StoreOptions, TimeUnit
 from ktframe.context.catalog import Catalog
 from ktframe.context.clients import Clients, OpenReader, close_parts
 from ktframe.context.declaration import ResolvedTopic, resolve_topic
@@ -99,6 +99,7 @@ class Context:
         value: str | None = None,
         schema: SchemaLike | None = None,
         time: str | None = None,
+        time_unit: TimeUnit | None = None,
         key_format: str | None = None,
         key_name: str | None = "key",
         start: Moment | None = None,
@@ -114,7 +115,8 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        arguments = {"key": key, "value": value, "schema": schema, "time": time, "key_format": key_format}
+        arguments = {"key": key, "value": value, "schema": schema, "key_format": key_format}
+        arguments |= {"time": time, "time_unit": time_unit}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
@@ -153,6 +155,7 @@ class Context:
         value: str | None = None,
         schema: SchemaLike | None = None,
         time: str | None = None,
+        time_unit: TimeUnit | None = None,
         key_format: str | None = None,
         max_future_skew: Minutes | None = "1d",
         store: StoreOptions | None = None,
@@ -165,7 +168,8 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        arguments = {"value": value, "schema": schema, "time": time, "key_format": key_format}
+        arguments = {"value": value, "schema": schema, "key_format": key_format}
+        arguments |= {"time": time, "time_unit": time_unit}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         spec = replace(resolved.spec, key=None)  # every record is an event, whatever its key

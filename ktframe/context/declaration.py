@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from ktframe.config.keywords import with_known_keywords
-from ktframe.config.settings import ReadPolicy, Settings, StoreOptions
+from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, TimeUnit
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
 from ktframe.formats import has_fields
@@ -36,7 +36,12 @@ class ResolvedTopic:
 
 @with_known_keywords
 def entity(
-    *, topic: str, key: str | Sequence[str] | None = None, time: str | None = None, value: str = "auto"
+    *,
+    topic: str,
+    key: str | Sequence[str] | None = None,
+    time: str | None = None,
+    time_unit: TimeUnit | None = None,
+    value: str = "auto",
 ) -> Callable[[type[T]], type[T]]:
     """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
 
@@ -65,6 +70,7 @@ def entity(
             "topic": topic,
             "key": key,
             "time": time,
+            "time_unit": time_unit,
             "value": value,
             "schema": declared,
         }
@@ -129,7 +135,9 @@ def resolve_topic(
     else:
         declared = {"topic": topic}
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
-        declared = {name: given for name, given in declared.items() if name not in ("key", "schema", "time")}
+        declared = _without(declared, "key", "schema", "time", "time_unit")
+    if arguments["time"] is not None:  # the unit is that of the field that was declared
+        declared = _without(declared, "time_unit")
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}
     read_policy = ReadPolicy(**policies | _given(policy))
     return ResolvedTopic(topic_spec(**chosen), store or options, read_policy, windows)
@@ -137,3 +145,7 @@ def resolve_topic(
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _without(declared: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    return {name: given for name, given in declared.items() if name not in names}

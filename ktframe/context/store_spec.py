@@ -42,7 +42,9 @@ class StoreSpec:
         windows = spec.windows
         keep_ms = None if options.retention is None else round(options.retention * 1000)
         retention = None if keep_ms is None else WindowRetention(windows, keep_ms)
-        identity = WindowKey(topic.identity(), windows, spec.grace_ms, spec.skew_ms, topic.time, retention)
+        identity = WindowKey(
+            topic.identity(), windows, spec.grace_ms, spec.skew_ms, topic.event_time, retention
+        )
         settings = {"window": windows.name, "grace": repr(spec.grace_ms), "skew": repr(spec.skew_ms)}
         return cls(f"{topic.topic} window {windows.name}", topic, identity, options, settings)
 
@@ -51,5 +53,5 @@ class StoreSpec:
         cls, topic: TopicSpec, skew_ms: int | None, retention: Retention | None, options: StoreOptions
     ) -> Self:
         """Return the store of a stream: every record."""
-        identity = StreamKey(skew_ms, retention)
+        identity = StreamKey(skew_ms, retention, topic.event_time)
         return cls(f"{topic.topic} stream", topic, identity, options, {"skew": repr(skew_ms)})

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import polars as pl
 
 from ktframe.config.moments import Moment, Start, parse_start
+from ktframe.config.settings import TimeUnit
 from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.event_time import EventTime
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import Identity
 from ktframe.fold.record_key import RecordKey
@@ -43,10 +46,18 @@ class TopicSpec:
     json_fields: frozenset[str] = frozenset()
     """The fields of ``schema`` that are declared as ``Json``; their columns are Strings."""
     time: str | None = None
+    time_unit: TimeUnit | None = None
     start: Start | None = None
+
+    @property
+    def event_time(self) -> EventTime:
+        """When records happened."""
+        return EventTime(self.time, self.time_unit)
 
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""
+        # Only where it is given: stores without it are found as before.
+        unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
             name: "Json" if name in self.json_fields else str(dtype)
             for name, dtype in (self.schema or {}).items()
@@ -58,6 +69,7 @@ class TopicSpec:
             "schema": repr(schema),
             "time": repr(self.time),
             "start": repr(self.start),
+            **unit,
         }
 
     def identity(self) -> RecordKey | FieldKey:
@@ -87,14 +99,14 @@ class TopicSpec:
             exact_fields=exact,
             schemas=values,
         )
-        if self.time is not None:
+        if self.time is not None and self.time_unit is None:
             # Integers are milliseconds, floats seconds: one must never become the other.
             value_format = value_format.without_float_widening(self.time)
         return TopicDecoder(
             identity=identity,
             value_format=value_format,
             key_format=key_format,
-            time=self.time,
+            event_time=self.event_time,
         )
 
 
@@ -106,6 +118,7 @@ def topic_spec(
     value: str | None = None,
     schema: SchemaLike | None = None,
     time: str | None = None,
+    time_unit: TimeUnit | None = None,
     start: Moment | None = None,
 ) -> TopicSpec:
     """Return the checked spec of a topic; None stands for the default of each argument.
@@ -124,18 +137,22 @@ def topic_spec(
     fields = _key_fields(key)
     for name in (*(fields or ()), *(() if time is None else (time,))):
         check_field_name(name)
+    declared = None if schema is None else as_schema(schema)
     texts = frozenset() if schema is None else json_fields(schema)
     if time in texts:
         message = f"time={time!r} is declared ktframe.Json: a time can't be read from JSON text."
         raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
+    if time_unit is not None:
+        _check_unit(time_unit, time, declared or pl.Schema())
     return TopicSpec(
         topic=topic,
         key=fields,
         key_format=key_format or "string",
         value=value or "auto",
-        schema=None if schema is None else as_schema(schema),
+        schema=declared,
         json_fields=texts,
         time=time,
+        time_unit=time_unit,
         start=None if start is None else parse_start("start", start),
     )
 
@@ -144,6 +161,20 @@ def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         message = f"{name} must be text, not {value!r}."
         raise ConfigurationError(message, _TEXT_HINTS[name])
+
+
+def _check_unit(unit: object, time: str | None, declared: pl.Schema) -> None:
+    units = get_args(TimeUnit)
+    if unit not in units:
+        message = f"time_unit can't be {unit!r}."
+        raise ConfigurationError(message, f"choose one of {', '.join(units)}.")
+    if time is None:
+        message = f"time_unit={unit!r} says what numbers in a field count, and no field is named."
+        raise ConfigurationError(message, 'name the field that holds the time: time="created_at".')
+    dtype = declared.get(time)
+    if dtype is not None and dtype.is_temporal():
+        message = f"time_unit={unit!r}, but {time!r} is declared {dtype}, which says what its numbers count."
+        raise SchemaError(message, f"leave time_unit= out, or {time!r} out of schema=.")
 
 
 def _key_fields(key: object) -> tuple[str, ...] | None:

@@ -11,6 +11,7 @@ import polars as pl
 
 from ktframe.config.durations import describe_duration
 from ktframe.explore.sample import AVRO
+from ktframe.explore.time_fields import TimeField
 from ktframe.formats import VALUE_COLUMN
 
 # Formats that a table detects by itself, so that the suggested call does not name them. A schema decides between Avro
@@ -51,6 +52,8 @@ class Inspection:
     """``partition`` (Int32), ``start``, ``end`` (exclusive) and ``records`` (Int64), per partition."""
     schema_ids: tuple[int, ...] = ()
     """The Confluent schema ids that values of the sample begin with, the commonest first."""
+    times: tuple[TimeField, ...] = ()
+    """The fields that hold times: ``name``, and in which ``unit`` of ``time_unit=`` their numbers are."""
 
     @property
     def suggestion(self) -> str:
@@ -112,6 +115,9 @@ class Inspection:
         if (names := self.columns["column"].to_list()) and names != [VALUE_COLUMN]:
             more = f", ... ({len(names)} in all)" if len(names) > _NAMED_COLUMNS else ""
             notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")
+        if self.times:
+            more = f", ... ({len(self.times)} in all)" if len(self.times) > _NAMED_COLUMNS else ""
+            notes.append(f"fields for time=: {', '.join(map(str, self.times[:_NAMED_COLUMNS]))}{more}")
         tagged = [
             f"{name} ({', '.join(tags)})"
             for name, tags in self.columns.select("column", "tags").rows()

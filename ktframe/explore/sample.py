@@ -13,6 +13,7 @@ import orjson
 import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError
+from ktframe.explore.time_fields import TimeField, time_fields
 from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import Decoded, Format, key_format, schemas_of, value_format
@@ -206,6 +207,11 @@ class TopicSample:
             for column in decoded.frame
         ]
         return pl.DataFrame(facts, schema=_COLUMNS, orient="row")
+
+    def times(self) -> tuple[TimeField, ...]:
+        """Return the fields of the values that hold times."""
+        decoded, _ = self._decoded
+        return () if decoded is None else tuple(time_fields(decoded.frame))
 
     def samples(self, count: int) -> pl.DataFrame:
         """Return the newest ``count`` records; see ``Inspection.samples``."""

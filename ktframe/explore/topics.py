@@ -173,6 +173,7 @@ def inspect_topic(
         columns=records.columns(),
         partitions=_partitions_frame(extent),
         schema_ids=records.schema_ids(),
+        times=records.times(),
     )
 
 

@@ -26,7 +26,7 @@ from ktframe.columns import (
     WINDOW,
     is_field,
 )
-from ktframe.fold.event_time import EventTime
+from ktframe.fold.event_time import RECORD_TIME, EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
 from ktframe.fold.key_column import KeyColumn, part_types
@@ -46,7 +46,7 @@ _NO_CONTEXT = BatchContext()
 
 @dataclass(frozen=True, slots=True)
 class TopicDecoder:
-    """How the records of a topic become rows; ``time`` names the field that holds the event time, if one does.
+    """How the records of a topic become rows, and when they happened.
 
     It has no state: the schema known so far is handed in and comes back with the changes.
     """
@@ -54,7 +54,12 @@ class TopicDecoder:
     identity: Identity
     value_format: Format
     key_format: Format
-    time: str | None = None
+    event_time: EventTime = RECORD_TIME
+
+    @property
+    def time(self) -> str | None:
+        """The field that holds the event time, if one does."""
+        return self.event_time.field
 
     @property
     def _keys(self) -> KeyColumn:
@@ -63,10 +68,6 @@ class TopicDecoder:
     @property
     def _values(self) -> ValueColumns:
         return ValueColumns(self.value_format)
-
-    @property
-    def _event_time(self) -> EventTime:
-        return EventTime(self.time)
 
     @property
     def revision(self) -> int:
@@ -187,7 +188,7 @@ class TopicDecoder:
             wanted = {self.time: fields.get(self.time, pl.Null())}
             timed = self._values.read_some(batch, lines, pl.Schema(wanted)).select(LINE, self.time)
             lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
-        lines = self._event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
+        lines = self.event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
         rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
         return rows.with_columns(pl.col(STALE).fill_null(value=False))
 
@@ -238,7 +239,7 @@ class TopicDecoder:
         keyed = self._keys.read(batch, lines_of(batch), schema)
         values = self._values if decision is None else ValueColumns(decided_by(self.value_format, decision))
         valued, fields = values.read(batch, keyed.rows, self.fields(schema))
-        rows = self._event_time.apply(valued.rows)
+        rows = self.event_time.apply(valued.rows)
         known = self._keys.with_type(fields, keyed.rows)
         return Records(rows, [*keyed.refused, *valued.refused], known, keyed.rows)
 
@@ -320,7 +321,7 @@ class TopicDecoder:
         values = self._values.load(payloads, stored[TOMBSTONE], self.fields(schema))
         extra = self._loaded_extra_columns(rows, schema)
         frame = stored.hstack([partitions, *identity.get_columns(), *values.get_columns(), *extra])
-        frame = self._event_time.apply(frame)
+        frame = self.event_time.apply(frame)
         known, wanted = {HASH, *frame.columns}, self.frame_schema(schema)
         # A field of the identity that no row has shown is in the view, but not among those of the format.
         absent = [

@@ -17,7 +17,7 @@ from typing import ClassVar, cast
 import polars as pl
 
 from ktframe.columns import HASH, KEY, LINE, OFFSET, PARTITION, STALE, TIMESTAMP, WINDOW
-from ktframe.fold.event_time import refuse_skewed
+from ktframe.fold.event_time import RECORD_TIME, EventTime, refuse_skewed
 from ktframe.fold.identity_codec import decode_column, encode_columns, encode_part, encode_parts
 from ktframe.fold.records import BatchContext
 from ktframe.fold.refused import Step
@@ -97,6 +97,8 @@ class Identity(ABC):
     """What decides which rows are dropped, if any ever are."""
     max_skew_ms: int | None = None
     """How far ahead of the wall clock a timestamp may be; None: as far as it likes."""
+    time: EventTime = RECORD_TIME
+    """Where timestamps come from, for messages."""
 
     @property
     @abstractmethod
@@ -134,7 +136,7 @@ class Identity(ABC):
         Among ``rows`` may be refused records (``STALE``) whose identity is known: they get it too, and count for nothing.
         """
         keyed, keyless = self.with_key(rows)
-        kept, skewed = refuse_skewed(keyed, context.now_ms, self.max_skew_ms)
+        kept, skewed = refuse_skewed(keyed, context.now_ms, self.max_skew_ms, self.time)
         return Assigned(kept, [*keyless, *skewed], stream_times=stream_times(kept))
 
     def with_key(self, rows: pl.DataFrame) -> Step:

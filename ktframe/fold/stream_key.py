@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ktframe.columns import KEY, OFFSET, PARTITION, SIZE, TOMBSTONE
+from ktframe.fold.event_time import RECORD_TIME, EventTime
 from ktframe.fold.identity import Identity, KeyUse, Tombstone
 from ktframe.windows.retention import Retention
 
@@ -19,6 +20,7 @@ class StreamKey(Identity):
 
     max_skew_ms: int | None = None
     retention: Retention | None = None
+    time: EventTime = RECORD_TIME
 
     kind: ClassVar[str] = "stream"
     columns: ClassVar[tuple[str, ...]] = (PARTITION, OFFSET)

@@ -17,7 +17,7 @@ from ktframe.columns import (
     WINDOW_CLOSE_TIME,
     WINDOW_END,
 )
-from ktframe.fold.event_time import refuse_skewed, refuse_timeless
+from ktframe.fold.event_time import RECORD_TIME, EventTime, refuse_skewed, refuse_timeless
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone, stream_times, without_stale
 from ktframe.fold.record_key import RecordKey
@@ -31,8 +31,8 @@ class WindowKey(Identity):
     """The key of a table, once per window.
 
     With ``grace_ms`` a record is late for a window that ends no later than stream time - grace (Kafka's rule, by
-    partition; the record itself counts); without, windows never close. ``time`` names the field that the event time
-    comes from, for messages.
+    partition; the record itself counts); without, windows never close. ``time`` is where the event
+    time comes from, for messages.
 
     A tombstone acts in its own window only, and leaves a marker there: a larger window that is made of this one must
     know that the key was deleted, and when. Where fields of the value are the key, the record key is part of the
@@ -43,7 +43,7 @@ class WindowKey(Identity):
     windows: Windows
     grace_ms: int | None = None
     max_skew_ms: int | None = None
-    time: str | None = None
+    time: EventTime = RECORD_TIME
     retention: Retention | None = None
 
     tombstone: ClassVar[Tombstone] = Tombstone.MARKS
@@ -79,7 +79,7 @@ class WindowKey(Identity):
         """Put each record into its windows; a record in several hopping windows becomes several rows."""
         keyed, keyless = self.key.with_key(rows)
         timed, timeless = refuse_timeless(keyed, self.time)
-        timed, skewed = refuse_skewed(timed, context.now_ms, self.max_skew_ms)
+        timed, skewed = refuse_skewed(timed, context.now_ms, self.max_skew_ms, self.time)
         times = stream_times(timed)
         rows = self.windows.assign(self._with_close_time(timed, context), TIMESTAMP)
         late = rows.clear()

@@ -20,6 +20,7 @@ from ktframe.tables.completeness import Completeness
 from ktframe.tables.named_fields import AbsentFields, with_misnamed
 from ktframe.tables.presentation import Presentation, fields_of
 from ktframe.tables.refused_frames import reasons_frame, refused_frame, stale_frame
+from ktframe.tables.unlikely_times import UnlikelyTimes
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ class CompleteReads(ABC):
         self._presentation = presentation
         self._completeness = Completeness(repr(self.topic), policy)
         self._absent_fields = AbsentFields()
+        self._unlikely_times = UnlikelyTimes()
 
     def _name(self, quote: Callable[[str], str] = repr) -> str:
         """Return the topic, and which rows of it, as a repr shows them."""
@@ -99,10 +101,13 @@ class CompleteReads(ABC):
             missing, result = self._missing(materializer), take(materializer)
             if missing.misnamed is not None and self._completeness.policy.on_refused != "ignore":
                 raise copy.copy(missing.misnamed)
-            absent = list(self._absent_fields.find(materializer))
+            notices = [
+                *self._absent_fields.find(materializer, self.topic),
+                *self._unlikely_times.find(materializer, self.topic),
+            ]
 
             def said() -> T:
-                self._completeness.check(missing, absent)
+                self._completeness.check(missing, notices)
                 return result
 
             return said

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from threading import Lock
-from typing import Final
+from typing import Final, NamedTuple
 
 from ktframe.call_site import CallSite, call_site
 from ktframe.config.settings import ReadPolicy
@@ -20,6 +20,14 @@ _GROWTH: Final = 10
 _deferred: ContextVar[list[Callable[[CallSite], None]] | None] = ContextVar("deferred", default=None)
 
 
+class Notice(NamedTuple):
+    """What is said of rows once: by which name it is remembered, the fact, and the hint."""
+
+    cause: str
+    fact: str
+    hint: str
+
+
 class Completeness:
     """Says what is missing from the rows of one table; any thread may call it."""
 
@@ -30,10 +38,8 @@ class Completeness:
         """The share of the records, or rows, that each cause had when it was last said."""
         self._lock = Lock()
 
-    def check(self, missing: Missing, absent: Iterable[tuple[str, str]]) -> None:
-        """Raise or warn, in the user's line, if anything is missing.
-
-        ``absent`` are declared fields that no record has, each with a hint.
+    def check(self, missing: Missing, notices: Iterable[Notice]) -> None:
+        """Raise or warn, in the user's line, if anything is missing, or there are ``notices``.
 
         Raises
         ------
@@ -59,11 +65,10 @@ class Completeness:
             shares["stale rows"] = missing.stale / max(missing.records, 1)
         if self._is_news(shares):
             self._say(self._warning(missing), shares)
-        for field, hint in absent:
-            share = {f"absent: {field}": 1.0}
+        for notice in notices:
+            share = {notice.cause: 1.0}
             if self._is_news(share):
-                text = f"no row of {self.name} has the field {field!r}: it is null everywhere.\nHint: {hint}"
-                self._say(text, share)
+                self._say(f"{notice.fact}\nHint: {notice.hint}", share)
 
     def _is_news(self, shares: dict[str, float]) -> bool:
         with self._lock:

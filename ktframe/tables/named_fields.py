@@ -15,6 +15,7 @@ from ktframe.fold.row_codec import unpack_rows
 from ktframe.formats.base import Fault
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
+from ktframe.tables.completeness import Notice
 
 _MOST_NAMES = 20
 _OF_READ_VALUES = frozenset({Fault.KEY_FIELDS, Fault.TIME})
@@ -65,8 +66,8 @@ class AbsentFields:
     def __init__(self) -> None:
         self._seen: set[str] = set()
 
-    def find(self, materializer: Materializer) -> Iterator[tuple[str, str]]:
-        """Yield each such field with a hint; none while there are no rows."""
+    def find(self, materializer: Materializer, topic: str) -> Iterator[Notice]:
+        """Yield a notice of each such field; none while there are no rows."""
         decoder = materializer.decoder
         declared = decoder.declared_fields.union(decoder.key_fields)
         unseen = declared.difference(self._seen)
@@ -82,7 +83,8 @@ class AbsentFields:
         for name in null:
             if name not in self._seen:
                 hint = f"the other fields are {_listed(others)}." if others else "there are no other fields."
-                yield name, did_you_mean(similar_names(name, others)) or hint
+                fact = f"no row of {topic!r} has the field {name!r}: it is null everywhere."
+                yield Notice(f"absent: {name}", fact, did_you_mean(similar_names(name, others)) or hint)
 
 
 def _in_values(materializer: Materializer, names: list[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import pandas as pd
@@ -173,17 +174,17 @@ def test_the_reason_for_a_large_integer_names_its_range() -> None:
         assert "out of the range" in table.errors()["reason"].item()
 
 
-@known_fault("topics: time= reads no unit but whole milliseconds")
 @pytest.mark.parametrize(
-    ("text", "schema"),
+    ("text", "arguments"),
     [
-        (b"%d" % UNIX_SECONDS, None),
-        (b"%d" % (UNIX_SECONDS * 10**6), None),
-        (b"%d" % (UNIX_SECONDS * 10**6), {"at": pl.Datetime("us", "UTC")}),
-        (b"%d.25" % (UNIX_SECONDS * 1000), None),
-        (b"%d" % (UNIX_SECONDS * 1000), {"at": pl.Datetime("ms", "UTC")}),
-        (b"19813", {"at": pl.Date}),
-        (b'"%d"' % (UNIX_SECONDS * 1000), None),
+        (b"%d" % UNIX_SECONDS, {"time_unit": "s"}),
+        (b"%d" % (UNIX_SECONDS * 10**6), {"time_unit": "us"}),
+        (b"%d" % (UNIX_SECONDS * 10**6), {"schema": {"at": pl.Datetime("us", "UTC")}}),
+        (b"%d.25" % (UNIX_SECONDS * 1000), {"time_unit": "ms"}),
+        (b"%d" % (UNIX_SECONDS * 1000), {"schema": {"at": pl.Datetime("ms", "UTC")}}),
+        (b"19813", {"schema": {"at": pl.Date}}),
+        (b"19813", {"time_unit": "d"}),
+        (b'"%d"' % (UNIX_SECONDS * 1000), {"time_unit": "ms"}),
     ],
     ids=[
         "seconds",
@@ -192,18 +193,25 @@ def test_the_reason_for_a_large_integer_names_its_range() -> None:
         "float milliseconds",
         "declared milliseconds",
         "declared days",
+        "days",
         "milliseconds as text",
     ],
 )
-def test_an_epoch_time_is_read_in_its_unit(text: bytes, schema: dict[str, Any] | None) -> None:
-    """A window starts on the day that the number means, or the unit can be told."""
+def test_an_epoch_time_is_read_in_its_unit(text: bytes, arguments: dict[str, Any]) -> None:
+    """A window starts on the day that the number means; without its unit a read says which one that is."""
     broker = FakeBroker()
     broker.produce("t", "k", b'{"at":' + text + b"}", timestamp=UNIX_SECONDS * 1000)
     with broker.connect() as context:
-        windows = context.table("t", time="at", schema=schema, on_refused="ignore").window("1d")
+        windows = context.table("t", time="at", **arguments).window("1d")
         starts = windows.to_polars()["window_start"].to_list()
-    with the_right_answer():
         assert [str(start) for start in starts] == ["2024-03-31 00:00:00+00:00"]
+        if "time_unit" in arguments:
+            said = f'time_unit="{arguments["time_unit"]}"'
+            assert said in str(context.inspect("t"))
+            warnings.simplefilter("error")
+            untold = context.table("t", time="at").window("1d")
+            with pytest.raises((KtframeError, KtframeWarning), match=said):
+                untold.to_polars()
 
 
 @known_fault("topics: an object that is used as a map becomes a struct of thousands of fields")

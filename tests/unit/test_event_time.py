@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 import hypothesis.strategies as st
 import polars as pl
 import pytest
 from hypothesis import example, given
 
+from ktframe.config.settings import TimeUnit
+from ktframe.fold.epoch import END_LIKELY_MS, FIRST_LIKELY_MS, likely_unit, unit_of
 from ktframe.fold.event_time import as_datetime, event_times
 
 NEW_YEAR = 1_704_067_200_000
@@ -16,9 +21,9 @@ NEW_YEAR = 1_704_067_200_000
 HOUR = 3_600_000
 
 
-def times(series: pl.Series) -> list[int | None]:
+def times(series: pl.Series, unit: TimeUnit | None = None) -> list[int | None]:
     """Return the event times of a column; that they are Int64 is checked on the way."""
-    found = event_times(series.alias("at").to_frame(), "at")
+    found = event_times(series.alias("at").to_frame(), "at", unit)
     assert found.dtype == pl.Int64()
     return found.to_list()
 
@@ -103,6 +108,111 @@ def test_float_seconds_keep_their_milliseconds(milliseconds: int) -> None:
 def test_float_seconds_are_floored() -> None:
     """What is finer than a millisecond is floored, before 1970 as well."""
     assert times(pl.Series([1.0019, -0.0001, -1.0005])) == [1001, -1, -1001]
+
+
+MILLISECONDS: dict[TimeUnit, Fraction] = {
+    "d": Fraction(86_400_000),
+    "s": Fraction(1_000),
+    "ms": Fraction(1),
+    "us": Fraction(1, 1_000),
+    "ns": Fraction(1, 1_000_000),
+}
+UNITS = st.sampled_from([*MILLISECONDS])
+
+
+def _expected(number: Fraction, unit: TimeUnit) -> int | None:
+    """Return the millisecond of a number, rounded down; None beyond Int64."""
+    at = math.floor(number * MILLISECONDS[unit])
+    return at if -(2**63) <= at < 2**63 else None
+
+
+EDGES = [
+    2**63 - 1,
+    -(2**63),
+    2**63 // 1_000,
+    -(2**63) // 1_000,
+    2**63 // 86_400_000,
+    -1,
+    0,
+    999,
+    1_000,
+    -1_001,
+]
+
+
+@given(
+    UNITS,
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-(10**13), 10**13) | st.sampled_from(EDGES)),
+)
+def test_integers_count_their_unit(unit: TimeUnit, numbers: list[int]) -> None:
+    """Integers, and the same as text, are floored to milliseconds, before 1970 too; beyond Int64 they are no time."""
+    # One less than a product of Int64's least: Polars has no way to check that the product is exact.
+    expected = [None if at == -(2**63) else at for at in (_expected(Fraction(n), unit) for n in numbers)]
+    found = times(pl.Series(numbers, dtype=pl.Int64), unit)
+    assert [None if at == -(2**63) else at for at in found] == expected
+    texts = times(pl.Series([str(number) for number in numbers], dtype=pl.String), unit)
+    assert texts == found
+
+
+@pytest.mark.parametrize("dtype", [pl.Int8(), pl.Int32(), pl.UInt32(), pl.UInt64(), pl.Int128()], ids=str)
+@pytest.mark.parametrize("unit", [*MILLISECONDS])
+def test_integers_of_any_width_count_their_unit(dtype: pl.DataType, unit: TimeUnit) -> None:
+    """The width of the column is no matter."""
+    numbers = [0, 1, 127, *([2**64 - 1] if dtype in (pl.UInt64(), pl.Int128()) else [])]
+    assert times(pl.Series(numbers, dtype=dtype), unit) == [_expected(Fraction(n), unit) for n in numbers]
+
+
+@given(UNITS, st.lists(st.floats(-1e19, 1e19) | st.floats(-1e10, 1e10)))
+def test_floats_count_their_unit(unit: TimeUnit, numbers: list[float]) -> None:
+    """A float is floored to milliseconds, as the number that it is written as, to within the error of a product."""
+    for number, found in zip(numbers, times(pl.Series(numbers, dtype=pl.Float64), unit), strict=True):
+        exact = Fraction(number)
+        low, high = (
+            _expected(exact + abs(exact) * error, unit)
+            for error in (-(Fraction(2) ** -52), Fraction(2) ** -50)
+        )
+        assert found in (low, high, None) or (low is not None and high is not None and low <= found <= high)
+        assert found is not None or low is None or high is None or abs(exact) >= 2**63 - 1024 or unit == "d"
+
+
+@given(st.sampled_from(["us", "ns"]), st.integers(-(2**53) + 1, 2**53 - 1))
+def test_whole_floats_are_floored_exactly(unit: TimeUnit, number: int) -> None:
+    """A whole number is the same time as an integer and as a float."""
+    assert times(pl.Series([float(number)]), unit) == [_expected(Fraction(number), unit)]
+
+
+@given(UNITS, st.decimals(-(10**9), 10**9, places=3))
+def test_text_with_a_fraction_counts_its_unit(unit: TimeUnit, number: Decimal) -> None:
+    """A number with a point is a number also as text."""
+    text = f"{number:f}"
+    assert times(pl.Series([text]), unit) == times(pl.Series([float(text)]), unit)
+
+
+def test_with_a_unit_text_is_iso_8601_as_well() -> None:
+    """A column may hold both; what is neither is null."""
+    texts = ["1704067200000", "2024-01-01", None, "x", "1704067200000.9", "", "1e12", "9" * 20, "+5", "-5"]
+    expected = [NEW_YEAR, NEW_YEAR, None, None, NEW_YEAR, None, None, None, 5, -5]
+    assert times(pl.Series(texts), "ms") == expected
+
+
+@pytest.mark.parametrize("unit", [*MILLISECONDS])
+def test_other_types_need_no_unit(unit: TimeUnit) -> None:
+    """Dates and datetimes are themselves, and what is no time stays none."""
+    assert times(pl.Series([date(2024, 1, 1)]), unit) == [NEW_YEAR]
+    assert times(pl.Series([True, None]), unit) == [None, None]
+
+
+@given(UNITS, st.integers(FIRST_LIKELY_MS, END_LIKELY_MS - 1), UNITS)
+def test_the_likely_unit_is_found(unit: TimeUnit, at_ms: int, taken: TimeUnit) -> None:
+    """A time between 1990 and 2100 that was read in another unit is likely one of its own unit, where only that is."""
+    number = int(at_ms / MILLISECONDS[unit])
+    read = _expected(Fraction(number), taken)
+    assert unit_of([number, number]) in (unit, None)
+    if read is None or unit == taken or MILLISECONDS[taken] > MILLISECONDS[unit]:
+        return
+    found = likely_unit(read, taken)
+    # What is left of days in ms since 1970 tells nothing any more.
+    assert found is None or found[0] == unit or abs(read) < 10**6
 
 
 AT = datetime(1969, 12, 31, 23, 59, 59, 999_500, tzinfo=UTC)

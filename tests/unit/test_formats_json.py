@@ -346,14 +346,77 @@ def test_decimals_round_trip(values: list[Decimal]) -> None:
 
 def test_declared_dates_and_times_of_day() -> None:
     """ISO dates and times of day are taken as they are; days that don't exist and other forms are not."""
-    values, reasons = _declared(
-        pl.Date(), '"2024-02-29"', '"2023-02-29"', '"0000-01-01"', '"20240101"', 19000
-    )
+    values, reasons = _declared(pl.Date(), '"2024-02-29"', '"2023-02-29"', '"0000-01-01"', '"20240101"')
     assert values == [date(2024, 2, 29)]
-    assert len(reasons) == 4
-    values, reasons = _declared(pl.Time(), '"12:34"', '"12:34:56.789"', '"24:00:00"', '"12"', '"12:34:56Z"')
-    assert values == [time(12, 34), time(12, 34, 56, 789000)]
     assert len(reasons) == 3
+    values, reasons = _declared(
+        pl.Time(), '"12:34"', '"12:34:56.789"', '"24:00:00"', '"12"', '"12:34:56Z"', 3_600
+    )
+    assert values == [time(12, 34), time(12, 34, 56, 789000)]
+    assert len(reasons) == 4
+
+
+EDGES = [
+    *(0, 1, -1, 19_813, -719_162, -719_163, 2_932_896, 2_932_897, 2**31, -(2**31) - 1),
+    *(
+        10**10,
+        1_711_848_600_123,
+        253_402_300_799_999,
+        253_402_300_800_000,
+        2**53 + 1,
+        2**63 - 1,
+        -(2**63),
+        2**64,
+    ),
+]
+
+
+@given(
+    st.lists(st.sampled_from(EDGES) | st.integers(-(2**64), 2**64) | st.floats(allow_nan=False), min_size=1),
+    st.sampled_from(["ms", "us", "ns"]),
+)
+def test_numbers_are_units_of_their_column(numbers: list[float], unit: Any) -> None:
+    """Whole numbers are units since 1970, days of a date, within the years 1 to 9999; both paths read the same."""
+    per_second = {"ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    first, end = -62_135_596_800, 253_402_300_800
+    whole = [int(n) for n in numbers if n % 1 == 0 and (isinstance(n, int) or abs(n) < 2**53)]
+    for dtype in (pl.Datetime(unit, "UTC"), pl.Datetime(unit)):
+        held = [n for n in whole if first * per_second <= n < end * per_second and -(2**63) < n < 2**63]
+        decoder = JsonFormat(pl.Schema({"v": dtype}))
+        decoded = _decode(*(f'{{"v":{json.dumps(n)}}}' for n in numbers), decoder=decoder)
+        assert decoded.frame["v"].to_physical().to_list() == held
+    days = [n for n in whole if first <= n * 86_400 < end]
+    decoder = JsonFormat(pl.Schema({"v": pl.Date(), "l": pl.List(pl.Struct({"v": pl.Date()}))}))
+    payloads = [f'{{"v":{json.dumps(n)},"l":[{{"v":{json.dumps(n)}}}]}}' for n in numbers]
+    frame = _decode(*payloads, decoder=decoder).frame
+    assert frame["v"].to_physical().to_list() == days
+    assert frame["l"].list.first().struct.field("v").to_physical().to_list() == days
+
+
+def test_times_as_text_and_as_numbers_are_one_column() -> None:
+    """A column has both, and other columns are text meanwhile."""
+    decoder = JsonFormat(pl.Schema({"a": pl.Datetime("ms", "UTC"), "b": pl.Date()}))
+    payloads = [
+        '{"a":1704067200000,"b":"2024-01-01"}',
+        '{"a":"2024-01-01T00:00:00Z","b":19723}',
+        '{"a":null,"b":19723.0}',
+        '{"a":1704067200000.5}',
+    ]
+    decoded = _decode(*payloads, decoder=decoder)
+    at = datetime(2024, 1, 1, tzinfo=UTC)
+    assert decoded.frame["a"].to_list() == [at, at, None]
+    assert decoded.frame["b"].to_list() == [at.date()] * 3
+    assert "finer than its column" in decoded.refused[0].reason
+
+
+@pytest.mark.parametrize("text", ['"2024-01-01T00:00:00Z"', "1704067200000"])
+def test_times_are_read_by_arrow(text: str) -> None:
+    """Text and numbers alike are read in whole batches."""
+    schema = pl.Schema({"at": pl.Datetime("ms", "UTC"), "n": pl.Int64()})
+    payloads = [f'{{"at":{text},"n":{n}}}'.encode() for n in range(100)]
+    frame = batches.read_batch(payloads, schema)
+    assert frame is not None
+    assert set(frame["at"].to_list()) == {datetime(2024, 1, 1, tzinfo=UTC)}
 
 
 def test_an_offset_is_never_guessed() -> None:

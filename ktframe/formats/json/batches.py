@@ -5,11 +5,12 @@ What a payload is, and why it is refused, is decided in ``records``; this is onl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,6 +33,16 @@ _PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
     pl.Float32: pa.float64(),
 }
 
+_NUMBERS_PARSED_AS: dict[type[pl.DataType], pa.DataType] = {
+    **_PARSED_AS,
+    pl.Date: pa.int32(),
+    pl.Datetime: pa.int64(),
+}
+"""The same, where times are numbers."""
+
+_LOOKED_AT = 3
+"""In so many payloads of a batch it is looked whether times are text or numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
@@ -45,7 +56,8 @@ class _Plan:
 
 def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | None:
     """Return the rows of ``payloads`` if each of them certainly is one object that fits ``schema``, else None."""
-    plan = _plan(tuple(schema.items()))
+    columns = tuple(schema.items())
+    plan = _plan(columns, _numbered(payloads, _time_columns(columns)))
     buffer = _one_object_a_line(payloads)
     if plan.parse_options is None or buffer is None or len(buffer) > _LARGEST_BYTES:
         return None
@@ -112,7 +124,7 @@ def _is_certain(leaf: Any) -> bool:
         is_finite = bool(pc.all(pc.is_finite(leaf), min_count=0).as_py())
         return is_finite and _is_between(leaf, -LARGEST_EXACT + 1, LARGEST_EXACT)
     if pa.types.is_date(leaf.type):
-        return _is_between(leaf.cast(pa.int32()), FIRST_SECOND // 86_400)
+        return _is_between(leaf.cast(pa.int32()), FIRST_SECOND // 86_400, END_SECOND // 86_400)
     if not pa.types.is_timestamp(leaf.type):
         return True
     scale = UNITS_PER_SECOND[leaf.type.unit]
@@ -122,31 +134,69 @@ def _is_certain(leaf: Any) -> bool:
     return _is_between(leaf.cast(pa.int64()), low, high)
 
 
-def _is_between(numbers: Any, low: int, high: int | None = None) -> bool:
+def _is_between(numbers: Any, low: int, high: int) -> bool:
     """Say whether all ``numbers`` are ``low`` or more, and below ``high``."""
     # Their bounds are compared, not they with a number: for that pyarrow imports pandas, which takes as long as a load.
     least, greatest = pc.min_max(numbers).as_py().values()
-    return least is None or (low <= least and (high is None or greatest < high))
+    return least is None or (low <= least and greatest < high)
 
 
 @lru_cache(maxsize=64)
-def _plan(columns: tuple[tuple[str, pl.DataType], ...]) -> _Plan:
+def _time_columns(columns: tuple[tuple[str, pl.DataType], ...]) -> tuple[tuple[str, pl.DataType], ...]:
+    """Return the columns that hold dates or times, also inside of lists and structs."""
+    return tuple((name, dtype) for name, dtype in columns if leaf_types(dtype) & {pl.Date, pl.Datetime})
+
+
+def _numbered(payloads: Sequence[bytes], columns: tuple[tuple[str, pl.DataType], ...]) -> frozenset[str]:
+    """Return those of ``columns`` in which some payloads have numbers for times; the others are read as text."""
+    if not columns or not payloads:
+        return frozenset()
+    found: set[str] = set()
+    for payload in payloads[:: max(1, len(payloads) // _LOOKED_AT)]:
+        try:
+            record = orjson.loads(payload)
+        except ValueError:
+            continue
+        if type(record) is dict:
+            found |= {name for name, dtype in columns if _has_number(record.get(name), dtype)}
+    return frozenset(found)
+
+
+def _has_number(value: Any, dtype: pl.DataType) -> bool:
+    if isinstance(dtype, pl.List):
+        return type(value) is list and any(_has_number(item, as_instance(dtype.inner)) for item in value)
+    if isinstance(dtype, pl.Struct):
+        return type(value) is dict and any(
+            _has_number(value.get(name), inner) for name, inner in struct_fields(dtype).items()
+        )
+    return isinstance(dtype, pl.Date | pl.Datetime) and type(value) is int
+
+
+@lru_cache(maxsize=64)
+def _plan(columns: tuple[tuple[str, pl.DataType], ...], numbered: frozenset[str]) -> _Plan:
+    """Return how ``columns`` are read, of which ``numbered`` have numbers for times."""
     target = pa.schema([(name, arrow_type(dtype)) for name, dtype in columns])
     leaves = [leaf_types(dtype) for _, dtype in columns]
     parsed = None
     # Arrow has no cast from text to a time of day, and lets decimals overflow (1e36 with two digits after the point).
     if not any(types & {pl.Decimal, pl.Time} for types in leaves):
-        parsed = pa.schema([(name, _parsed_type(dtype)) for name, dtype in columns])
+        parsed = pa.schema(
+            [
+                (name, _parsed_type(dtype, _NUMBERS_PARSED_AS if name in numbered else _PARSED_AS))
+                for name, dtype in columns
+            ]
+        )
     options = parsed and pj.ParseOptions(explicit_schema=parsed, unexpected_field_behavior="error")
     uncertain = {pl.Float32, pl.Float64, pl.Date, pl.Datetime}
     checked = tuple(at for at, types in enumerate(leaves) if types & uncertain)
     return _Plan(target, options, parsed != target, checked)
 
 
-def _parsed_type(dtype: pl.DataType) -> pa.DataType:
+def _parsed_type(dtype: pl.DataType, parsed_as: Mapping[type[pl.DataType], pa.DataType]) -> pa.DataType:
     """Return the type as which Arrow's JSON reader parses a column of ``dtype``, before a cast."""
     if isinstance(dtype, pl.List):
-        return pa.list_(_parsed_type(as_instance(dtype.inner)))
+        return pa.list_(_parsed_type(as_instance(dtype.inner), parsed_as))
     if isinstance(dtype, pl.Struct):
-        return pa.struct([(name, _parsed_type(inner)) for name, inner in struct_fields(dtype).items()])
-    return _PARSED_AS.get(type(dtype)) or arrow_type(dtype)
+        fields = struct_fields(dtype).items()
+        return pa.struct([(name, _parsed_type(inner, parsed_as)) for name, inner in fields])
+    return parsed_as.get(type(dtype)) or arrow_type(dtype)

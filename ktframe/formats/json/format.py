@@ -36,7 +36,8 @@ class JsonFormat:
     declared
         Fields whose type is fixed. A record is refused where a value does not fit exactly; only a Float32 rounds.
         Dates and times are ISO 8601 strings, with an offset for a column that has a time zone and without one for a
-        column that has none. A Decimal takes numbers and strings. A String takes strings as they are and the JSON text
+        column that has none; or, other than times of day, whole numbers of the column's unit (days of a Date) since 1970
+        UTC. A Decimal takes numbers and strings. A String takes strings as they are and the JSON text
         of other values, also in lists and structs. The types of all other fields are inferred.
     exact_fields
         Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.

@@ -1,4 +1,4 @@
-"""Converts ISO 8601 text to counted units, exactly, for declared Date, Datetime and Time fields.
+"""Converts ISO 8601 text and numbers to counted units, exactly, for declared Date, Datetime and Time fields.
 
 Python's own ``datetime`` stops at microseconds, so fractions are counted here.
 """
@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from datetime import date
+from decimal import Decimal
+
+from ktframe.formats.dtypes import LARGEST_EXACT
 
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _CLOCK = r"([01]\d|2[0-3])(?::([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?)?"
@@ -67,11 +70,35 @@ def units_of(text: str, unit: str, *, is_aware: bool) -> int:
     seconds = _days(year, month, day) * _DAY_SECONDS + _seconds(hour, minute, second)
     offset = _seconds(offset_hours, offset_minutes, None)
     seconds += offset if sign == "-" else -offset
-    units = seconds * UNITS_PER_SECOND[unit] + _fraction(fraction, unit)
+    return checked_units(seconds * UNITS_PER_SECOND[unit] + _fraction(fraction, unit), unit)
+
+
+def checked_units(units: int, unit: str) -> int:
+    """Return the time units since 1970, if they are within the years 1 to 9999 and a column can hold them."""
+    seconds = units // UNITS_PER_SECOND[unit]
     if not (FIRST_SECOND <= seconds < END_SECOND and -(2**63) < units < 2**63):
         message = f"a time that a column in {unit} can't hold"
         raise ValueError(message)
     return units
+
+
+def checked_days(days: int) -> int:
+    """Return the days since 1970, if they are within the years 1 to 9999."""
+    if not FIRST_SECOND <= days * _DAY_SECONDS < END_SECOND:
+        message = f"{days} days since 1970 are outside the years 1 to 9999"
+        raise ValueError(message)
+    return days
+
+
+def whole_of(number: float | Decimal) -> int:
+    """Return a number of units, or of days, as an integer; a part of one is a ValueError, never cut."""
+    if isinstance(number, float) and not -LARGEST_EXACT < number < LARGEST_EXACT:
+        message = "a float beyond 2**53, of which the last digits may be lost"
+        raise ValueError(message)
+    if number % 1:
+        message = "a number with a fraction: finer than its column"
+        raise ValueError(message)
+    return int(number)
 
 
 def _days(year: str, month: str, day: str) -> int:

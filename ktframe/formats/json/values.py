@@ -17,7 +17,14 @@ from ktframe.errors import SchemaError
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, short_name, struct_fields
 from ktframe.formats.errors import ConflictError
 from ktframe.formats.json.inference import InferenceRules
-from ktframe.formats.json.times import days_of, nanoseconds_of, units_of
+from ktframe.formats.json.times import (
+    checked_days,
+    checked_units,
+    days_of,
+    nanoseconds_of,
+    units_of,
+    whole_of,
+)
 
 Reader: TypeAlias = Callable[[Any], Any]
 RowReader: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -231,11 +238,21 @@ def _time_reader(dtype: pl.DataType, path: str) -> Reader:
             return units_of(text, dtype.time_unit, is_aware=dtype.time_zone is not None)
         return days_of(text) if isinstance(dtype, pl.Date) else nanoseconds_of(text)
 
+    def checked(number: float | Decimal) -> int:
+        units = whole_of(number)
+        return (
+            checked_units(units, dtype.time_unit) if isinstance(dtype, pl.Datetime) else checked_days(units)
+        )
+
+    # A time of day is text: since when a number would count is not said.
+    takes_numbers = isinstance(dtype, pl.Datetime | pl.Date)
+
     def read(value: Any) -> int:
-        if type(value) is not str:
+        is_number = takes_numbers and type(value) in {int, float, Decimal}
+        if type(value) is not str and not is_number:
             raise _conflict(path, dtype, value)
         try:
-            return count(value)
+            return checked(value) if is_number else count(value)
         except ValueError as error:
             message = f"field {path!r}: {error}"
             raise ConflictError(message) from None
