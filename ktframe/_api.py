@@ -39,7 +39,7 @@ def table(
     on_refused: OnRefused | None = None,
     stale: Stale | None = None,
 ) -> KTable:
-    """Return the latest row per key of ``topic``: Kafka's KTable. Returns at once; reading starts with the first read.
+    r"""Return the latest row per key of ``topic``: Kafka's KTable. Returns at once; reading starts with the first read.
 
     Parameters
     ----------
@@ -47,7 +47,9 @@ def table(
         A topic's name, a table that configuration declares, or a class under ``@ktframe.entity``. Other arguments win
         over what was declared.
     key
-        Fields of the value that identify a row; None: the record key does.
+        Fields of the value that identify a row; None: the record key does. ``"after.id"`` is the field ``id`` inside of
+        ``after``, and a column of that name; a field of the top that is itself called so comes first, and ``r"after\.id"``
+        is that one alone.
     value
         Format of the values: ``"auto"`` (default: by the schema that a value names, else JSON), ``"json"``,
         ``"avro"``, ``"protobuf"``, ``"string"``, ``"int"``, ``"long"``, ``"bytes"``.
@@ -56,7 +58,7 @@ def table(
         field's JSON text exactly as it was sent; a ``pl.String`` has text as it is and the JSON text of other kinds;
         ``pl.Datetime("us", "UTC")`` takes ISO 8601 text and whole numbers of that unit since 1970, ``pl.Date`` numbers of days.
     time
-        Field that holds the event time; None: the record timestamp is it.
+        Field that holds the event time, nested ones as in ``key``; None: the record timestamp is it.
     time_unit
         What numbers in that field count since 1970, also numbers that are sent as text: ``"d"`` (days), ``"s"``, ``"ms"``,
         ``"us"`` or ``"ns"``. None: integers are milliseconds, floats seconds, and text is ISO 8601. Dates and datetimes

@@ -50,7 +50,15 @@ OWNERS = {
 
 # What the rooms show each other: a module that is not listed is its room's own business.
 SHOWN = {
-    "config": {"durations", "keywords", "moments", "options", "settings", "sources", "spelling"},
+    "config": {
+        "durations",
+        "keywords",
+        "moments",
+        "options",
+        "settings",
+        "sources",
+        "spelling",
+    },
     "context": {"completion", "context", "declaration", "schema"},
     "explore": {"inspection", "topics"},
     "fold": {
@@ -63,6 +71,7 @@ SHOWN = {
             "identity",
             "identity_codec",
             "key_tombstones",
+            "nested_fields",
             "records",
         ),
         *("learned", "learning"),
@@ -70,7 +79,18 @@ SHOWN = {
         *("window_key", "written"),
     },
     "formats": {
-        *("__init__", "base", "bodies", "body_readers", "dtypes", "plain", "resolution", "rules"),
+        *(
+            "__init__",
+            "base",
+            "bodies",
+            "body_readers",
+            "dtypes",
+            "field_names",
+            "nested",
+            "plain",
+            "resolution",
+            "rules",
+        ),
         *("schemas", "windowed_keys", "wire", "writers", "json.decision", "json.sightings"),
     },
     "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "survey", "writer"},

@@ -17,6 +17,8 @@ from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, TimeUnit
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
 from ktframe.formats import has_fields
+from ktframe.formats.field_names import field_path
+from ktframe.formats.nested import nested_dtype
 from ktframe.windows.parsing import Minutes
 
 T = TypeVar("T")
@@ -77,7 +79,7 @@ def entity(
         spec = topic_spec(**arguments)
         names = spec.schema or pl.Schema()
         for name in (*(spec.key or ()), *(() if time is None else (time,))):
-            if name not in names:
+            if name not in names and nested_dtype(names, field_path(name)) is None:
                 message = f"{cls.__name__} has no field {name!r}."
                 raise SchemaError(message, f"its fields are {', '.join(names)}.")
         setattr(declared, _DECLARED, arguments)

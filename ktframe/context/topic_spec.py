@@ -19,9 +19,12 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.event_time import EventTime
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import Identity
+from ktframe.fold.nested_fields import NestedFields
 from ktframe.fold.record_key import RecordKey
 from ktframe.formats import key_format as find_key_format
 from ktframe.formats import value_format as find_value_format
+from ktframe.formats.field_names import column_name, field_path
+from ktframe.formats.nested import nested_dtype
 from ktframe.formats.schemas import Schemas
 
 _KEY_HINT = 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.'
@@ -52,7 +55,13 @@ class TopicSpec:
     @property
     def event_time(self) -> EventTime:
         """When records happened."""
-        return EventTime(self.time, self.time_unit)
+        return EventTime(None if self.time is None else column_name(self.time), self.time_unit)
+
+    @property
+    def nested(self) -> NestedFields:
+        """The fields inside of structs that are the key, or the event time."""
+        names = (*(self.key or ()), *(() if self.time is None else (self.time,)))
+        return NestedFields.of(names, self.schema or ())
 
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""
@@ -74,7 +83,7 @@ class TopicSpec:
 
     def identity(self) -> RecordKey | FieldKey:
         """Return what identifies a row of the table."""
-        return RecordKey() if self.key is None else FieldKey(self.key)
+        return RecordKey() if self.key is None else FieldKey(tuple(map(column_name, self.key)))
 
     def decoder(
         self, identity: Identity, *, values: Schemas | None = None, keys: Schemas | None = None
@@ -90,23 +99,31 @@ class TopicSpec:
         SchemaError
             When the schema does not fit the format, or a key field can't identify a row.
         """
-        exact = frozenset(self.key or ())
+        exact = frozenset(map(column_name, self.key or ()))
+        event_time, nested = self.event_time, self.nested
+        # Integers are milliseconds, floats seconds: one must never become the other.
+        keeps_integers = self.time_unit is None
         key_format = find_key_format(self.key_format, schemas=keys)
         value_format = find_value_format(
             self.value,
             declared=self.schema,
             json_fields=self.json_fields,
             exact_fields=exact,
+            exact_paths=frozenset(path for name, path in nested.paths if name in exact),
+            integer_paths=frozenset(path for name, path in nested.paths if name == event_time.field)
+            if keeps_integers
+            else frozenset(),
+            objects=frozenset(path[0] for _, path in nested.paths),
             schemas=values,
         )
-        if self.time is not None and self.time_unit is None:
-            # Integers are milliseconds, floats seconds: one must never become the other.
-            value_format = value_format.without_float_widening(self.time)
+        if event_time.field is not None and keeps_integers:
+            value_format = value_format.without_float_widening(event_time.field)
         return TopicDecoder(
             identity=identity,
             value_format=value_format,
             key_format=key_format,
-            event_time=self.event_time,
+            event_time=event_time,
+            nested=nested,
         )
 
 
@@ -139,6 +156,8 @@ def topic_spec(
         check_field_name(name)
     declared = None if schema is None else as_schema(schema)
     texts = frozenset() if schema is None else json_fields(schema)
+    if declared:
+        _check_nested(declared, texts, key=fields or (), time=() if time is None else (time,))
     if time in texts:
         message = f"time={time!r} is declared ktframe.Json: a time can't be read from JSON text."
         raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
@@ -163,6 +182,19 @@ def _check_text(name: str, value: object) -> None:
         raise ConfigurationError(message, _TEXT_HINTS[name])
 
 
+def _check_nested(declared: pl.Schema, texts: frozenset[str], **arguments: Sequence[str]) -> None:
+    """Refuse names of fields inside of declared ones that have no such field."""
+    for argument, names in arguments.items():
+        for name, path in NestedFields.of(names, declared).paths:
+            if path[0] in declared and nested_dtype(declared, path) is None:
+                dtype = "ktframe.Json" if path[0] in texts else declared[path[0]]
+                message = (
+                    f"{argument}={name!r}, but {path[0]!r} is declared {dtype}, which has no such field."
+                )
+                hint = f"leave {path[0]!r} out of schema=, or declare a pl.Struct that has the field."
+                raise SchemaError(message, hint)
+
+
 def _check_unit(unit: object, time: str | None, declared: pl.Schema) -> None:
     units = get_args(TimeUnit)
     if unit not in units:
@@ -171,7 +203,7 @@ def _check_unit(unit: object, time: str | None, declared: pl.Schema) -> None:
     if time is None:
         message = f"time_unit={unit!r} says what numbers in a field count, and no field is named."
         raise ConfigurationError(message, 'name the field that holds the time: time="created_at".')
-    dtype = declared.get(time)
+    dtype = declared.get(time, nested_dtype(declared, field_path(time)))
     if dtype is not None and dtype.is_temporal():
         message = f"time_unit={unit!r}, but {time!r} is declared {dtype}, which says what its numbers count."
         raise SchemaError(message, f"leave time_unit= out, or {time!r} out of schema=.")

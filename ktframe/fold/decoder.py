@@ -32,6 +32,7 @@ from ktframe.fold.identity_codec import encode_keys
 from ktframe.fold.key_column import KeyColumn, part_types
 from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.lines import last_of_each, lines_of
+from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
@@ -55,6 +56,8 @@ class TopicDecoder:
     value_format: Format
     key_format: Format
     event_time: EventTime = RECORD_TIME
+    nested: NestedFields = NONE_NESTED
+    """The fields inside of structs that are the key, or the event time."""
 
     @property
     def time(self) -> str | None:
@@ -67,7 +70,7 @@ class TopicDecoder:
 
     @property
     def _values(self) -> ValueColumns:
-        return ValueColumns(self.value_format)
+        return ValueColumns(self.value_format, self.nested)
 
     @property
     def revision(self) -> int:
@@ -115,10 +118,17 @@ class TopicDecoder:
         """Return all columns of the view: bookkeeping, those of the identity that are not fields, the fields in order."""
         identity = self._dtypes((*self.identity.columns, *self.identity.extra_columns), fields)
         others = {name: dtype for name, dtype in identity.items() if name not in fields}
-        return pl.Schema({**BOOKKEEPING, **others, **fields})
+        own = {name: dtype for name, dtype in self.nested.dtypes(fields).items() if name in fields}
+        return pl.Schema({**BOOKKEEPING, **others, **fields, **own})
 
     def _dtypes(self, columns: Sequence[str], fields: pl.Schema) -> pl.Schema:
-        known = {**fields, **BOOKKEEPING, **EXTRA_COLUMNS, KEY: self._keys.dtype(fields)}
+        known = {
+            **fields,
+            **self.nested.dtypes(fields),
+            **BOOKKEEPING,
+            **EXTRA_COLUMNS,
+            KEY: self._keys.dtype(fields),
+        }
         return pl.Schema({name: known.get(name, pl.Null()) for name in columns})
 
     @staticmethod
@@ -178,15 +188,12 @@ class TopicDecoder:
         lines = records.keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
         if not lines.height:
             return records.rows
-        # One that no row has shown can't be read, unless it is null: another value is another identity.
         fields = self.fields(records.schema)
-        wanted = {name: fields.get(name, pl.Null()) for name in self.key_fields}
-        if wanted:
-            lines = self._values.read_some(batch, lines, pl.Schema(wanted))
-        if self.time is not None and self.time not in wanted:
+        if self.key_fields:
+            lines = self._values.read_some(batch, lines, self.key_fields, fields)
+        if self.time is not None and self.time not in self.key_fields:
             # Also a record whose time can't be read is newer than the rows of its partition.
-            wanted = {self.time: fields.get(self.time, pl.Null())}
-            timed = self._values.read_some(batch, lines, pl.Schema(wanted)).select(LINE, self.time)
+            timed = self._values.read_some(batch, lines, [self.time], fields).select(LINE, self.time)
             lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
         lines = self.event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
         rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
@@ -237,7 +244,11 @@ class TopicDecoder:
 
     def _decoded(self, batch: RecordBatch, schema: pl.Schema, decision: Decision | None = None) -> Records:
         keyed = self._keys.read(batch, lines_of(batch), schema)
-        values = self._values if decision is None else ValueColumns(decided_by(self.value_format, decision))
+        values = (
+            self._values
+            if decision is None
+            else replace(self._values, format=decided_by(self.value_format, decision))
+        )
         valued, fields = values.read(batch, keyed.rows, self.fields(schema))
         rows = self.event_time.apply(valued.rows)
         known = self._keys.with_type(fields, keyed.rows)

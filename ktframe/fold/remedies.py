@@ -30,11 +30,31 @@ def _fields(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     if not fields or len(fields) > _MOST_FIELDS:
         return _value(decoder, topic, fields)
     wanted = ", ".join(f"{name!r}: ktframe.Json" for name in fields)
-    # A time can't be read from JSON text.
-    without = f"without time={decoder.time!r}, " if decoder.time in fields else ""
+    without = _without(decoder, fields)
     if decoder.declared_fields:
         return f"{without}{{{wanted}}} in schema= keeps values of any kind, as JSON text."
     return f"{without}schema={{{wanted}}} keeps values of any kind, as JSON text."
+
+
+def _without(decoder: TopicDecoder, fields: Sequence[str]) -> str:
+    """Return which arguments can't stay where ``fields`` become JSON text: in text is neither a time nor a field."""
+    outer = {name: path[0] for name, path in decoder.nested.paths}
+    without = ""
+    if any(outer.get(name) in fields for name in decoder.key_fields):
+        without = f"without {_key_argument(decoder)}, "
+    if decoder.time is not None and outer.get(decoder.time, decoder.time) in fields:
+        without += f"without {_time_argument(decoder)}, "
+    return without
+
+
+def _time_argument(decoder: TopicDecoder) -> str:
+    unit = decoder.event_time.unit
+    return f"time={decoder.time!r}" if unit is None else f"time={decoder.time!r}, time_unit={unit!r}"
+
+
+def _key_argument(decoder: TopicDecoder) -> str:
+    names = decoder.key_fields
+    return f"key={names[0]!r}" if len(names) == 1 else f"key={list(names)!r}"
 
 
 def _value(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
@@ -80,8 +100,7 @@ def _null_key(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
 
 def _key_fields(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del fields
-    names = decoder.key_fields
-    which = f"key={names[0]!r}" if len(names) == 1 else f"key={list(names)!r}"
+    which = _key_argument(decoder)
     return f"without {which} the record key identifies a row; {_stream(decoder, topic)} has every record."
 
 
@@ -93,7 +112,8 @@ def _tombstone(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
 def _time(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del topic, fields
     if decoder.time is not None:
-        return f"without time={decoder.time!r} the timestamp of the record counts; without windows they are rows."
+        without = f"without {_time_argument(decoder)}"
+        return f"{without} the timestamp of the record counts; without windows they are rows."
     if _has_fields(decoder):
         return "time= takes the time from a field of the value; without windows they are rows."
     return "without windows they are rows."

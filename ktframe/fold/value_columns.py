@@ -9,16 +9,19 @@ from typing import cast
 import polars as pl
 
 from ktframe.columns import LINE, TOMBSTONE
+from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import RecordBatch
 from ktframe.fold.refused import Step
 from ktframe.formats import Format, partial_rows
+from ktframe.formats.nested import only
 
 
 @dataclass(frozen=True, slots=True)
 class ValueColumns:
-    """The values of a topic in ``format``: a column per field."""
+    """The values of a topic in ``format``: a column per field, and per ``nested`` one."""
 
     format: Format
+    nested: NestedFields = NONE_NESTED
 
     def read(self, batch: RecordBatch, lines: pl.DataFrame, fields: pl.Schema) -> tuple[Step, pl.Schema]:
         """Add the fields to the lines whose value could be decoded and to tombstones; return all fields known by now."""
@@ -31,14 +34,21 @@ class ValueColumns:
         if refused:
             lines = lines.filter(~lines[LINE].is_in([refusal.index for refusal in refused]))
             is_tombstone = lines[TOMBSTONE]
-        return Step(lines.hstack(spread(decoded.frame, ~is_tombstone).get_columns()), refused), decoded.schema
+        frame = spread(self.nested.add(decoded.frame), ~is_tombstone)
+        return Step(lines.hstack(frame.get_columns()), refused), decoded.schema
 
-    def read_some(self, batch: RecordBatch, lines: pl.DataFrame, wanted: pl.Schema) -> pl.DataFrame:
-        """Add the ``wanted`` fields to those ``lines``, of refused records, in whose values they can be read."""
+    def read_some(
+        self, batch: RecordBatch, lines: pl.DataFrame, names: Sequence[str], fields: pl.Schema
+    ) -> pl.DataFrame:
+        """Add the fields ``names`` to those ``lines``, of refused records, in whose values they can be read.
+
+        One that is not among ``fields`` can't be read, unless it is null: another value is another identity.
+        """
+        wanted = only(fields, [path for name in names for path in self.nested.places(name, fields)])
         numbers = lines[LINE].to_list()
         decoded = partial_rows(self.format, [batch.values[line] or b"" for line in numbers], wanted)
         accepted = pl.Series(LINE, [numbers[index] for index in decoded.accepted], dtype=pl.UInt32)
-        return at_lines(lines, accepted).hstack(decoded.frame.get_columns())
+        return at_lines(lines, accepted).hstack(self.nested.add(decoded.frame)[[*names]].get_columns())
 
     def load(self, payloads: Sequence[bytes], is_tombstone: pl.Series, fields: pl.Schema) -> pl.DataFrame:
         """Return the fields of stored values, nulls for tombstones.
@@ -52,7 +62,7 @@ class ValueColumns:
         decoded = self.format.decode(values, fields)
         if decoded.refused:
             raise ValueError(decoded.refused[0].reason)
-        return spread(decoded.frame, ~is_tombstone)
+        return spread(self.nested.add(decoded.frame), ~is_tombstone)
 
 
 def at_lines(frame: pl.DataFrame, lines: pl.Series) -> pl.DataFrame:

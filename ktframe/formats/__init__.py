@@ -21,6 +21,7 @@ from ktframe.formats.base import (
     SeenSchemas,
 )
 from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
+from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
@@ -64,6 +65,9 @@ def value_format(
     declared: pl.Schema | None = None,
     json_fields: frozenset[str] = frozenset(),
     exact_fields: frozenset[str] = frozenset(),
+    exact_paths: frozenset[FieldPath] = frozenset(),
+    integer_paths: frozenset[FieldPath] = frozenset(),
+    objects: frozenset[str] = frozenset(),
     schemas: Schemas | None = None,
 ) -> Format:
     """Return the format that decodes record values.
@@ -78,6 +82,12 @@ def value_format(
         Those of them whose columns hold JSON text exactly as it was sent.
     exact_fields
         Fields that are part of a row's identity; only for a format with fields.
+    exact_paths
+        The same of fields inside of structs.
+    integer_paths
+        Fields inside of structs whose integers never become floats.
+    objects
+        Fields in which a key or a time is looked for.
     schemas
         Looks up the schemas that payloads refer to; None: payloads that refer to one are refused.
 
@@ -93,8 +103,18 @@ def value_format(
         if declared and not has_plain:
             message = f"value={name!r}: the schemas in the registry decide the types of the fields."
             raise SchemaError(message, "leave schema= out, and cast columns of the frame.")
-        plain = JsonFormat(declared, exact_fields, json_fields=json_fields) if has_plain else None
-        return RegistryFormat(name, _readers(name, schemas), plain, exact_fields, json_fields=json_fields)
+        plain = None
+        if has_plain:
+            plain = JsonFormat(
+                declared,
+                exact_fields,
+                json_fields=json_fields,
+                exact_paths=exact_paths,
+                integer_paths=integer_paths,
+                objects=objects,
+            )
+        readers = _readers(name, schemas)
+        return RegistryFormat(name, readers, plain, exact_fields, exact_paths, json_fields=json_fields)
     if name not in _PLAIN:
         raise _unknown(name)
     if declared or exact_fields:

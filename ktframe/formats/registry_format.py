@@ -16,10 +16,13 @@ import polars as pl
 from ktframe.formats.base import Decoded, Fault, Refusal, SchemalessFormat
 from ktframe.formats.bodies import BodyReader, Column, SchemaDocument
 from ktframe.formats.body_readers import BodyReaders, JsonColumns, WriterSchema
+from ktframe.formats.dtypes import struct_fields
 from ktframe.formats.encrypted import NONE_ENCRYPTED, Paths, marked_columns, marked_frame, unmarked_schema
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
+from ktframe.formats.field_names import FieldPath, field_name
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
+from ktframe.formats.nested import nested_dtype, within
 from ktframe.formats.parts import Part, fitted, together, without_extra_fields
 from ktframe.formats.resolution import columns_of, joined
 from ktframe.formats.schemas import UNKNOWN_SCHEMA, UnknownSchemaError
@@ -54,6 +57,8 @@ class RegistryFormat:
         Reads payloads without a schema; None: they are refused.
     exact_fields
         Fields that are part of a row's identity.
+    exact_paths
+        The same of fields inside of structs.
     integer_fields
         Fields whose integers never become floats; see ``without_float_widening``.
     json_fields
@@ -74,6 +79,7 @@ class RegistryFormat:
     readers: BodyReaders = field(compare=False)
     plain: SchemalessFormat | None = None
     exact_fields: frozenset[str] = frozenset()
+    exact_paths: frozenset[FieldPath] = frozenset()
     integer_fields: frozenset[str] = frozenset()
     json_fields: frozenset[str] = frozenset()
     is_key: bool = False
@@ -177,7 +183,12 @@ class RegistryFormat:
             if group.reader is not None:
                 if _has_fields(group.columns, wanted):
                     part = _read(group, group.reader)
-                    frames.append(part.frame.select(pl.col(name).cast(wanted[name]) for name in wanted))
+                    dtypes = part.frame.schema
+                    frames.append(
+                        part.frame.select(
+                            within(pl.col(name), dtypes[name], wanted[name]).alias(name) for name in wanted
+                        )
+                    )
                     lines.extend(pl.Series(part.lines, dtype=pl.UInt32))
             elif isinstance(group.plain, JsonFormat) and not any(
                 path[0] in wanted for path in group.encrypted
@@ -230,6 +241,13 @@ class RegistryFormat:
             is_exact = self.is_key or column.name in self.exact_fields
             if is_exact and (column.dtype.is_float() or column.dtype.is_nested()):
                 message = f"{describe_ref(writer_schema.ref)}: {column.name!r} is part of the key but {column.dtype}"
+                raise UnusableSchemaError(message)
+        dtypes = pl.Schema({column.name: column.dtype for column in reader.columns})
+        for path in self.exact_paths:
+            dtype = nested_dtype(dtypes, path)
+            if dtype is not None and (dtype.is_float() or dtype.is_nested()):
+                where = describe_ref(writer_schema.ref)
+                message = f"{where}: {field_name(path)!r} is part of the key but {dtype}"
                 raise UnusableSchemaError(message)
         if isinstance(reader, JsonColumns):
             # A JSON Schema without fields may describe text or numbers, which ``objects`` would refuse.
@@ -316,10 +334,14 @@ def _names(columns: tuple[Column, ...]) -> str:
 def _has_fields(columns: tuple[Column, ...], wanted: pl.Schema) -> bool:
     """Say whether every ``wanted`` field is a column of that type, or of smaller integers."""
     dtypes = {column.name: column.dtype for column in columns}
-    return all(
-        dtypes.get(name) == dtype or (dtype == pl.Int64 and name in dtypes and dtypes[name] == pl.Int32)
-        for name, dtype in wanted.items()
-    )
+    return all(name in dtypes and _has(dtypes[name], dtype) for name, dtype in wanted.items())
+
+
+def _has(dtype: pl.DataType, wanted: pl.DataType) -> bool:
+    if isinstance(dtype, pl.Struct) and isinstance(wanted, pl.Struct):
+        have = struct_fields(dtype)
+        return all(name in have and _has(have[name], inner) for name, inner in struct_fields(wanted).items())
+    return dtype == wanted or (wanted == pl.Int64 and dtype == pl.Int32)
 
 
 def _read(group: _Group, reader: BodyReader) -> Part:

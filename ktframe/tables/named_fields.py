@@ -9,10 +9,13 @@ import orjson
 import polars as pl
 
 from ktframe.columns import is_field
-from ktframe.config.spelling import similar_names
+from ktframe.config.spelling import similar_fields, similar_names
 from ktframe.errors import SchemaError, did_you_mean
 from ktframe.fold.row_codec import unpack_rows
 from ktframe.formats.base import Fault
+from ktframe.formats.dtypes import struct_fields
+from ktframe.formats.field_names import field_name, field_path
+from ktframe.formats.nested import field_names, nested_dtype
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.tables.completeness import Notice
@@ -36,22 +39,30 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     named = [("key", name) for name in decoder.key_fields]
     if decoder.time is not None:
         named.append(("time", decoder.time))
+    paths = dict(decoder.nested.paths)
     for argument, name in named:
-        if name not in fields and (
-            argument == "time" or len(decoder.key_fields) == 1 or _meant(name, fields)
-        ):
+        if name in fields or nested_dtype(fields, paths.get(name, (name,))) is not None:
+            continue
+        meant = _meant(name, fields)
+        if argument == "time" or len(decoder.key_fields) == 1 or meant:
             message = f"{argument}={name!r}: no record of {topic!r} has a field of that name."
-            error = SchemaError(message, _meant(name, fields) or f"the fields are {_listed(fields)}.")
+            error = SchemaError(message, meant or f"the fields are {_listed(_near(name, fields))}.")
             return replace(missing, misnamed=error, hint=error.hint)
     return missing
 
 
 def _meant(name: str, fields: pl.Schema) -> str | None:
-    """Return the hint for a name that may be a misspelling, or that of a nested field."""
-    outer, _, inner = name.partition(".")
-    if inner and isinstance(fields.get(outer), pl.Struct):
-        return f"{name!r} is nested inside {outer!r}; only top-level fields can be named: {_listed(fields)}."
-    return did_you_mean(similar_names(name, fields))
+    """Return the hint for a name that may be a misspelling, or that of a field which is inside of another one."""
+    return did_you_mean(similar_fields(name, field_names(fields)))
+
+
+def _near(name: str, fields: pl.Schema) -> list[str]:
+    """Return the fields that are where ``name`` would be: beside it in the innermost struct that there is."""
+    path = field_path(name)
+    for depth in range(len(path) - 1, 0, -1):
+        if isinstance(dtype := nested_dtype(fields, path[:depth]), pl.Struct) and dtype.fields:
+            return [field_name((*path[:depth], inner)) for inner in struct_fields(dtype)]
+    return [field_name((top,)) for top in fields]
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -96,6 +107,6 @@ def _in_values(materializer: Materializer, names: list[str]) -> Iterator[str]:
         return
     _, payloads = unpack_rows(chunk.values)
     for name in names:
-        quoted = orjson.dumps(name)
+        quoted = orjson.dumps(field_path(name)[-1])
         if any(quoted in payload for payload in payloads):
             yield name

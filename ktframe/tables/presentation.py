@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
@@ -15,6 +15,9 @@ from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
 from ktframe.formats.dtypes import struct_fields
+from ktframe.formats.field_names import field_path
+from ktframe.formats.nested import field_names, nested_dtype, nested_value
+from ktframe.windows.aggregation import groups
 
 Metadata: TypeAlias = bool | str | Sequence[str]
 """Which columns about the record to add: all, none, or those named."""
@@ -108,6 +111,26 @@ class Presentation:
     def expressions(self, fields: pl.Schema) -> dict[str, pl.Expr]:
         """Return all columns that an expression of a user can name, by these names."""
         return dict(zip(self.names(fields, metadata=True), self.columns(fields, metadata=True), strict=True))
+
+    def groups(
+        self, by: str | Sequence[str] | None, fields: pl.Schema, columns: Mapping[str, pl.Expr]
+    ) -> tuple[list[str], dict[str, pl.Expr]]:
+        """Return the names of the columns to group by, and ``columns`` with those of them that are nested fields.
+
+        Raises
+        ------
+        ConfigurationError
+            When there is no such column.
+        """
+        names: Sequence[object] = () if by is None else [by] if isinstance(by, str | pl.Expr) else by
+        paths = {name: field_path(name) for name in names if isinstance(name, str) and name not in columns}
+        nested = {
+            name: nested_value(path).alias(name)
+            for name, path in paths.items()
+            if nested_dtype(fields, path) is not None
+        }
+        known = {**columns, **nested}
+        return groups(by, list(known), [*field_names(fields)]), known
 
     def window_names(self, fields: pl.Schema) -> set[str]:
         """Return the names of the columns that show a window's start and end."""

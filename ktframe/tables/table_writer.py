@@ -180,7 +180,9 @@ class TableWriter:
         )
         if not fields and _newest(decoder.value_schemas) is None:
             require_readable_schemas(materializer)
-        content = rows if key_name is None else rows.drop(key_name)
+        shown = rows if key_name is None else rows.drop(key_name)
+        # The columns of nested keys are no fields: their values are where the frame has the structs.
+        content = shown.drop(decoder.nested.names.difference(fields), strict=False)
         require_fields(content, fields)
         values = encoder.writer.write(content)
         value_header = encoder.header
@@ -188,7 +190,7 @@ class TableWriter:
         read, after = read_back(decoder, schema, keys, values, headers)
         if _newest(decoder.value_schemas) is None:
             require_types(content, fields, after)  # a registered schema decides by itself what may be written
-        require_equal(content, read)
+        require_equal(shown, read)
         identities = decoder.identity.encode(read).to_list()
         return _Draft(identities, keys, values, key_header, value_header, key_error)
 
@@ -206,6 +208,7 @@ class TableWriter:
         key_name: str | None,
         record_key: str | None,
     ) -> tuple[list[bytes], _Header]:
+        rows = decoder.nested.add(rows)
         name = (
             key_name
             or record_key

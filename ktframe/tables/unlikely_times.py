@@ -31,7 +31,8 @@ class UnlikelyTimes:
         decoder = materializer.decoder
         if decoder.time is None or self._are_likely:
             return
-        dtype = decoder.fields(materializer.schema).get(decoder.time, pl.Null())
+        fields = decoder.fields(materializer.schema)
+        dtype = decoder.nested.dtypes(fields).get(decoder.time, fields.get(decoder.time, pl.Null()))
         unit = _unit(decoder, dtype)
         if unit is None:
             return

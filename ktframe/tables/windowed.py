@@ -146,7 +146,7 @@ class WindowedTopic(MaterializedTopic):
             Polars expressions that aggregate: ``revenue=pl.col("amount").sum()``. They can name every column of
             ``to_polars(metadata=True)``; of a stream, ``"key"`` is the record key.
         by
-            Columns to group by within each window. Sliding windows and sessions have theirs from where they were made.
+            Columns to group by within each window; ``"payload.region"`` is the field ``region`` inside of ``payload``. Sliding windows and sessions have theirs from where they were made.
         fill
             Add the windows between the first and the last that have no row, for each group. For tumbling and hopping
             windows.

@@ -31,7 +31,7 @@ from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata, Presentation, fields_of
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed import IS_FINAL, IS_PARTIAL, WindowedTopic
-from ktframe.windows.aggregation import Columns, aggregate_events, filled, groups, require_named
+from ktframe.windows.aggregation import Columns, aggregate_events, filled, require_named
 from ktframe.windows.events import EventWindows, TimeWindows
 from ktframe.windows.parsing import Minutes, parse_minutes
 
@@ -166,10 +166,12 @@ class WindowedKStream(WindowedTopic):
         def compute(materializer: Materializer) -> Aggregate:
             watermark = self._watermark()  # before the rows, as in to_polars()
             rows = self._rows(materializer)
-            columns = self._columns(fields_of(rows))
-            group = groups(by if spec.by is None else spec.by, list(columns))
+            fields = fields_of(rows)
+            group, columns = self._presentation.groups(
+                by if spec.by is None else spec.by, fields, self._columns(fields)
+            )
             require_named(exprs, group, list(columns))
-            usual = self._presentation.names(fields_of(rows))
+            usual = self._presentation.names(fields)
             windows, cut = self._retained(materializer)
             every = self._whole(aggregate_events(rows, windows, Columns(columns, usual), exprs, group), cut)
             values = self._in_range(every, group, watermark)
@@ -206,8 +208,9 @@ class WindowedKStream(WindowedTopic):
     def _events(self, materializer: Materializer) -> tuple[pl.DataFrame, list[str]]:
         """Return the events with columns for the groups of the windows, and the names of these."""
         rows = self._rows(materializer)
-        columns = self._columns(fields_of(rows))
-        by = {own_name(f"by {name}"): columns[name] for name in groups(self._spec.by, list(columns))}
+        fields = fields_of(rows)
+        names, columns = self._presentation.groups(self._spec.by, fields, self._columns(fields))
+        by = {own_name(f"by {name}"): columns[name] for name in names}
         return rows.with_columns(column.alias(name) for name, column in by.items()), list(by)
 
     def _columns(self, fields: pl.Schema) -> dict[str, pl.Expr]:

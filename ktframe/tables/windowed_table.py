@@ -26,7 +26,7 @@ from ktframe.tables.filterable import Filterable
 from ktframe.tables.presentation import Metadata, Presentation, fields_of
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed import IS_FINAL, IS_PARTIAL, WindowedTopic, WindowRange
-from ktframe.windows.aggregation import Columns, aggregate_rows, filled, groups, require_named
+from ktframe.windows.aggregation import Columns, aggregate_rows, filled, require_named
 from ktframe.windows.base import Windows
 from ktframe.windows.events import TimeWindows
 from ktframe.windows.parsing import Minutes, parse_minutes
@@ -193,8 +193,9 @@ class WindowedKTable(Filterable, WindowedTopic):
             watermark = self._watermark()  # before the rows, as in to_polars()
             empty = self._spec.windows.with_ends(pl.DataFrame(schema=materializer.view.schema))
             fields = fields_of(empty)
-            columns, own = self._presentation.expressions(fields), self._presentation.window_names(fields)
-            group = [name for name in groups(by, list(columns)) if name not in own]
+            own = self._presentation.window_names(fields)
+            named, columns = self._presentation.groups(by, fields, self._presentation.expressions(fields))
+            group = [name for name in named if name not in own]
             require_named(exprs, group, list(columns))
             usual = [name for name in self._presentation.names(fields) if name not in own]
             known = Columns(columns, usual)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
-from ktframe.config.spelling import similar_names
+from ktframe.config.spelling import similar_fields
 from ktframe.errors import ConfigurationError, did_you_mean
 from ktframe.windows.base import Windows
 from ktframe.windows.events import EventWindows
@@ -38,8 +38,8 @@ def expressions(exprs: Sequence[pl.Expr], named: Mapping[str, pl.Expr]) -> list[
     return [*exprs, *(expr.alias(name) for name, expr in named.items())]
 
 
-def groups(by: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
-    """Return the columns to group by within each window.
+def groups(by: str | Sequence[str] | None, columns: Sequence[str], nested: Sequence[str] = ()) -> list[str]:
+    """Return the columns to group by within each window; ``nested`` are fields inside of others, for messages.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def groups(by: str | Sequence[str] | None, columns: Sequence[str]) -> list[str]:
             )
         if name not in columns:
             what = f"by={name!r}"
-            raise _no_such(what, name, columns)
+            raise _no_such(what, name, columns, nested)
     return [] if by is None else list(dict.fromkeys(str(name) for name in names))
 
 
@@ -77,8 +77,8 @@ def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence
         raise ConfigurationError(message, 'give one another name: total=pl.col("amount").sum().')
 
 
-def _no_such(what: str, name: str, columns: Sequence[str]) -> ConfigurationError:
-    suggestion = did_you_mean(similar_names(name, columns))
+def _no_such(what: str, name: str, columns: Sequence[str], nested: Sequence[str] = ()) -> ConfigurationError:
+    suggestion = did_you_mean(similar_fields(name, (*columns, *nested)))
     hint = f"{suggestion} There are" if suggestion else "choose from"
     return ConfigurationError(f"{what}: there is no such column.", f"{hint} {', '.join(columns)}.")
 

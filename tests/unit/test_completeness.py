@@ -280,8 +280,8 @@ def test_where_all_is_refused_for_one_cause_a_read_raises(
         ({"time": "created"}, "did you mean 'created_at'"),
         ({"key": ["user_id", "crated_at"]}, "did you mean 'created_at'"),
         ({"key": "zzz"}, "the fields are 'user_id', 'created_at', 'data'"),
-        ({"key": "data.id"}, "nested inside 'data'; only top-level fields can be named"),
-        ({"time": "data.id"}, "nested inside 'data'; only top-level fields can be named"),
+        ({"key": "id"}, "did you mean 'data.id'"),
+        ({"time": "data.at"}, "did you mean 'data.id'"),
     ],
 )
 def test_a_misspelt_key_or_time_is_an_error(arguments: dict[str, Any], hint: str) -> None:

@@ -31,7 +31,7 @@ KEY_FIELDS = Hint("fold/remedies.py", "without {} the record key identifies a ro
 TOMBSTONE = Hint("fold/remedies.py", "{} has tombstones without a key too; in a table they delete nothing.")
 TIME = Hint(
     "fold/remedies.py",
-    "without time={} the timestamp of the record counts; without windows they are rows.",
+    "{} the timestamp of the record counts; without windows they are rows.",
 )
 NO_TIME = Hint(
     "fold/remedies.py", "time= takes the time from a field of the value; without windows they are rows."
@@ -43,7 +43,8 @@ UNKNOWN = Hint(
     'connect(..., schema_registry="https://...") with the registry that has the schema reads them; {}',
 )
 PARTS = (
-    Hint("fold/remedies.py", "without time={}, "),
+    Hint("fold/remedies.py", "time={}"),
+    Hint("fold/remedies.py", "time={}, time_unit={}"),
     Hint("fold/remedies.py", "key={}"),
     Hint("fold/remedies.py", "ktframe.stream({})"),
     Hint("fold/remedies.py", "schema=..."),
@@ -76,7 +77,9 @@ def _asked(context: Context, case: Case, given: dict[str, Any]) -> Any:
 def _with_arguments(context: Context, found: Met, case: Case) -> Any:
     """Give the arguments of the hint as well; its schema is joined to the one that was given."""
     arguments = {
-        name: value for name, value in found.arguments.items() if f"without {name}=" not in found.text
+        name: value
+        for name, value in found.arguments.items()
+        if name != "time_unit" and f"without {name}=" not in found.text
     }
     if " in schema=" in found.text:
         arguments["schema"] = evaluated("{" + found.text.partition("{")[2].partition(" in schema=")[0])
@@ -95,7 +98,9 @@ def _call(context: Context, found: Met, case: Case) -> Any:
 def _without(name: str) -> Callable[[Context, Met, Case], Any]:
     def follow(context: Context, found: Met, case: Case) -> Any:
         assert f"without {name}={case.given[name]!r}" in found.text
-        rest = {other: value for other, value in case.given.items() if other != name}
+        also = f"without {name}={case.given[name]!r}, time_unit=" in found.text
+        left_out = (name, "time_unit") if also else (name,)
+        rest = {other: value for other, value in case.given.items() if other not in left_out}
         return _with_arguments(context, found, Case(**{**vars(case), "given": rest}))
 
     return follow
@@ -124,6 +129,7 @@ def _without_windows(context: Context, found: Met, case: Case) -> Any:
 
 MIXED = [("a", {"v": 1, "id": 1}), ("b", {"v": "x", "id": 2}), ("c", {"v": [1], "id": 3})]
 BROKEN = [("a", {"v": 1, "id": 1, "at": ISO}), ("b", b"{broken")]
+NESTED = [("a", {"o": {"id": 1, "at": 1, "v": 1}}), ("b", {"o": {"id": 2, "at": 1, "v": "x"}})]
 TIMES = [("a", {"at": ISO}), ("b", {"at": 1_706_702_400_000})]
 KEYS = [("a", {"id": 1}), (b"\xff\xfe", {"id": 2})]
 KEYLESS = [("a", {"id": 1}), (None, {"id": 2})]
@@ -143,6 +149,10 @@ CASES = [
     Case(FIELD, [("a", {"it's": 1}), ("b", {"it's": "x"})], _with_arguments),
     Case(FIELD, TIMES, _without("time"), given={"time": "at"}),
     Case(FIELD, TIMES, _without("time"), given={"time": "at"}, kind="stream"),
+    Case(FIELD, TIMES, _without("time"), given={"time": "at", "time_unit": "ms"}),
+    Case(FIELD, NESTED, _without("key"), given={"key": "o.id"}),
+    Case(FIELD, NESTED, _without("time"), given={"time": "o.at"}),
+    Case(FIELD, NESTED, _without("time"), given={"time": "o.at", "time_unit": "s"}),
     Case(DECLARED, MIXED, _with_arguments, given={"schema": {"v": pl.Boolean}}),
     Case(DECLARED, MIXED, _with_arguments, given={"schema": {"v": pl.Int64, "id": pl.Int64}, "key": "id"}),
     Case(DECLARED, TIMES, _without("time"), given={"time": "at", "schema": {"at": pl.Int64}}),
@@ -194,6 +204,7 @@ CASES = [
         window=WINDOW,
     ),
     Case(TIME, BAD_TIMES, _without("time"), given={"time": "at"}, window=WINDOW),
+    Case(TIME, BAD_TIMES, _without("time"), given={"time": "at", "time_unit": "s"}, window=WINDOW),
     Case(TIME, BAD_TIMES, _without_windows, given={"time": "at"}, window=WINDOW),
     Case(TIME, BAD_TIMES, _without("time"), given={"time": "at"}, window=WINDOW, kind="stream"),
     Case(SKEW, AHEAD, _max_skew, window=WINDOW),

@@ -1,4 +1,4 @@
-"""Hints of times in a wrong unit, each followed: the windows are those of the times that were meant."""
+"""Hints of times in a wrong unit and of nested names, each followed: the windows are those of the times that were meant."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from support.event_times import DAY, SECONDS, broker_of_times, days, said
 from support.hinted import evaluated, hinted, met
 from support.hints import Hint
 
+import ktframe
 from ktframe.config.settings import TimeUnit
 from ktframe.errors import ConfigurationError, IncompleteError, SchemaError
 
@@ -129,3 +130,21 @@ def test_inspect_names_the_arguments() -> None:
         found = met(Hint("explore/time_fields.py", '{} (time_unit="{}")'), str(shown).splitlines()[-2])
         windows = kt.table("t", time=shown.times[0].name, **found.arguments).window("1d")
         assert days(windows) == [DAY]
+
+
+# --- nested names -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("argument", ["key", "time"])
+@pytest.mark.parametrize("dtype", [ktframe.Json, pl.String, pl.Struct({"other": pl.Int64})])
+def test_a_declared_field_must_have_what_is_named(argument: str, dtype: Any) -> None:
+    """In text there is no field; what the hint says works."""
+    arguments: dict[str, Any] = {argument: "at.id"}
+    with broker_of_times({"id": SECONDS * 1_000}).connect() as kt:
+        hint = Hint(
+            "context/topic_spec.py", "leave {} out of schema=, or declare a pl.Struct that has the field."
+        )
+        with hinted(hint):
+            kt.table("t", **arguments, schema={"at": dtype})
+        assert kt.table("t", **arguments).to_polars().height == 1
+        assert kt.table("t", **arguments, schema={"at": pl.Struct({"id": pl.Int64})}).to_polars().height == 1

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -58,7 +59,7 @@ class Decision:
     @cached_property
     def _fields(self) -> list[tuple[str, FieldRules, Sightings]]:
         return [
-            (name, FieldRules(self.rules, name), seen)
+            (name, FieldRules(self.rules, (name,)), seen)
             for name, seen in sorted(self.seen.fields.items(), key=_by_place)
             if name not in self.rules.fixed
         ]
@@ -67,17 +68,22 @@ class Decision:
     def whole(self) -> frozenset[Path]:
         """The paths where integers are kept although there are floats, or there would be."""
         return self.accepted_wide | {
-            path
-            for name, field, top in self._fields
-            for path, seen in top.walk((name,))
+            field.path
+            for field, seen in self._everywhere()
             if (seen.records(WIDE) or (field.keeps_integers and seen.records(INTEGER)))
             and not field.is_float(seen)
         }
 
+    def _everywhere(self) -> Iterator[tuple[FieldRules, Sightings]]:
+        """Yield what was seen at each path, with its rules."""
+        for name, _, top in self._fields:
+            for path, seen in top.walk((name,)):
+                yield FieldRules(self.rules, path), seen
+
     @property
     def is_uncertain(self) -> bool:
         """Whether the records must be counted one by one to decide."""
-        return any(field.is_uncertain(seen) for _, field, top in self._fields for _, seen in top.walk())
+        return any(field.is_uncertain(seen) for field, seen in self._everywhere())
 
     def widened(self, known: pl.Schema) -> pl.Schema:
         """Return ``known`` with all fields that were seen, so far as their types agree with it."""
@@ -113,10 +119,9 @@ class Decision:
     def _agrees(self, name: str, dtype: pl.DataType) -> bool:
         if name in self.rules.fixed or name not in self.seen.fields:
             return True
-        field = FieldRules(self.rules, name)
-        return self._all_agree(dtype, self.seen.fields[name], field, (name,))
+        return self._all_agree(dtype, self.seen.fields[name], FieldRules(self.rules, (name,)))
 
-    def _all_agree(self, dtype: pl.DataType, seen: Sightings, field: FieldRules, path: Path) -> bool:
+    def _all_agree(self, dtype: pl.DataType, seen: Sightings, field: FieldRules) -> bool:
         kind = field.kind(seen)
         if kind is None or isinstance(dtype, pl.Null):
             return True
@@ -124,26 +129,26 @@ class Decision:
             return False
         if kind in (NUMBER, INTEGER):
             # Not decided yet where no integer is beyond 2**53: floats that came later may have widened the column.
-            is_decided = path in (self.accepted_wide if field.is_float(seen) else self.whole)
+            is_decided = field.path in (self.accepted_wide if field.is_float(seen) else self.whole)
             return not is_decided or isinstance(dtype, pl.Float64) == field.is_float(seen)
         if isinstance(dtype, pl.List):
             inner = as_instance(dtype.inner)
-            return seen.items is None or self._all_agree(inner, seen.items, field, (*path, None))
+            return seen.items is None or self._all_agree(inner, seen.items, field.at(None))
         fields = struct_fields(dtype) if isinstance(dtype, pl.Struct) else {}
         return all(
-            self._all_agree(inner, seen.fields[name], field, (*path, name))
+            self._all_agree(inner, seen.fields[name], field.at(name))
             for name, inner in fields.items()
             if name in seen.fields
         )
 
     def is_open(self, name: str) -> bool:
         """Say whether nothing was seen of a field but nulls."""
-        return name not in self.rules.fixed and FieldRules(self.rules, name).kind(self._seen(name)) is None
+        return name not in self.rules.fixed and FieldRules(self.rules, (name,)).kind(self._seen(name)) is None
 
     def is_open_for_floats(self, name: str) -> bool:
         """Say whether a field has shown integers alone that are exact as floats: floats and others exclude each other."""
         seen = self._seen(name)
-        is_number = name not in self.rules.fixed and FieldRules(self.rules, name).kind(seen) == NUMBER
+        is_number = name not in self.rules.fixed and FieldRules(self.rules, (name,)).kind(seen) == NUMBER
         return is_number and not any(map(seen.records, (REAL, UNSURE, WIDE)))
 
     def change_from(self, earlier: Decision) -> str | None:
@@ -206,9 +211,11 @@ def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
         decided += old.records(INTEGER) if field.keeps_integers else 0
         return decided > 0 and field.is_float(old) != is_float
     if after == LIST:
-        return old.items is not None and new.items is not None and _changes(old.items, new.items, field)
+        return (
+            old.items is not None and new.items is not None and _changes(old.items, new.items, field.at(None))
+        )
     if after == STRUCT:
-        return any(_changes(seen, new.fields[name], field) for name, seen in old.fields.items())
+        return any(_changes(seen, new.fields[name], field.at(name)) for name, seen in old.fields.items())
     return False
 
 
@@ -216,11 +223,11 @@ def _with_floats(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.D
     if isinstance(dtype, pl.Int64) and field.kind(seen) == NUMBER and field.is_float(seen):
         return pl.Float64()
     if isinstance(dtype, pl.List) and seen.items is not None:
-        return pl.List(_with_floats(as_instance(dtype.inner), seen.items, field))
+        return pl.List(_with_floats(as_instance(dtype.inner), seen.items, field.at(None)))
     if isinstance(dtype, pl.Struct):
         return pl.Struct(
             {
-                name: _with_floats(inner, seen.fields[name], field) if name in seen.fields else inner
+                name: _with_floats(inner, seen.fields[name], field.at(name)) if name in seen.fields else inner
                 for name, inner in struct_fields(dtype).items()
             }
         )

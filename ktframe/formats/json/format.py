@@ -14,6 +14,7 @@ from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Decoded
 from ktframe.formats.batches import SMALLEST_PIECE, split_batch
 from ktframe.formats.errors import RefusedError
+from ktframe.formats.field_names import FieldPath, field_name
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules
@@ -21,8 +22,10 @@ from ktframe.formats.json.records import decode_fields, decode_records, judge_re
 from ktframe.formats.json.sightings import Path, Sightings
 from ktframe.formats.json.texts import quoted
 from ktframe.formats.json.values import reader_of
+from ktframe.formats.nested import nested_dtype
 
 _SAMPLE = 200
+_KEY_HINT = "a key needs values that are exactly equal: String, Int64, Decimal..."
 MOST_ONE_BY_ONE = SMALLEST_PIECE
 _MOST_BYTES_ONE_BY_ONE = 16_384
 
@@ -45,6 +48,10 @@ class JsonFormat:
         Top-level fields whose integers never become floats; see ``without_float_widening``.
     are_all_exact
         Whether every field is part of the identity, as in a record key.
+    exact_paths, integer_paths
+        The same of fields inside of objects.
+    objects
+        Top-level fields that must stay objects, because a key or a time is looked for inside.
     json_fields
         Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
     decision
@@ -73,6 +80,9 @@ class JsonFormat:
     integer_fields: frozenset[str] = frozenset()
     are_all_exact: bool = False
     json_fields: frozenset[str] = frozenset()
+    exact_paths: frozenset[FieldPath] = frozenset()
+    integer_paths: frozenset[FieldPath] = frozenset()
+    objects: frozenset[str] = frozenset()
     decision: Decision | None = field(default=None, compare=False, repr=False)
 
     name: ClassVar[str] = "json"
@@ -86,9 +96,12 @@ class JsonFormat:
             is_exact = self.are_all_exact or name in self.exact_fields
             if is_exact and isinstance(dtype, pl.Float32 | pl.Float64 | pl.List | pl.Struct):
                 message = f"field {name!r} is part of the key but declared {dtype}."
-                raise SchemaError(
-                    message, "a key needs values that are exactly equal: String, Int64, Decimal..."
-                )
+                raise SchemaError(message, _KEY_HINT)
+        for path in self.exact_paths:
+            inner = nested_dtype(self.declared, path)
+            if inner is not None and (inner.is_float() or inner.is_nested()):
+                message = f"field {field_name(path)!r} is part of the key but declared {inner}."
+                raise SchemaError(message, _KEY_HINT)
 
     @property
     def initial_schema(self) -> pl.Schema:
@@ -202,6 +215,9 @@ class JsonFormat:
             exact=self.exact_fields,
             are_all_exact=self.are_all_exact,
             integer=self.integer_fields,
+            exact_paths=self.exact_paths,
+            integer_paths=self.integer_paths,
+            objects=self.objects,
         )
 
     def _with_declared(self, schema: pl.Schema) -> pl.Schema:

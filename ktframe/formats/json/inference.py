@@ -51,10 +51,20 @@ class InferenceRules:
     """Whether every field is part of an identity, as in a record key."""
     integer: frozenset[str] = frozenset()
     """Fields whose integers never become floats, at any depth."""
+    exact_paths: frozenset[Path] = frozenset()
+    """Nested fields of an identity."""
+    integer_paths: frozenset[Path] = frozenset()
+    """Nested fields whose integers never become floats."""
+    objects: frozenset[str] = frozenset()
+    """Fields that no one may declare as text: a key or a time is looked for inside."""
 
-    def is_exact(self, name: str) -> bool:
-        """Say whether a field is part of an identity."""
-        return self.are_all_exact or name in self.exact
+    def is_exact(self, path: Path) -> bool:
+        """Say whether a field is part of an identity, or is in one that is."""
+        return self.are_all_exact or path[0] in self.exact or path in self.exact_paths
+
+    def keeps_integers(self, path: Path) -> bool:
+        """Say whether integers never become floats in a field."""
+        return path[0] in self.integer or path in self.integer_paths
 
 
 def inferred_schema(
@@ -77,33 +87,37 @@ def inferred_schema(
     for name, field in seen.fields.items():
         if name not in rules.fixed:
             dtype = schema.get(name, pl.Null())
-            schema[name] = FieldRules(rules, name, ties_by_place=False).widened(dtype, field, (name,), whole)
+            schema[name] = FieldRules(rules, (name,), ties_by_place=False).widened(dtype, field, whole)
     return pl.Schema(schema)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRules:
-    """The rules of one top-level field."""
+    """The rules of the field at one path."""
 
     rules: InferenceRules
-    name: str
+    path: Path
     ties_by_place: bool = True
     """Whether of equally many floats and integers that they would round those seen first are kept, or the floats."""
 
-    def widened(self, known: pl.DataType, seen: Sightings, path: Path, whole: frozenset[Path]) -> pl.DataType:
+    def at(self, name: str | None) -> FieldRules:
+        """Return the rules of a field inside; None stands for the items of a list."""
+        return FieldRules(self.rules, (*self.path, name), self.ties_by_place)
+
+    def widened(self, known: pl.DataType, seen: Sightings, whole: frozenset[Path]) -> pl.DataType:
         """Return ``known`` widened for what was seen of some records, of which it may hold others already."""
         if isinstance(known, pl.Null):
             return self.dtype(seen)
-        if self.rules.is_exact(self.name):
+        if self.rules.is_exact(self.path):
             return known
-        if isinstance(known, pl.Int64) and not self.keeps_integers and path not in whole:
+        if isinstance(known, pl.Int64) and not self.keeps_integers and self.path not in whole:
             return pl.Float64() if seen.records(REAL) and not seen.records(WIDE) else known
         if isinstance(known, pl.List) and seen.items:
-            return pl.List(self.widened(as_instance(known.inner), seen.items, (*path, None), whole))
+            return pl.List(self.at(None).widened(as_instance(known.inner), seen.items, whole))
         if isinstance(known, pl.Struct):
             fields = struct_fields(known)
             for name, inner in seen.fields.items():
-                fields[name] = self.widened(fields.get(name, pl.Null()), inner, (*path, name), whole)
+                fields[name] = self.at(name).widened(fields.get(name, pl.Null()), inner, whole)
             return pl.Struct(fields)
         return known
 
@@ -111,25 +125,25 @@ class FieldRules:
         """Return the type of a column for all that was seen."""
         kind = self.kind(seen)
         if kind == LIST:
-            return pl.List(pl.Null() if seen.items is None else self.dtype(seen.items))
+            return pl.List(pl.Null() if seen.items is None else self.at(None).dtype(seen.items))
         if kind == STRUCT:
-            return pl.Struct({name: self.dtype(inner) for name, inner in seen.fields.items()})
+            return pl.Struct({name: self.at(name).dtype(inner) for name, inner in seen.fields.items()})
         if kind == NUMBER:
             return pl.Float64() if self.is_float(seen) else pl.Int64()
         return _SIMPLE[kind]
 
     def kind(self, seen: Sightings) -> str | None:
         """Return the commonest kind; of equally common ones that seen first."""
-        return seen.commonest(_IDENTITY_KINDS if self.rules.is_exact(self.name) else _COLUMN_KINDS)
+        return seen.commonest(_IDENTITY_KINDS if self.rules.is_exact(self.path) else _COLUMN_KINDS)
 
     @property
     def keeps_integers(self) -> bool:
         """Whether integers never become floats here."""
-        return self.name in self.rules.integer
+        return self.rules.keeps_integers(self.path)
 
     def is_float(self, seen: Sightings) -> bool:
         """Say whether floats are kept where numbers are seen, not the integers that a float would round."""
-        if self.rules.is_exact(self.name) or (self.keeps_integers and seen.records(INTEGER)):
+        if self.rules.is_exact(self.path) or (self.keeps_integers and seen.records(INTEGER)):
             return False
         reals, wide = seen.records(REAL) + seen.records(UNSURE), seen.records(WIDE)
         if reals != wide or not self.ties_by_place:

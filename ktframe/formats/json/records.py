@@ -20,7 +20,7 @@ from ktframe.columns import is_field
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.batches import frame_of_rows
-from ktframe.formats.dtypes import leaf_types
+from ktframe.formats.dtypes import leaf_types, struct_fields
 from ktframe.formats.errors import ConflictError, RefusedError
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules, inferred_schema
@@ -124,11 +124,22 @@ def decode_fields(payloads: Sequence[bytes], wanted: pl.Schema) -> tuple[pl.Data
     for index, payload in enumerate(payloads):
         try:
             record = parse(payload, has_decimals=has_decimals)
-            rows[index] = read({name: record[name] for name in wanted if name in record})
+            rows[index] = read(_only(record, wanted))
         except RefusedError:
             continue
     frame, _ = _build(rows, wanted)
     return frame, list(rows)
+
+
+def _only(record: Mapping[str, Any], wanted: Mapping[str, pl.DataType]) -> dict[str, Any]:
+    """Return the fields that are wanted, and of objects only those inside that are: the others may be unreadable."""
+    return {
+        name: _only(record[name], struct_fields(dtype))
+        if isinstance(dtype, pl.Struct) and type(record[name]) is dict
+        else record[name]
+        for name, dtype in wanted.items()
+        if name in record
+    }
 
 
 def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:

@@ -91,8 +91,12 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
                 conflicts[name] = conflict
         if conflicts:
             name, first = next(iter(conflicts.items()))
-            # No schema= is about record keys.
-            remedy = "" if rules.are_all_exact else f"; schema= can declare {_remedy(name, first)}"
+            # No schema= is about record keys, and no key or time is found in text.
+            remedy = (
+                ""
+                if rules.are_all_exact or name in rules.objects
+                else f"; schema= can declare {_remedy(name, first)}"
+            )
             message = f"{first}{remedy}"
             raise ConflictError(message, tuple(conflicts))
         return row
