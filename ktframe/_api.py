@@ -66,7 +66,8 @@ def table(
     key_format
         Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
         ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
-        without one it is ``"string"``. A key that is a record or an object is one column, a struct.
+        without one it is ``"string"``. A key that is a record or an object is one column, a struct; JSON text, a number or
+        a boolean is that value.
         ``"windowed:string"`` and ``"session:string"`` read the keys of Kafka Streams' and ksqlDB's windows.
     key_name
         Name of the record key's column; None hides it.

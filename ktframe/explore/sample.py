@@ -18,6 +18,7 @@ from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import Decoded, Format, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.json.scalars import is_scalar
 from ktframe.formats.plain import IntFormat, LongFormat
 from ktframe.formats.schemas import TopicSchemas, without_registry
 
@@ -48,6 +49,16 @@ def guess_format(payloads: Sequence[bytes]) -> str | None:
         if sum(map(fits, payloads)) >= _ENOUGH * len(payloads):
             return name
     return "bytes"
+
+
+def guess_key_format(payloads: Sequence[bytes]) -> str | None:
+    """Return the format of keys: as of values, and ``"json"`` where text is in JSON's quotes, or numbers are among such text."""
+    guess = guess_format(payloads)
+    if guess != "string":
+        return guess
+    are_quoted = [payload.lstrip().startswith(b'"') for payload in payloads if is_scalar(payload)]
+    is_json = len(are_quoted) >= _ENOUGH * len(payloads) and 2 * sum(are_quoted) >= len(payloads)
+    return "json" if is_json else guess
 
 
 def schema_id(payload: bytes) -> int | None:
@@ -148,7 +159,7 @@ class TopicSample:
     @cached_property
     def key_format(self) -> str | None:
         """The guessed format of the keys."""
-        return guess_format(self._keys)
+        return guess_key_format(self._keys)
 
     @cached_property
     def value_format(self) -> str | None:

@@ -29,7 +29,7 @@ from ktframe.columns import (
 from ktframe.fold.event_time import RECORD_TIME, EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
-from ktframe.fold.key_column import KeyColumn, part_types
+from ktframe.fold.key_column import KeyColumn, part_names, part_types, parts_of
 from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.lines import last_of_each, lines_of
 from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
@@ -143,8 +143,13 @@ class TopicDecoder:
         return self._keys.schema(fields)
 
     def encode_keys(self, keys: Iterable[object], fields: pl.Schema) -> list[bytes | None]:
-        """Return the identities of keys as a user gives them, tuples where they are composite; None where no row has it."""
-        return encode_keys(list(keys), part_types(self.identity_schema(fields).values()))
+        """Return the identities of keys as a user gives them; None where no row has it.
+
+        Those of several parts are tuples, or mappings by the names of their parts.
+        """
+        schema = self.identity_schema(fields)
+        names = part_names(schema)
+        return encode_keys([parts_of(key, names) for key in keys], part_types(schema.values()))
 
     # --- from records ---------------------------------------------------------------------------------------------
 

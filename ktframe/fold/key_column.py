@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -111,6 +111,24 @@ def as_key(decoded: pl.DataFrame) -> pl.Series:
 def part_types(dtypes: Iterable[pl.DataType]) -> list[pl.DataType]:
     """Return the types of the parts of a key: those of its fields where it has several."""
     return [part for dtype in dtypes for part in _parts(dtype)]
+
+
+def part_names(columns: pl.Schema) -> list[str]:
+    """Return the names of the parts of a key: those of its columns, or of the fields of a record key that has several."""
+    names: list[str] = []
+    for name, dtype in columns.items():
+        names += [*struct_fields(dtype)] if isinstance(dtype, pl.Struct) else [name]
+    return names
+
+
+def parts_of(key: object, names: Sequence[str]) -> object:
+    """Return a key as it is encoded: of a mapping, as a frame shows a key of several parts, the values in their order.
+
+    A mapping of other names is the empty tuple: no key is.
+    """
+    if not isinstance(key, Mapping):
+        return key
+    return tuple(key[name] for name in names) if key.keys() == {*names} else ()
 
 
 def _parts(dtype: pl.DataType) -> list[pl.DataType]:

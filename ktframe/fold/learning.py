@@ -148,7 +148,7 @@ def _agree(decision: Decision | None, key: pl.DataType, schema: pl.Schema) -> bo
 
 def _is_same_key(have: pl.DataType, decided: pl.DataType) -> bool:
     """Say whether the fields of keys are as decided, where they were ever anything but null."""
-    if not isinstance(decided, pl.Struct):
+    if isinstance(decided, pl.Null):
         return True
     fields, wanted = key_columns(have), key_columns(decided)
     return list(fields) == list(wanted) and all(
@@ -159,10 +159,10 @@ def _is_same_key(have: pl.DataType, decided: pl.DataType) -> bool:
 def _fitted(decision: Decision | None, key: pl.DataType, schema: pl.Schema) -> pl.Schema:
     fields = _fields(schema)
     fields = fields if decision is None else decision.fitted(fields)
-    if isinstance(key, pl.Struct) and KEY not in schema:
+    if key != pl.Null and KEY not in schema:
         return pl.Schema({KEY: key, **fields})
     keyed = {KEY: schema[KEY]} if KEY in schema else {}
-    if isinstance(key, pl.Struct) and not _is_same_key(schema[KEY], key):
+    if key != pl.Null and not _is_same_key(schema[KEY], key):
         keyed = {KEY: key}
     return pl.Schema({**keyed, **fields})
 

@@ -15,6 +15,7 @@ from ktframe.formats.avro import AvroWriter
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import BodyWriter, SchemaDocument
 from ktframe.formats.body_readers import FORMAT_NAMES, JSON, KINDS_OF, PROTOBUF, WriterSchema
+from ktframe.formats.json.scalars import as_scalars
 from ktframe.formats.json.validation import validator_of
 from ktframe.formats.json.writer import JsonWriter
 from ktframe.formats.protobuf import ProtobufWriter
@@ -122,6 +123,23 @@ def _of_type(column: pl.Series, dtype: pl.DataType) -> pl.Series:
         message = f"column {column.name!r}, row {at}: {column[at or 0]!r} cannot be written as {dtype}."
         raise SchemaError(message)
     return values
+
+
+class JsonKeyWriter:
+    """Writes keys as JSON: those of one plain value as that, those of fields as objects."""
+
+    header: None = None
+
+    def write(self, rows: pl.DataFrame) -> list[bytes]:
+        """Return the payload of each row; SchemaError for a null, and as ``JsonWriter``."""
+        payloads = JsonWriter().write(rows)
+        if rows.columns != [VALUE_COLUMN] or rows.to_series().dtype.is_nested():
+            return payloads
+        values = rows.to_series()
+        if values.null_count():
+            message = f"row {values.is_null().arg_max()}: a null can't be a key."
+            raise SchemaError(message)
+        return as_scalars(payloads)
 
 
 class WindowedKeyWriter:

@@ -14,6 +14,7 @@ from ktframe.columns import KEY, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
+from ktframe.fold.key_column import part_names, parts_of
 from ktframe.formats.dtypes import struct_fields
 from ktframe.formats.field_names import field_path
 from ktframe.formats.nested import field_names, nested_dtype, nested_value
@@ -231,8 +232,9 @@ class Presentation:
 
     def of_key(self, rows: pl.DataFrame, key: object) -> pl.DataFrame:
         """Return the rows whose key is ``key``, as ``get`` takes it; none where the key can't have that value."""
-        values = key if isinstance(key, tuple) else (key,)
         parts = self._parts(rows.schema)
+        key = parts_of(key, part_names(pl.Schema({name: rows.schema[name] for name in self.key})))
+        values = key if isinstance(key, tuple) else (key,)
         if len(values) != len(parts):
             return rows.clear()
         try:

@@ -24,7 +24,7 @@ from ktframe.tables.windowed_table import WindowedKTable
 from ktframe.windows.parsing import Minutes
 
 Key = Any
-"""A key as ``get`` takes it: a str, int or bytes; a tuple where the key is composite."""
+"""A key as ``get`` takes it: as frames show it, a dict where it is a struct; a tuple of its parts where it has several."""
 
 
 class KTable(Filterable, MaterializedTopic):
@@ -55,7 +55,10 @@ class KTable(Filterable, MaterializedTopic):
         return materializer.view.snapshot().rows
 
     def get(self, key: Key, default: Any = None, *, fresh: bool = True) -> Any:
-        """Return the row of ``key`` as a dict, or ``default``. A composite key is a tuple."""
+        """Return the row of ``key`` as a dict, or ``default``.
+
+        A key of several parts is a tuple of them, or a dict by their names, as a frame shows a key that is a struct.
+        """
         row = self.get_many([key], fresh=fresh)[0]
         return default if row is None else row
 

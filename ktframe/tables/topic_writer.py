@@ -14,7 +14,13 @@ from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.body_readers import KINDS_OF, PROTOBUF, WriterSchema
 from ktframe.formats.windowed_keys import split_name
 from ktframe.formats.wire import FIRST_MESSAGE, KEY_HEADER, VALUE_HEADER, id_ref, schema_id_of
-from ktframe.formats.writers import PayloadWriter, SchemaWriter, WindowedKeyWriter, plain_writer
+from ktframe.formats.writers import (
+    JsonKeyWriter,
+    PayloadWriter,
+    SchemaWriter,
+    WindowedKeyWriter,
+    plain_writer,
+)
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.writer import RecordWriter, interrupted
@@ -95,6 +101,8 @@ class TopicWriter:
                 message, "register one first; connect(..., schema_registry=...) says where to look."
             )
         plain = "string" if role == "key" and format_name == "auto" else "json"
+        if role == "key" and plain == "json":
+            return Encoder(role, JsonKeyWriter())
         return Encoder(role, plain_writer(plain, json_fields))
 
     def _schema(self, topic: str, role: Role, last: Last) -> tuple[WriterSchema, SchemaDocument] | None:

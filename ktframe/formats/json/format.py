@@ -19,6 +19,7 @@ from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules
 from ktframe.formats.json.records import decode_fields, decode_records, judge_records, parse
+from ktframe.formats.json.scalars import as_objects, without_field
 from ktframe.formats.json.sightings import Path, Sightings
 from ktframe.formats.json.texts import quoted
 from ktframe.formats.json.values import reader_of
@@ -47,7 +48,8 @@ class JsonFormat:
     integer_fields
         Top-level fields whose integers never become floats; see ``without_float_widening``.
     are_all_exact
-        Whether every field is part of the identity, as in a record key.
+        Whether every field is part of the identity, as in a record key. A payload that is text, a number or a boolean is then
+        one column, ``value``.
     exact_paths, integer_paths
         The same of fields inside of objects.
     objects
@@ -138,6 +140,8 @@ class JsonFormat:
 
     def parse(self, payload: bytes) -> dict[str, Any] | None:
         """Return the object that is counted to decide the types of fields; None where the payload is none."""
+        if self.are_all_exact:
+            (payload,) = as_objects([payload])
         try:
             record = parse(self._quoted([payload])[0])
         except RefusedError:
@@ -169,6 +173,13 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(known.to_frame(), (), (), known)
+        if not self.are_all_exact:
+            return self._decode(payloads, known)
+        decoded = self._decode(as_objects(payloads), known)
+        refused = tuple(without_field(refusal, payloads[refusal.index]) for refusal in decoded.refused)
+        return replace(decoded, refused=refused)
+
+    def _decode(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         if _are_few(payloads):
             return self._decode_records(payloads, known)
         # Strings mostly hold text already: payloads are only looked at where they can't be read as they are.

@@ -76,7 +76,7 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
     """
     readers = {name: reader_of(dtype, name) for name, dtype in columns}
     for name, dtype in columns:
-        if isinstance(dtype, pl.Null) and name in rules.exact - rules.fixed:
+        if isinstance(dtype, pl.Null) and (rules.are_all_exact or name in rules.exact - rules.fixed):
             readers[name] = _key_part_reader(name)
 
     def read(record: Mapping[str, Any]) -> dict[str, Any]:
