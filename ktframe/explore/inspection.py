@@ -42,7 +42,7 @@ class Inspection:
     samples: pl.DataFrame
     """The newest records, newest first: ``partition`` (Int32), ``offset`` (Int64), ``timestamp``
     (``Datetime("ms", "UTC")``), ``key`` and ``value`` (String: text or a number; hex where they are neither),
-    ``size_bytes`` (Int64, key and value)."""
+    ``size_bytes`` (Int64, key and value), ``headers`` (List of Struct of ``key`` and ``value``, String: text, or hex)."""
     columns: pl.DataFrame
     """The columns that a table would have besides its key, as far as the sample shows: ``column`` and ``dtype`` (String),
     ``nulls`` (Float64, a share from 0 to 1), ``tags`` (List(String): those that the schemas in the registry give to it, to a
@@ -52,6 +52,8 @@ class Inspection:
     """``partition`` (Int32), ``start``, ``end`` (exclusive) and ``records`` (Int64), per partition."""
     schema_ids: tuple[int, ...] = ()
     """The Confluent schema ids that values of the sample begin with, the commonest first."""
+    headers: tuple[str, ...] = ()
+    """The names of the headers of the sample's records, the commonest first."""
     times: tuple[TimeField, ...] = ()
     """The fields that hold times: ``name``, and in which ``unit`` of ``time_unit=`` their numbers are."""
 
@@ -115,6 +117,9 @@ class Inspection:
         if (names := self.columns["column"].to_list()) and names != [VALUE_COLUMN]:
             more = f", ... ({len(names)} in all)" if len(names) > _NAMED_COLUMNS else ""
             notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")
+        if self.headers:
+            more = f", ... ({len(self.headers)} in all)" if len(self.headers) > _NAMED_COLUMNS else ""
+            notes.append(f"headers: {', '.join(self.headers[:_NAMED_COLUMNS])}{more}")
         if self.times:
             more = f", ... ({len(self.times)} in all)" if len(self.times) > _NAMED_COLUMNS else ""
             notes.append(f"fields for time=: {', '.join(map(str, self.times[:_NAMED_COLUMNS]))}{more}")

@@ -16,7 +16,7 @@ from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.explore.time_fields import TimeField, time_fields
 from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
-from ktframe.formats import Decoded, Format, key_format, schemas_of, value_format
+from ktframe.formats import Decoded, Format, Headers, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.json.scalars import is_scalar
 from ktframe.formats.plain import IntFormat, LongFormat
@@ -120,6 +120,7 @@ _SUMMARY: Final = {
     "load_seconds": pl.Float64(),
 }
 
+_HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.String()}))
 _COLUMNS: Final = {
     "column": pl.String(),
     "dtype": pl.String(),
@@ -219,6 +220,13 @@ class TopicSample:
         ]
         return pl.DataFrame(facts, schema=_COLUMNS, orient="row")
 
+    def header_names(self) -> tuple[str, ...]:
+        """Return the names of the headers of the newest records, the commonest first."""
+        names = Counter(
+            name for headers in self.newest.headers or () for name in {n for n, _ in headers or ()}
+        )
+        return tuple(name for name, _ in sorted(names.items(), key=lambda item: (-item[1], item[0])))
+
     def times(self) -> tuple[TimeField, ...]:
         """Return the fields of the values that hold times."""
         decoded, _ = self._decoded
@@ -239,6 +247,7 @@ class TopicSample:
         )
         order = ["timestamp", "offset", "partition"]
         newest = frame.sort(order, descending=[True, True, False], nulls_last=True).head(count)
+        headers = batch.headers or [None] * len(batch)
         keys = [as_text(batch.keys[row], self.key_format) for row in newest["row"]]
         values = [as_text(batch.values[row], self.value_format) for row in newest["row"]]
         return newest.select(
@@ -248,7 +257,12 @@ class TopicSample:
             pl.Series("key", keys, dtype=pl.String),
             pl.Series("value", values, dtype=pl.String),
             "size_bytes",
+            pl.Series("headers", [_shown(headers[row]) for row in newest["row"]], dtype=_HEADERS),
         )
+
+
+def _shown(headers: Headers) -> list[dict[str, str | None]]:
+    return [{"key": name, "value": as_text(value, None)} for name, value in headers or ()]
 
 
 def _decode_timed(form: Format | None, payloads: Sequence[bytes]) -> tuple[Decoded | None, float]:

@@ -11,6 +11,7 @@ import polars as pl
 from ktframe.config.settings import TimeUnit
 from ktframe.fold.epoch import unit_of
 from ktframe.fold.event_time import EventTime, event_times
+from ktframe.formats.field_names import FieldPath, field_name
 
 _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _OF_TIMES: Final = frozenset(
@@ -34,16 +35,24 @@ class TimeField(NamedTuple):
 
 
 def time_fields(frame: pl.DataFrame) -> list[TimeField]:
-    """Return the fields of decoded values that are times by name and by all of their values."""
-    return [found for column in frame for found in _time_field(column)]
+    """Return the fields of decoded values, nested ones too, that are times by name and by all of their values."""
+    return [found for column in frame for found in _of_column(column, (column.name,))]
 
 
-def _time_field(column: pl.Series) -> Iterator[TimeField]:
+def _of_column(column: pl.Series, path: FieldPath) -> Iterator[TimeField]:
+    if isinstance(column.dtype, pl.Struct):
+        for inner in column.struct.unnest():
+            yield from _of_column(inner, (*path, inner.name))
+    else:
+        yield from _time_field(column.alias(path[-1]), field_name(path))
+
+
+def _time_field(column: pl.Series, name: str) -> Iterator[TimeField]:
     values, dtype = column.drop_nulls(), column.dtype
     if not len(values):
         return
     if isinstance(dtype, pl.Date | pl.Datetime):
-        yield TimeField(column.name, None, is_default=True)
+        yield TimeField(name, None, is_default=True)
         return
     if not _is_named_as_time(column.name):
         return
@@ -52,9 +61,9 @@ def _time_field(column: pl.Series) -> Iterator[TimeField]:
         bounds = (numbers.min(), numbers.max())
         unit = unit_of(float(bound) for bound in bounds)  # type: ignore[arg-type]
         if unit is not None:
-            yield TimeField(column.name, unit, is_default=EventTime(column.name).unit_of(dtype) == unit)
+            yield TimeField(name, unit, is_default=EventTime(column.name).unit_of(dtype) == unit)
     elif dtype == pl.String and not event_times(values.to_frame(), column.name).null_count():
-        yield TimeField(column.name, None, is_default=True)
+        yield TimeField(name, None, is_default=True)
 
 
 def _is_named_as_time(name: str) -> bool:

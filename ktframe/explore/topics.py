@@ -174,6 +174,7 @@ def inspect_topic(
         partitions=_partitions_frame(extent),
         schema_ids=records.schema_ids(),
         times=records.times(),
+        headers=records.header_names(),
     )
 
 

@@ -168,6 +168,6 @@ class _Reading:
     def samples(self, failure: BrokerError | None) -> dict[str, Sample]:
         """Return the samples; ``failure`` is an error that concerns all topics."""
         return {
-            topic: Sample(columns_of(messages), self._failures.get(topic, failure))
+            topic: Sample(columns_of(messages, with_headers=True), self._failures.get(topic, failure))
             for topic, messages in self._messages.items()
         }

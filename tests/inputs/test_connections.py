@@ -92,6 +92,8 @@ def test_the_framing_of_another_registry_is_named(before: bytes, headers: Header
             context.table("t", value="avro", on_refused="ignore"),
         ]
         rows = max(table.to_polars().height for table in tables)
-        told = [str(context.inspect("t")), *(str(table.errors()["reason"].to_list()) for table in tables)]
+        # Not the list of headers, where the name of a header may be that of a registry.
+        seen = [line for line in str(context.inspect("t")).splitlines() if not line.startswith("headers: ")]
+        told = [*seen, *(str(table.errors()["reason"].to_list()) for table in tables)]
     with the_right_answer():
         assert rows == 30 or name in " ".join(told).lower()

@@ -222,9 +222,13 @@ def test_inspect_shows_the_newest_records_first(kt: Context) -> None:
         "key": pl.String,
         "value": pl.String,
         "size_bytes": pl.Int64,
+        "headers": pl.List(pl.Struct({"key": pl.String, "value": pl.String})),
     }
     last = '{"order_id": "o-9", "amount": 4.5, "coupon": "x"}'
-    assert found.drop("timestamp").rows()[:2] == [(0, 5, "o-0", None, 3), (1, 4, "o-9", last, 3 + len(last))]
+    assert found.drop("timestamp", "headers").rows()[:2] == [
+        (0, 5, "o-0", None, 3),
+        (1, 4, "o-9", last, 3 + len(last)),
+    ]
     assert found.height == 3
 
 

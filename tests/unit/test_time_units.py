@@ -141,6 +141,12 @@ def test_a_record_without_a_time_says_why(value: Any, unit: TimeUnit | None, rea
         ("ean_code", [4_006_381_333_931], None),
         ("ts", [SECONDS, 5], None),
         ("ts", [None], None),
+        (
+            "payload",
+            [{"source": {"ts_us": SECONDS * 10**6}, "n": 1}, None],
+            'payload.source.ts_us (time_unit="us")',
+        ),
+        ("meta.x", [{"at": SECONDS * 1_000}], r"meta\.x.at"),
         ("ts", [float("nan")], None),
     ],
 )
