@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-import orjson
 import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.explore.time_fields import TimeField, time_fields
 from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
-from ktframe.formats import Decoded, Format, Headers, key_format, schemas_of, value_format
+from ktframe.formats import Decoded, Format, Headers, JsonFormat, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.json.scalars import is_scalar
 from ktframe.formats.plain import IntFormat, LongFormat
@@ -94,13 +93,7 @@ def as_text(payload: bytes | None, name: str | None) -> str | None:
 
 
 def _is_json(payload: bytes) -> bool:
-    if not payload.lstrip().startswith(b"{"):
-        return False
-    try:
-        orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return False
-    return True
+    return JsonFormat().parse(payload) is not None
 
 
 _TIMES: Final = ("first_timestamp", "last_timestamp")

@@ -180,7 +180,9 @@ class TopicDecoder:
     def learner(self) -> Learner:
         """The formats of values and keys whose fields are inferred."""
         return Learner(
-            inferring(self.value_format), inferring(self.key_format) if self.decodes_keys else None
+            inferring(self.value_format),
+            inferring(self.key_format) if self.decodes_keys else None,
+            frozenset() if self.time is None else self.nested.everywhere(self.time),
         )
 
     def _with_stale_lines(self, batch: RecordBatch, records: Records) -> pl.DataFrame:

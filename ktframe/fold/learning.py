@@ -19,6 +19,7 @@ from ktframe.fold.learned import SAMPLE_RECORDS, Learned, Sample
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import JsonFormat
 from ktframe.formats.base import Fault, Refusal
+from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision, wide_paths
 from ktframe.formats.json.sightings import EMPTY, Sightings, unseen
 
@@ -44,10 +45,14 @@ class Learner:
 
     values: JsonFormat | None
     keys: JsonFormat | None
+    timed: frozenset[FieldPath] = frozenset()
+    """The fields of values that hold a time."""
 
     def decision(self, learned: Learned) -> Decision | None:
         """Return what was decided for the fields of values."""
-        return None if self.values is None else self.values.decision_of(learned.values, learned.accepted_wide)
+        if self.values is None:
+            return None
+        return self.values.decision_of(learned.values, learned.accepted_wide, timed=self.timed)
 
     def key_dtype(self, learned: Learned) -> pl.DataType:
         """Return the type of record keys; Null where it is not inferred, or nothing was seen."""

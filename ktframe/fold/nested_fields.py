@@ -33,6 +33,10 @@ class NestedFields:
         """The names of their columns."""
         return frozenset(name for name, _ in self.paths)
 
+    def everywhere(self, name: str) -> frozenset[FieldPath]:
+        """Return where the values of a column may be: in the field of the top that has its name, or a nested one."""
+        return frozenset({(name,), *(path for nested, path in self.paths if nested == name)})
+
     def places(self, name: str, fields: pl.Schema) -> list[FieldPath]:
         """Return where the value of the column ``name`` may be."""
         nested = dict(self.paths).get(name)

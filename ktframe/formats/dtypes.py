@@ -15,7 +15,8 @@ LARGEST_EXACT: Final = 2**53
 _SIGNED = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.Int128())
 _UNSIGNED = (pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64(), pl.UInt128())
 _UNITS = ("ms", "us", "ns")
-_MOST_DIGITS = 38
+MOST_DIGITS: Final = 38
+"""So many digits a Decimal has at most."""
 
 
 def as_instance(dtype: Any) -> pl.DataType:
@@ -88,7 +89,7 @@ def _common_number(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     if isinstance(one, pl.Decimal) and isinstance(other, pl.Decimal):
         scale = max(one.scale, other.scale)
         digits = max(one.precision - one.scale, other.precision - other.scale) + scale
-        return pl.Decimal(digits, scale) if digits <= _MOST_DIGITS else None
+        return pl.Decimal(digits, scale) if digits <= MOST_DIGITS else None
     if isinstance(one, pl.Decimal) or isinstance(other, pl.Decimal):
         return None
     if one.is_float() or other.is_float():

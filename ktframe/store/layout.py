@@ -37,7 +37,7 @@ from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
 from ktframe.store.protocol import stored_lines
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 _ROW_KEYS_SINCE = 2
 """The first version whose keys of partitions and rows are those of today."""
 METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE, REBUILDING = range(9)

@@ -14,6 +14,7 @@ import polars as pl
 
 Place: TypeAlias = tuple[int, int, int]
 WIDE, INT64 = 2**53, 2**63
+SIZES = {"small", "negative", "unsigned", "huge", "endless"}
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Node:
     """Whether an accepted record has it, if only as a null."""
     kind: str | None = None
     """The kind of the accepted records."""
+    integers: pl.DataType | None = None
+    """The type of the integers that were accepted first."""
     side: str | None = None
     """``wide`` or ``real``: what an accepted number has decided."""
 
@@ -45,6 +48,18 @@ class Node:
             self.firsts[kind] = min(self.firsts.get(kind, here), here)
         for name, item in parts_of(value):
             self.at(name).vote(item, place, with_nulls=with_nulls)
+
+    def dtype_of_integers(self, values: list[Any]) -> pl.DataType | None:
+        """Return the type of integers that was decided; where nothing was, that of the first ``values``."""
+        sizes = {*self.votes} & SIZES
+        if not sizes and self.integers is not None:
+            return self.integers
+        sizes = sizes or {size for value in values for size in kinds_of(value)} & SIZES
+        if not sizes:
+            return None
+        if "huge" in sizes or {"unsigned", "negative"} <= sizes:
+            return pl.Decimal(38, 0)
+        return pl.UInt64() if "unsigned" in sizes else pl.Int64()
 
     def decided(self, kinds: tuple[str, ...]) -> str | None:
         """Return the commonest of ``kinds``; of equals the one seen first."""
@@ -72,6 +87,15 @@ class Node:
         side = next((kind for kind in kinds if kind in ("wide", "real")), None)
         if side and (self.wanted_side or side) != side:
             return False
+        if type(value) is int and self.wanted_side != "real":
+            self.integers = self.dtype_of_integers([value])
+            if not holds(self.integers, value):
+                return False
+        if "endless" in kinds:
+            return False
+        if isinstance(value, list):
+            # All integers of a record decide together where they are the first.
+            self.at(None).integers = self.at(None).dtype_of_integers(value)
         self.kind, self.side = kinds[0], side or self.side
         return all(self.at(name).take(item) for name, item in parts_of(value))
 
@@ -79,7 +103,7 @@ class Node:
     def dtype(self) -> pl.DataType:
         """The type of the column."""
         if self.kind == "number":
-            return pl.Float64() if self.wanted_side == "real" else pl.Int64()
+            return pl.Float64() if self.wanted_side == "real" else self.integers or pl.Int64()
         if self.kind == "list":
             return pl.List(self.at(None).dtype)
         if self.kind == "dict":
@@ -95,16 +119,28 @@ class Node:
 
 
 def kinds_of(value: Any) -> list[str]:
-    """Return what a value is; an integer that no type holds is nothing."""
+    """Return what a value is, the kind of its column first."""
     if value is None:
         return ["null"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return [type(value).__name__]
     if isinstance(value, float):
         return ["number", "real"]
-    if not -INT64 <= value < INT64:
-        return []
-    return ["number", "wide"] if abs(value) > WIDE else ["number"]
+    sizes = ["negative"] if value < 0 else []
+    if -INT64 <= value < INT64:
+        sizes.append("small")
+    elif 0 <= value < 2 * INT64:
+        sizes.append("unsigned")
+    else:
+        sizes.append("huge" if abs(value) < 10**38 else "endless")
+    return ["number", *sizes, "wide"] if abs(value) > WIDE else ["number", *sizes]
+
+
+def holds(dtype: pl.DataType | None, value: int) -> bool:
+    """Say whether a column of integers holds one."""
+    if isinstance(dtype, pl.Decimal):
+        return abs(value) < 10**38
+    return 0 <= value < 2 * INT64 if isinstance(dtype, pl.UInt64) else -INT64 <= value < INT64
 
 
 def parts_of(value: Any) -> list[tuple[str | None, Any]]:

@@ -225,7 +225,9 @@ def test_declared_strings_that_hold_text_are_read_by_arrow_alone(monkeypatch: py
 @pytest.mark.parametrize(
     "payload",
     [
-        b'{"v":NaN}',
+        b'{"v":-NaN}',
+        b'{"v":[NaN,]}',
+        b'{"v":1Infinity}',
         b'{"v":01}',
         b'{"v":[1,]}',
         b'{"v":"\\ud800"}',

@@ -34,6 +34,8 @@ _KIND_OF = {
     pl.Boolean: BOOLEAN,
     pl.String: STRING,
     pl.Int64: NUMBER,
+    pl.UInt64: NUMBER,
+    pl.Decimal: NUMBER,
     pl.Float64: NUMBER,
     pl.List: LIST,
     pl.Struct: STRUCT,
@@ -103,10 +105,15 @@ class Decision:
         return pl.Schema(schema)
 
     def fitted(self, known: pl.Schema) -> pl.Schema:
-        """Return the columns of ``known`` as decided: Float64 where floats are kept, and all in their order."""
+        """Return the columns of ``known`` as decided: with the types of numbers that were decided, and all in their order."""
         fixed = {name: dtype for name, dtype in known.items() if name in self.rules.fixed}
         names = sorted(known.keys() - fixed.keys(), key=lambda name: _by_place((name, self._seen(name))))
-        fields = {name: _ordered(dtype, self._seen(name)) for name, dtype in self.with_floats(known).items()}
+        fields = {
+            name: _ordered(
+                _with_integers(dtype, self._seen(name), FieldRules(self.rules, (name,))), self._seen(name)
+            )
+            for name, dtype in self.with_floats(known).items()
+        }
         return pl.Schema({**fixed, **{name: fields[name] for name in names}})
 
     def _seen(self, name: str) -> Sightings:
@@ -128,9 +135,7 @@ class Decision:
         if _KIND_OF.get(type(dtype)) != (NUMBER if kind == INTEGER else kind):
             return False
         if kind in (NUMBER, INTEGER):
-            # Not decided yet where no integer is beyond 2**53: floats that came later may have widened the column.
-            is_decided = field.path in (self.accepted_wide if field.is_float(seen) else self.whole)
-            return not is_decided or isinstance(dtype, pl.Float64) == field.is_float(seen)
+            return self._numbers_agree(dtype, seen, field)
         if isinstance(dtype, pl.List):
             inner = as_instance(dtype.inner)
             return seen.items is None or self._all_agree(inner, seen.items, field.at(None))
@@ -140,6 +145,16 @@ class Decision:
             for name, inner in fields.items()
             if name in seen.fields
         )
+
+    def _numbers_agree(self, dtype: pl.DataType, seen: Sightings, field: FieldRules) -> bool:
+        if field.is_float(seen):
+            # Integers that came later may have been accepted as they are.
+            is_open = isinstance(dtype, pl.Int64) and field.path not in self.accepted_wide
+            return is_open or isinstance(dtype, pl.Float64)
+        if isinstance(dtype, pl.Float64):
+            # Not decided yet where no integer is beyond 2**53: floats that came later may have widened the column.
+            return field.path not in self.whole
+        return dtype == field.integer_dtype(seen)
 
     def is_open(self, name: str) -> bool:
         """Say whether nothing was seen of a field but nulls."""
@@ -205,11 +220,8 @@ def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
         return False
     if before != after:
         return True
-    if after == NUMBER:
-        is_float = field.is_float(new)
-        decided = old.records(REAL) + old.records(UNSURE) + old.records(WIDE)
-        decided += old.records(INTEGER) if field.keeps_integers else 0
-        return decided > 0 and field.is_float(old) != is_float
+    if after in (NUMBER, INTEGER):
+        return _number_changes(old, new, field)
     if after == LIST:
         return (
             old.items is not None and new.items is not None and _changes(old.items, new.items, field.at(None))
@@ -217,6 +229,15 @@ def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
     if after == STRUCT:
         return any(_changes(seen, new.fields[name], field.at(name)) for name, seen in old.fields.items())
     return False
+
+
+def _number_changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
+    is_float = field.is_float(new)
+    decided = old.records(REAL) + old.records(UNSURE) + old.records(WIDE)
+    decided += old.records(INTEGER) if field.keeps_integers else 0
+    if decided > 0 and field.is_float(old) != is_float:
+        return True
+    return not is_float and old.records(INTEGER) > 0 and field.integer_dtype(old) != field.integer_dtype(new)
 
 
 def _with_floats(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.DataType:
@@ -229,6 +250,24 @@ def _with_floats(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.D
             {
                 name: _with_floats(inner, seen.fields[name], field.at(name)) if name in seen.fields else inner
                 for name, inner in struct_fields(dtype).items()
+            }
+        )
+    return dtype
+
+
+def _with_integers(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.DataType:
+    """Return ``dtype`` with the types of integers that all that were seen have, also those that were refused."""
+    if isinstance(dtype, pl.Int64 | pl.UInt64 | pl.Decimal):
+        is_integer = seen.records(INTEGER) > 0 and field.kind(seen) in (NUMBER, INTEGER)
+        return field.integer_dtype(seen) if is_integer and not field.is_float(seen) else dtype
+    if isinstance(dtype, pl.List):
+        return pl.List(_with_integers(as_instance(dtype.inner), seen.items or _NOTHING, field.at(None)))
+    if isinstance(dtype, pl.Struct):
+        fields = struct_fields(dtype).items()
+        return pl.Struct(
+            {
+                name: _with_integers(inner, seen.fields.get(name, _NOTHING), field.at(name))
+                for name, inner in fields
             }
         )
     return dtype

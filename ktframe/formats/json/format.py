@@ -13,6 +13,7 @@ from ktframe.errors import SchemaError
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Decoded
 from ktframe.formats.batches import SMALLEST_PIECE, split_batch
+from ktframe.formats.dtypes import MOST_DIGITS
 from ktframe.formats.errors import RefusedError
 from ktframe.formats.field_names import FieldPath, field_name
 from ktframe.formats.json.batches import read_batch
@@ -44,7 +45,7 @@ class JsonFormat:
         UTC. A Decimal takes numbers and strings. A String takes strings as they are and the JSON text
         of other values, also in lists and structs. The types of all other fields are inferred.
     exact_fields
-        Top-level fields that are part of a row's identity: String, Int64 or Boolean, where not declared otherwise.
+        Top-level fields that are part of a row's identity: String, integers or Boolean, where not declared otherwise.
     integer_fields
         Top-level fields whose integers never become floats; see ``without_float_widening``.
     are_all_exact
@@ -66,11 +67,13 @@ class JsonFormat:
 
     Notes
     -----
-    *Refused* are payloads that are not one JSON object (RFC 8259: no NaN, no lone surrogates, no byte order mark), that
+    *Refused* are payloads that are not one JSON object (RFC 8259: no lone surrogates, no byte order mark; but NaN,
+    Infinity and -Infinity are numbers), that
     are nested deeper than 64 levels, or that have a field whose name has a NUL or begins with U+0001; and, as conflicts,
     those with a value that its column can't hold exactly. Of equal keys in one object the last one counts.
 
-    *Inferred* types widen from Null to any other and from Int64 to Float64, also in structs and lists; all else is a
+    *Inferred* integers are Int64, or UInt64 or Decimal(38, 0) where some of those that decide need it. Types widen from
+    Null to any other and from Int64 to Float64, also in structs and lists; all else is a
     conflict. Without a ``decision`` a field gets the commonest kind among the records of the batch in which it first
     isn't null. A field that is always null is a ``Null`` column, and ``{}`` a struct without fields. Int64 does not
     become Float64 in a batch that has an integer beyond 2**53 in that field, and a Float64 column refuses such integers.
@@ -123,9 +126,15 @@ class JsonFormat:
         """
         return replace(self, integer_fields=self.integer_fields | set(fields))
 
-    def decision_of(self, seen: Sightings, accepted_wide: frozenset[Path] = frozenset()) -> Decision:
-        """Return the types that fields have by what was seen of them; see ``Decision``."""
-        return Decision(seen, self._rules, accepted_wide)
+    def decision_of(
+        self,
+        seen: Sightings,
+        accepted_wide: frozenset[Path] = frozenset(),
+        *,
+        timed: frozenset[Path] = frozenset(),
+    ) -> Decision:
+        """Return the types that fields have by what was seen of them, of those that hold a time too; see ``Decision``."""
+        return Decision(seen, replace(self._rules, timed=timed), accepted_wide)
 
     def decided_by(self, decision: Decision) -> JsonFormat:
         """Return this format with the types of new fields decided by ``decision``, whatever else is in a batch.
@@ -267,7 +276,8 @@ def _are_few(payloads: Sequence[bytes]) -> bool:
 
 
 def _is_key_part(value: Any) -> bool:
-    return value is None or type(value) in {str, bool} or (type(value) is int and -(2**63) <= value < 2**63)
+    is_integer = type(value) is int and abs(value) < 10**MOST_DIGITS
+    return value is None or type(value) in {str, bool} or is_integer
 
 
 def _slice(payloads: Sequence[bytes], piece: range) -> Sequence[bytes]:

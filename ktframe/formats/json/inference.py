@@ -1,8 +1,9 @@
 """Infers the types of columns from the kinds of values that were seen in each field. Nothing here decodes.
 
 Null widens to every type, and Int64 to Float64 while every integer is exact as a float, also in lists and structs; all
-other pairs of kinds conflict (``dtypes.common_dtype`` has the same rule for types). ``inferred_schema`` goes by the
-records at hand alone; ``decision`` by those that decide for a whole topic.
+other pairs of kinds conflict (``dtypes.common_dtype`` has the same rule for types). Integers have the first of Int64,
+UInt64 and Decimal(38, 0) that holds all that decide. ``inferred_schema`` goes by the records at hand alone; ``decision``
+by those that decide for a whole topic.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from typing import Any
 
 import polars as pl
 
-from ktframe.formats.dtypes import as_instance, struct_fields
+from ktframe.formats.dtypes import MOST_DIGITS, as_instance, struct_fields
 from ktframe.formats.json.sightings import (
     BOOLEAN,
+    HUGE,
     INTEGER,
     LAST,
     LIST,
+    NEGATIVE,
     NUMBER,
     REAL,
     STRING,
     STRUCT,
+    UNSIGNED,
     UNSURE,
     WIDE,
     Path,
@@ -35,7 +39,6 @@ _SIMPLE: dict[str | None, pl.DataType] = {
     None: pl.Null(),
     BOOLEAN: pl.Boolean(),
     STRING: pl.String(),
-    INTEGER: pl.Int64(),
 }
 
 
@@ -46,7 +49,7 @@ class InferenceRules:
     fixed: frozenset[str] = frozenset()
     """Declared fields: their types never change."""
     exact: frozenset[str] = frozenset()
-    """Fields of an identity: String, Int64 or Boolean only."""
+    """Fields of an identity: String, integers or Boolean only."""
     are_all_exact: bool = False
     """Whether every field is part of an identity, as in a record key."""
     integer: frozenset[str] = frozenset()
@@ -57,6 +60,8 @@ class InferenceRules:
     """Nested fields whose integers never become floats."""
     objects: frozenset[str] = frozenset()
     """Fields that no one may declare as text: a key or a time is looked for inside."""
+    timed: frozenset[Path] = frozenset()
+    """Fields that hold a time: their integers are Int64."""
 
     def is_exact(self, path: Path) -> bool:
         """Say whether a field is part of an identity, or is in one that is."""
@@ -128,9 +133,17 @@ class FieldRules:
             return pl.List(pl.Null() if seen.items is None else self.at(None).dtype(seen.items))
         if kind == STRUCT:
             return pl.Struct({name: self.at(name).dtype(inner) for name, inner in seen.fields.items()})
-        if kind == NUMBER:
-            return pl.Float64() if self.is_float(seen) else pl.Int64()
-        return _SIMPLE[kind]
+        if kind == NUMBER and self.is_float(seen):
+            return pl.Float64()
+        return self.integer_dtype(seen) if kind in (NUMBER, INTEGER) else _SIMPLE[kind]
+
+    def integer_dtype(self, seen: Sightings) -> pl.DataType:
+        """Return the first of the types of integers that holds all that were seen."""
+        # Not Int128: Arrow has none, and no other reader of it takes one.
+        is_unsigned, is_huge = seen.records(UNSIGNED) > 0, seen.records(HUGE) > 0
+        if self.path in self.rules.timed or not (is_unsigned or is_huge):
+            return pl.Int64()
+        return pl.Decimal(MOST_DIGITS, 0) if is_huge or seen.records(NEGATIVE) else pl.UInt64()
 
     def kind(self, seen: Sightings) -> str | None:
         """Return the commonest kind; of equally common ones that seen first."""

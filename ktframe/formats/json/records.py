@@ -20,8 +20,9 @@ from ktframe.columns import is_field
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.batches import frame_of_rows
-from ktframe.formats.dtypes import leaf_types, struct_fields
+from ktframe.formats.dtypes import as_instance, leaf_types, struct_fields
 from ktframe.formats.errors import ConflictError, RefusedError
+from ktframe.formats.json.constants import may_have_constants, without_constants
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules, inferred_schema
 from ktframe.formats.json.sightings import Path, wide_integers
@@ -143,23 +144,33 @@ def _only(record: Mapping[str, Any], wanted: Mapping[str, pl.DataType]) -> dict[
 
 
 def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
-    """Return the payload as an object with exact integers, and Decimals for other numbers if ``has_decimals``."""
+    """Return the payload as an object with exact integers, and Decimals for other finite numbers if ``has_decimals``."""
     if not payload:
         message = "empty value"
         raise RefusedError(message)
-    try:
-        value = orjson.loads(payload)
-    except ValueError as error:
-        raise RefusedError(_why(payload, error)) from None
+    value, has_constants = _parsed(payload)
     if type(value) is not dict:
         message = f"a JSON {_JSON_NAMES.get(type(value), 'number')}, not an object"
         raise RefusedError(message)
     check_shape(payload, value)
-    if has_decimals or _LONG_NUMBER.search(payload):
+    if has_decimals or has_constants or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
         value = json.loads(payload, parse_float=Decimal if has_decimals else float)
     record: dict[str, Any] = value
     return record
+
+
+def _parsed(payload: bytes) -> tuple[Any, bool]:
+    """Return what a payload was parsed to, with 0 in the place of NaN and infinities, and whether it has these."""
+    try:
+        return orjson.loads(payload), False
+    except ValueError as error:
+        if not may_have_constants(payload):
+            raise RefusedError(_why(payload, error)) from None
+    try:
+        return orjson.loads(without_constants(payload)), True
+    except ValueError as error:
+        raise RefusedError(_why(payload, error)) from None
 
 
 def check_shape(payload: bytes, value: Any = None) -> None:
@@ -206,9 +217,10 @@ def _read_in_turn(
 ) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
     """Read one record after the other; each may widen the schema for those that follow."""
     # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. To widen an
-    # object of thousands of names record by record would take minutes.
-    together, unfit = _read(records, inferred_schema(schema, records.values(), rules, whole), rules)
-    if not unfit:
+    # object of thousands of names record by record would take minutes. Of integers that only some types hold, the first do.
+    wider = inferred_schema(schema, records.values(), rules, whole)
+    together, unfit = _read(records, wider, rules)
+    if not unfit and _large_integers(wider) == _large_integers(schema):
         return together, []
     rows: dict[int, dict[str, Any]] = {}
     unfit = []
@@ -229,6 +241,19 @@ def _read_in_turn(
             schema, read = wider, row_reader(tuple(wider.items()), rules)
         whole |= wide_integers(record)
     return rows, unfit
+
+
+def _large_integers(schema: pl.Schema) -> int:
+    """Return how many places in columns have a type for integers beyond Int64."""
+    return sum(_large_integers_in(dtype) for dtype in schema.values())
+
+
+def _large_integers_in(dtype: pl.DataType) -> int:
+    if isinstance(dtype, pl.List):
+        return _large_integers_in(as_instance(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return sum(map(_large_integers_in, struct_fields(dtype).values()))
+    return int(isinstance(dtype, pl.UInt64 | pl.Decimal))
 
 
 def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:

@@ -12,13 +12,21 @@ from typing import Any, Final, TypeAlias
 import orjson
 import polars as pl
 
-from ktframe.formats.dtypes import LARGEST_EXACT
+from ktframe.formats.dtypes import LARGEST_EXACT, MOST_DIGITS
 
-INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 NUMBER: Final = "number"
 INTEGER: Final = "integer"
+NEGATIVE: Final = "negative"
+"""An integer below 0."""
 WIDE: Final = "wide"
 """An integer beyond 2**53."""
+UNSIGNED: Final = "unsigned"
+"""An integer that only a UInt64 holds."""
+HUGE: Final = "huge"
+"""An integer that only a Decimal holds."""
+ENDLESS: Final = "endless"
+"""An integer that no column of numbers holds."""
 REAL: Final = "real"
 UNSURE: Final = "unsure"
 """A whole number in a column of floats, which may have been sent as an integer."""
@@ -126,15 +134,17 @@ class Sightings:
                 self.items.add(item, record, numbers, with_nulls=with_nulls)
 
     def _add_number(self, value: Any, record: tuple[int, int], place: Place) -> None:
+        self._count(NUMBER, record, place)
         if not isinstance(value, int):
             self._count(REAL, record, place)
-        elif INT64_MIN <= value <= INT64_MAX:
-            self._count(INTEGER, record, place)
-            if abs(value) > LARGEST_EXACT:
-                self._count(WIDE, record, place)
-        else:
-            return  # no inferred type holds it, so it does not count
-        self._count(NUMBER, record, place)
+            return
+        self._count(INTEGER, record, place)
+        if value < 0:
+            self._count(NEGATIVE, record, place)
+        if abs(value) > LARGEST_EXACT:
+            self._count(WIDE, record, place)
+            if not INT64_MIN <= value <= INT64_MAX:
+                self._count(_beyond_int64(value), record, place)
 
     def _count(self, kind: str, record: tuple[int, int], place: Place) -> None:
         if self._latest.get(kind) != record:
@@ -173,12 +183,13 @@ class Sightings:
 
     def _add_numbers(self, values: pl.Series, records: pl.Series | None) -> None:
         if values.dtype == pl.Float64:
-            is_real = values != values.floor()
+            is_real = (values != values.floor()) | ~values.is_finite()
             counts = {REAL: _distinct(values, records, is_real), UNSURE: _distinct(values, records)}
             counts[UNSURE] -= counts[REAL]
         else:
-            is_wide = ~values.is_between(-LARGEST_EXACT, LARGEST_EXACT)
-            counts = {INTEGER: _distinct(values, records), WIDE: _distinct(values, records, is_wide)}
+            masks = _integer_masks(values)
+            counts = {kind: _distinct(values, records, mask) for kind, mask in masks.items()}
+            counts[INTEGER] = _distinct(values, records)
         for kind, number in counts.items():
             if number:
                 self._note(kind, number, None)
@@ -229,8 +240,9 @@ def unseen(values: pl.Series, records: pl.Series, seen: Sightings) -> set[int]:
     firsts = set()
     if kind not in seen.kinds:
         firsts.add(records.filter(values.is_not_null())[0])
-    if values.dtype == pl.Int64 and WIDE not in seen.kinds:
-        firsts |= set(records.filter(~values.is_between(-LARGEST_EXACT, LARGEST_EXACT)).head(1))
+    if WIDE not in seen.kinds and (values.dtype.is_integer() or values.dtype.is_decimal()):
+        wide = _integer_masks(values).get(WIDE)
+        firsts |= set() if wide is None else set(records.filter(wide).head(1))
     if values.dtype == pl.Float64 and REAL not in seen.kinds:
         firsts |= set(records.filter(values.is_not_null()))
     if kind is STRUCT:
@@ -240,6 +252,38 @@ def unseen(values: pl.Series, records: pl.Series, seen: Sightings) -> set[int]:
         numbers, items = _items(records, values)
         firsts |= unseen(items, numbers, seen.items or _NOTHING)
     return firsts
+
+
+def _beyond_int64(value: int) -> str:
+    if 0 <= value <= UINT64_MAX:
+        return UNSIGNED
+    return HUGE if abs(value) < 10**MOST_DIGITS else ENDLESS
+
+
+def _integer_masks(values: pl.Series) -> dict[str, pl.Series]:
+    """Return where a column of integers, an Int64, UInt64 or Decimal, has those of each special kind that it has."""
+    low: Any = values.min()
+    high: Any = values.max()
+    if low is None:
+        return {}
+    masks = {}
+    # A UInt64 can't be compared with what is below 0: only where there is something to find.
+    if low < 0:
+        masks[NEGATIVE] = values < 0
+    if high > LARGEST_EXACT:
+        masks[WIDE] = values > LARGEST_EXACT
+    if low < -LARGEST_EXACT:
+        is_low = values < -LARGEST_EXACT
+        masks[WIDE] = masks[WIDE] | is_low if WIDE in masks else is_low
+    if high > INT64_MAX:
+        masks[UNSIGNED] = values > INT64_MAX
+    if high > UINT64_MAX:
+        masks[HUGE] = values > UINT64_MAX
+        masks[UNSIGNED] &= ~masks[HUGE]
+    if low < INT64_MIN:
+        is_low = values < INT64_MIN
+        masks[HUGE] = masks[HUGE] | is_low if HUGE in masks else is_low
+    return masks
 
 
 def wide_integers(value: Any, path: Path = ()) -> frozenset[Path]:

@@ -16,6 +16,7 @@ import polars as pl
 
 from ktframe.formats.dtypes import as_instance, struct_fields
 from ktframe.formats.errors import RefusedError
+from ktframe.formats.json.constants import hidden_constants, may_have_constants, shown_constants
 from ktframe.formats.json.records import check_shape
 
 Quoting: TypeAlias = Callable[[Any], Any]
@@ -24,7 +25,7 @@ Quoting: TypeAlias = Callable[[Any], Any]
 _ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError, RefusedError)
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
-_encode = msgspec.json.Encoder().encode
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
 def quoted(
@@ -52,12 +53,27 @@ def _quoting(columns: tuple[tuple[str, pl.DataType], ...], json_fields: frozense
 def _quoted(payload: bytes, quote: Quoting) -> bytes:
     try:
         payload.decode()  # msgspec does not look into what it skips
-        value = quote(payload)
-        if value is not payload:
-            check_shape(payload)
+    except UnicodeDecodeError:
+        return payload
+    try:
+        return _with_quotes(payload, quote)
+    except _ERRORS:
+        if not may_have_constants(payload):
+            return payload
+    hidden, mark = hidden_constants(payload)
+    try:
+        return shown_constants(_with_quotes(hidden, quote), mark)
     except _ERRORS:
         return payload
-    return payload if value is payload else _encode(value)
+
+
+def _with_quotes(payload: bytes, quote: Quoting) -> bytes:
+    value = quote(payload)
+    is_same: bool = value is payload
+    if is_same:
+        return payload
+    check_shape(payload)
+    return _encode(value)
 
 
 def _quoting_of(dtype: pl.DataType) -> Quoting | None:

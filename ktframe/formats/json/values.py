@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
+from math import isfinite
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -27,6 +28,7 @@ from ktframe.formats.json.times import (
 )
 
 Reader: TypeAlias = Callable[[Any], Any]
+Make: TypeAlias = Callable[[pl.DataType, str], Reader]
 RowReader: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 _INTEGER_RANGES: dict[type[pl.DataType], tuple[int, int]] = {
@@ -74,7 +76,10 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
     Its ConflictError is about the first value that does not fit, says what ``schema=`` can declare so that it does, and
     names the fields of all such values.
     """
-    readers = {name: reader_of(dtype, name) for name, dtype in columns}
+    readers = {
+        name: (reader_of if name in rules.fixed else _inferred_reader_of)(dtype, name)
+        for name, dtype in columns
+    }
     for name, dtype in columns:
         if isinstance(dtype, pl.Null) and (rules.are_all_exact or name in rules.exact - rules.fixed):
             readers[name] = _key_part_reader(name)
@@ -120,6 +125,17 @@ def reader_of(dtype: pl.DataType, path: str) -> Reader:
     )
 
 
+def _inferred_reader_of(dtype: pl.DataType, path: str) -> Reader:
+    """Return the reader of an inferred type: unlike a declared Decimal, one of these takes integers alone."""
+    if isinstance(dtype, pl.Decimal):
+        return _whole_number_reader(dtype, path)
+    if isinstance(dtype, pl.List):
+        return _list_reader(dtype, path, _inferred_reader_of)
+    if isinstance(dtype, pl.Struct):
+        return _struct_reader(dtype, path, _inferred_reader_of)
+    return reader_of(dtype, path)
+
+
 def _conflict(path: str, dtype: pl.DataType, value: Any) -> ConflictError:
     return ConflictError(f"field {path!r}: wanted {short_name(dtype)}, found {_kind_name(value)}")
 
@@ -130,9 +146,6 @@ def _kind_name(value: Any) -> str:
 
 def _null_reader(dtype: pl.DataType, path: str) -> Reader:
     def read(value: Any) -> Any:
-        # Integers of which no type is inferred: the column got none from them.
-        if type(value) is int and not _is_within(value, pl.Int64):
-            raise _out_of_range(path, pl.Int64(), value)
         raise _conflict(path, dtype, value)
 
     return read
@@ -142,8 +155,6 @@ def _key_part_reader(path: str) -> Reader:
     """Return the reader of a part of the key of which no type was inferred."""
 
     def read(value: Any) -> Any:
-        if type(value) is int:
-            raise _out_of_range(path, pl.Int64(), value)
         message = f"field {path!r} is part of the key, which can't be {_kind_name(value)}"
         raise ConflictError(message)
 
@@ -175,7 +186,8 @@ def _integer_reader(dtype: pl.DataType, path: str) -> Reader:
 
 
 def _out_of_range(path: str, dtype: pl.DataType, value: int) -> ConflictError:
-    wider = next((kind for kind in _WIDER if _is_within(value, kind)), None)
+    # Those of a UInt64 may not fit where the negative ones do.
+    wider = next((kind for kind in _WIDER if _is_within(value, kind) and dtype != pl.UInt64), None)
     digits = "pl.Decimal" if abs(value) < _DECIMAL_LIMIT else ""
     remedy = digits if wider is None else f"pl.{wider.__name__}"
     return ConflictError(f"field {path!r}: integer out of the range of {dtype}", remedy=remedy)
@@ -197,7 +209,8 @@ def _float_reader(dtype: pl.DataType, path: str) -> Reader:
         elif type(value) not in {float, Decimal}:
             raise _conflict(path, dtype, value)
         number = float(value)
-        if not -limit < number < limit:
+        # NaN and infinities are what was sent: a number that is too large was refused when it was parsed.
+        if not (-limit < number < limit or (type(value) is float and not isfinite(value))):
             message = f"field {path!r}: number out of the range of {dtype}"
             raise ConflictError(message)
         return number
@@ -218,6 +231,19 @@ def _decimal_reader(dtype: pl.Decimal, path: str) -> Reader:
         except ArithmeticError:
             message = f"field {path!r}: number that {dtype} can't hold exactly"
             raise ConflictError(message) from None
+
+    return read
+
+
+def _whole_number_reader(dtype: pl.Decimal, path: str) -> Reader:
+    """Return the reader of an inferred Decimal, which is a column of integers."""
+
+    def read(value: Any) -> Decimal:
+        if type(value) is not int:
+            raise _conflict(path, dtype, value)
+        if abs(value) >= _DECIMAL_LIMIT:
+            raise _out_of_range(path, dtype, value)
+        return Decimal(value)
 
     return read
 
@@ -264,8 +290,8 @@ def _time_reader(dtype: pl.DataType, path: str) -> Reader:
     return read
 
 
-def _list_reader(dtype: pl.List, path: str) -> Reader:
-    read_item = reader_of(as_instance(dtype.inner), f"{path}[]")
+def _list_reader(dtype: pl.List, path: str, inner: Make = reader_of) -> Reader:
+    read_item = inner(as_instance(dtype.inner), f"{path}[]")
 
     def read(value: Any) -> list[Any]:
         if type(value) is not list:
@@ -275,13 +301,9 @@ def _list_reader(dtype: pl.List, path: str) -> Reader:
     return read
 
 
-def _struct_reader(dtype: pl.Struct, path: str) -> Reader:
-    return _fields_reader(struct_fields(dtype), path)
-
-
-def _fields_reader(fields: Mapping[str, pl.DataType], path: str) -> Reader:
+def _struct_reader(dtype: pl.Struct, path: str, inner: Make = reader_of) -> Reader:
     prefix = f"{path}."
-    readers = {name: reader_of(dtype, prefix + name) for name, dtype in fields.items()}
+    readers = {name: inner(kind, prefix + name) for name, kind in struct_fields(dtype).items()}
     whole = pl.Struct([])
 
     def read(value: Any) -> dict[str, Any]:
