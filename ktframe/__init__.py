@@ -16,7 +16,7 @@ from ktframe._connect import connect, demo
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
 from ktframe.context.context import Context
 from ktframe.context.declaration import entity
-from ktframe.context.schema import Json
+from ktframe.context.schema import Json, Map
 from ktframe.errors import (
     AuthenticationError,
     AuthorizationError,
@@ -108,6 +108,7 @@ __all__ = [
     "KtframeError",
     "KtframeWarning",
     "LagUpdated",
+    "Map",
     "NotConnectedError",
     "NotReadyError",
     "NotWritableError",

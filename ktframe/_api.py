@@ -56,7 +56,8 @@ def table(
     schema
         Fields of JSON values with fixed dtypes; the first 10,000 records of each partition decide the others. ``ktframe.Json`` is a String with the
         field's JSON text exactly as it was sent; a ``pl.String`` has text as it is and the JSON text of other kinds;
-        ``pl.Datetime("us", "UTC")`` takes ISO 8601 text and whole numbers of that unit since 1970, ``pl.Date`` numbers of days.
+        ``pl.Datetime("us", "UTC")`` takes ISO 8601 text and whole numbers of that unit since 1970, ``pl.Date`` numbers of days;
+        ``ktframe.Map(dtype)`` is a list of structs of ``key`` and ``value``, the entries of an object.
     time
         Field that holds the event time, nested ones as in ``key``; None: the record timestamp is it.
     time_unit

@@ -117,7 +117,6 @@ class Catalog:
                 presentation,
                 value_format=spec.value,
                 key_format=spec.key_format,
-                json_fields=spec.json_fields,
             )
         table = KTable(
             reader,

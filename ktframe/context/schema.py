@@ -7,6 +7,7 @@ import enum
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, Union
@@ -15,6 +16,7 @@ import polars as pl
 
 from ktframe.columns import is_field
 from ktframe.errors import SchemaError
+from ktframe.formats import map_dtype
 
 SchemaLike: TypeAlias = Mapping[str, Any] | pl.Schema | type
 """A Polars schema, a mapping of field to dtype (a Polars one, its name, or a Python type), or a dataclass."""
@@ -42,6 +44,31 @@ class Json:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The type of a column that holds the entries of a field that is an object whose names are data.
+
+    It is declared like any other type: ``schema={"attributes": ktframe.Map(pl.Int64)}``, as the type of a dataclass' field,
+    or, in a configuration file, as ``"Map"`` for values of any kind. The column is a list of structs of ``key``, a String,
+    and ``value``, of the type that is given; without one it is a String that has text as it is, and the JSON text of other
+    kinds. Of equal names in an object the last counts. Written back, the entries are an object again.
+
+    Examples
+    --------
+    >>> import ktframe
+    >>> import polars as pl
+    >>> from ktframe.testing import FakeBroker
+    >>> broker = FakeBroker()
+    >>> offset = broker.produce("orders", "a", b'{"quantity": {"SKU-1": 2, "SKU-7": 1}}')
+    >>> with broker.connect() as kt:
+    ...     orders = kt.table("orders", schema={"quantity": ktframe.Map(pl.Int64)}).to_polars()
+    >>> orders.explode("quantity").unnest("quantity", separator=".").rows()  # key, quantity.key, quantity.value
+    [('a', 'SKU-1', 2), ('a', 'SKU-7', 1)]
+    """
+
+    value: Any = str
+
+
 _SCALARS: dict[Any, pl.DataType] = {
     str: pl.String(),
     int: pl.Int64(),
@@ -54,12 +81,9 @@ _SCALARS: dict[Any, pl.DataType] = {
 
 
 def as_schema(schema: SchemaLike) -> pl.Schema:
-    """Return ``schema`` in Polars' terms; a field of ``Json`` is a String."""
+    """Return ``schema`` in Polars' terms; a field of ``Json`` is a String, one of ``Map`` a list of structs."""
     fields = pl.Schema(
-        {
-            name: pl.String() if _is_json(annotation) else _dtype(annotation, name)
-            for name, annotation in _annotations(schema).items()
-        }
+        {name: _column_dtype(annotation, name) for name, annotation in _annotations(schema).items()}
     )
     for name, dtype in fields.items():
         check_field_name(name)
@@ -70,6 +94,26 @@ def as_schema(schema: SchemaLike) -> pl.Schema:
 def json_fields(schema: SchemaLike) -> frozenset[str]:
     """Return the fields that are declared as ``Json``."""
     return frozenset(name for name, annotation in _annotations(schema).items() if _is_json(annotation))
+
+
+def map_fields(schema: SchemaLike) -> frozenset[str]:
+    """Return the fields that are declared as ``Map``."""
+    return frozenset(name for name, annotation in _annotations(schema).items() if _map_of(annotation))
+
+
+def _column_dtype(annotation: Any, name: str) -> pl.DataType:
+    if _is_json(annotation):
+        return pl.String()
+    entries = _map_of(annotation)
+    return _dtype(annotation, name) if entries is None else map_dtype(_dtype(entries.value, f"{name}.value"))
+
+
+def _map_of(annotation: Any) -> Map | None:
+    kinds = _kinds(annotation)
+    if len(kinds) != 1:
+        return None
+    is_bare = kinds[0] is Map or (isinstance(kinds[0], str) and kinds[0] == Map.__name__)
+    return Map() if is_bare else kinds[0] if isinstance(kinds[0], Map) else None
 
 
 def check_field_name(name: str) -> None:
@@ -125,12 +169,17 @@ def _dtype(annotation: Any, name: str) -> pl.DataType:
             f"field {name!r}: only a field of the record can be ktframe.Json, not what is inside of one."
         )
         raise SchemaError(message, "use str there: it takes other kinds as their JSON text.")
+    if _map_of(annotation) is not None:
+        message = (
+            f"field {name!r}: only a field of the record can be a ktframe.Map, not what is inside of one."
+        )
+        raise SchemaError(message, "declare the field of the record as ktframe.Map or ktframe.Json.")
     dtype = _scalar(annotation) or _compound(annotation, name)
     if dtype is None:
         message = f"field {name!r}: {annotation!r} can't be the type of a column."
         hint = (
             "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, ktframe.Json, "
-            "or a Polars dtype."
+            "ktframe.Map, or a Polars dtype."
         )
         raise SchemaError(message, hint)
     return dtype

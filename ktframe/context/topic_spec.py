@@ -13,7 +13,7 @@ import polars as pl
 
 from ktframe.config.moments import Moment, Start, parse_start
 from ktframe.config.settings import TimeUnit
-from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields
+from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields, map_fields
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.event_time import EventTime
@@ -47,6 +47,7 @@ class TopicSpec:
     value: str = "auto"
     schema: pl.Schema | None = field(default=None, hash=False)
     json_fields: frozenset[str] = frozenset()
+    map_fields: frozenset[str] = frozenset()
     """The fields of ``schema`` that are declared as ``Json``; their columns are Strings."""
     time: str | None = None
     time_unit: TimeUnit | None = None
@@ -68,7 +69,7 @@ class TopicSpec:
         # Only where it is given: stores without it are found as before.
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
-            name: "Json" if name in self.json_fields else str(dtype)
+            name: "Json" if name in self.json_fields else self._name_of(name, dtype)
             for name, dtype in (self.schema or {}).items()
         }
         return {
@@ -80,6 +81,9 @@ class TopicSpec:
             "start": repr(self.start),
             **unit,
         }
+
+    def _name_of(self, name: str, dtype: pl.DataType) -> str:
+        return f"Map: {dtype}" if name in self.map_fields else str(dtype)
 
     def identity(self) -> RecordKey | FieldKey:
         """Return what identifies a row of the table."""
@@ -108,6 +112,7 @@ class TopicSpec:
             self.value,
             declared=self.schema,
             json_fields=self.json_fields,
+            map_fields=self.map_fields,
             exact_fields=exact,
             exact_paths=frozenset(path for name, path in nested.paths if name in exact),
             integer_paths=frozenset(path for name, path in nested.paths if name == event_time.field)
@@ -170,6 +175,7 @@ def topic_spec(
         value=value or "auto",
         schema=declared,
         json_fields=texts,
+        map_fields=frozenset() if schema is None else map_fields(schema),
         time=time,
         time_unit=time_unit,
         start=None if start is None else parse_start("start", start),

@@ -38,7 +38,17 @@ from ktframe.fold.refused import key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
 from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
-from ktframe.formats import Decision, Format, SeenSchemas, decided_by, inferring, schemas_of
+from ktframe.formats import (
+    Decision,
+    Format,
+    Forms,
+    SeenSchemas,
+    decided_by,
+    forms_of,
+    inferring,
+    schemas_of,
+    with_forms,
+)
 from ktframe.formats.base import Refusal
 from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_ref
 
@@ -104,6 +114,15 @@ class TopicDecoder:
     def without_float_widening(self, *fields: str) -> TopicDecoder:
         """Return this decoder with no integer among ``fields`` ever turned into a float."""
         return replace(self, value_format=self.value_format.without_float_widening(*fields))
+
+    def with_forms(self, forms: Forms) -> TopicDecoder:
+        """Return this decoder with the values of inferred columns in the forms that were learned."""
+        return replace(self, value_format=with_forms(self.value_format, forms)) if forms else self
+
+    @property
+    def forms(self) -> Forms:
+        """Where columns of values hold JSON text or the entries of maps."""
+        return forms_of(self.value_format)
 
     @property
     def is_windowed(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import orjson
 
+from ktframe.formats import NO_FORMS, Forms
 from ktframe.formats.json.sightings import Path, Sightings
 
 SAMPLE_RECORDS: Final = 10_000
@@ -44,6 +45,8 @@ class Learned:
     """What was seen in the record keys of all samples."""
     accepted_wide: frozenset[Path] = frozenset()
     """Where integers beyond 2**53 were accepted."""
+    forms: Forms = NO_FORMS
+    """Where the rows so far have text, or the entries of maps."""
     is_exact: bool = False
     """Whether all records of a sample are counted one by one, and none in whole columns."""
     differing: str = ""
@@ -51,10 +54,10 @@ class Learned:
     by_arrival: str = ""
     """A field of which no sample has shown anything, where the record that came first decided against later ones."""
 
-    def is_complete(self, partitions: Iterable[int]) -> bool:
-        """Say whether the samples of ``partitions`` have all the records that they need."""
+    def has_records(self, partitions: Iterable[int], count: int) -> bool:
+        """Say whether each of the samples of ``partitions`` has so many records."""
         samples = self.samples
-        return all(p in samples and samples[p].records >= SAMPLE_RECORDS for p in partitions)
+        return all(p in samples and samples[p].records >= count for p in partitions)
 
     def plus(self, partition: int, more: Sample) -> Learned:
         """Return this with further records of one partition."""
@@ -89,6 +92,7 @@ class Learned:
         """Return the parts that are not as they were, by name, to be kept with the rows; no bytes for one that is gone."""
         flags = {
             "wide": sorted(self.accepted_wide, key=repr),
+            "forms": sorted(self.forms, key=repr),
             "is_exact": self.is_exact,
             "differing": self.differing,
             "by_arrival": self.by_arrival,
@@ -111,6 +115,7 @@ class Learned:
         whole = cls(
             samples,
             accepted_wide=frozenset(map(tuple, flags.get("wide", ()))),
+            forms=frozenset((tuple(path), form) for path, form in flags.get("forms", ())),
             is_exact=flags.get("is_exact", False),
             differing=flags.get("differing", ""),
             by_arrival=flags.get("by_arrival", ""),

@@ -7,7 +7,7 @@ what is known; where the records that it adds to the samples decide otherwise, i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -17,7 +17,7 @@ from ktframe.columns import KEY, LINE, TOMBSTONE, is_field
 from ktframe.fold.key_column import key_columns, key_type
 from ktframe.fold.learned import SAMPLE_RECORDS, Learned, Sample
 from ktframe.fold.records import RecordBatch
-from ktframe.formats import JsonFormat
+from ktframe.formats import NO_FORMS, JsonFormat
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision, wide_paths
@@ -52,7 +52,14 @@ class Learner:
         """Return what was decided for the fields of values."""
         if self.values is None:
             return None
-        return self.values.decision_of(learned.values, learned.accepted_wide, timed=self.timed)
+        return self.values.decision_of(
+            learned.values, learned.accepted_wide, timed=self.timed, in_force=learned.forms
+        )
+
+    def decision_for(self, learned: Learned, schema: pl.Schema) -> Decision | None:
+        """Return what was decided, with the forms that values have beside rows of ``schema``."""
+        decision = self.decision(learned)
+        return None if decision is None else decision.for_rows_of(_fields(schema))
 
     def key_dtype(self, learned: Learned) -> pl.DataType:
         """Return the type of record keys; Null where it is not inferred, or nothing was seen."""
@@ -74,18 +81,20 @@ def decode_and_learn(
     Where these would have other types by now, ``Learned.differing`` names the first such field: they have to be read
     again, by what was learned.
     """
-    before = learner().decision(learned)
-    records = decode(schema, before)
+    likely = learner().decision_for(_with_heads(learner(), batch, learned), schema)
+    records = decode(schema, likely)
     current = learner()  # asked again: a payload may have named the first schema of a registry
     if current.values is None and current.keys is None:
         return records, learned
-    after = _counted(current, batch, records, learned)
+    after = _counted(current, batch, records, learned, likely)
     if after is not learned or records.schema != schema:
         differing = after.differing or _differing(current, schema, learned, after)
         if differing:
             after = replace(after, differing=differing)
         else:
-            records = _settled(decode, current, records, schema, after)
+            records, likely = _settled(decode, current, records, schema, after, likely=likely)
+    if likely is not None and likely.in_force != after.forms:
+        after = replace(after, forms=likely.in_force)
     if current.values is not None:
         inferred = current.values.inferred(_fields(records.schema))
         wide = after.accepted_wide.union(wide_paths(records.rows, inferred, after.accepted_wide))
@@ -101,7 +110,7 @@ def read_again(learner: Learner, learned: Learned) -> Learned:
     decision = learner.decision(learned)
     if decision is not None and decision.is_uncertain and not learned.is_exact:
         return Learned(is_exact=True)
-    return replace(learned, accepted_wide=frozenset(), differing="", by_arrival="")
+    return replace(learned, accepted_wide=frozenset(), forms=NO_FORMS, differing="", by_arrival="")
 
 
 def _differing(learner: Learner, schema: pl.Schema, learned: Learned, after: Learned) -> str:
@@ -135,15 +144,33 @@ def _by_arrival(values: JsonFormat, batch: RecordBatch, records: Records, learne
 
 
 def _settled(
-    decode: Decode, learner: Learner, records: Records, schema: pl.Schema, learned: Learned
-) -> Records:
-    """Return the records of a batch as the samples decide, those of the batch among them."""
-    decision, key = learner.decision(learned), learner.key_dtype(learned)
-    if not _agree(decision, key, records.schema) or _fitted(decision, key, records.schema) != records.schema:
+    decode: Decode,
+    learner: Learner,
+    records: Records,
+    schema: pl.Schema,
+    learned: Learned,
+    *,
+    likely: Decision | None,
+) -> tuple[Records, Decision | None]:
+    """Return the records of a batch as the samples decide, those of the batch among them, and what they decide.
+
+    They were decoded by what was ``likely``.
+    """
+    decision, key = learner.decision_for(learned, schema), learner.key_dtype(learned)
+    has_changed = (
+        decision is not None
+        and likely is not None
+        and (decision.in_force != likely.in_force or decision.change_from(likely) is not None)
+    )
+    if (
+        has_changed
+        or not _agree(decision, key, records.schema)
+        or _fitted(decision, key, records.schema) != records.schema
+    ):
         # From the schema before: that of the records may have fields that only those to be refused now have.
         records = decode(_fitted(decision, key, schema), decision)
     fitted = _fitted(decision, key, records.schema)
-    return records if fitted == records.schema else decode(fitted, decision)
+    return (records if fitted == records.schema else decode(fitted, decision)), decision
 
 
 def _agree(decision: Decision | None, key: pl.DataType, schema: pl.Schema) -> bool:
@@ -179,24 +206,50 @@ def _fields(schema: pl.Schema) -> pl.Schema:
 # --- counting ---------------------------------------------------------------------------------------------------------
 
 
-def _counted(learner: Learner, batch: RecordBatch, records: Records, learned: Learned) -> Learned:
-    """Return ``learned`` with those records of ``batch`` that its samples still need."""
-    if learned.is_complete(batch.positions or set(batch.partitions)):
+def _with_heads(learner: Learner, batch: RecordBatch, learned: Learned) -> Learned:
+    """Return ``learned`` with the first records of partitions, as far as they were not counted yet.
+
+    That is not kept: it is what is likely to be decided, so that a map, say, is not first read into thousands of columns.
+    """
+    most = min(HEAD_RECORDS, SAMPLE_RECORDS)
+    if learner.values is None or learned.has_records(set(batch.partitions), most):
         return learned
+    for partition, lines in _fresh_lines(batch, learned, most):
+        values = Sightings()
+        _count_values(values, learner.values, batch, lines, with_nulls=True)
+        more = Sample(batch.offsets[lines[0]], batch.offsets[lines[-1]] + 1, len(lines), values)
+        learned = learned.plus(partition, more)
+    return learned
+
+
+def _fresh_lines(batch: RecordBatch, learned: Learned, most: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield each partition with the lines that its sample lacks, where that is to have ``most`` records."""
     lines_of: dict[int, list[int]] = defaultdict(list)
     for line, partition in enumerate(batch.partitions):
         lines_of[partition].append(line)
-    after = learned
     for partition, lines in lines_of.items():
-        sample = after.samples.get(partition)
+        sample = learned.samples.get(partition)
         start, count = (0, 0) if sample is None else (sample.end, sample.records)
-        fresh = [line for line in lines if batch.offsets[line] >= start][: max(0, SAMPLE_RECORDS - count)]
+        fresh = [line for line in lines if batch.offsets[line] >= start][: max(0, most - count)]
         if fresh:
-            more = _sample(learner, batch, records, fresh, sample, is_exact=learned.is_exact)
-            after = after.plus(partition, more)
+            yield partition, fresh
+
+
+def _counted(
+    learner: Learner, batch: RecordBatch, records: Records, learned: Learned, likely: Decision | None
+) -> Learned:
+    """Return ``learned`` with those records of ``batch`` that its samples still need, decoded by what was ``likely``."""
+    if learned.has_records(batch.positions or set(batch.partitions), SAMPLE_RECORDS):
+        return learned
+    after = learned
+    formed = frozenset() if likely is None else frozenset(path[0] or "" for path, _ in likely.in_force)
+    for partition, fresh in _fresh_lines(batch, learned, SAMPLE_RECORDS):
+        earlier = learned.samples.get(partition)
+        more = _sample(learner, batch, records, fresh, earlier, formed=formed, is_exact=learned.is_exact)
+        after = after.plus(partition, more)
     decision = learner.decision(after)
     if decision is not None and decision.is_uncertain and not learned.samples and not learned.is_exact:
-        return _counted(learner, batch, records, Learned(is_exact=True))
+        return _counted(learner, batch, records, Learned(is_exact=True), likely)
     return after
 
 
@@ -207,9 +260,13 @@ def _sample(
     lines: Sequence[int],
     earlier: Sample | None,
     *,
+    formed: frozenset[str],
     is_exact: bool,
 ) -> Sample:
-    """Return ``lines`` of one partition as a sample; ``earlier`` are the records before them."""
+    """Return ``lines`` of one partition as a sample; ``earlier`` are the records before them.
+
+    ``formed`` are the fields whose columns don't show what kinds of values they had.
+    """
     partition, offsets = batch.partitions[lines[0]], batch.offsets
     count = 0 if earlier is None else earlier.records
     head = lines[: max(0, HEAD_RECORDS - count)]
@@ -220,9 +277,13 @@ def _sample(
         if rest and not is_exact:
             rows = records.rows.filter(pl.col(LINE).is_in(rest) & ~pl.col(TOMBSTONE))
             fields = learner.values.inferred(_fields(records.schema))
+            fields = pl.Schema({name: dtype for name, dtype in fields.items() if name not in formed})
             known = values if earlier is None else earlier.values.plus(values)
             firsts = _count_columns(values, known, fields, rows)
             uncounted = firsts if rows.height == len(rest) else {*rest} - {*rows[LINE]} | firsts
+            if formed:
+                in_columns = (line for line in rest if line not in uncounted)
+                _count_values(values, learner.values, batch, in_columns, only=formed)
             rest = sorted(uncounted)
         _count_values(values, learner.values, batch, rest)
     if learner.keys is not None:
@@ -242,13 +303,14 @@ def _count_values(
     lines: Iterable[int],
     *,
     with_nulls: bool = False,
+    only: frozenset[str] | None = None,
 ) -> None:
     for line in lines:
         value = batch.values[line]
         record = None if value is None else format_.parse(value)
         if record is not None:
             place = batch.partitions[line], batch.offsets[line]
-            seen.add_record(record, *place, with_nulls=with_nulls)
+            seen.add_record(record, *place, with_nulls=with_nulls, only=only)
 
 
 def _count_columns(seen: Sightings, known: Sightings, fields: pl.Schema, rows: pl.DataFrame) -> set[int]:

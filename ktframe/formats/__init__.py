@@ -24,26 +24,32 @@ from ktframe.formats.body_readers import JSON, KINDS_OF, BodyReaders
 from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
+from ktframe.formats.json.forms import NO_FORMS, Forms, map_dtype
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
 from ktframe.formats.registry_format import RegistryFormat
 from ktframe.formats.schemas import Schemas, TopicSchemas, without_registry
 from ktframe.formats.windowed_keys import WindowedKeyFormat, split_name
 
 __all__ = [
+    "NO_FORMS",
     "VALUE_COLUMN",
     "Decision",
     "Decoded",
     "Format",
+    "Forms",
     "Headers",
     "JsonFormat",
     "Refusal",
     "SeenSchemas",
     "decided_by",
+    "forms_of",
     "inferring",
     "key_format",
+    "map_dtype",
     "partial_rows",
     "schemas_of",
     "value_format",
+    "with_forms",
 ]
 
 _PLAIN: dict[str, Callable[[], SchemalessFormat]] = {
@@ -64,6 +70,7 @@ def value_format(
     *,
     declared: pl.Schema | None = None,
     json_fields: frozenset[str] = frozenset(),
+    map_fields: frozenset[str] = frozenset(),
     exact_fields: frozenset[str] = frozenset(),
     exact_paths: frozenset[FieldPath] = frozenset(),
     integer_paths: frozenset[FieldPath] = frozenset(),
@@ -80,6 +87,8 @@ def value_format(
         Fields whose type is fixed; only for JSON.
     json_fields
         Those of them whose columns hold JSON text exactly as it was sent.
+    map_fields
+        Those of them whose columns hold the entries of objects.
     exact_fields
         Fields that are part of a row's identity; only for a format with fields.
     exact_paths
@@ -109,6 +118,7 @@ def value_format(
                 declared,
                 exact_fields,
                 json_fields=json_fields,
+                map_fields=map_fields,
                 exact_paths=exact_paths,
                 integer_paths=integer_paths,
                 objects=objects,
@@ -166,6 +176,17 @@ def inferring(format_: Format) -> JsonFormat | None:
 def decided_by(format_: Format, decision: Decision) -> Format:
     """Return ``format_`` with the types of inferred fields decided by ``decision``."""
     return format_.decided_by(decision) if isinstance(format_, JsonFormat | RegistryFormat) else format_
+
+
+def with_forms(format_: Format, forms: Forms) -> Format:
+    """Return ``format_`` with the values of inferred columns in these forms: as text, or the entries of maps."""
+    return format_.with_forms(forms) if isinstance(format_, JsonFormat | RegistryFormat) else format_
+
+
+def forms_of(format_: Format) -> Forms:
+    """Return where columns of ``format_`` hold JSON text or the entries of maps, declared ones too."""
+    plain = format_.plain if isinstance(format_, RegistryFormat) else format_
+    return plain.all_forms if isinstance(plain, JsonFormat) else NO_FORMS
 
 
 def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:

@@ -22,6 +22,7 @@ from ktframe.formats.errors import ConflictError, UnusableSchemaError
 from ktframe.formats.field_names import FieldPath, field_name
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
+from ktframe.formats.json.forms import TEXT, Forms
 from ktframe.formats.nested import nested_dtype, within
 from ktframe.formats.parts import Part, fitted, together, without_extra_fields
 from ktframe.formats.resolution import columns_of, joined
@@ -142,6 +143,13 @@ class RegistryFormat:
     def decided_by(self, decision: Decision) -> RegistryFormat:
         """Return this format with the types of inferred fields decided by ``decision``."""
         return self if self.inferring is None else replace(self, plain=self.inferring.decided_by(decision))
+
+    def with_forms(self, forms: Forms) -> RegistryFormat:
+        """Return this format with the values of inferred columns in these forms, where payloads are JSON."""
+        if not isinstance(self.plain, JsonFormat):
+            return self
+        texts = frozenset(path[0] or "" for path, form in forms if form == TEXT)
+        return replace(self, plain=self.plain.with_forms(forms), json_fields=self.json_fields | texts)
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads`` against ``schema``, widened by the schemas that they refer to.
@@ -278,7 +286,7 @@ class RegistryFormat:
     def _require_json(self, columns: tuple[Column, ...]) -> None:
         names = tuple(column.name for column in columns if column.name in self.json_fields)
         if names:
-            message = f"{', '.join(names)}: declared ktframe.Json, but the record is not JSON"
+            message = f"{', '.join(names)}: in a column of ktframe.Json, but the record is not JSON"
             raise ConflictError(message, names)
 
     def _joined(self, known: tuple[Column, ...], new: tuple[Column, ...]) -> tuple[Column, ...]:

@@ -15,6 +15,7 @@ from ktframe.formats.avro import AvroWriter
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import BodyWriter, SchemaDocument
 from ktframe.formats.body_readers import FORMAT_NAMES, JSON, KINDS_OF, PROTOBUF, WriterSchema
+from ktframe.formats.json.forms import NO_FORMS, Forms
 from ktframe.formats.json.scalars import as_scalars
 from ktframe.formats.json.validation import validator_of
 from ktframe.formats.json.writer import JsonWriter
@@ -53,7 +54,7 @@ class SchemaWriter:
         self,
         writer_schema: WriterSchema,
         document: SchemaDocument,
-        json_fields: frozenset[str] = frozenset(),
+        forms: Forms = NO_FORMS,
     ) -> None:
         _require_no_encryption(writer_schema, document)
         self.name = f"{FORMAT_NAMES.get(document.kind, document.kind)} ({describe_ref(writer_schema.ref)})"
@@ -61,7 +62,7 @@ class SchemaWriter:
         is_in_payload = schema_id_of(writer_schema.ref) is not None
         self._prefix = reference if is_in_payload else b""
         self.header = None if is_in_payload else reference
-        self._body = _body_writer(writer_schema, document, json_fields)
+        self._body = _body_writer(writer_schema, document, forms)
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the payload of each row; SchemaError names the column and the row that don't fit."""
@@ -77,11 +78,9 @@ def _require_no_encryption(writer_schema: WriterSchema, document: SchemaDocument
         raise SchemaError(message, hint)
 
 
-def _body_writer(
-    writer_schema: WriterSchema, document: SchemaDocument, json_fields: frozenset[str]
-) -> BodyWriter:
+def _body_writer(writer_schema: WriterSchema, document: SchemaDocument, forms: Forms) -> BodyWriter:
     if document.kind == JSON:
-        return JsonWriter(validator_of(document), json_fields=json_fields)
+        return JsonWriter(validator_of(document), forms=forms)
     if document.kind == PROTOBUF:
         return ProtobufWriter(document, parse_indexes(writer_schema.message or FIRST_MESSAGE)[0])
     return AvroWriter(document)
@@ -161,10 +160,10 @@ class WindowedKeyWriter:
         return with_times(self._inner.write(keys), rows, self._times)
 
 
-def plain_writer(name: str, json_fields: frozenset[str] = frozenset()) -> PayloadWriter:
+def plain_writer(name: str, forms: Forms = NO_FORMS) -> PayloadWriter:
     """Return the writer of JSON or of the plain format of this name, without a schema.
 
-    Columns of ``json_fields`` hold the JSON text of their fields.
+    ``forms`` say where columns hold JSON text or the entries of maps.
 
     Raises
     ------
@@ -172,7 +171,7 @@ def plain_writer(name: str, json_fields: frozenset[str] = frozenset()) -> Payloa
         When there is no such format.
     """
     if name == _JSON:
-        return JsonWriter(json_fields=json_fields)
+        return JsonWriter(forms=forms)
     if name not in _PLAIN:
         message = f"there is no format {name!r}."
         raise ConfigurationError(message, f"the formats are {', '.join(map(repr, sorted(_FORMATS)))}.")

@@ -51,13 +51,13 @@ class Materializer:
         replacement: Replacement | None = None,
     ) -> None:
         self.name = name
-        self.decoder = decoder
+        self._decoder = decoder
         self.store = store
         self.replacement = replacement
         """Which stores of other format versions the store replaces; None for one that can't."""
-        self.schema = self._initial_schema()
         self.learned = Learned.from_parts(store.learned())
         """What decides the types of inferred fields."""
+        self.schema = self._initial_schema()
         self.written = WrittenRows(self._new_view)
         self.view = self.written.shown
         """The rows that reads find."""
@@ -85,6 +85,11 @@ class Materializer:
         """Whether retention has dropped rows that it keeps as it is now: no more are dropped until these are read again."""
         self._are_equal = False
         """Whether store and view have the same rows; False from the start of a change of both to its end."""
+
+    @property
+    def decoder(self) -> TopicDecoder:
+        """Makes rows of records, as the fields of those so far were learned to be."""
+        return self._decoder.with_forms(self.learned.forms)
 
     def _new_view(self) -> View:
         identity = self.decoder.identity

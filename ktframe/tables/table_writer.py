@@ -53,7 +53,7 @@ class _Draft:
 class TableWriter:
     """Writes to the topic of one table; ``key_format`` and ``value_format`` are as in ``ktframe.table``.
 
-    Columns of ``json_fields`` hold JSON text, and are written as the JSON that they hold.
+    Columns of JSON text are written as the JSON that they hold, maps as objects.
     """
 
     def __init__(
@@ -64,14 +64,12 @@ class TableWriter:
         *,
         value_format: str,
         key_format: str,
-        json_fields: frozenset[str],
     ) -> None:
         self._topic = topic
         self._reader = reader
         self._presentation = presentation
         self._value_format = value_format
         self._key_format = key_format
-        self._json_fields = json_fields
 
     def put(self, row: Mapping[str, Any], *, record_key: str | None, dry_run: bool) -> pl.DataFrame:
         """Write one row and return its records; see ``KTable.put``."""
@@ -176,7 +174,7 @@ class TableWriter:
             self._value_format,
             last=_newest(decoder.value_schemas),
             is_plain=len(fields) > 0,
-            json_fields=self._json_fields,
+            forms=decoder.forms,
         )
         if not fields and _newest(decoder.value_schemas) is None:
             require_readable_schemas(materializer)

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from ktframe.errors import RegistryError, SchemaError
+from ktframe.formats import NO_FORMS, Forms
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.body_readers import KINDS_OF, PROTOBUF, WriterSchema
@@ -71,13 +72,13 @@ class TopicWriter:
         *,
         last: Last = None,
         is_plain: bool = False,
-        json_fields: frozenset[str] = frozenset(),
+        forms: Forms = NO_FORMS,
     ) -> Encoder:
         """Return the encoder of a topic's keys or values for a format.
 
         It uses the schema that is registered last for the topic; if none is, that of the newest record (``last``); if
-        there is none, or all records are without one (``is_plain``), JSON or text. In JSON, columns of ``json_fields``
-        hold the JSON text of their fields.
+        there is none, or all records are without one (``is_plain``), JSON or text. ``forms`` say where
+        columns hold JSON text or the entries of maps.
 
         Raises
         ------
@@ -94,7 +95,7 @@ class TopicWriter:
             return Encoder(role, plain_writer(format_name))
         schema = None if is_plain and last is None else self._schema(topic, role, last)
         if schema is not None and schema[1].kind in KINDS_OF[format_name]:
-            return Encoder(role, SchemaWriter(*schema, json_fields))
+            return Encoder(role, SchemaWriter(*schema, forms))
         if format_name in ("avro", "protobuf"):
             message = f"no {format_name} schema is registered for {topic}-{role}."
             raise SchemaError(
@@ -103,7 +104,7 @@ class TopicWriter:
         plain = "string" if role == "key" and format_name == "auto" else "json"
         if role == "key" and plain == "json":
             return Encoder(role, JsonKeyWriter())
-        return Encoder(role, plain_writer(plain, json_fields))
+        return Encoder(role, plain_writer(plain, forms))
 
     def _schema(self, topic: str, role: Role, last: Last) -> tuple[WriterSchema, SchemaDocument] | None:
         by_last = None if last is None else (WriterSchema(last[0], last[1]), last[2])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -13,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.examples import examples, few_examples
-from support.learning_oracle import Outcome, Record, outcome
+from support.learning_oracle import LIMITS, Outcome, Record, outcome
 
 from ktframe.context.context import Context
-from ktframe.fold import learned, learning
+from ktframe.fold import learning
+from ktframe.formats.json import inference, sightings
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.json.sightings import Sightings
 from ktframe.sync.status import TOMBSTONES_OF_ONE
@@ -36,6 +38,11 @@ KINDS_OF_VALUES: list[list[Any]] = [
     [-1, 10**30, 2**63],
     [10**39, 7],
     [[2**63], [-1, 4]],
+    [{"a": 1}, [], {"b": None}],
+    [{"a": 1, "b": 2}, {"c": 3, "d": 4}, {"e": 5, "a": -1}],
+    [{"a": 1, "b": "x"}, {"c": "y", "d": 4}, {"e": [5], "f": {}}],
+    [{"g": {"a": 1}, "h": {"b": 2}}, {"i": {"c": "x"}, "j": {"d": {}}}, {"k": None}],
+    [[{"a": 1}, {"a": 2, "b": 3}], [{"c": 1, "d": 1}, {"c": 2, "e": 2}]],
     [[1], [None], []],
     [[0.5], [1, 2.0]],
     [[WIDE], [[1]]],
@@ -159,11 +166,22 @@ def check_against_oracle(steps: list[Any], most: int, head: int) -> None:
     expected = outcome(records_of(steps), most, head)
     with (
         patch.object(learning, "SAMPLE_RECORDS", most),
-        patch.object(learned, "SAMPLE_RECORDS", most),
         patch.object(learning, "HEAD_RECORDS", head),
     ):
         for is_live in (False, True):
             check_rows(taken(steps, whole_table, None, is_live=is_live), expected)
+
+
+@contextmanager
+def few_names(names: int, most_of_any: int, sparse: int) -> Iterator[None]:
+    """Have objects of few names be maps, here and in the oracle."""
+    with (
+        patch.object(sightings, "MOST_NAMES", names),
+        patch.object(inference, "_MOST_OF_ANY", most_of_any),
+        patch.object(inference, "_SPARSE", sparse),
+        patch.multiple(LIMITS, names=names, any=most_of_any, sparse=sparse),
+    ):
+        yield
 
 
 @pytest.mark.slow
@@ -172,6 +190,19 @@ def check_against_oracle(steps: list[Any], most: int, head: int) -> None:
 def test_a_table_has_what_the_first_records_decide(steps: list[Any], head: int) -> None:
     """Columns, rows and refused records equal the oracle's, read at once as well as while they came."""
     check_against_oracle(steps, 1_000, head)
+
+
+@pytest.mark.slow
+@examples(0.5)
+@given(
+    steps=logs(), head=HEADS, names=st.integers(2, 5), most_of_any=st.integers(0, 4), sparse=st.integers(1, 2)
+)
+def test_objects_of_many_names_are_maps(
+    steps: list[Any], head: int, names: int, most_of_any: int, sparse: int
+) -> None:
+    """Which objects are maps, and what their values are, follows from the same records."""
+    with few_names(names, most_of_any, sparse):
+        check_against_oracle(steps, 1_000, head)
 
 
 @pytest.mark.slow
@@ -239,7 +270,6 @@ def test_what_the_order_of_partitions_decides_is_said(steps: list[Any], most: in
     """Where a field comes only after the first records, what is live equals what is loaded, or says why it may not."""
     with (
         patch.object(learning, "SAMPLE_RECORDS", most),
-        patch.object(learned, "SAMPLE_RECORDS", most),
         patch.object(learning, "HEAD_RECORDS", head),
     ):
         loaded, live = (taken(steps, whole_table, None, is_live=is_live) for is_live in (False, True))

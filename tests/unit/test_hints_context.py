@@ -136,6 +136,7 @@ VALUES: dict[str, tuple[Any, bytes]] = {
     "list[...]": (list[int], b"[1]"),
     "a dataclass": (Address, b'{"city":"Bonn"}'),
     "ktframe.Json": (ktframe.Json, b"[1]"),
+    "ktframe.Map": (ktframe.Map, b'{"a":1}'),
     "or a Polars dtype": (pl.Int8, b"5"),
 }
 
@@ -144,7 +145,8 @@ def test_each_type_of_the_hint_can_be_a_column(kt: Context) -> None:
     """Every type that the hint lists holds a value of its kind."""
     hint = Hint(
         "context/schema.py",
-        "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, ktframe.Json, or a Polars dtype.",
+        "use str, int, float, bool, date, datetime, Decimal, list[...], a dataclass, ktframe.Json, ktframe.Map, "
+        "or a Polars dtype.",
     )
     with hinted(hint) as found:
         kt.table("orders", schema={"amount": complex})
@@ -184,6 +186,19 @@ def test_json_inside_of_a_field_is_declared_as_the_hint_says() -> None:
         Inner.__annotations__["a"] = evaluated(found.text.split()[1])
         rows = context.table("t", schema={"v": dataclass(Inner)}).to_polars()
     assert sorted(value["a"] for value in rows["v"]) == ["1", "[1.50]", "x"]
+
+
+def test_a_map_inside_of_a_field_is_declared_as_the_hint_says() -> None:
+    """Both types of the hint hold what the field of the record has."""
+    broker = FakeBroker()
+    broker.produce("t", "a", b'{"v":{"a":{"b":1}}}')
+    hint = Hint("context/schema.py", "declare the field of the record as ktframe.Map or ktframe.Json.")
+    with broker.connect() as context:
+        with hinted(hint) as found:
+            context.table("t", schema={"v": ktframe.Map(ktframe.Map)})
+        for code in re.findall(r"ktframe\.(\w+)", found.text):
+            rows = context.table("t", schema={"v": getattr(ktframe, code)}).to_polars()
+            assert '{"b":1}' in str(rows["v"].to_list())
 
 
 def test_a_field_is_named_otherwise_where_it_comes_from() -> None:

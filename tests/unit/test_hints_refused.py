@@ -127,7 +127,7 @@ def _without_windows(context: Context, found: Met, case: Case) -> Any:
     return _asked(context, Case(**{**vars(case), "window": None}), case.given)
 
 
-MIXED = [("a", {"v": 1, "id": 1}), ("b", {"v": "x", "id": 2}), ("c", {"v": [1], "id": 3})]
+MIXED = [("a", {"v": 1, "id": 1}), ("b", {"v": "x", "id": 2}), ("c", {"v": 2, "id": 3})]
 BROKEN = [("a", {"v": 1, "id": 1, "at": ISO}), ("b", b"{broken")]
 NESTED = [("a", {"o": {"id": 1, "at": 1, "v": 1}}), ("b", {"o": {"id": 2, "at": 1, "v": "x"}})]
 TIMES = [("a", {"at": ISO}), ("b", {"at": 1_706_702_400_000})]

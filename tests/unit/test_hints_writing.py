@@ -363,3 +363,16 @@ def test_under_a_schema_without_encryption_rows_are_written(broker: FakeBroker) 
     registry.register("empty-value", text)
     _writing(broker, registry, lambda kt: kt.publish("empty", rows))
     assert _writing(broker, registry, lambda kt: kt.stream("empty").to_polars()["id"].to_list()) == ["a"]
+
+
+def test_a_map_is_written_as_the_hint_says() -> None:
+    """Entries as the hint has them are an object."""
+    broker = FakeBroker()
+    broker.produce("t", "a", b'{"v":{"x":1}}')
+    hint = Hint("formats/json/writer.py", 'each key is a text, once: [{"key": "a", "value": 1}].')
+    with broker.connect(writable=True) as context:
+        table = context.table("t", schema={"v": ktframe.Map(pl.Int64)})
+        with hinted(hint) as found:
+            table.put({"key": "a", "v": [{"key": "x", "value": 1}] * 2})
+        entries = evaluated(found.text.partition(": ")[2].removesuffix("."))
+        assert table.put({"key": "a", "v": entries})["value"].to_list() == [b'{"v":{"a":1}}']

@@ -11,7 +11,8 @@ import pytest
 
 import ktframe
 from ktframe.formats import JsonFormat
-from ktframe.formats.json.sightings import HUGE, INTEGER, NEGATIVE, REAL, UNSIGNED, WIDE, Sightings
+from ktframe.formats.json.kinds import HUGE, INTEGER, NEGATIVE, REAL, UNSIGNED, WIDE
+from ktframe.formats.json.sightings import Sightings
 from ktframe.testing import FakeBroker
 
 UNSIGNED_IDS = [2**64 - 1, 2**63, 5]
@@ -63,8 +64,9 @@ def test_large_integers_inside_of_lists_and_objects() -> None:
 
 def test_an_inferred_decimal_holds_integers_alone() -> None:
     """Text and floats are no integers, unlike in a declared Decimal."""
-    dtype, values, refused = column(str(2**64), "1", '"1"', "1.0", str(2**65))
-    assert (dtype, values, refused) == (pl.Decimal(38, 0), [Decimal(2**64), Decimal(1), Decimal(2**65)], 2)
+    many = [str(2**64)] * 300
+    dtype, values, refused = column("1", '"1"', "1.0", *many)
+    assert (dtype, values[0], len(values), refused) == (pl.Decimal(38, 0), Decimal(1), 301, 2)
     declared = column(str(2**64), '"1"', "1.0", schema={"v": pl.Decimal(38, 0)})
     assert declared == (pl.Decimal(38, 0), [Decimal(2**64), Decimal(1), Decimal(1)], 0)
 

@@ -301,7 +301,7 @@ def test_a_record_that_is_not_json_is_refused_where_json_is_declared() -> None:
     assert decoded.frame["v"].to_list() == ["1"]
     (refusal,) = decoded.refused
     assert (refusal.index, refusal.fields, refusal.is_conflict) == (0, ("v",), True)
-    assert refusal.reason == "v: declared ktframe.Json, but the record is not JSON"
+    assert refusal.reason == "v: in a column of ktframe.Json, but the record is not JSON"
 
 
 # ----------------------------------------------------------------------------------------------- writing
@@ -379,5 +379,7 @@ def test_json_text_is_not_written_as_avro() -> None:
     with broker.connect(registry=registry, writable=True) as context:
         arguments: dict[str, Any] = {"schema": {"v": ktframe.Json}, "key_format": "string"}
         table = context.table("t", **arguments, on_refused="ignore")
-        with pytest.raises(ktframe.SchemaError, match=r"row 0 would be refused: v: declared ktframe\.Json"):
+        with pytest.raises(
+            ktframe.SchemaError, match=r"row 0 would be refused: v: in a column of ktframe\.Json"
+        ):
             table.put({"key": "a", "v": "2"})

@@ -13,7 +13,7 @@ import pytest
 from ktframe.context.context import Context
 from ktframe.errors import BrokerError
 from ktframe.events import TableRebuilt
-from ktframe.fold import learned, learning
+from ktframe.fold import learning
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.learned import Learned, Sample
 from ktframe.formats.json.sightings import Sightings
@@ -237,7 +237,6 @@ def test_the_first_records_decide_and_later_ones_do_not(broker: FakeBroker) -> N
     """However many there are of another kind: a field that these left open has the kind that comes first."""
     with (
         patch.object(learning, "SAMPLE_RECORDS", 3),
-        patch.object(learned, "SAMPLE_RECORDS", 3),
         broker.connect() as context,
     ):
         numbered(broker, 1, "x", 2, *"abcdef")
@@ -254,7 +253,6 @@ def test_what_the_order_of_partitions_decided_is_said(broker: FakeBroker) -> Non
     broker.create_topic("t", 2)
     with (
         patch.object(learning, "SAMPLE_RECORDS", 1),
-        patch.object(learned, "SAMPLE_RECORDS", 1),
         broker.connect() as context,
     ):
         table = table_of(context)

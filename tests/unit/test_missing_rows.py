@@ -105,7 +105,7 @@ def test_a_newer_record_during_a_read_brings_no_older_one_back(
 def test_a_batch_of_refused_records_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It changes no row, but has been read all the same."""
     broker, batches = FakeBroker(), list[int]()
-    for number in range(10):
+    for number in range(300):
         broker.produce("t", "k", {"n": number})
     with broker.connect() as kt:
         table = kt.table("t", on_refused="ignore")

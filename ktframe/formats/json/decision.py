@@ -6,28 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import polars as pl
 
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, struct_fields
+from ktframe.formats.json.forms import NO_FORMS, Forms, is_open
 from ktframe.formats.json.inference import FieldRules, InferenceRules
-from ktframe.formats.json.sightings import (
+from ktframe.formats.json.kinds import (
     BOOLEAN,
     INTEGER,
-    LAST,
     LIST,
     NUMBER,
     REAL,
     STRING,
     STRUCT,
     UNSURE,
+    VALUE_KINDS,
     WIDE,
-    Path,
-    Place,
-    Sightings,
 )
+from ktframe.formats.json.shapes import shaped
+from ktframe.formats.json.sightings import LAST, Path, Place, Sightings
 from ktframe.formats.resolution import rounding
 
 _KIND_OF = {
@@ -52,6 +52,9 @@ class Decision:
     accepted_wide: frozenset[Path] = frozenset()
     """Where integers beyond 2**53 were accepted: no float can come there any more."""
 
+    in_force: Forms = NO_FORMS
+    """The forms that values have in the columns so far; see ``for_rows_of``."""
+
     @cached_property
     def schema(self) -> pl.Schema:
         """The type of each field that was seen, in the order in which they first came."""
@@ -59,12 +62,37 @@ class Decision:
         return pl.Schema({name: _ordered(dtypes[name], seen) for name, _, seen in self._fields})
 
     @cached_property
-    def _fields(self) -> list[tuple[str, FieldRules, Sightings]]:
-        return [
+    def _shaped(self) -> list[tuple[str, FieldRules, Sightings, Forms]]:
+        fields = [
             (name, FieldRules(self.rules, (name,)), seen)
             for name, seen in sorted(self.seen.fields.items(), key=_by_place)
             if name not in self.rules.fixed
         ]
+        return [(name, field, *shaped(seen, field)) for name, field, seen in fields]
+
+    @cached_property
+    def _fields(self) -> list[tuple[str, FieldRules, Sightings]]:
+        return [(name, field, shape) for name, field, shape, _ in self._shaped]
+
+    @cached_property
+    def _shapes(self) -> dict[str, Sightings]:
+        return {name: shape for name, _, shape in self._fields}
+
+    @cached_property
+    def forms(self) -> Forms:
+        """The forms that values have by all that was seen."""
+        return NO_FORMS.union(*(forms for *_, forms in self._shaped))
+
+    def for_rows_of(self, schema: pl.Schema) -> Decision:
+        """Return this decision with the forms in force that go with rows of ``schema``: there what they have, else new ones."""
+        in_force = set(self.in_force)
+        for path, form in sorted(self.forms, key=lambda pair: len(pair[0])):
+            is_outer_in_force = all(
+                outer in in_force for outer in self.forms if path[: len(outer[0])] == outer[0] != path
+            )
+            if is_open(schema, path) and is_outer_in_force:
+                in_force.add((path, form))
+        return self if in_force == self.in_force else replace(self, in_force=frozenset(in_force))
 
     @cached_property
     def whole(self) -> frozenset[Path]:
@@ -85,7 +113,13 @@ class Decision:
     @property
     def is_uncertain(self) -> bool:
         """Whether the records must be counted one by one to decide."""
-        return any(field.is_uncertain(seen) for field, seen in self._everywhere())
+        # Of what was seen, not of its shapes: of which kind most numbers are decides also whether kinds compete.
+        return any(
+            FieldRules(self.rules, path).is_uncertain(seen)
+            for name, top in self.seen.fields.items()
+            if name not in self.rules.fixed
+            for path, seen in top.walk((name,))
+        )
 
     def widened(self, known: pl.Schema) -> pl.Schema:
         """Return ``known`` with all fields that were seen, so far as their types agree with it."""
@@ -117,16 +151,26 @@ class Decision:
         return pl.Schema({**fixed, **{name: fields[name] for name in names}})
 
     def _seen(self, name: str) -> Sightings:
-        return self.seen.fields.get(name, _NOTHING)
+        return self._shapes.get(name, _NOTHING)
 
     def disagreement(self, known: pl.Schema) -> str | None:
         """Return the first field whose type in ``known`` is not what was decided; None where all agree."""
-        return next((name for name in known if not self._agrees(name, known[name])), None)
+        others = {path[0] for path, _ in self._other_forms(known)}
+        return next((name for name in known if name in others or not self._agrees(name, known[name])), None)
+
+    def _other_forms(self, known: pl.Schema) -> Forms:
+        """Return the forms in which those in force differ from what was decided, where there are values."""
+        differing = self.in_force.symmetric_difference(self.forms)
+        return frozenset(
+            (path, form)
+            for path, form in differing
+            if not is_open(known, path) and _kind_at(self._shapes.get(path[0] or ""), path)
+        )
 
     def _agrees(self, name: str, dtype: pl.DataType) -> bool:
-        if name in self.rules.fixed or name not in self.seen.fields:
+        if name not in self._shapes:
             return True
-        return self._all_agree(dtype, self.seen.fields[name], FieldRules(self.rules, (name,)))
+        return self._all_agree(dtype, self._shapes[name], FieldRules(self.rules, (name,)))
 
     def _all_agree(self, dtype: pl.DataType, seen: Sightings, field: FieldRules) -> bool:
         kind = field.kind(seen)
@@ -168,11 +212,17 @@ class Decision:
 
     def change_from(self, earlier: Decision) -> str | None:
         """Return the first field that had another kind before more was seen; None where kinds were only added."""
+        changed = {
+            path[0]
+            for path, _ in earlier.forms.symmetric_difference(self.forms)
+            if _kind_at(earlier._shapes.get(path[0] or ""), path)
+        }
         return next(
             (
                 name
                 for name, field, seen in self._fields
-                if name in earlier.seen.fields and _changes(earlier.seen.fields[name], seen, field)
+                if name in earlier._shapes
+                and (name in changed or _changes(earlier._shapes[name], seen, field))
             ),
             None,
         )
@@ -212,6 +262,15 @@ def _as_floats(dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Struct):
         return pl.Struct({name: _as_floats(inner) for name, inner in struct_fields(dtype).items()})
     return pl.Float64() if isinstance(dtype, pl.Int64) else dtype
+
+
+def _kind_at(shape: Sightings | None, path: Path) -> bool:
+    """Say whether any value that is not null was seen at a path below a field of this shape."""
+    for name in path[1:]:
+        if shape is None:
+            return False
+        shape = shape.items if name is None else shape.fields.get(name)
+    return shape is not None and not VALUE_KINDS.isdisjoint(shape.kinds)
 
 
 def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:

@@ -18,6 +18,7 @@ from ktframe.formats.errors import RefusedError
 from ktframe.formats.field_names import FieldPath, field_name
 from ktframe.formats.json.batches import read_batch
 from ktframe.formats.json.decision import Decision
+from ktframe.formats.json.forms import MAP, NO_FORMS, TEXT, Forms
 from ktframe.formats.json.inference import InferenceRules
 from ktframe.formats.json.records import decode_fields, decode_records, judge_records, parse
 from ktframe.formats.json.scalars import as_objects, without_field
@@ -57,6 +58,10 @@ class JsonFormat:
         Top-level fields that must stay objects, because a key or a time is looked for inside.
     json_fields
         Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
+    map_fields
+        Declared fields whose column, a list of structs of ``key`` and ``value``, holds the entries of an object.
+    forms
+        Where inferred columns hold text or entries of maps: see ``decided_by``.
     decision
         What decides the types of fields: see ``decided_by``. None: the payloads of each call of ``decode``.
 
@@ -88,6 +93,8 @@ class JsonFormat:
     exact_paths: frozenset[FieldPath] = frozenset()
     integer_paths: frozenset[FieldPath] = frozenset()
     objects: frozenset[str] = frozenset()
+    map_fields: frozenset[str] = frozenset()
+    forms: Forms = NO_FORMS
     decision: Decision | None = field(default=None, compare=False, repr=False)
 
     name: ClassVar[str] = "json"
@@ -132,16 +139,32 @@ class JsonFormat:
         accepted_wide: frozenset[Path] = frozenset(),
         *,
         timed: frozenset[Path] = frozenset(),
+        in_force: Forms = NO_FORMS,
     ) -> Decision:
         """Return the types that fields have by what was seen of them, of those that hold a time too; see ``Decision``."""
-        return Decision(seen, replace(self._rules, timed=timed), accepted_wide)
+        return Decision(seen, replace(self._rules, timed=timed), accepted_wide, in_force)
 
     def decided_by(self, decision: Decision) -> JsonFormat:
         """Return this format with the types of new fields decided by ``decision``, whatever else is in a batch.
 
-        A field that it leaves open has the type of the first payload that has it.
+        A field that it leaves open has the type of the first payload that has it. Values have the forms that it has in
+        force.
         """
-        return replace(self, decision=decision)
+        return replace(self, decision=decision, forms=decision.in_force)
+
+    def with_forms(self, forms: Forms) -> JsonFormat:
+        """Return this format with the values of inferred columns in these forms."""
+        return replace(self, forms=forms)
+
+    @property
+    def all_forms(self) -> Forms:
+        """Where columns hold text or entries of maps, declared ones too."""
+        return self._declared_forms | self.forms
+
+    @property
+    def _declared_forms(self) -> Forms:
+        texts = {((name,), TEXT) for name in self.json_fields}
+        return frozenset(texts | {((name,), MAP) for name in self.map_fields})
 
     def inferred(self, schema: pl.Schema) -> pl.Schema:
         """Return the fields of ``schema`` whose types are inferred."""
@@ -152,7 +175,7 @@ class JsonFormat:
         if self.are_all_exact:
             (payload,) = as_objects([payload])
         try:
-            record = parse(self._quoted([payload])[0])
+            record = parse(quoted([payload], self._columns, self._declared_forms)[0])
         except RefusedError:
             return None
         # A key with such a part is refused, whatever the types of its fields are.
@@ -192,12 +215,13 @@ class JsonFormat:
         if _are_few(payloads):
             return self._decode_records(payloads, known)
         # Strings mostly hold text already: payloads are only looked at where they can't be read as they are.
-        decoded = None if self.json_fields else self._decode_whole(payloads, known)
+        has_forms = bool(self.all_forms)
+        decoded = None if has_forms else self._decode_whole(payloads, known)
         if decoded is None:
-            quoted = self._quoted(payloads)
-            if self.json_fields or quoted is not payloads:
-                decoded = self._decode_whole(quoted, known)
-            payloads = quoted
+            as_columns = self._quoted(payloads)
+            if has_forms or as_columns is not payloads:
+                decoded = self._decode_whole(as_columns, known)
+            payloads = as_columns
         return decoded or self._decode_pieces(payloads, known)
 
     def _decode_whole(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded | None:
@@ -226,7 +250,11 @@ class JsonFormat:
             yield sample.schema
 
     def _quoted(self, payloads: Sequence[bytes]) -> Sequence[bytes]:
-        return quoted(payloads, tuple(self.initial_schema.items()), self.json_fields)
+        return quoted(payloads, self._columns, self.all_forms)
+
+    @property
+    def _columns(self) -> tuple[tuple[str, pl.DataType], ...]:
+        return tuple(self.initial_schema.items())
 
     @property
     def _rules(self) -> InferenceRules:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from ktframe.formats.dtypes import MOST_DIGITS, as_instance, struct_fields
-from ktframe.formats.json.sightings import (
+from ktframe.formats.json.kinds import (
     BOOLEAN,
+    ENDLESS,
+    FILLED,
     HUGE,
     INTEGER,
-    LAST,
     LIST,
     NEGATIVE,
     NUMBER,
@@ -28,12 +29,18 @@ from ktframe.formats.json.sightings import (
     STRUCT,
     UNSIGNED,
     UNSURE,
+    VALUE_KINDS,
     WIDE,
-    Path,
-    Sightings,
 )
+from ktframe.formats.json.sightings import LAST, MOST_NAMES, Path, Sightings
 
-_COLUMN_KINDS = frozenset({NUMBER, BOOLEAN, STRING, LIST, STRUCT})
+MOST_NEW: Final = 100
+"""So many names an object may get besides those that were decided: more are refused."""
+
+_FEWEST_ODD, _ODD_SHARE = 2, 100
+"""So many records of other kinds, and at least one in so many, are not odd ones any more."""
+_MOST_OF_ANY, _SPARSE = 64, 16
+"""An object with more names than that is a map if on the average one in more than so many is there."""
 _IDENTITY_KINDS = frozenset({INTEGER, BOOLEAN, STRING})
 _SIMPLE: dict[str | None, pl.DataType] = {
     None: pl.Null(),
@@ -67,6 +74,11 @@ class InferenceRules:
         """Say whether a field is part of an identity, or is in one that is."""
         return self.are_all_exact or path[0] in self.exact or path in self.exact_paths
 
+    def is_named(self, path: Path) -> bool:
+        """Say whether a field is part of an identity or a time, or one of these is inside of it."""
+        named = (*self.exact_paths, *self.timed)
+        return self.is_exact(path) or any(inner[: len(path)] == path for inner in named)
+
     def keeps_integers(self, path: Path) -> bool:
         """Say whether integers never become floats in a field."""
         return path[0] in self.integer or path in self.integer_paths
@@ -77,13 +89,15 @@ def inferred_schema(
     records: Iterable[Mapping[str, Any]],
     rules: InferenceRules,
     whole: frozenset[Path] = frozenset(),
+    decided: Mapping[str, pl.DataType] | None = None,
 ) -> pl.Schema:
     """Return ``known`` with its inferred types widened and new fields added, so that most of ``records`` fit.
 
     A column without a type gets the commonest kind, counted in records; among equals the one seen first. Integers
     beyond 2**53 and floats in one field exclude each other: the more frequent wins, floats when equal. A known Int64
     becomes Float64 if there are floats and no integer beyond 2**53, save at the paths in ``whole``. No other known type
-    changes.
+    changes. With the types that were ``decided``, an object gets no more than ``MOST_NEW`` further names: the names of maps
+    would make columns without end.
     """
     seen = Sightings()
     for number, record in enumerate(records):
@@ -92,7 +106,9 @@ def inferred_schema(
     for name, field in seen.fields.items():
         if name not in rules.fixed:
             dtype = schema.get(name, pl.Null())
-            schema[name] = FieldRules(rules, (name,), ties_by_place=False).widened(dtype, field, whole)
+            base = None if decided is None else decided.get(name, pl.Null())
+            field_rules = FieldRules(rules, (name,), ties_by_place=False)
+            schema[name] = field_rules.widened(dtype, field, whole, base)
     return pl.Schema(schema)
 
 
@@ -109,22 +125,48 @@ class FieldRules:
         """Return the rules of a field inside; None stands for the items of a list."""
         return FieldRules(self.rules, (*self.path, name), self.ties_by_place)
 
-    def widened(self, known: pl.DataType, seen: Sightings, whole: frozenset[Path]) -> pl.DataType:
+    def widened(
+        self,
+        known: pl.DataType,
+        seen: Sightings,
+        whole: frozenset[Path],
+        decided: pl.DataType | None = None,
+    ) -> pl.DataType:
         """Return ``known`` widened for what was seen of some records, of which it may hold others already."""
         if isinstance(known, pl.Null):
-            return self.dtype(seen)
+            if decided is None or self.kind(seen) != STRUCT:
+                return self.dtype(seen)
+            known = pl.Struct([])
         if self.rules.is_exact(self.path):
             return known
         if isinstance(known, pl.Int64) and not self.keeps_integers and self.path not in whole:
             return pl.Float64() if seen.records(REAL) and not seen.records(WIDE) else known
         if isinstance(known, pl.List) and seen.items:
-            return pl.List(self.at(None).widened(as_instance(known.inner), seen.items, whole))
+            items = as_instance(decided.inner) if isinstance(decided, pl.List) else decided and pl.Null()
+            return pl.List(self.at(None).widened(as_instance(known.inner), seen.items, whole, items))
         if isinstance(known, pl.Struct):
-            fields = struct_fields(known)
-            for name, inner in seen.fields.items():
-                fields[name] = self.at(name).widened(fields.get(name, pl.Null()), inner, whole)
-            return pl.Struct(fields)
+            return self._widened_struct(known, seen, whole, decided)
         return known
+
+    def _widened_struct(
+        self,
+        known: pl.Struct,
+        seen: Sightings,
+        whole: frozenset[Path],
+        decided: pl.DataType | None,
+    ) -> pl.DataType:
+        fields = struct_fields(known)
+        before = dict(fields)
+        base = struct_fields(decided) if isinstance(decided, pl.Struct) else {}
+        most = MOST_NAMES if decided is None else len(base) + MOST_NEW
+        for name, inner in seen.fields.items():
+            if name in fields or len(fields) < most:
+                known_inner = fields.get(name, pl.Null())
+                inner_base = None if decided is None else base.get(name, pl.Null())
+                fields[name] = self.at(name).widened(known_inner, inner, whole, inner_base)
+        # To make a type of many fields, and to compare it, takes long.
+        is_same = len(fields) == len(before) and all(fields[name] is before[name] for name in before)
+        return known if is_same else pl.Struct(fields)
 
     def dtype(self, seen: Sightings) -> pl.DataType:
         """Return the type of a column for all that was seen."""
@@ -147,7 +189,38 @@ class FieldRules:
 
     def kind(self, seen: Sightings) -> str | None:
         """Return the commonest kind; of equally common ones that seen first."""
-        return seen.commonest(_IDENTITY_KINDS if self.rules.is_exact(self.path) else _COLUMN_KINDS)
+        if self.rules.is_exact(self.path):
+            return seen.commonest(_IDENTITY_KINDS)
+        kinds = VALUE_KINDS
+        if STRUCT in seen.kinds:
+            kinds = kinds - {LIST} | {FILLED}
+        kind = seen.commonest(kinds)
+        return LIST if kind == FILLED else kind
+
+    def competes(self, seen: Sightings) -> bool:
+        """Say whether a column of the commonest kind would refuse more than some odd records."""
+        if self.rules.is_named(self.path):
+            return False
+        kind = self.kind(seen)
+        others = sum(seen.records(other) for other in VALUE_KINDS - {kind})
+        if kind == STRUCT:
+            others -= seen.records(LIST) - seen.records(FILLED)
+        elif kind == NUMBER:
+            # Whatever was asked for: who keeps integers for the sake of rows that are there decides nothing for others.
+            reals, wide = seen.records(REAL), seen.records(WIDE)
+            is_float = reals > 0 and reals + seen.records(UNSURE) >= wide
+            others += wide if is_float else reals + seen.records(ENDLESS)
+        every = sum(map(seen.records, VALUE_KINDS))
+        return others >= _FEWEST_ODD and others * _ODD_SHARE >= every
+
+    def is_map(self, seen: Sightings) -> bool:
+        """Say whether the names of an object don't settle: most of them are in few of the objects."""
+        if self.rules.is_named(self.path) or self.kind(seen) != STRUCT:
+            return False
+        values = [sum(map(inner.records, VALUE_KINDS)) for inner in seen.fields.values()]
+        names = len(values) - values.count(0)
+        is_sparse = names > _MOST_OF_ANY and names * seen.records(STRUCT) > _SPARSE * sum(values)
+        return seen.entries is not None or is_sparse
 
     @property
     def keeps_integers(self) -> bool:

@@ -102,7 +102,7 @@ def judge_records(
             rows, unfit = _read(records, schema, rules)
         else:
             whole = decision.whole
-            rows, unfit = _read_in_turn(records, decision.widened(known), rules, whole)
+            rows, unfit = _read_in_turn(records, decision.widened(known), rules, whole, decision.schema)
         accepted = {index: records[index] for index in rows}
         if decision is None:
             final = inferred_schema(known, accepted.values(), rules)
@@ -214,11 +214,12 @@ def _read_in_turn(
     schema: pl.Schema,
     rules: InferenceRules,
     whole: frozenset[Path],
+    decided: pl.Schema,
 ) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
     """Read one record after the other; each may widen the schema for those that follow."""
     # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. To widen an
     # object of thousands of names record by record would take minutes. Of integers that only some types hold, the first do.
-    wider = inferred_schema(schema, records.values(), rules, whole)
+    wider = inferred_schema(schema, records.values(), rules, whole, decided)
     together, unfit = _read(records, wider, rules)
     if not unfit and _large_integers(wider) == _large_integers(schema):
         return together, []
@@ -229,7 +230,7 @@ def _read_in_turn(
         try:
             rows[index] = read(record)
         except ConflictError as error:
-            wider = inferred_schema(schema, [record], rules, whole)
+            wider = inferred_schema(schema, [record], rules, whole, decided)
             if wider == schema:
                 unfit.append(Refusal(index, str(error), Fault.FIELD, error.fields))
                 continue

@@ -6,6 +6,7 @@ Counts of different records add up in any order. What follows from them is decid
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import reduce
 from itertools import count
 from typing import Any, Final, TypeAlias
 
@@ -13,35 +14,33 @@ import orjson
 import polars as pl
 
 from ktframe.formats.dtypes import LARGEST_EXACT, MOST_DIGITS
+from ktframe.formats.json.kinds import (
+    FILLED,
+    INT64_MAX,
+    INT64_MIN,
+    INTEGER,
+    KIND_OF,
+    KIND_OF_TYPE,
+    LIST,
+    NEGATIVE,
+    NULL,
+    NUMBER,
+    REAL,
+    STRUCT,
+    UNSURE,
+    WIDE,
+    distinct,
+    integer_masks,
+    is_empty,
+    items_of,
+    size_beyond_int64,
+)
 
-INT64_MIN, INT64_MAX, UINT64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
-NUMBER: Final = "number"
-INTEGER: Final = "integer"
-NEGATIVE: Final = "negative"
-"""An integer below 0."""
-WIDE: Final = "wide"
-"""An integer beyond 2**53."""
-UNSIGNED: Final = "unsigned"
-"""An integer that only a UInt64 holds."""
-HUGE: Final = "huge"
-"""An integer that only a Decimal holds."""
-ENDLESS: Final = "endless"
-"""An integer that no column of numbers holds."""
-REAL: Final = "real"
-UNSURE: Final = "unsure"
-"""A whole number in a column of floats, which may have been sent as an integer."""
-BOOLEAN: Final = "boolean"
-STRING: Final = "string"
-LIST: Final = "list"
-STRUCT: Final = "struct"
-NULL: Final = "null"
-"""Not counted; only its place is kept."""
+MOST_NAMES: Final = 2_000
+"""An object with more names than that is a map: its values are counted all together."""
 
 EMPTY: Final = "[]"
 """How ``add_names`` counts an object without names."""
-
-_KIND_OF: Final = {bool: BOOLEAN, str: STRING, list: LIST, dict: STRUCT}
-_KIND_OF_TYPE: Final = {pl.Boolean: BOOLEAN, pl.String: STRING, pl.List: LIST, pl.Struct: STRUCT}
 
 Place: TypeAlias = tuple[int, int, int]
 """Partition and offset of a record, and the number of the value in it."""
@@ -53,15 +52,33 @@ Path: TypeAlias = tuple[str | None, ...]
 """The names that lead to a field; None stands for the items of a list."""
 
 
+class _Record:
+    """A record while it is counted: its partition and offset, whether nulls are noted, and the objects to collapse after it."""
+
+    __slots__ = ("_numbers", "crowded", "name", "with_nulls")
+
+    def __init__(self, name: tuple[int, int], with_nulls: bool) -> None:  # noqa: FBT001 - not called by others
+        self.name = name
+        self.with_nulls = with_nulls
+        self.crowded: list[Sightings] = []
+        self._numbers = count()
+
+    def next_place(self) -> Place:
+        """Return the place of the next value."""
+        return (*self.name, next(self._numbers))
+
+
 class Sightings:
     """In how many records each kind was seen at one path, and where first; several times in one record count once."""
 
-    __slots__ = ("_latest", "fields", "items", "kinds")
+    __slots__ = ("_latest", "entries", "fields", "items", "kinds")
 
     def __init__(self) -> None:
         self.kinds: dict[str, tuple[int, Place | None]] = {}
         self.fields: dict[str, Sightings] = {}
         self.items: Sightings | None = None
+        self.entries: Sightings | None = None
+        """The values under all names together, each of which counts, where there are too many: ``fields`` is empty then."""
         self._latest: dict[str, tuple[int, int]] = {}
 
     def records(self, kind: str) -> int:
@@ -82,19 +99,29 @@ class Sightings:
         yield path, self
         for name, seen in self.fields.items():
             yield from seen.walk((*path, name))
-        if self.items is not None:
-            yield from self.items.walk((*path, None))
+        for inner in (self.items, self.entries):
+            if inner is not None:
+                yield from inner.walk((*path, None))
 
     # --- records --------------------------------------------------------------------------------------------------
 
     def add_record(
-        self, record: Mapping[str, Any], partition: int, offset: int, *, with_nulls: bool = True
+        self,
+        record: Mapping[str, Any],
+        partition: int,
+        offset: int,
+        *,
+        with_nulls: bool = True,
+        only: Collection[str] | None = None,
     ) -> None:
-        """Count the fields of an object; ``with_nulls`` also notes where fields are null."""
-        numbers = count()
+        """Count the fields of an object, or ``only`` those; ``with_nulls`` also notes where fields are null."""
+        counted, others = _Record((partition, offset), with_nulls), Sightings()
         for name, value in record.items():
             if value is not None or with_nulls:
-                _at(self.fields, name).add(value, (partition, offset), numbers, with_nulls=with_nulls)
+                seen = self if only is None or name in only else others
+                seen.at(name).add(value, counted)
+        for crowded in counted.crowded:
+            crowded.collapse()
 
     def add_names(self, record: Mapping[str, Any], partition: int, offset: int) -> None:
         """Count which names an object has, all together."""
@@ -112,39 +139,48 @@ class Sightings:
         ranked = [(-records, place or LAST, kind) for kind, records, place in seen]
         return min(ranked)[2] if ranked else None
 
-    def add(self, value: Any, record: tuple[int, int], numbers: Iterator[int], *, with_nulls: bool) -> None:
-        """Count a value of ``record``; ``numbers`` counts the values in it."""
-        place = (*record, next(numbers))
+    def add(self, value: Any, record: _Record) -> None:
+        """Count a value of ``record``."""
+        place = record.next_place()
         if value is None:
-            if with_nulls:
+            if record.with_nulls:
                 self._note(NULL, 0, place)
             return
-        kind = _KIND_OF.get(type(value), NUMBER)
+        kind = KIND_OF.get(type(value), NUMBER)
         if kind is NUMBER:
-            self._add_number(value, record, place)
+            self._add_number(value, record.name, place)
             return
-        self._count(kind, record, place)
+        self._count(kind, record.name, place)
         if kind is STRUCT:
-            for name, item in value.items():
-                if item is not None or with_nulls:
-                    _at(self.fields, name).add(item, record, numbers, with_nulls=with_nulls)
+            self._add_fields(value, record)
         elif kind is LIST:
+            if value:
+                self._count(FILLED, record.name, place)
             self.items = self.items or Sightings()
             for item in value:
-                self.items.add(item, record, numbers, with_nulls=with_nulls)
+                self.items.add(item, record)
+
+    def _add_fields(self, value: Mapping[str, Any], record: _Record) -> None:
+        for name, item in value.items():
+            if item is not None or record.with_nulls:
+                self.at(name).add(item, record)
+        if self.entries is not None or len(self.fields) > MOST_NAMES:
+            # Not now: another object of the record may have the same names, and each counts once a record.
+            record.crowded.append(self)
 
     def _add_number(self, value: Any, record: tuple[int, int], place: Place) -> None:
         self._count(NUMBER, record, place)
         if not isinstance(value, int):
             self._count(REAL, record, place)
             return
-        self._count(INTEGER, record, place)
+        if abs(value) < 10**MOST_DIGITS:
+            self._count(INTEGER, record, place)
         if value < 0:
             self._count(NEGATIVE, record, place)
         if abs(value) > LARGEST_EXACT:
             self._count(WIDE, record, place)
             if not INT64_MIN <= value <= INT64_MAX:
-                self._count(_beyond_int64(value), record, place)
+                self._count(size_beyond_int64(value), record, place)
 
     def _count(self, kind: str, record: tuple[int, int], place: Place) -> None:
         if self._latest.get(kind) != record:
@@ -165,31 +201,33 @@ class Sightings:
             records = None if records is None else records.filter(is_there)
         if not len(values) or values.dtype == pl.Null:
             return
-        kind = _KIND_OF_TYPE.get(type(values.dtype), NUMBER)
-        self._note(kind, _distinct(values, records), None)
+        kind = KIND_OF_TYPE.get(type(values.dtype), NUMBER)
+        self._note(kind, distinct(values, records), None)
         if kind is NUMBER:
             self._add_numbers(values, records)
         elif kind is STRUCT:
             for part in values.struct.fields:
                 column = values.struct.field(part)
                 if column.null_count() < len(column):
-                    _at(self.fields, part).add_column(column, records)
+                    self.at(part).add_column(column, records)
+            self.collapse()
         elif kind is LIST:
             numbers = pl.Series(range(len(values)), dtype=pl.UInt32) if records is None else records
-            numbers, items = _items(numbers, values)
+            numbers, items = items_of(numbers, values)
             if len(items):
+                self._note(FILLED, numbers.n_unique(), None)
                 self.items = self.items or Sightings()
                 self.items.add_column(items, numbers)
 
     def _add_numbers(self, values: pl.Series, records: pl.Series | None) -> None:
         if values.dtype == pl.Float64:
             is_real = (values != values.floor()) | ~values.is_finite()
-            counts = {REAL: _distinct(values, records, is_real), UNSURE: _distinct(values, records)}
+            counts = {REAL: distinct(values, records, is_real), UNSURE: distinct(values, records)}
             counts[UNSURE] -= counts[REAL]
         else:
-            masks = _integer_masks(values)
-            counts = {kind: _distinct(values, records, mask) for kind, mask in masks.items()}
-            counts[INTEGER] = _distinct(values, records)
+            masks = integer_masks(values)
+            counts = {kind: distinct(values, records, mask) for kind, mask in masks.items()}
+            counts[INTEGER] = distinct(values, records)
         for kind, number in counts.items():
             if number:
                 self._note(kind, number, None)
@@ -205,16 +243,35 @@ class Sightings:
         both.fields = dict(self.fields)
         for name, seen in other.fields.items():
             both.fields[name] = both.fields[name].plus(seen) if name in both.fields else seen
-        both.items = self.items
-        if other.items is not None:
-            both.items = other.items if self.items is None else self.items.plus(other.items)
+        both.items = _sum(self.items, other.items)
+        both.entries = _sum(self.entries, other.entries)
+        both.collapse()
         return both
+
+    def all_entries(self) -> Sightings:
+        """Return the counts of the values under all names together, each of which counts."""
+        return reduce(Sightings.plus, self.fields.values(), self.entries or Sightings())
+
+    def at(self, name: str) -> Sightings:
+        """Return where the values of a field are counted."""
+        seen = self.fields.get(name)
+        if seen is None:
+            seen = self.fields[name] = Sightings()
+        return seen
+
+    def collapse(self) -> None:
+        """Put the values of an object with too many names together; those of one that has had too many, each time."""
+        # The record itself is no map: it is counted in no kind.
+        is_crowded = self.entries is not None or len(self.fields) > MOST_NAMES
+        if is_crowded and self.fields and STRUCT in self.kinds:
+            self.entries, self.fields = self.all_entries(), {}
 
     def as_json(self) -> dict[str, Any]:
         """Return the counts as an object that can be written as JSON."""
         fields = {name: seen.as_json() for name, seen in self.fields.items()}
         items = None if self.items is None else self.items.as_json()
-        return {"kinds": self.kinds, "fields": fields, "items": items}
+        entries = None if self.entries is None else self.entries.as_json()
+        return {"kinds": self.kinds, "fields": fields, "items": items, "entries": entries}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Sightings:
@@ -226,6 +283,7 @@ class Sightings:
         }
         seen.fields = {name: cls.from_json(inner) for name, inner in value["fields"].items()}
         seen.items = None if value["items"] is None else cls.from_json(value["items"])
+        seen.entries = None if value["entries"] is None else cls.from_json(value["entries"])
         return seen
 
 
@@ -236,54 +294,26 @@ def unseen(values: pl.Series, records: pl.Series, seen: Sightings) -> set[int]:
     """
     if values.null_count() == len(values) or values.dtype == pl.Null:
         return set()
-    kind = _KIND_OF_TYPE.get(type(values.dtype), NUMBER)
+    kind = KIND_OF_TYPE.get(type(values.dtype), NUMBER)
     firsts = set()
     if kind not in seen.kinds:
         firsts.add(records.filter(values.is_not_null())[0])
     if WIDE not in seen.kinds and (values.dtype.is_integer() or values.dtype.is_decimal()):
-        wide = _integer_masks(values).get(WIDE)
+        wide = integer_masks(values).get(WIDE)
         firsts |= set() if wide is None else set(records.filter(wide).head(1))
     if values.dtype == pl.Float64 and REAL not in seen.kinds:
         firsts |= set(records.filter(values.is_not_null()))
     if kind is STRUCT:
+        # An empty list may have become an object without fields.
+        firsts |= set(records.filter(is_empty(values)))
         for part in values.struct.fields:
             firsts |= unseen(values.struct.field(part), records, seen.fields.get(part, _NOTHING))
     elif kind is LIST:
-        numbers, items = _items(records, values)
+        numbers, items = items_of(records, values)
+        if FILLED not in seen.kinds:
+            firsts |= set(numbers.head(1))
         firsts |= unseen(items, numbers, seen.items or _NOTHING)
     return firsts
-
-
-def _beyond_int64(value: int) -> str:
-    if 0 <= value <= UINT64_MAX:
-        return UNSIGNED
-    return HUGE if abs(value) < 10**MOST_DIGITS else ENDLESS
-
-
-def _integer_masks(values: pl.Series) -> dict[str, pl.Series]:
-    """Return where a column of integers, an Int64, UInt64 or Decimal, has those of each special kind that it has."""
-    low: Any = values.min()
-    high: Any = values.max()
-    if low is None:
-        return {}
-    masks = {}
-    # A UInt64 can't be compared with what is below 0: only where there is something to find.
-    if low < 0:
-        masks[NEGATIVE] = values < 0
-    if high > LARGEST_EXACT:
-        masks[WIDE] = values > LARGEST_EXACT
-    if low < -LARGEST_EXACT:
-        is_low = values < -LARGEST_EXACT
-        masks[WIDE] = masks[WIDE] | is_low if WIDE in masks else is_low
-    if high > INT64_MAX:
-        masks[UNSIGNED] = values > INT64_MAX
-    if high > UINT64_MAX:
-        masks[HUGE] = values > UINT64_MAX
-        masks[UNSIGNED] &= ~masks[HUGE]
-    if low < INT64_MIN:
-        is_low = values < INT64_MIN
-        masks[HUGE] = masks[HUGE] | is_low if HUGE in masks else is_low
-    return masks
 
 
 def wide_integers(value: Any, path: Path = ()) -> frozenset[Path]:
@@ -298,29 +328,16 @@ def wide_integers(value: Any, path: Path = ()) -> frozenset[Path]:
     return _NO_PATHS.union(*(wide_integers(item, (*path, name)) for name, item in inner))
 
 
-def _items(records: pl.Series, lists: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return the items of ``lists``, and for each the record that it is from."""
-    items = pl.DataFrame({"r": records, "v": lists}).filter(pl.col("v").list.len() > 0).explode("v")
-    return items["r"], items["v"]
-
-
-def _distinct(values: pl.Series, records: pl.Series | None, mask: pl.Series | None = None) -> int:
-    if records is None:
-        return len(values) if mask is None else int(mask.sum())
-    return records.n_unique() if mask is None else records.filter(mask).n_unique()
+def _sum(one: Sightings | None, other: Sightings | None) -> Sightings | None:
+    if one is None or other is None:
+        return one or other
+    return one.plus(other)
 
 
 def _first(one: Place | None, other: Place | None) -> Place | None:
     if one is None or other is None:
         return one or other
     return min(one, other)
-
-
-def _at(sightings: dict[str, Sightings], name: str) -> Sightings:
-    seen = sightings.get(name)
-    if seen is None:
-        seen = sightings[name] = Sightings()
-    return seen
 
 
 _NOTHING: Final = Sightings()

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from ktframe.errors import SchemaError
-from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, short_name, struct_fields
+from ktframe.formats.dtypes import LARGEST_EXACT, MOST_DIGITS, as_instance, short_name, struct_fields
 from ktframe.formats.errors import ConflictError
 from ktframe.formats.json.inference import InferenceRules
 from ktframe.formats.json.times import (
@@ -155,6 +155,8 @@ def _key_part_reader(path: str) -> Reader:
     """Return the reader of a part of the key of which no type was inferred."""
 
     def read(value: Any) -> Any:
+        if type(value) is int:  # one that has no type: the others have given the column theirs
+            raise _out_of_range(path, pl.Decimal(MOST_DIGITS, 0), value)
         message = f"field {path!r} is part of the key, which can't be {_kind_name(value)}"
         raise ConflictError(message)
 
@@ -308,6 +310,8 @@ def _struct_reader(dtype: pl.Struct, path: str, inner: Make = reader_of) -> Read
 
     def read(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
+            if value == []:  # as PHP writes an object without fields
+                return {}
             raise _conflict(path, whole, value)
         row = {}
         for name, item in value.items():

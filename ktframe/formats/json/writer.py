@@ -14,13 +14,15 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.formats.dtypes import leaf_types
+from ktframe.formats.json.forms import MAP, MAP_KEY, MAP_VALUE, NO_FORMS, TEXT, Forms
+from ktframe.formats.json.sightings import Path
 
 
 class JsonWriter:
     """Writes each row as an object of its columns, nulls included: decimals digit by digit, times in ISO 8601.
 
-    ``check`` returns why an object does not fit a JSON Schema, None where it does. Columns of ``json_fields`` hold JSON
-    text, which is written as it is.
+    ``check`` returns why an object does not fit a JSON Schema, None where it does. ``forms`` say where columns hold JSON
+    text, which is written as it is, and the entries of maps, which are written as objects.
     """
 
     header: None = None
@@ -29,10 +31,11 @@ class JsonWriter:
         self,
         check: Callable[[Any], str | None] | None = None,
         *,
-        json_fields: frozenset[str] = frozenset(),
+        forms: Forms = NO_FORMS,
     ) -> None:
         self._check = check
-        self._json_fields = json_fields
+        self._forms = forms
+        self._formed = frozenset(path[0] for path, _ in forms)
 
     def write(self, rows: pl.DataFrame) -> list[bytes]:
         """Return the payload of each row; SchemaError names the column and row of a value that can't be written."""
@@ -42,13 +45,11 @@ class JsonWriter:
             if isinstance(dtype, pl.Datetime)  # Python's datetime has microseconds only
         )
         _check_finite(rows)
-        for name in self._json_fields.intersection(rows.columns):
-            _check_json(rows[name])
         return [self._payload(row, at) for at, row in enumerate(texts.iter_rows(named=True))]
 
     def _payload(self, values: Mapping[str, Any], at: int) -> bytes:
         row = {
-            name: value if value is None or name not in self._json_fields else orjson.Fragment(value)
+            name: self._as_sent(value, (name,), at) if name in self._formed else value
             for name, value in values.items()
         }
         payload = _to_json(row)
@@ -65,6 +66,36 @@ class JsonWriter:
         message = f"row {at} does not fit the JSON Schema: {reason}"
         raise SchemaError(message)
 
+    def _as_sent(self, value: Any, path: Path, at: int) -> Any:
+        """Return a value of row ``at`` as it is written: JSON text as JSON, the entries of a map as an object."""
+        if value is None:
+            return None
+        if (path, TEXT) in self._forms:
+            if not _is_json(value):
+                message = (
+                    f"column {path[0]!r}, row {at}: {value!r} is not JSON text, which this column holds."
+                )
+                raise SchemaError(message, "json.dumps(value) is the JSON text of a value.")
+            return orjson.Fragment(value)
+        if (path, MAP) in self._forms:
+            return self._as_object(value, path, at)
+        if isinstance(value, list):
+            return [self._as_sent(item, (*path, None), at) for item in value]
+        if isinstance(value, Mapping):
+            return {name: self._as_sent(item, (*path, name), at) for name, item in value.items()}
+        return value
+
+    def _as_object(self, entries: Any, path: Path, at: int) -> Any:
+        try:
+            pairs = [(entry[MAP_KEY], entry[MAP_VALUE]) for entry in entries]
+        except (TypeError, KeyError):
+            pairs = []
+        names = {name for name, _ in pairs}
+        if len(names) < len(entries) or not all(isinstance(name, str) for name in names):
+            message = f"column {path[0]!r}, row {at}: {entries!r} is no map: a list of structs of a key and a value."
+            raise SchemaError(message, 'each key is a text, once: [{"key": "a", "value": 1}].')
+        return {name: self._as_sent(item, (*path, None, MAP_VALUE), at) for name, item in pairs}
+
 
 def _check_finite(rows: pl.DataFrame) -> None:
     """Refuse NaN and infinities, of which orjson makes nulls."""
@@ -75,16 +106,6 @@ def _check_finite(rows: pl.DataFrame) -> None:
             if not _is_finite(value):
                 message = f"column {column.name!r}, row {at}: {value!r} cannot be written as JSON."
                 raise SchemaError(message, "make it null, or text, first.")
-
-
-def _check_json(column: pl.Series) -> None:
-    """Refuse what is not JSON text in a column of it."""
-    for at, value in enumerate(column.to_list()):
-        if value is not None and not _is_json(value):
-            message = (
-                f"column {column.name!r}, row {at}: {value!r} is not JSON text, which this column holds."
-            )
-            raise SchemaError(message, "json.dumps(value) is the JSON text of a value.")
 
 
 def _is_json(value: Any) -> bool:
