@@ -243,7 +243,10 @@ def _commonest(found: Found, numbers: list[int], wide: set[int], real: set[int],
     if is_exact:
         numbers = [at for at, value in found if type(value) is int]
     votes: dict[str, set[int]] = {}
+    has_objects = any(isinstance(value, dict) for _, value in found)
     for at, value in found:
+        if value == [] and has_objects:
+            continue
         kind = type(value).__name__
         if kind not in {"int", "float"}:
             votes.setdefault(kind, set()).add(at)
@@ -297,8 +300,9 @@ def _fits(value: Any, dtype: Any) -> bool:
         return isinstance(value, list) and all(_fits(item, dtype.inner) for item in value)
     if isinstance(dtype, pl.Struct):
         fields = {field.name: field.dtype for field in dtype.fields}
-        return isinstance(value, dict) and all(
-            name in fields and _fits(item, fields[name]) for name, item in value.items()
+        return value == [] or (
+            isinstance(value, dict)
+            and all(name in fields and _fits(item, fields[name]) for name, item in value.items())
         )
     if dtype == pl.Float64:
         return isinstance(value, float) or (type(value) is int and abs(value) <= 2**53)
@@ -315,6 +319,7 @@ def _as_stored(value: Any, dtype: Any) -> Any:
     if isinstance(dtype, pl.List):
         return [_as_stored(item, dtype.inner) for item in value]
     if isinstance(dtype, pl.Struct):
+        value = value or {}
         return {field.name: _as_stored(value.get(field.name), field.dtype) for field in dtype.fields}
     if isinstance(dtype, pl.Decimal):
         return Decimal(value)

@@ -78,7 +78,7 @@ def _declared(dtype: Any, *values: Any) -> tuple[list[Any], list[str]]:
         (b'{"a":1e400}', "not JSON: number is infinity"),
         (b'{"a":' + b"9" * 5000 + b"}", "not JSON: number is infinity"),
         (b'{"a":"\\ud800"}', "not JSON: "),
-        (b'{"a":7}\n{"a":8}', "not JSON: unexpected content"),
+        (b'{"a":7}\n{"a":8}', "2 JSON objects, not one; "),
         (b'{"a":' + b"[" * 70 + b"]" * 70 + b"}", "nested deeper than 64 levels"),
     ],
 )

@@ -249,11 +249,12 @@ def test_a_map_of_all_kinds(kind: Any) -> None:
 
 
 def test_what_no_map_is_is_refused() -> None:
-    """With the hint of the field; a value of another kind too."""
-    dtype, values, refused = column(
-        topic('"x"', '{"a":"x"}', "[1]", '{"a":1}'), schema={"v": ktframe.Map(pl.Int64)}
-    )
-    assert (dtype, values, refused) == (MAP_OF_INTEGERS, [[{"key": "a", "value": 1}]], 3)
+    """With the hint of the field: other kinds of values, and lists, also those that look like entries."""
+    odd = ['"x"', '{"a":"x"}', "[1]", "[[]]", '[{"key":"a","value":1}]', "5"]
+    for many in (1, 30):
+        broker = topic(*odd * many, '{"a":1}')
+        dtype, values, refused = column(broker, schema={"v": ktframe.Map(pl.Int64)})
+        assert (dtype, values, refused) == (MAP_OF_INTEGERS, [[{"key": "a", "value": 1}]], len(odd) * many)
 
 
 def test_a_map_is_another_table_than_a_list() -> None:

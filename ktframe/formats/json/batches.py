@@ -18,7 +18,7 @@ import pyarrow.json as pj
 
 from ktframe.formats.arrow import NATIVE_ERRORS, arrow_type, frame_of
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, leaf_types, struct_fields
-from ktframe.formats.json.records import WHITESPACE
+from ktframe.formats.json.refusals import WHITESPACE
 from ktframe.formats.json.times import END_SECOND, FIRST_SECOND, UNITS_PER_SECOND
 
 _LARGEST_BYTES = 2**30

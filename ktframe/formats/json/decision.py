@@ -113,11 +113,11 @@ class Decision:
     @property
     def is_uncertain(self) -> bool:
         """Whether the records must be counted one by one to decide."""
-        # Of what was seen, not of its shapes: of which kind most numbers are decides also whether kinds compete.
+        # Also of what was seen, not only of its shapes: of which kind most numbers are decides whether kinds compete.
         return any(
             FieldRules(self.rules, path).is_uncertain(seen)
-            for name, top in self.seen.fields.items()
-            if name not in self.rules.fixed
+            for name, _, shape in self._fields
+            for top in (self.seen.fields[name], shape)
             for path, seen in top.walk((name,))
         )
 

@@ -9,7 +9,7 @@ by those that decide for a whole topic.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
@@ -90,14 +90,16 @@ def inferred_schema(
     rules: InferenceRules,
     whole: frozenset[Path] = frozenset(),
     decided: Mapping[str, pl.DataType] | None = None,
+    *,
+    is_capped: bool = True,
 ) -> pl.Schema:
     """Return ``known`` with its inferred types widened and new fields added, so that most of ``records`` fit.
 
     A column without a type gets the commonest kind, counted in records; among equals the one seen first. Integers
     beyond 2**53 and floats in one field exclude each other: the more frequent wins, floats when equal. A known Int64
     becomes Float64 if there are floats and no integer beyond 2**53, save at the paths in ``whole``. No other known type
-    changes. With the types that were ``decided``, an object gets no more than ``MOST_NEW`` further names: the names of maps
-    would make columns without end.
+    changes. With the types that were ``decided``, an empty list is an object where these are objects, and if ``is_capped``,
+    an object gets no more than ``MOST_NEW`` further names: the names of maps would make columns without end.
     """
     seen = Sightings()
     for number, record in enumerate(records):
@@ -107,7 +109,7 @@ def inferred_schema(
         if name not in rules.fixed:
             dtype = schema.get(name, pl.Null())
             base = None if decided is None else decided.get(name, pl.Null())
-            field_rules = FieldRules(rules, (name,), ties_by_place=False)
+            field_rules = FieldRules(rules, (name,), ties_by_place=False, is_capped=is_capped)
             schema[name] = field_rules.widened(dtype, field, whole, base)
     return pl.Schema(schema)
 
@@ -121,9 +123,12 @@ class FieldRules:
     ties_by_place: bool = True
     """Whether of equally many floats and integers that they would round those seen first are kept, or the floats."""
 
+    is_capped: bool = True
+    """Whether objects get only so many names besides those that were decided."""
+
     def at(self, name: str | None) -> FieldRules:
         """Return the rules of a field inside; None stands for the items of a list."""
-        return FieldRules(self.rules, (*self.path, name), self.ties_by_place)
+        return replace(self, path=(*self.path, name))
 
     def widened(
         self,
@@ -134,7 +139,8 @@ class FieldRules:
     ) -> pl.DataType:
         """Return ``known`` widened for what was seen of some records, of which it may hold others already."""
         if isinstance(known, pl.Null):
-            if decided is None or self.kind(seen) != STRUCT:
+            is_empty = isinstance(decided, pl.Struct) and not seen.records(FILLED)
+            if decided is None or not (self.kind(seen) == STRUCT or (is_empty and seen.records(LIST))):
                 return self.dtype(seen)
             known = pl.Struct([])
         if self.rules.is_exact(self.path):
@@ -160,7 +166,7 @@ class FieldRules:
         base = struct_fields(decided) if isinstance(decided, pl.Struct) else {}
         most = MOST_NAMES if decided is None else len(base) + MOST_NEW
         for name, inner in seen.fields.items():
-            if name in fields or len(fields) < most:
+            if name in fields or len(fields) < most or not self.is_capped:
                 known_inner = fields.get(name, pl.Null())
                 inner_base = None if decided is None else base.get(name, pl.Null())
                 fields[name] = self.at(name).widened(known_inner, inner, whole, inner_base)

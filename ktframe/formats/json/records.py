@@ -25,19 +25,15 @@ from ktframe.formats.errors import ConflictError, RefusedError
 from ktframe.formats.json.constants import may_have_constants, without_constants
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules, inferred_schema
+from ktframe.formats.json.refusals import why_no_json, why_no_object
 from ktframe.formats.json.sightings import Path, wide_integers
 from ktframe.formats.json.values import row_reader
-
-WHITESPACE = b" \t\r\n"
-"""What JSON allows around a value."""
 
 DEEPEST = 64
 """How many levels of lists and objects a payload may have."""
 
 _LONG_NUMBER = re.compile(rb"\d{19}")
-_BOM = b"\xef\xbb\xbf"
 _CONTROL_ESCAPE = b"\\u000"
-_JSON_NAMES = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,10 @@ def judge_records(
         else:
             # What was accepted agrees: where floats came before integers, they may stay there together.
             agreeing = replace(rules, integer=frozenset())
-            final = decision.with_floats(inferred_schema(known, accepted.values(), agreeing, whole))
+            final = inferred_schema(
+                known, accepted.values(), agreeing, whole, decision.schema, is_capped=False
+            )
+            final = decision.with_floats(final)
         if decision is not None or final != schema:
             schema = final
             rows, further = _read(accepted, schema, rules)
@@ -150,8 +149,7 @@ def parse(payload: bytes, *, has_decimals: bool = False) -> dict[str, Any]:
         raise RefusedError(message)
     value, has_constants = _parsed(payload)
     if type(value) is not dict:
-        message = f"a JSON {_JSON_NAMES.get(type(value), 'number')}, not an object"
-        raise RefusedError(message)
+        raise RefusedError(why_no_object(value))
     check_shape(payload, value)
     if has_decimals or has_constants or _LONG_NUMBER.search(payload):
         # orjson makes floats of integers beyond 64 bits.
@@ -166,11 +164,11 @@ def _parsed(payload: bytes) -> tuple[Any, bool]:
         return orjson.loads(payload), False
     except ValueError as error:
         if not may_have_constants(payload):
-            raise RefusedError(_why(payload, error)) from None
+            raise RefusedError(why_no_json(payload, error)) from None
     try:
         return orjson.loads(without_constants(payload)), True
     except ValueError as error:
-        raise RefusedError(_why(payload, error)) from None
+        raise RefusedError(why_no_json(payload, error)) from None
 
 
 def check_shape(payload: bytes, value: Any = None) -> None:
@@ -218,10 +216,11 @@ def _read_in_turn(
 ) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
     """Read one record after the other; each may widen the schema for those that follow."""
     # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. To widen an
-    # object of thousands of names record by record would take minutes. Of integers that only some types hold, the first do.
+    # object of thousands of names record by record would take minutes. Large integers,
+    # and an empty list among objects, have the type of the first record all the same.
     wider = inferred_schema(schema, records.values(), rules, whole, decided)
     together, unfit = _read(records, wider, rules)
-    if not unfit and _large_integers(wider) == _large_integers(schema):
+    if not unfit and _typed_by_first(wider) == _typed_by_first(schema):
         return together, []
     rows: dict[int, dict[str, Any]] = {}
     unfit = []
@@ -244,16 +243,16 @@ def _read_in_turn(
     return rows, unfit
 
 
-def _large_integers(schema: pl.Schema) -> int:
-    """Return how many places in columns have a type for integers beyond Int64."""
-    return sum(_large_integers_in(dtype) for dtype in schema.values())
+def _typed_by_first(schema: pl.Schema) -> int:
+    """Return at how many places in columns several records together may have another type than the first of them."""
+    return sum(map(_places_by_first, schema.values()))
 
 
-def _large_integers_in(dtype: pl.DataType) -> int:
+def _places_by_first(dtype: pl.DataType) -> int:
     if isinstance(dtype, pl.List):
-        return _large_integers_in(as_instance(dtype.inner))
+        return _places_by_first(as_instance(dtype.inner))
     if isinstance(dtype, pl.Struct):
-        return sum(map(_large_integers_in, struct_fields(dtype).values()))
+        return 1 + sum(map(_places_by_first, struct_fields(dtype).values()))
     return int(isinstance(dtype, pl.UInt64 | pl.Decimal))
 
 
@@ -301,15 +300,3 @@ def _check_names(value: dict[str, Any]) -> None:
             for item in (outer.values() if type(outer) is dict else outer)
             if type(item) in {dict, list}
         ]
-
-
-def _why(payload: bytes, error: ValueError) -> str:
-    if not payload.strip(WHITESPACE):
-        return "blank value"
-    if payload.startswith(_BOM):
-        return "not JSON: starts with a byte order mark"
-    try:
-        payload.decode()
-    except UnicodeDecodeError as invalid:
-        return f"not UTF-8 text: byte {payload[invalid.start]:#04x} at {invalid.start}"
-    return f"not JSON: {error}"

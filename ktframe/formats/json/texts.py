@@ -116,7 +116,8 @@ def _in_map(quote: Quoting | None) -> Quoting:
         try:
             fields = _fields(value)
         except msgspec.ValidationError:
-            return value
+            # A list with items is no map, even where these look like entries: as an entry it is refused.
+            return [value] if bytes(value)[:1] == b"[" and _items(value) else value
         return [
             {MAP_KEY: name, MAP_VALUE: item if quote is None else quote(item)}
             for name, item in fields.items()

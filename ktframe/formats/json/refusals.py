@@ -1,0 +1,74 @@
+"""Why a payload is not one JSON object: what it is instead, by name, and what in Python reads its bytes."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+WHITESPACE: Final = b" \t\r\n"
+"""What JSON allows around a value."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_GZIP: Final = b"\x1f\x8b"
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_NAMES: Final = {list: "list", str: "string", bool: "boolean", type(None): "null"}
+
+
+def why_no_object(value: Any) -> str:
+    """Return why a payload is refused that was parsed to something else than an object."""
+    if type(value) is list and value and all(type(item) is dict for item in value):
+        return _read_by(f"a JSON list of {len(value):,} objects, not an object", "json.loads(value)")
+    return f"a JSON {_NAMES.get(type(value), 'number')}, not an object"
+
+
+def why_no_json(payload: bytes, error: ValueError) -> str:
+    """Return why a payload is refused of which a parser said ``error``."""
+    if not payload.strip(WHITESPACE):
+        return "blank value"
+    if payload.startswith(_BOM):
+        return _read_by("not JSON: starts with a byte order mark", "json.loads(value)")
+    if payload.startswith(_GZIP):
+        return _read_by("not JSON: gzip-compressed", "json.loads(gzip.decompress(value))")
+    try:
+        text = payload.decode()
+    except UnicodeDecodeError as invalid:
+        return f"not UTF-8 text: byte {payload[invalid.start]:#04x} at {invalid.start}"
+    return _why_several(text) or f"not JSON: {error}"
+
+
+def _why_several(text: str) -> str | None:
+    """Return why a text is refused that is one JSON object after the other; None where it is something else."""
+    count = _objects_in(text)
+    if count < 2:  # noqa: PLR2004 - several
+        return None
+    fact = f"{count:,} JSON objects, not one"
+    lines = text.splitlines()
+    if len(lines) == count == sum(map(_objects_in, lines)):
+        return _read_by(fact, "[json.loads(line) for line in value.splitlines()]")
+    return fact
+
+
+def _objects_in(text: str) -> int:
+    """Return of how many objects a text consists; 0 where it is anything else."""
+    decoder, count, at = json.JSONDecoder(), 0, 0
+    try:
+        at = _end_of_space(text, 0)
+        while at < len(text):
+            value, end = decoder.raw_decode(text, at)
+            if type(value) is not dict:
+                return 0
+            count += 1
+            at = _end_of_space(text, end)
+    except (ValueError, RecursionError):
+        return 0
+    return count
+
+
+def _end_of_space(text: str, start: int) -> int:
+    space = _SPACE.match(text, start)
+    return start if space is None else space.end()
+
+
+def _read_by(fact: str, call: str) -> str:
+    return f"{fact}; {call} reads its bytes"
