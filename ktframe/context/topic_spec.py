@@ -118,7 +118,7 @@ class TopicSpec:
             integer_paths=frozenset(path for name, path in nested.paths if name == event_time.field)
             if keeps_integers
             else frozenset(),
-            objects=frozenset(path[0] for _, path in nested.paths),
+            objects=nested.objects,
             schemas=values,
         )
         if event_time.field is not None and keeps_integers:

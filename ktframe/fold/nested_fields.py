@@ -33,6 +33,11 @@ class NestedFields:
         """The names of their columns."""
         return frozenset(name for name, _ in self.paths)
 
+    @property
+    def objects(self) -> frozenset[FieldPath]:
+        """The fields that hold them."""
+        return frozenset(path[:depth] for _, path in self.paths for depth in range(1, len(path)))
+
     def everywhere(self, name: str) -> frozenset[FieldPath]:
         """Return where the values of a column may be: in the field of the top that has its name, or a nested one."""
         return frozenset({(name,), *(path for nested, path in self.paths if nested == name)})

@@ -74,7 +74,7 @@ def value_format(
     exact_fields: frozenset[str] = frozenset(),
     exact_paths: frozenset[FieldPath] = frozenset(),
     integer_paths: frozenset[FieldPath] = frozenset(),
-    objects: frozenset[str] = frozenset(),
+    objects: frozenset[FieldPath] = frozenset(),
     schemas: Schemas | None = None,
 ) -> Format:
     """Return the format that decodes record values.

@@ -350,3 +350,23 @@ def test_differences_have_the_nested_key() -> None:
         broker.produce("t", "x", {"a": {"id": 1}, "n": 2})
         changed = table.diff(since=before)
         assert changed["a.id"].to_list() == [1]
+
+
+@pytest.mark.parametrize("name", ["key", "time"])
+@pytest.mark.parametrize("shape", ["map", "kinds"])
+def test_an_object_that_holds_a_key_or_a_time_stays_one(name: str, shape: str) -> None:
+    """Where it would be a map, or text, by its other names and the kinds of its values: what is named is inside."""
+    values: list[Any] = []
+    for number in range(200):
+        names = {f"n{number}-{other}": 1 for other in range(3)} if shape == "map" else {}
+        values.append({"before": 1, "after": {"id": f"k{number}", "at": AT + number, **names}})
+    if shape == "kinds":
+        values[::20] = [{"before": 1, "after": "none"}] * 10
+    with _broker(*values).connect() as kt:
+        field = {"key": "after.id", "time": "after.at"}[name]
+        table = kt.table("t", on_refused="ignore", **{name: field})
+        rows = table.to_polars() if name == "key" else table.window(5).to_polars()
+        assert isinstance(rows.schema["after"], pl.Struct)
+        assert rows.height == (200 if shape == "map" else 190)
+        plain = kt.stream("t").to_polars()
+        assert isinstance(plain.schema["after"], pl.List if shape == "map" else pl.String)

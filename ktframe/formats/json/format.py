@@ -55,7 +55,7 @@ class JsonFormat:
     exact_paths, integer_paths
         The same of fields inside of objects.
     objects
-        Top-level fields that must stay objects, because a key or a time is looked for inside.
+        Fields that must stay objects, because a key or a time is looked for inside.
     json_fields
         Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
     map_fields
@@ -92,7 +92,7 @@ class JsonFormat:
     json_fields: frozenset[str] = frozenset()
     exact_paths: frozenset[FieldPath] = frozenset()
     integer_paths: frozenset[FieldPath] = frozenset()
-    objects: frozenset[str] = frozenset()
+    objects: frozenset[FieldPath] = frozenset()
     map_fields: frozenset[str] = frozenset()
     forms: Forms = NO_FORMS
     decision: Decision | None = field(default=None, compare=False, repr=False)

@@ -65,7 +65,7 @@ class InferenceRules:
     """Nested fields of an identity."""
     integer_paths: frozenset[Path] = frozenset()
     """Nested fields whose integers never become floats."""
-    objects: frozenset[str] = frozenset()
+    objects: frozenset[Path] = frozenset()
     """Fields that no one may declare as text: a key or a time is looked for inside."""
     timed: frozenset[Path] = frozenset()
     """Fields that hold a time: their integers are Int64."""
@@ -76,8 +76,7 @@ class InferenceRules:
 
     def is_named(self, path: Path) -> bool:
         """Say whether a field is part of an identity or a time, or one of these is inside of it."""
-        named = (*self.exact_paths, *self.timed)
-        return self.is_exact(path) or any(inner[: len(path)] == path for inner in named)
+        return self.is_exact(path) or path in self.timed or path in self.objects
 
     def keeps_integers(self, path: Path) -> bool:
         """Say whether integers never become floats in a field."""
@@ -165,8 +164,10 @@ class FieldRules:
         before = dict(fields)
         base = struct_fields(decided) if isinstance(decided, pl.Struct) else {}
         most = MOST_NAMES if decided is None else len(base) + MOST_NEW
+        # What holds a key or a time can be no map: its names are columns, however many they are.
+        is_capped = self.is_capped and not self.rules.is_named(self.path)
         for name, inner in seen.fields.items():
-            if name in fields or len(fields) < most or not self.is_capped:
+            if name in fields or len(fields) < most or not is_capped:
                 known_inner = fields.get(name, pl.Null())
                 inner_base = None if decided is None else base.get(name, pl.Null())
                 fields[name] = self.at(name).widened(known_inner, inner, whole, inner_base)

@@ -99,7 +99,7 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
             # No schema= is about record keys, and no key or time is found in text.
             remedy = (
                 ""
-                if rules.are_all_exact or name in rules.objects
+                if rules.are_all_exact or (name,) in rules.objects
                 else f"; schema= can declare {_remedy(name, first)}"
             )
             message = f"{first}{remedy}"
