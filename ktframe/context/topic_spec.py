@@ -62,7 +62,7 @@ class TopicSpec:
     def nested(self) -> NestedFields:
         """The fields inside of structs that are the key, or the event time."""
         names = (*(self.key or ()), *(() if self.time is None else (self.time,)))
-        return NestedFields.of(names, self.schema or ())
+        return NestedFields.of(names, self.schema or pl.Schema())
 
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""

@@ -8,6 +8,7 @@ from typing import Final, Self
 
 import polars as pl
 
+from ktframe.errors import SchemaError
 from ktframe.formats.field_names import FieldPath, column_name, field_path
 from ktframe.formats.nested import nested_dtype, nested_value
 
@@ -17,16 +18,20 @@ class NestedFields:
     """Fields inside of structs, by the names of their columns.
 
     A field of the top that has such a name itself comes first, record by record: the nested one counts where it is null.
+    One that is ``declared`` as a field inside of a struct is that alone.
     """
 
     paths: tuple[tuple[str, FieldPath], ...] = ()
+    declared: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, names: Iterable[str], declared: Iterable[str] = ()) -> Self:
+    def of(cls, names: Iterable[str], declared: pl.Schema) -> Self:
         """Return those of ``names`` that are nested: with a dot, and not among the fields that are ``declared``."""
-        known = set(declared)
-        paths = {name: field_path(name) for name in names if name not in known}
-        return cls(tuple((column_name(name), path) for name, path in paths.items() if len(path) > 1))
+        paths = {name: field_path(name) for name in names if name not in declared}
+        nested = tuple((column_name(name), path) for name, path in paths.items() if len(path) > 1)
+        return cls(
+            nested, frozenset(name for name, path in nested if nested_dtype(declared, path) is not None)
+        )
 
     @property
     def names(self) -> frozenset[str]:
@@ -54,8 +59,20 @@ class NestedFields:
         return {name: self._dtype(name, path, fields) for name, path in self.paths}
 
     def _dtype(self, name: str, path: FieldPath, fields: pl.Schema) -> pl.DataType:
-        outer, inner = fields.get(name, pl.Null()), nested_dtype(fields, path) or pl.Null()
+        inner = nested_dtype(fields, path) or pl.Null()
+        outer = pl.Null() if name in self.declared else fields.get(name, pl.Null())
         return inner if outer == pl.Null else outer
+
+    def require_one_type(self, fields: pl.Schema) -> None:
+        """Raise a SchemaError where a field of the top and a nested one of its name have different types."""
+        for name, path in self.paths:
+            outer, inner = fields.get(name, pl.Null()), nested_dtype(fields, path) or pl.Null()
+            if name not in self.declared and pl.Null not in (outer, inner) and outer != inner:
+                message = (
+                    f"{name!r} is a field of the top ({outer}), and one inside of {path[0]!r} ({inner})."
+                )
+                hint = f"schema= can declare the one that is meant: {{{name!r}: ...}} or {{{path[0]!r}: pl.Struct(...)}}."
+                raise SchemaError(message, hint)
 
     def add(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return ``rows`` with their columns."""
@@ -64,9 +81,8 @@ class NestedFields:
         return rows.with_columns(self._value(name, path, rows.schema) for name, path in self.paths)
 
     def _value(self, name: str, path: FieldPath, fields: pl.Schema) -> pl.Expr:
-        inner, outer = nested_dtype(fields, path), fields.get(name)
-        if inner is None or outer not in (None, pl.Null, inner):
-            # Of two types the one of the top: what is nested then is in no column.
+        inner, outer = nested_dtype(fields, path), None if name in self.declared else fields.get(name)
+        if inner is None:
             return (pl.lit(None) if outer is None else pl.col(name)).alias(name)
         value = nested_value(path)
         return (pl.coalesce(name, value) if outer == inner else value).alias(name)

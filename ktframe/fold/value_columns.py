@@ -30,6 +30,7 @@ class ValueColumns:
         # All of the batch, mostly: none has to be picked out then.
         picked = batch.values if len(valued) == len(batch) else [batch.values[line] for line in valued]
         decoded = self.format.decode(cast(Sequence[bytes], picked), fields)
+        self.nested.require_one_type(decoded.schema)
         refused = [replace(refusal, index=valued[refusal.index]) for refusal in decoded.refused]
         if refused:
             lines = lines.filter(~lines[LINE].is_in([refusal.index for refusal in refused]))

@@ -14,6 +14,7 @@ from support.hints import Hint
 import ktframe
 from ktframe.config.settings import TimeUnit
 from ktframe.errors import ConfigurationError, IncompleteError, SchemaError
+from ktframe.testing import FakeBroker
 
 PER_SECOND: dict[TimeUnit, float] = {"d": 1 / 86_400, "s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -148,3 +149,30 @@ def test_a_declared_field_must_have_what_is_named(argument: str, dtype: Any) -> 
             kt.table("t", **arguments, schema={"at": dtype})
         assert kt.table("t", **arguments).to_polars().height == 1
         assert kt.table("t", **arguments, schema={"at": pl.Struct({"id": pl.Int64})}).to_polars().height == 1
+
+
+@pytest.mark.parametrize("is_read_between", [False, True])
+@pytest.mark.parametrize("is_nested_first", [False, True])
+def test_of_two_types_schema_decides(*, is_read_between: bool, is_nested_first: bool) -> None:
+    """A key is never of two types: an error says what to declare, in whatever order and batches the records came."""
+    broker = FakeBroker()
+    broker.create_topic("t")
+    values: list[dict[str, Any]] = [{"a.b": "x"}, {"a": {"b": 1}}]
+    with broker.connect() as kt:
+        table = kt.table("t", key="a.b")
+        for number, value in enumerate(values[::-1] if is_nested_first else values):
+            broker.produce("t", f"k{number}", value)
+            if is_read_between and number == 0:
+                assert len(table.keys()) == 1
+        hint = Hint(
+            "fold/nested_fields.py",
+            "schema= can declare the one that is meant: {{}: ...} or {{}: pl.Struct(...)}.",
+        )
+        with pytest.raises(ktframe.KtframeError) as raised:
+            table.to_polars()
+        met(hint, str(raised.value))
+        top = kt.table("t", key="a.b", schema={"a.b": pl.String}, on_refused="ignore")
+        assert top.keys() == ["x"]
+        nested = kt.table("t", key="a.b", schema={"a": pl.Struct({"b": pl.Int64})}, on_refused="ignore")
+        assert nested.keys() == [1]
+        assert nested.to_polars()["a.b"].to_list() == [1]

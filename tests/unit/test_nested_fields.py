@@ -135,16 +135,6 @@ def test_a_field_of_the_top_that_is_called_so_comes_first() -> None:
         assert both.to_polars().columns.count("a.b") == 1
 
 
-def test_of_two_types_that_of_the_top_counts() -> None:
-    """What is nested then is in no column, and refused: it is never the key of another type."""
-    values = [{"a": {"b": 1}}, {"a.b": "x"}]
-    for records in (values, values[::-1]):
-        with _broker(*records).connect() as kt:
-            table = kt.table("t", key="a.b", on_refused="ignore")
-            assert table.keys() == ["x"]
-            assert table.errors()["reason"].to_list() == ["no key: 'a.b' is missing or null"]
-
-
 def test_a_refused_record_makes_its_row_stale_though_the_object_around_its_key_is_odd() -> None:
     """The key is read out of an object of which another field can't be."""
     values = [{"a": {"id": 1, "v": 1}}, {"a": {"id": 2, "v": 1}}, {"a": {"id": 1, "v": "x"}}]
