@@ -34,7 +34,7 @@ from ktframe.fold.learning import Learner, Records, decode_and_learn
 from ktframe.fold.lines import last_of_each, lines_of
 from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
-from ktframe.fold.refused import key_tombstones, late_records, refused_records
+from ktframe.fold.refused import accepted, key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
 from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
@@ -319,7 +319,7 @@ class TopicDecoder:
             schema=schema,
             stale=stale,
             records=records,
-            accepted=_accepted(records, batch, refused),
+            accepted=accepted(records, batch, refused),
             last=batch.last,
             is_keyless=is_keyless,
         )
@@ -396,14 +396,3 @@ def _at(lines: pl.Series, column: pl.Series) -> pl.Series:
     """Return what ``column``, which has a value for each record, has at ``lines``: all of it, mostly."""
     is_whole = len(lines) == len(column) and (lines == pl.int_range(len(column), eager=True)).all()
     return column if is_whole else column.gather(lines)
-
-
-def _accepted(records: Counter[int], batch: RecordBatch, refused: Sequence[Refusal]) -> Counter[int]:
-    """Return how many records of each partition have a value and were not refused."""
-    accepted = records.copy()
-    if None in batch.values:
-        accepted.subtract(p for p, value in zip(batch.partitions, batch.values, strict=True) if value is None)
-    accepted.subtract(
-        batch.partitions[refusal.index] for refusal in refused if batch.values[refusal.index] is not None
-    )
-    return accepted

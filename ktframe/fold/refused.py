@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -42,6 +43,17 @@ def refused_records(batch: RecordBatch, refused: Sequence[Refusal]) -> tuple[Ref
     return tuple(
         refused_record(batch, refusal) for refusal in sorted(refused, key=lambda refusal: refusal.index)
     )
+
+
+def accepted(records: Counter[int], batch: RecordBatch, refused: Sequence[Refusal]) -> Counter[int]:
+    """Return how many records of each partition have a value and were not refused."""
+    found = records.copy()
+    if None in batch.values:
+        found.subtract(p for p, value in zip(batch.partitions, batch.values, strict=True) if value is None)
+    found.subtract(
+        batch.partitions[refusal.index] for refusal in refused if batch.values[refusal.index] is not None
+    )
+    return found
 
 
 _MOST_CAUSES = 100

@@ -35,8 +35,7 @@ from ktframe.sync.presence import Presence
 from ktframe.windows.retention import Loaded
 
 logger = logging.getLogger("ktframe.sync")
-_NONE_LOST: Mapping[int, int] = MappingProxyType({})
-_NO_ENDS: Mapping[int, int] = MappingProxyType({})
+_NONE: Mapping[int, int] = MappingProxyType({})
 
 
 class Materializer:
@@ -171,7 +170,7 @@ class Materializer:
         self.ages.opened({p: at for p, at in self.store.positions().items() if p not in rebuilt})
         self._fill(self.written.again, {p: at for p, at in positions.items() if p in rebuilt}, rebuilt=True)
         self._fill(self.view, {}, rebuilt=False)
-        self.stream_times = self._shown_times()
+        self.stream_times = stream_times(self.store.positions())
         self._retain()
         # Last, as in apply(): after an error before it, the store is read again.
         self.written.apply(pl.DataFrame(), self.view.schema, positions)
@@ -230,15 +229,12 @@ class Materializer:
         else:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
             self._refill(self.written.positions())
-        self.stream_times = self._shown_times()
+        self.stream_times = stream_times(self.store.positions())
         self._applied += sum(changes.records.values())
         self._retain()
         # Positions last: whoever waits for them finds stream time and retention already applied.
         self.written.apply(pl.DataFrame(), schema, positions)
         return changes
-
-    def _shown_times(self) -> dict[int, int]:
-        return stream_times(self.store.positions())
 
     def _context(self) -> BatchContext:
         positions = self.positions()
@@ -324,7 +320,7 @@ class Materializer:
         changes = Changes(removals, schema=self.schema)
         self.store.apply(changes, {p: position.offset for p, position in self.positions().items()})
 
-    def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE_LOST) -> None:
+    def advance(self, positions: Mapping[int, int], *, lost: Mapping[int, int] = _NONE) -> None:
         """Advance past offsets without records to apply: transaction markers, compacted records, what ``start=`` skips.
 
         ``lost`` counts the offsets before them that the log lost before they were read.
@@ -373,7 +369,7 @@ class Materializer:
             elif partitions:
                 self._learn(self.learned.without(partitions))
             self.written.clear(partitions, self.decoder.frame_schema(self.schema))
-            self.stream_times = self._shown_times()
+            self.stream_times = stream_times(self.store.positions())
 
     def rebuild(self, partitions: Mapping[int, Rebuild]) -> None:
         """Begin to read partitions again; reads find the rows that are there until ``switch``."""
@@ -384,7 +380,7 @@ class Materializer:
             starts = {p: rebuild.position.offset for p, rebuild in partitions.items()}
             self.written.rebuild(starts, self.decoder.frame_schema(self.schema))
 
-    def switch(self, ends: Mapping[int, int] = _NO_ENDS) -> None:
+    def switch(self, ends: Mapping[int, int] = _NONE) -> None:
         """Show what was read again, once it goes up to ``ends`` in all partitions that are being rebuilt."""
         rebuilds = self.store.rebuilds()
         if not rebuilds or any(at.position.offset < ends.get(p, 0) for p, at in rebuilds.items()):
@@ -395,7 +391,7 @@ class Materializer:
             self.ages.forget(rebuilds)
             schema = self.decoder.frame_schema(self.schema)
             positions = self.written.switch(schema)
-            self.stream_times = self._shown_times()
+            self.stream_times = stream_times(self.store.positions())
             # Last, as in apply().
             self.written.apply(pl.DataFrame(), schema, positions)
 
