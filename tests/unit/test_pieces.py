@@ -62,6 +62,24 @@ def test_what_a_read_waits_for_is_applied_at_once(broker: FakeBroker, binding: T
     assert take(binding, broker, 6) == 6
 
 
+def test_partitions_that_are_applied_count_for_what_a_read_waits_for(broker: FakeBroker) -> None:
+    """Only the others need to be in what is applied next."""
+    broker.create_topic("two", partitions=2)
+    for number in range(RECORDS):
+        broker.produce("two", "a", {"n": number}, partition=number and 1)
+    with broker.connect() as kt:
+        binding = kt.table("two")._reader.binding
+        binding.prepare()
+        binding.life.enter(BindingState.RESTORING, Reason.RESTORING)
+        binding._attach()
+        binding._take(read_log(broker._topics["two"].partitions[0], 0, 0, 1))
+        positions = binding.required().view.positions
+        with binding.goals.waiting_for({0: 1, 1: 2}):
+            for offset, applied in enumerate([0, 2]):
+                binding._take(read_log(broker._topics["two"].partitions[1], 1, offset, 1))
+                assert (positions()[0], positions()[1]) == (1, applied)
+
+
 def test_a_batch_that_is_not_full_is_applied_at_once(
     broker: FakeBroker, binding: TopicBinding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
