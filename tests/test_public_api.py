@@ -101,7 +101,7 @@ WINDOWED = "agg between chart final last late live"
     [
         (ktframe.KTable, "delete diff filter get get_many items keys put upsert window"),
         (ktframe.WindowedKTable, f"{WINDOWED} diff filter get items"),
-        (ktframe.KStream, "filter last session since sliding window"),
+        (ktframe.KStream, "last session since sliding window"),
         (ktframe.WindowedKStream, WINDOWED),
     ],
 )

@@ -159,6 +159,7 @@ def topic_spec(
     fields = _key_fields(key)
     for name in (*(fields or ()), *(() if time is None else (time,))):
         check_field_name(name)
+    _check_columns(*(fields or ()), *(() if time is None else (time,)))
     declared = None if schema is None else as_schema(schema)
     texts = frozenset() if schema is None else json_fields(schema)
     if declared:
@@ -186,6 +187,18 @@ def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         message = f"{name} must be text, not {value!r}."
         raise ConfigurationError(message, _TEXT_HINTS[name])
+
+
+def _check_columns(*names: str) -> None:
+    """Refuse two fields that would be one column: a nested one, and one of the top that is called as it is written."""
+    known: dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(column_name(name), name)
+        if field_path(other) != field_path(name):
+            message = (
+                f"{other!r} and {name!r} are two fields, and both would be the column {column_name(name)!r}."
+            )
+            raise SchemaError(message, "name one of them only.")
 
 
 def _check_nested(declared: pl.Schema, texts: frozenset[str], **arguments: Sequence[str]) -> None:

@@ -184,7 +184,9 @@ class Barrier:
             now = self._clock.monotonic()
             is_failing = self._binding.retry.failure is not None
             is_working = self._binding.activity.is_working
-            written = self._binding.required().written.positions()  # what is read again is progress, too
+            rows = self._binding.required()
+            # What is read again is progress, too, and what waits to be written with what follows.
+            written = rows.written.positions() | rows.piece.positions
             moves.look(now, self._binding.attached, written, is_failing=is_failing, is_working=is_working)
             stuck = moves.stuck(policy.stall_timeout, behind())
             if stuck is not None:

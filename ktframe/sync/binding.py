@@ -285,7 +285,7 @@ class TopicBinding:
     def _is_awaited(self, positions: Mapping[int, int]) -> bool:
         """Say whether somebody waits for nothing more than what is before ``positions``, or there is nothing more."""
         are_ready = bool(self.monitor.behind()) and not self.monitor.behind(positions)
-        there = self.required().written.positions() | positions
+        there = {**self.required().written.positions(), **positions}
         return are_ready or not self.monitor.lagging(positions) or self.goals.are_reached(there)
 
     def _apply(self) -> None:

@@ -1,4 +1,4 @@
-"""Rows that a user's conditions hold for, of a table, its windows, or a stream: another object that reads the same store."""
+"""Rows that a user's conditions hold for, of a table or its windows: another object that reads the same store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import polars as pl
 
-from ktframe.columns import LINE
 from ktframe.errors import ConfigurationError
 from ktframe.sync.materializer import Materializer
 from ktframe.tables.complete_reads import CompleteReads
@@ -27,16 +26,17 @@ class Filterable(CompleteReads):
         """Return the rows that all conditions hold for, as an object that follows the topic like this one.
 
         The rows are judged, not the records: a row whose newest record fits no longer is gone, whatever older records were,
-        and of a table's windows each window's row is judged. A stream's events are judged before they are in windows or
-        sessions. What is written, refused or late is not narrowed: ``errors()`` and warnings tell of the whole topic.
+        and of windows each window's row is judged. Conditions that look at other rows, such as a mean, look at those that a
+        read is of: of windows those of the range. What is refused or late is not narrowed: ``errors()`` and warnings tell of
+        the whole topic.
 
         Parameters
         ----------
         conditions
             Polars expressions that are true or false for each row. They can name every column of
-            ``to_polars(metadata=True)``; of a stream, ``"key"`` is the record key.
+            ``to_polars(metadata=True)``.
         values
-            Columns, and what they must equal.
+            Columns, and what they must equal; None: nulls.
 
         Raises
         ------
@@ -50,7 +50,7 @@ class Filterable(CompleteReads):
             message = "filter() needs a condition." if odd is None else f"{odd!r} is not a Polars expression."
             raise ConfigurationError(message, _HINT)
         narrowed = copy.copy(self)
-        equal = [pl.col(name) == pl.lit(value) for name, value in values.items()]
+        equal = [pl.col(name).eq_missing(pl.lit(value)) for name, value in values.items()]
         narrowed._conditions = (*self._conditions, *conditions, *equal)  # noqa: SLF001 - of the same class
         return narrowed
 
@@ -63,27 +63,42 @@ class Filterable(CompleteReads):
         return "".join(f", {condition}" for condition in self._conditions)
 
     def _chosen(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
-        if not self._conditions:
+        if not self._conditions or not lines.height:
             return lines
         known = self._known(materializer)
         require_known(self._conditions, list(known.all))
-        shown = lines.select(
-            pl.int_range(pl.len(), dtype=pl.UInt32).alias(LINE), *known.needed(self._conditions)
-        )
+        rows = lines.select(self._columns(known))
+        is_chosen = pl.repeat(value=True, n=rows.height, dtype=pl.Boolean, eager=True)
+        for condition in self._conditions:
+            # Not by filter(): there a row number would be a column, which conditions on many columns see.
+            for values in self._values(rows, condition):
+                is_chosen &= values.new_from_index(0, rows.height) if len(values) == 1 else values
+        return lines if is_chosen.all() else lines.filter(is_chosen)
+
+    def _values(self, rows: pl.DataFrame, condition: pl.Expr) -> list[pl.Series]:
         try:
-            chosen = shown.filter(*self._conditions)[LINE]
+            found = rows.select(condition).get_columns()
         except pl.exceptions.PolarsError as error:
-            message = (
-                f"filter({', '.join(map(str, self._conditions))}) is no condition for these rows: {error}"
-            )
-            raise ConfigurationError(message, f"give what is true or false for each row: {_HINT}") from error
-        return lines if len(chosen) == lines.height else lines[chosen]
+            raise self._no_condition(condition, f": {error}") from error
+        if any(values.dtype != pl.Boolean or len(values) not in (1, rows.height) for values in found):
+            raise self._no_condition(condition, "")
+        return [values.fill_null(value=False) for values in found]
+
+    @staticmethod
+    def _no_condition(condition: pl.Expr, why: str) -> ConfigurationError:
+        message = f"filter({condition}) is no condition for these rows{why}"
+        return ConfigurationError(message, f"give what is true or false for each row: {_HINT}")
+
+    def _columns(self, known: Columns) -> list[pl.Expr]:
+        """Return the columns that the conditions look at; all of a frame for one that names none, such as ``pl.len() > 5``."""
+        needed = known.needed(self._conditions)
+        return needed or [known.all[name] for name in known.usual]
 
     def _judged(self, materializer: Materializer) -> set[str]:
         """Return the columns of the view that the conditions look at."""
         if not self._conditions:
             return set()
-        needed = self._known(materializer).needed(self._conditions)
+        needed = self._columns(self._known(materializer))
         return {name for column in needed for name in column.meta.root_names()}
 
     def _known(self, materializer: Materializer) -> Columns:

@@ -18,7 +18,6 @@ from ktframe.config.settings import ReadPolicy
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import MaterializedTopic
-from ktframe.tables.filterable import Filterable
 from ktframe.tables.presentation import Presentation
 from ktframe.tables.window_spec import EventWindowSpec
 from ktframe.tables.windowed_stream import WindowedKStream
@@ -28,7 +27,7 @@ from ktframe.windows.sessions import SessionWindows
 from ktframe.windows.sliding import SlidingWindows
 
 
-class KStream(Filterable, MaterializedTopic):
+class KStream(MaterializedTopic):
     """Every event of a topic. Make one with ``ktframe.stream``.
 
     Nothing is replaced or deleted: a record with a null value is an event whose fields are null. Frames have the
@@ -137,7 +136,7 @@ class KStream(Filterable, MaterializedTopic):
     ) -> WindowedKStream:
         spec = EventWindowSpec(
             windows=windows,
-            name=f"{name}{self._where}",
+            name=name,
             by=by,
             idle_after=parse_minutes("idle_after", idle_after) / 1000,
             tz=tz,
@@ -147,7 +146,7 @@ class KStream(Filterable, MaterializedTopic):
             self._reader,
             presentation,
             spec,
-            events=self._lines,
+            events=self._all_lines,
             policy=self._completeness.policy,
             close=lambda _: self.close(),
         )

@@ -69,14 +69,23 @@ class KTable(Filterable, MaterializedTopic):
         def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
             encoded = materializer.decoder.encode_keys(keys, materializer.schema)
             wanted = sorted({identity for identity in encoded if identity is not None})
-            marks = materializer.view.marks()
-            identities, rows = newest_rows(materializer, wanted)
-            lines = rows.hstack([pl.Series(IDENTITY, identities, dtype=pl.Binary)])
-            shown = self._shown(lines, marks, materializer)
+            shown = self._looked_up(materializer, wanted)
             by_identity = dict(zip(shown[IDENTITY], self._present(shown).iter_rows(named=True), strict=True))
             return [None if identity is None else by_identity.get(identity) for identity in encoded]
 
         return self._read(look_up, fresh=fresh)
+
+    def _looked_up(self, materializer: Materializer, wanted: Sequence[bytes]) -> pl.DataFrame:
+        """Return those of some rows that are shown, with their identities."""
+        if self._conditions:  # they may look at other rows as well
+            lines = self._lines(materializer)
+            lines = lines.with_columns(materializer.decoder.identity.encode(lines).alias(IDENTITY))
+            return lines.filter(pl.col(IDENTITY).is_in(pl.Series(wanted, dtype=pl.Binary).implode()))
+        marks = materializer.view.marks()
+        identities, rows = newest_rows(materializer, wanted)
+        return self._shown(
+            rows.hstack([pl.Series(IDENTITY, identities, dtype=pl.Binary)]), marks, materializer
+        )
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
@@ -94,10 +103,12 @@ class KTable(Filterable, MaterializedTopic):
             )
         return error
 
-    @staticmethod
-    def _is_hidden(key: Key, materializer: Materializer) -> bool:
+    def _is_hidden(self, key: Key, materializer: Materializer) -> bool:
         (identity,) = materializer.decoder.encode_keys([key], materializer.schema)
-        return identity is not None and newest_rows(materializer, [identity])[1].height > 0
+        if identity is None:
+            return False
+        marks = materializer.view.marks()
+        return self._stale(newest_rows(materializer, [identity])[1], marks, materializer).height > 0
 
     def __contains__(self, key: object) -> bool:
         return self.get_many([key])[0] is not None

@@ -58,6 +58,18 @@ def test_an_argument_is_given_as_the_hint_says(kt: Context, hint: Hint, wrong: d
         assert kt.table(**{"topic": "orders", **right}).to_polars().height == 1
 
 
+def test_one_of_two_fields_of_one_column_is_named() -> None:
+    """Each alone is a key."""
+    broker = FakeBroker()
+    broker.produce("t", "k", {"a": {"b": "x"}, "a.b": "y"})
+    with broker.connect() as kt:
+        for arguments in ({"key": "a.b", "time": r"a\.b"}, {"key": ["a.b", r"a\.b"]}):
+            with hinted(Hint("context/topic_spec.py", "name one of them only.")):
+                kt.table("t", **arguments)  # type: ignore[arg-type]
+        assert kt.table("t", key="a.b").to_polars().height == 1
+        assert kt.table("t", key=r"a\.b").to_polars().height == 1
+
+
 def test_each_way_to_give_a_key_identifies_rows(kt: Context) -> None:
     """One field, several, and none."""
     with hinted(

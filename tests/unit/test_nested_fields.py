@@ -360,3 +360,12 @@ def test_an_object_that_holds_a_key_or_a_time_stays_one(name: str, shape: str) -
         assert rows.height == (200 if shape == "map" else 190)
         plain = kt.stream("t").to_polars()
         assert isinstance(plain.schema["after"], pl.List if shape == "map" else pl.String)
+
+
+@pytest.mark.parametrize("odd", ["none", [1], []])
+def test_an_object_that_is_rare_is_one_all_the_same(odd: Any) -> None:
+    """Most records have something else in its place: they are refused, not those with the key."""
+    with _broker({"p": odd}, {"p": odd}, {"p": odd}, {"p": {"id": 1}}).connect() as kt:
+        table = kt.table("t", key="p.id", on_refused="ignore")
+        assert table.to_polars()["p.id"].to_list() == [1]
+        assert table.errors().height == 3

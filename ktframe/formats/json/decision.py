@@ -286,7 +286,10 @@ def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
             old.items is not None and new.items is not None and _changes(old.items, new.items, field.at(None))
         )
     if after == STRUCT:
-        return any(_changes(seen, new.fields[name], field.at(name)) for name, seen in old.fields.items())
+        return any(
+            name in new.fields and _changes(seen, new.fields[name], field.at(name))
+            for name, seen in old.fields.items()
+        )
     return False
 
 

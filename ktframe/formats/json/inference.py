@@ -198,6 +198,8 @@ class FieldRules:
         """Return the commonest kind; of equally common ones that seen first."""
         if self.rules.is_exact(self.path):
             return seen.commonest(_IDENTITY_KINDS)
+        if self.path in self.rules.objects and seen.records(STRUCT):
+            return STRUCT  # however rare: what is named is inside
         kinds = VALUE_KINDS
         if STRUCT in seen.kinds:
             kinds = kinds - {LIST} | {FILLED}
