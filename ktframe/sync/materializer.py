@@ -170,7 +170,7 @@ class Materializer:
         self.ages.opened({p: at for p, at in self.store.positions().items() if p not in rebuilt})
         self._fill(self.written.again, {p: at for p, at in positions.items() if p in rebuilt}, rebuilt=True)
         self._fill(self.view, {}, rebuilt=False)
-        self.stream_times = stream_times(self.store.positions())
+        self.stream_times = self._shown_times()
         self._retain()
         # Last, as in apply(): after an error before it, the store is read again.
         self.written.apply(pl.DataFrame(), self.view.schema, positions)
@@ -207,8 +207,7 @@ class Materializer:
 
     def apply(self) -> Changes:
         """Apply what was collected to the store, then to the view; after an error it has to be read again."""
-        positions = self.piece.positions
-        changes = self.piece.take()
+        positions, changes = self.piece.positions, self.piece.take()
         with self._in_both():
             return self._apply(changes, positions)
 
@@ -229,12 +228,15 @@ class Materializer:
         else:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
             self._refill(self.written.positions())
-        self.stream_times = stream_times(self.store.positions())
+        self.stream_times = self._shown_times()
         self._applied += sum(changes.records.values())
         self._retain()
         # Positions last: whoever waits for them finds stream time and retention already applied.
         self.written.apply(pl.DataFrame(), schema, positions)
         return changes
+
+    def _shown_times(self) -> dict[int, int]:
+        return stream_times(self.store.positions())
 
     def _context(self) -> BatchContext:
         positions = self.positions()
@@ -256,8 +258,7 @@ class Materializer:
         if retention is None or self.is_cut_short:
             return
         loaded = Loaded(self._context().stream_times, self._applied, lambda: self.written.lines()[0])
-        mark = retention.mark(loaded)
-        if mark != self._mark:
+        if (mark := retention.mark(loaded)) != self._mark:
             self.drop(retention.column, retention.horizons(loaded))
             self._mark = mark
 
@@ -369,7 +370,7 @@ class Materializer:
             elif partitions:
                 self._learn(self.learned.without(partitions))
             self.written.clear(partitions, self.decoder.frame_schema(self.schema))
-            self.stream_times = stream_times(self.store.positions())
+            self.stream_times = self._shown_times()
 
     def rebuild(self, partitions: Mapping[int, Rebuild]) -> None:
         """Begin to read partitions again; reads find the rows that are there until ``switch``."""
@@ -391,9 +392,8 @@ class Materializer:
             self.ages.forget(rebuilds)
             schema = self.decoder.frame_schema(self.schema)
             positions = self.written.switch(schema)
-            self.stream_times = stream_times(self.store.positions())
-            # Last, as in apply().
-            self.written.apply(pl.DataFrame(), schema, positions)
+            self.stream_times = self._shown_times()
+            self.written.apply(pl.DataFrame(), schema, positions)  # last, as in apply()
 
     def switched(self) -> Switched | None:
         """Return, once, what was shown that was read again."""
