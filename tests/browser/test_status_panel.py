@@ -34,7 +34,7 @@ for topic in ("first", "second"):
         broker.produce(topic, f"k-{n}", {"n": n})
 """
 MIXED = """
-import ktframe
+import ktframe, polars as pl
 from ktframe.testing import FakeBroker
 broker = FakeBroker()
 kt = broker.connect()
@@ -42,7 +42,7 @@ for n in range(40):
     broker.produce("events", f"u-{n}", {"value": n})
 for n in range(20):
     broker.produce("events", f"u-{n}", {"value": "text"})
-events = kt.table("events")
+events = kt.table("events", schema={"value": pl.Int64})
 """
 # Whatever bar is on the page between now and the end: its values, in order.
 WATCH_BARS = """() => {
@@ -70,7 +70,7 @@ def test_a_panel_of_a_table_starts_nothing_and_turns_from_restoring_to_ready(lab
 
 
 def test_a_panel_with_refused_records_is_not_green(lab: Lab) -> None:
-    """Where events are of several types the badge says incomplete, the panel what helps, and the cell's read warns."""
+    """Where values are not what was declared the badge says incomplete, the panel what helps, and the cell's read warns."""
     cells = [MIXED, "frame = events.to_polars()", "events", "ktframe.widgets.dashboard(kt)"]
     notebook = lab.open(cells)
     notebook.run_all()
@@ -78,7 +78,7 @@ def test_a_panel_with_refused_records_is_not_green(lab: Lab) -> None:
         1, re.compile(r"KtframeWarning: 20 of 60 records of 'events' were refused.*ktframe\.Json", re.DOTALL)
     )
     notebook.wait_for_text(2, re.compile(r"▲ incomplete.*rows\s*20.*refused\s*20.*stale\s*20", re.DOTALL))
-    notebook.wait_for_text(2, "schema={'value': ktframe.Json}")
+    notebook.wait_for_text(2, "{'value': ktframe.Json} in schema=")
     notebook.wait_for_text(3, "▲ incomplete")
     for cell in (2, 3):
         colour = (
