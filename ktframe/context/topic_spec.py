@@ -47,8 +47,9 @@ class TopicSpec:
     value: str = "auto"
     schema: pl.Schema | None = field(default=None, hash=False)
     json_fields: frozenset[str] = frozenset()
-    map_fields: frozenset[str] = frozenset()
     """The fields of ``schema`` that are declared as ``Json``; their columns are Strings."""
+    map_fields: frozenset[str] = frozenset()
+    """Those that are declared as ``Map``; their columns are lists of structs of ``key`` and ``value``."""
     time: str | None = None
     time_unit: TimeUnit | None = None
     start: Start | None = None

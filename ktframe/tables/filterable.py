@@ -56,11 +56,7 @@ class Filterable(CompleteReads):
 
     def _name(self, quote: Callable[[str], str] = repr) -> str:
         """Return what is read, and the conditions, as a repr shows them."""
-        return super()._name(quote) + self._where
-
-    @property
-    def _where(self) -> str:
-        return "".join(f", {condition}" for condition in self._conditions)
+        return super()._name(quote) + "".join(f", {condition}" for condition in self._conditions)
 
     def _chosen(self, lines: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
         if not self._conditions or not lines.height:
