@@ -55,7 +55,8 @@ def latest_rows(rows: pl.DataFrame, markers: pl.DataFrame, user_key: Sequence[st
 def _without_deleted_by_key(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.DataFrame:
     """Drop the rows that a later marker of their window deletes by record key.
 
-    In its own partition a marker is later by its offset, in others by its (timestamp, partition).
+    In its own partition a marker is later by its offset, in others by its (timestamp, partition); of several markers of
+    one partition the last one counts.
     """
     on = [PARTITION, WINDOW, RECORD_KEY]
     until = markers.group_by(on).agg(pl.col(OFFSET).max().alias(REMOVED_UNTIL))
@@ -64,7 +65,8 @@ def _without_deleted_by_key(rows: pl.DataFrame, markers: pl.DataFrame) -> pl.Dat
     kept = joined.filter(is_kept).drop(REMOVED_UNTIL)
     if pl.concat([kept[PARTITION], markers[PARTITION]]).n_unique() == 1:
         return kept
-    others = markers.select(
+    # Of a partition's own markers the last one counts, whatever their times: its log is in order.
+    others = markers.filter(pl.col(OFFSET) == pl.col(OFFSET).max().over(on)).select(
         WINDOW, RECORD_KEY, *(pl.col(name).alias(other) for name, other in _OTHER.items())
     )
     pairs = kept.with_row_index(ROW).join(others, on=[WINDOW, RECORD_KEY], how="inner")

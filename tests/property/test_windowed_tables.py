@@ -148,6 +148,14 @@ def test_windows_by_a_field_equal_a_fold(steps: list[Any], wanted: list[Sizes]) 
     run(None, steps, wanted, "f")
 
 
+@pytest.mark.parametrize("reads", [[], ["read"]])
+def test_of_a_partitions_tombstones_the_last_one_counts(reads: list[str]) -> None:
+    """An older tombstone with a newer time deletes no row of another partition that is newer than the last tombstone."""
+    row, tombstones = ("a", {"n": 0, "f": "x"}, 1, 5), [("a", None, 0, 6), ("a", None, 0, 4)]
+    for steps in ([row, *reads, *tombstones], [tombstones[0], *reads, tombstones[1], row]):
+        run(None, steps, [Sizes(10, 10)], "f")
+
+
 @pytest.mark.slow
 @few_examples()
 @given(steps=REOPENED, wanted=WANTED)
