@@ -19,6 +19,15 @@ NATIVE_ERRORS: Final = (Exception, pl.exceptions.PanicException)
 
 _ROWS_PER_CALL = 1_000  # pa.array holds the GIL
 
+_EXACT: Final[Mapping[type[pl.DataType], frozenset[type]]] = {
+    pl.Null: frozenset({type(None)}),
+    pl.Boolean: frozenset({bool, type(None)}),
+    pl.Int64: frozenset({int, type(None)}),
+    pl.Float64: frozenset({float, type(None)}),
+    pl.String: frozenset({str, type(None)}),
+}
+"""Of values of these types alone Polars makes what Arrow makes, without its import of pandas, and sooner."""
+
 _ARROW: dict[type[pl.DataType], pa.DataType] = {
     pl.Null: pa.null(),
     pl.Boolean: pa.bool_(),
@@ -87,17 +96,26 @@ def frame_of_records(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl
     NATIVE_ERRORS
         When Arrow or Polars can't hold one of the values.
     """
-    frames = []
-    for start in range(0, max(len(rows), 1), _ROWS_PER_CALL):
-        some = rows[start : start + _ROWS_PER_CALL]
-        arrays = [_array(some, name, arrow_type(dtype)) for name, dtype in schema.items()]
-        frames.append(frame_of(arrays, schema, len(some)))
+    starts = range(0, max(len(rows), 1), _ROWS_PER_CALL)
+    frames = [_frame_of_some(rows[start : start + _ROWS_PER_CALL], schema) for start in starts]
     return frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=True)
 
 
-def _array(rows: Sequence[Mapping[str, Any]], name: str, dtype: Any) -> Any:
-    # For a list, an empty one too, pyarrow imports pandas: declared columns are made of no rows, to see whether they can be.
-    return pa.array([row.get(name) for row in rows], dtype) if rows else pa.nulls(0, dtype)
+def _frame_of_some(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl.DataFrame:
+    exact, arrays = dict[str, pl.Series](), dict[str, Any]()
+    for name, dtype in schema.items():
+        values = [row.get(name) for row in rows]
+        kinds = _EXACT.get(type(dtype))
+        if kinds is not None and kinds.issuperset(map(type, values)):
+            exact[name] = pl.Series(name, values, dtype=dtype)
+        else:
+            # For a list, an empty one too, pyarrow imports pandas. Whether columns can be is tried with no rows.
+            arrow = arrow_type(dtype)
+            arrays[name] = pa.array(values, arrow) if rows else pa.nulls(0, arrow)
+    if schema and not arrays:
+        return pl.DataFrame(list(exact.values()))
+    others = frame_of(list(arrays.values()), pl.Schema({name: schema[name] for name in arrays}), len(rows))
+    return others.with_columns(exact.values())[[*schema]] if exact else others
 
 
 def _has_categories(dtype: pl.DataType) -> bool:
