@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from ktframe.columns import BOOKKEEPING, IDENTITY, LINE, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE
-from ktframe.fold.identity_codec import encode_columns
+from ktframe.columns import BOOKKEEPING, IDENTITY, LINE, OFFSET, PARTITION, ROW, TIMESTAMP, TOMBSTONE
 from ktframe.fold.records import RecordBatch
 
 
@@ -39,15 +38,17 @@ def last_of_each(rows: pl.DataFrame) -> pl.DataFrame:
     """Return the last line of each identity and partition."""
     if rows.height <= 1:
         return rows
-    is_last = _row_keys(rows).is_last_distinct()
+    # By partition: to compare two columns, or both as one, takes Polars twice as long.
+    is_last = rows.select(pl.col(IDENTITY).is_last_distinct().over(PARTITION)).to_series()
     return rows if is_last.all() else rows.filter(is_last)
 
 
 def in_key_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return lines by partition and identity: sorted writes take RocksDB a fraction of the time of unsorted ones."""
-    return rows[_row_keys(rows).arg_sort()] if rows.height > 1 else rows
+    """Return the lines of each partition together, by identity.
 
-
-def _row_keys(rows: pl.DataFrame) -> pl.Series:
-    """Return partition and identity as one column: to compare two takes Polars several times as long."""
-    return encode_columns([rows[PARTITION]]) + rows[IDENTITY]
+    Writes in the order of its keys take RocksDB a fraction of the time of others.
+    """
+    if rows.height <= 1:
+        return rows
+    by_identity = pl.col(ROW).sort_by(IDENTITY).over(PARTITION, mapping_strategy="explode")
+    return rows[rows.select(PARTITION, IDENTITY).with_row_index(ROW).select(by_identity).to_series()]
