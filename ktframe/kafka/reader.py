@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -151,21 +151,21 @@ class KafkaReader:
             if first is None:
                 return None
             with cyclic_gc_paused():
-                return self._columns([first, *self._queued(most - 1)])
+                return self._columns(self._with_queued(first, most))
         except KafkaException as error:
             raise self._translate(error.args[0]) from error
 
-    def _queued(self, most: int) -> Iterator[Any]:
-        """Yield the messages that have arrived, ``most`` of them."""
-        size = 0
-        while most > 0 and size < _BATCH_BYTES:
-            wanted = min(most, _CALL_RECORDS)
-            messages = self._consumer.consume(wanted, 0)
-            yield from messages
-            if len(messages) < wanted:
-                return
-            most -= wanted
-            size += sum(map(len, messages))
+    def _with_queued(self, first: Any, most: int) -> list[Any]:
+        """Return the ``first`` message and those that have arrived by now, ``most`` of them."""
+        messages, size = [first], 0
+        while len(messages) < most and size < _BATCH_BYTES:
+            wanted = min(most - len(messages), _CALL_RECORDS)
+            more = self._consumer.consume(wanted, 0)
+            messages += more
+            if len(more) < wanted:
+                break
+            size += sum(map(len, more))
+        return messages
 
     def _columns(self, messages: list[Any]) -> RecordBatch:
         # Any, not Message: its stubs allow None for the partition and offset of a record.
