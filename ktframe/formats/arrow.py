@@ -113,7 +113,7 @@ def _frame_of_some(rows: Sequence[Mapping[str, Any]], schema: pl.Schema) -> pl.D
             arrow = arrow_type(dtype)
             arrays[name] = pa.array(values, arrow) if rows else pa.nulls(0, arrow)
     if schema and not arrays:
-        return pl.DataFrame(list(exact.values()))
+        return pl.DataFrame(exact)
     others = frame_of(list(arrays.values()), pl.Schema({name: schema[name] for name in arrays}), len(rows))
     return others.with_columns(exact.values())[[*schema]] if exact else others
 
