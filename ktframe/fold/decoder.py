@@ -308,7 +308,7 @@ class TopicDecoder:
             keys = _at(folded[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
             is_keyless = keys.null_count() > 0
             for_store += [keys] if use is KeyUse.DELETES_BY else []
-        records = Counter(batch.partitions)
+        records = Counter(dict(pl.Series(batch.partitions).value_counts().iter_rows()))
         return Changes(
             self._lines(folded, for_store, schema),
             refused=refused_records(batch, refused),

@@ -182,7 +182,7 @@ def _encode_column(column: pl.Series) -> pl.Series:
     tag = _text_tag(column.dtype)
     if tag is not None:
         raw = column.cast(pl.Binary)
-        if not _contains(raw.to_arrow(), b"\0"):
+        if not _may_contain(raw.to_arrow(), b"\0"):
             encoded = pl.Series([tag]) + raw + pl.Series([b"\0"])
             return encoded.fill_null(_NULL) if encoded.null_count() else encoded
     physical = column.to_physical()
@@ -247,7 +247,7 @@ def _end_of(encoded: bytes, start: int) -> int:
 def decode_column(encoded: pl.Series, dtype: pl.DataType) -> pl.Series:
     """Return the values of identities as one column of ``dtype``: a struct where they have several parts."""
     array, tag = encoded.to_arrow(), _text_tag(dtype)
-    if tag is not None and _all_start_with(array, tag) and not _contains(array, b"\0\xff"):
+    if tag is not None and _all_start_with(array, tag) and not _may_contain(array, b"\0\xff"):
         return pl.Series(pc.binary_slice(array, 1, -1)).cast(dtype)
     if dtype.is_integer() and _all_start_with(array, _INTEGER):
         bodies = pl.Series(pc.binary_slice(array, 1, _INTEGER_LENGTH))
@@ -259,9 +259,10 @@ def _all_start_with(array: Any, start: bytes) -> bool:
     return bool(pc.all(pc.starts_with(array, start), min_count=0).as_py())
 
 
-def _contains(array: Any, pattern: bytes) -> bool:
-    """Say whether one of the texts or bytes does. Not asked of Polars: each call of it is a query, for one value too."""
-    return bool(pc.any(pc.match_substring(array, pattern), min_count=0).as_py())
+def _may_contain(array: Any, pattern: bytes) -> bool:
+    """Say whether ``pattern`` is in the bytes of all values, one behind the other; where it is not, no value has it."""
+    data = array.buffers()[2]
+    return data is not None and pattern in data.to_pybytes()
 
 
 def columns_of(identities: Iterable[bytes], dtypes: Mapping[str, pl.DataType]) -> dict[str, pl.Series]:

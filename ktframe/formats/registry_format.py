@@ -210,8 +210,8 @@ class RegistryFormat:
     def _plain_for_all(self, payloads: Sequence[bytes], schema: pl.Schema) -> SchemalessFormat | None:
         """Return the plain format where no payload has a schema, and nothing has to be fitted to other columns."""
         plain = self.plain
-        firsts = {payload[:1] for payload in payloads}  # Python has each single byte once: nothing is copied
-        if plain is None or any(first[0] <= LARGEST_MAGIC_BYTE for first in firsts if first):
+        smallest = min(filter(None, payloads), default=None)  # no other one has a smaller first byte
+        if plain is None or (smallest is not None and smallest[0] <= LARGEST_MAGIC_BYTE):
             return None
         # The fields of keys are fixed; the plain format alone would add some.
         may_widen = self.is_key and bool(schema) and not plain.is_canonical
