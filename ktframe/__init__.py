@@ -14,6 +14,7 @@ from types import ModuleType as _ModuleType
 from ktframe._api import inspect, publish, stream, table, topics
 from ktframe._connect import connect, demo
 from ktframe.config.settings import RetryPolicy, Settings, StoreOptions
+from ktframe.config.version import VERSION as _VERSION
 from ktframe.context.context import Context
 from ktframe.context.declaration import entity
 from ktframe.context.schema import Json, Map
@@ -63,7 +64,7 @@ from ktframe.tables.table import KTable
 from ktframe.tables.windowed_stream import WindowedKStream
 from ktframe.tables.windowed_table import WindowedKTable
 
-__version__ = "0.1.0"
+__version__ = _VERSION
 
 
 # A library is silent unless its user's program configures logging.

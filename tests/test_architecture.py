@@ -58,6 +58,7 @@ SHOWN = {
         "settings",
         "sources",
         "spelling",
+        "version",
     },
     "context": {"completion", "context", "declaration", "schema"},
     "explore": {"inspection", "topics"},

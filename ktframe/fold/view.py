@@ -90,12 +90,33 @@ class View:
         schema = schema or self._schema
         lines = stack([pl.DataFrame(schema=schema), *chunks])
         marks = without_outdated(marks, lines)
-        base = Merged.of(lines.rechunk(), positions)
+        self._begin(Merged.of(lines.rechunk(), positions), marks)
+
+    def _begin(self, base: Merged, marks: pl.DataFrame) -> None:
         with self._merging, self._lock:
             self._base, self._schema = base, base.rows.schema
             self._deltas, self._waiting = (), 0
-            self._positions = dict(positions)
+            self._positions = dict(base.positions)
             self._marks = (marks,) if marks.height else ()
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Return all that is in the view but its positions, as frames by name."""
+        merged = self._merge()
+        return {
+            "rows": merged.rows,
+            "markers": merged.markers,
+            "contested": merged.contested.to_frame(),
+            "marks": self.marks(),
+        }
+
+    def restore(self, frames: Mapping[str, pl.DataFrame], schema: pl.Schema) -> bool:
+        """Take what ``frames`` returned, without copying it; empty frames may lack. Returns whether it has this schema."""
+        rows, markers = (frames.get(name, pl.DataFrame(schema=schema)) for name in ("rows", "markers"))
+        if rows.schema != schema or markers.schema != schema:
+            return False
+        contested = frames.get("contested", pl.DataFrame(schema={HASH: pl.UInt64}))[HASH]
+        self._begin(Merged(rows, markers, {}, contested), frames.get("marks", NO_MARKS))
+        return True
 
     def apply(
         self,

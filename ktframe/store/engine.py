@@ -147,6 +147,11 @@ class Engine:
             else:
                 return
 
+    def last_write(self) -> int:
+        """Return the number of the last put or delete. They are counted; after a crash the last one left has its number."""
+        with self._in_use() as db:
+            return int(db.latest_sequence_number())
+
     def compact(self, start: bytes, end: bytes) -> None:
         """Free the disk space of the deleted keys of a range."""
         with self._changing() as db:

@@ -17,6 +17,7 @@ from ktframe.store.protocol import (
     CHUNK_ROWS,
     REFUSED_KEPT,
     Causes,
+    DecodedRows,
     Horizon,
     Rebuild,
     advanced,
@@ -254,6 +255,12 @@ class MemoryStore:
         """Do nothing: there is no disk."""
         with self._locked():
             return
+
+    def keep_view(self, view: DecodedRows) -> None:
+        """Do nothing: there is no other open."""
+
+    def kept_view(self, made_by: str) -> None:
+        """Return None: there was no open before this one."""
 
     def flush(self) -> None:
         """Do nothing: there is no crash to survive."""

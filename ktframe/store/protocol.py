@@ -62,6 +62,17 @@ class Rebuild:
     position: Position
 
 
+@dataclass(frozen=True, slots=True)
+class DecodedRows:
+    """The rows of a store as they were decoded, with what belongs to them: ``frames`` by name, of which empty ones may lack."""
+
+    frames: Mapping[str, pl.DataFrame]
+    made_by: str
+    """What decoded them: what another one would make of the same rows may differ."""
+    sees_deletes: bool = True
+    """Whether every row has a record key by which a tombstone could delete it."""
+
+
 class StateStore(Protocol):
     """The rows of one topic by one identity, partition by partition.
 
@@ -180,6 +191,12 @@ class StateStore(Protocol):
 
         Documents stay. While the disk still refuses this raises StoreError, and rows can be read.
         """
+
+    def keep_view(self, view: DecodedRows) -> None:
+        """Keep all shown rows as they were decoded, until something is written; a disk that refuses them is not an error."""
+
+    def kept_view(self, made_by: str) -> DecodedRows | None:
+        """Return what ``keep_view`` was given, if ``made_by`` made it and nothing was written since; else None."""
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""

@@ -14,14 +14,17 @@ from ktframe.errors import StoreCorruptError, StoreError
 from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
+from ktframe.store.kept_view import Note, ViewFiles
 from ktframe.store.layout import delete_refused, put_metadata, put_refused, put_rows, put_stale
-from ktframe.store.protocol import Causes, Horizon, Rebuild, dropped
+from ktframe.store.protocol import Causes, DecodedRows, Horizon, Rebuild, dropped
 from ktframe.store.slots import Slot, Slots, applied, put_slots, scan, shares_of
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
 _LEARNED = "learned:"
 """The prefix of the names of the parts of what decides the columns; that of the part follows."""
+_VIEW = "view"
+"""The name in slot 0 of the note of files with decoded rows; see ``kept_view``."""
 REPLACED = "replaced"
 """The name in slot 0 of what tells which store of another format version this one replaces; see ``replacement``."""
 
@@ -38,6 +41,7 @@ class RocksDBStore:
         """Whether an error came between a write and the update of the attributes below."""
         self._unused: list[tuple[bytes, bytes]] = []
         """Ranges of keys that were removed in a switch, which must not take long."""
+        self._view_files = ViewFiles(engine.path)
         self._load_state()
 
     def _load_state(self) -> None:
@@ -343,6 +347,27 @@ class RocksDBStore:
             self._reopen(self._engine)
         finally:
             self._is_outdated |= not self._engine.has_failed
+
+    def keep_view(self, view: DecodedRows) -> None:
+        """Keep the decoded rows in files, until something is written."""
+        last_write = self._engine.last_write()
+        files = self._view_files.write(view.frames)
+        if files is None:
+            return
+        note, known = (
+            Note(at, view.made_by, view.sees_deletes, files).pack() for at in (last_write + 1, last_write)
+        )
+        with self._writing():
+            if self._engine.last_write() == last_write and self.metadata.get(_VIEW) != known:
+                self._engine.write(lambda batch: put_metadata(batch, {_VIEW: note}))
+                self.metadata[_VIEW] = note
+        self._view_files.keep(files)
+
+    def kept_view(self, made_by: str) -> DecodedRows | None:
+        """Return the rows of the files that are kept, if nothing was written since."""
+        with self._locked():
+            note, last_write = self.metadata.get(_VIEW), self._engine.last_write()
+        return self._view_files.read(note, last_write, made_by)
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash, and free the disk space of slots that others have replaced."""

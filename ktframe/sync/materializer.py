@@ -15,12 +15,11 @@ import polars as pl
 
 from ktframe.clock import Clock, now_ms
 from ktframe.columns import IDENTITY, OFFSET, PARTITION, STORED, is_field
-from ktframe.errors import StoreCorruptError
 from ktframe.fold.combined import newest_times
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.key_tombstones import resolve_tombstones
 from ktframe.fold.learned import Learned
-from ktframe.fold.records import BatchContext, Changes, Position, RecordBatch, StoredRows
+from ktframe.fold.records import BatchContext, Changes, Position, RecordBatch
 from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
 from ktframe.fold.written import WrittenRows
@@ -29,6 +28,7 @@ from ktframe.store.replacement import Replacement
 from ktframe.sync import cuts
 from ktframe.sync.ages import Ages
 from ktframe.sync.exchange import Exchange, Switched
+from ktframe.sync.filling import Filling
 from ktframe.sync.log_check import LeaderEpochs
 from ktframe.sync.piece import Piece, log_refused
 from ktframe.sync.presence import Presence
@@ -168,25 +168,25 @@ class Materializer:
         self.schema, self.learned = self._initial_schema(), Learned.from_parts(self.store.learned())
         rebuilt = self.store.rebuilds()
         self.ages.opened({p: at for p, at in self.store.positions().items() if p not in rebuilt})
-        self._fill(self.written.again, {p: at for p, at in positions.items() if p in rebuilt}, rebuilt=True)
-        self._fill(self.view, {}, rebuilt=False)
+        again = {p: at for p, at in positions.items() if p in rebuilt}
+        sees_deletes = [self._filling.fill_again(self.written.again, again), self._filling.fill(self.view)]
+        self.sees_deletes &= all(sees_deletes)
         self.stream_times = self._shown_times()
         self._retain()
         # Last, as in apply(): after an error before it, the store is read again.
         self.written.apply(pl.DataFrame(), self.view.schema, positions)
 
-    def _fill(self, view: View, positions: Mapping[int, int], *, rebuilt: bool) -> None:
-        try:
-            chunks = [self._load(rows) for rows in self.store.items(rebuilt=rebuilt)]
-        except ValueError as error:
-            raise StoreCorruptError(self.name, f"a stored row can't be decoded: {error}") from error
-        marks = self.decoder.load_marks(self.store.stale(rebuilt=rebuilt), self.schema)
-        view.load(chunks, positions, self.decoder.frame_schema(self.schema), marks=marks)
+    @property
+    def _filling(self) -> Filling:
+        return Filling(self.name, self.store, self.decoder, self.schema)
 
-    def _load(self, rows: StoredRows) -> pl.DataFrame:
-        if self.decoder.is_keyless(rows):
-            self.sees_deletes = False
-        return self.decoder.load(rows, self.schema)
+    def settle(self) -> None:
+        """Write what the next open needs: when each partition was last at its end, and the decoded rows."""
+        self.keep_presence()
+        positions = {partition: position.offset for partition, position in self.positions().items()}
+        is_whole = self._are_equal and not self.store.rebuilds() and self.written.positions() == positions
+        if is_whole and self._revision == self.decoder.revision:
+            self._filling.keep(self.view, sees_deletes=self.sees_deletes)
 
     def decode(self, batch: RecordBatch) -> Changes:
         """Return what ``batch`` changes; nothing is applied yet."""

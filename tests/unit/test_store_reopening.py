@@ -223,6 +223,8 @@ def test_removing_a_damaged_store_helps_while_it_is_open(tmp_path: Path) -> None
         broker.produce("t", f"k{number}", {"n": number, "s": "x" * 50})
     with broker.connect(tmp_path) as context:
         assert context.table("t").to_polars().height == 5_000
+    for directory in tmp_path.rglob("view"):
+        shutil.rmtree(directory)  # else the rows that are kept decoded would be shown, which are right
     tables = tmp_path.rglob("*.sst")
     damaged = max(tables, key=lambda file: file.stat().st_size)
     raw = damaged.read_bytes()
