@@ -358,7 +358,7 @@ class RocksDBStore:
             Note(at, view.made_by, view.sees_deletes, files).pack() for at in (last_write + 1, last_write)
         )
         with self._writing():
-            if self._engine.last_write() == last_write and self.metadata.get(_VIEW) != known:
+            if self.metadata.get(_VIEW) != known:
                 self._engine.write(lambda batch: put_metadata(batch, {_VIEW: note}))
                 self.metadata[_VIEW] = note
         self._view_files.keep(files)
