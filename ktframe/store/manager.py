@@ -1,9 +1,9 @@
 """Finds, creates, opens and closes stores, and makes sure that each is open only once.
 
-A store is a directory: ``store.json`` (whose rows they are), ``owner.json`` (who has it open) and ``rocksdb/``. It is
-created under a temporary name and renamed, so that a directory that exists is complete. A store of another format version
-stays where it is, and a new one is made beside it (see ``versions``). Anything else found there is refused, never repaired
-or overwritten.
+A store is a directory: ``store.json`` (whose rows they are), ``owner.json`` (who has it open), ``rocksdb/``, and
+``view/`` (see ``kept_view``) once it was closed. It is created under a temporary name and renamed, so that a directory
+that exists is complete. A store of another format version stays where it is, and a new one is made beside it (see
+``versions``). Anything else found there is refused, never repaired or overwritten.
 """
 
 from __future__ import annotations
