@@ -19,7 +19,7 @@ from typing import Any, Final
 import polars as pl
 import pyarrow as pa
 
-WRITE_SECONDS: Final = 8.0
+WRITE_SECONDS: Final = 10.0
 """How long a file may take: whoever closes a table waits for it."""
 _PIECE_BYTES: Final = 1 << 24
 

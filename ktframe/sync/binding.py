@@ -151,7 +151,7 @@ class TopicBinding:
                 self._reopen.clear()
                 self.retry.run(self._session)
             if self.is_loaded:
-                self.required().settle()
+                self._upkeep.settle(self.required())
         except BaseException as error:  # noqa: BLE001 - readers must learn of any error, a panic too
             if not self._stop.is_set():
                 self._fail(error)

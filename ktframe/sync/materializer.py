@@ -180,9 +180,8 @@ class Materializer:
     def _filling(self) -> Filling:
         return Filling(self.name, self.store, self.decoder, self.schema)
 
-    def settle(self) -> None:
-        """Write what the next open needs: when each partition was last at its end, and the decoded rows."""
-        self.keep_presence()
+    def keep_rows(self) -> None:
+        """Keep the decoded rows for the next open, if the view has just what the store holds."""
         positions = {partition: position.offset for partition, position in self.positions().items()}
         is_whole = self._are_equal and not self.store.rebuilds() and self.written.positions() == positions
         if is_whole and self._revision == self.decoder.revision:

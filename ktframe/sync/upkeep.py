@@ -1,4 +1,4 @@
-"""What a binding does from time to time while it reads: it flushes its store, and forgets what is not needed any more."""
+"""What a binding does from time to time while it reads: flush its store, forget what is outlived, keep its decoded rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from ktframe.clock import Clock, now_ms
 from ktframe.sync.materializer import Materializer
 
 _TIDY_SECONDS = 60.0
+_KEEP_PAUSE = 1_000
+"""So many times as long as rows took to be kept they are not kept again: until then, a kill has them decoded."""
 
 
 class Upkeep:
@@ -16,7 +18,9 @@ class Upkeep:
     def __init__(self, clock: Clock, flush_interval: Callable[[], float]) -> None:
         self._clock = clock
         self._flush_interval = flush_interval
-        self._flushed = self._tidied = clock.monotonic()
+        self._flushed = self._tidied = self._next_keep = clock.monotonic()
+        self._seen: dict[int, int] = {}
+        """How far the partitions were read when it last tidied."""
 
     def do(self, materializer: Materializer, *, is_ready: bool, apply: Callable[[], None]) -> None:
         """Do what is due, after ``apply`` has written all that was read; ``is_ready`` says that all partitions are read."""
@@ -36,4 +40,21 @@ class Upkeep:
             # Elsewhere a tombstone stays as long as other records; where reading resumes those are forgotten that went.
             if cleanup.policy is None or "compact" in cleanup.policy:
                 materializer.forget_deletes(materializer.ages.before(at_ms, cleanup.tombstones_ms))
+            self._keep_when_calm(materializer)
             self._tidied = now
+
+    def _keep_when_calm(self, materializer: Materializer) -> None:
+        """Keep the rows while the process may still be killed, once nothing has come for a while."""
+        positions, began = materializer.written.positions(), self._clock.monotonic()
+        is_calm, self._seen = positions == self._seen, positions
+        if is_calm and began >= self._next_keep:
+            materializer.keep_rows()
+            materializer.store.flush()
+            done = self._clock.monotonic()
+            self._next_keep = done + (done - began) * _KEEP_PAUSE
+
+    @staticmethod
+    def settle(materializer: Materializer) -> None:
+        """Write what the next open needs: when each partition was last at its end, and the decoded rows."""
+        materializer.keep_presence()
+        materializer.keep_rows()

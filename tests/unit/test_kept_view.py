@@ -12,10 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 from support.changes import changes_of
 from support.stores import OPTIONS, ORDERS
+from support.waiting import wait_until
 
 from ktframe.context.context import Context
 from ktframe.fold.decoder import TopicDecoder
@@ -24,7 +26,7 @@ from ktframe.store import view_files
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import DecodedRows, Horizon, Rebuild, StateStore
 from ktframe.store.rocksdb import RocksDBStore
-from ktframe.sync import filling
+from ktframe.sync import filling, upkeep
 from ktframe.testing import FakeBroker
 
 FRAME = pl.DataFrame({"n": range(10)})
@@ -365,3 +367,24 @@ def test_a_disk_that_is_full_at_the_close_loses_nothing(
     with broker.connect(tmp_path) as context:
         assert shown(context.table("t", on_refused="ignore")) == expected
     assert sum(decoded) > 0
+
+
+def test_rows_are_kept_while_nothing_comes(
+    broker: FakeBroker, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed then leaves them."""
+    monkeypatch.setattr(upkeep, "_TIDY_SECONDS", 0.0)
+    with broker.connect(tmp_path / "living") as context:
+        table = context.table("t", on_refused="ignore")
+        expected, store = shown(table), table._reader.binding.required().store
+
+        def are_kept() -> bool:
+            note = store.metadata.get("view")
+            return note is not None and orjson.loads(note)["write"] == store._engine.last_write()
+
+        wait_until(are_kept, "rows to be kept")
+        store.flush()
+        shutil.copytree(tmp_path / "living", tmp_path / "killed")
+    with broker.connect(tmp_path / "killed") as context:
+        assert shown(context.table("t", on_refused="ignore")) == expected
+    assert decoded == []

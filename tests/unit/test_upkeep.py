@@ -1,0 +1,41 @@
+"""What is done from time to time while a table is read."""
+
+from __future__ import annotations
+
+from ktframe.sync.upkeep import Upkeep
+from ktframe.testing.clock import ManualClock
+
+
+class _Rows:
+    """What keeps rows, in a second."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.written, self.store, self.at, self.kept = self, self, 0, 0
+
+    def positions(self) -> dict[int, int]:
+        return {0: self.at}
+
+    def keep_rows(self) -> None:
+        self._clock.advance(1)
+        self.kept += 1
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+def test_rows_are_kept_seldom_and_only_while_nothing_comes() -> None:
+    """A thousandth of the time at the most goes into it, however often it is calm for a while."""
+    clock = ManualClock()
+    rows, care = _Rows(clock), Upkeep(clock, lambda: 5.0)
+    for _ in range(3):
+        rows.at += 1
+        care._keep_when_calm(rows)  # type: ignore[arg-type]
+    assert rows.kept == 0
+    for _ in range(999):
+        care._keep_when_calm(rows)  # type: ignore[arg-type]
+        clock.advance(1)
+    assert rows.kept == 1
+    clock.advance(2)
+    care._keep_when_calm(rows)  # type: ignore[arg-type]
+    assert rows.kept == 2
