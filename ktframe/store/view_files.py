@@ -21,7 +21,7 @@ import pyarrow as pa
 
 WRITE_SECONDS: Final = 10.0
 """How long a file may take: whoever closes a table waits for it."""
-_PIECE_BYTES: Final = 1 << 24
+_PIECE_BYTES: Final = 1 << 26
 
 
 class DamagedFileError(Exception):
@@ -43,7 +43,7 @@ class _Sink:
     def __init__(self, path: Path) -> None:
         self._file = path.open("xb", buffering=0)  # exclusively: another file of this name might be mapped
         self._until = time.monotonic() + WRITE_SECONDS
-        self.size = self.crc = 0
+        self.size = self.crc = self._unsynced = 0
 
     @property
     def closed(self) -> bool:
@@ -56,13 +56,17 @@ class _Sink:
             if time.monotonic() > self._until:
                 message = f"the disk is too slow: it takes longer than {WRITE_SECONDS:g} s"
                 raise OSError(message)
-            piece = rest[: self._file.write(rest[:_PIECE_BYTES])]
+            piece = rest[: self._file.write(rest[: _PIECE_BYTES - self._unsynced])]
             self.crc = zlib.crc32(piece, self.crc)
             rest = rest[len(piece) :]
+            self._unsynced += len(piece)
+            if self._unsynced >= _PIECE_BYTES:
+                self.flush()  # or all of it would have to be waited for at the end, however long that takes
         self.size += written
         return written
 
     def flush(self) -> None:
+        self._unsynced = 0
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
