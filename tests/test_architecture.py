@@ -69,6 +69,7 @@ SHOWN = {
             "decoder",
             "epoch",
             "event_time",
+            "hashes",
             "identity",
             "identity_codec",
             "key_column",

@@ -14,6 +14,17 @@ def is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
     return pl.concat([frame.slice(at, half).select(is_wanted) for at in (0, half)]).collect()[HASH]
 
 
+def of_hashes(lines: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
+    """Return the lines whose hash is among ``wanted``."""
+    if len(wanted) != 1:
+        return lines.filter(is_among(lines[HASH], wanted))
+    is_wanted: pl.Series = lines[HASH] == wanted[0]
+    if is_wanted.sum() > 1:
+        return lines.filter(is_wanted)
+    # One line, mostly: to filter all columns for it takes as long as to look at all hashes.
+    return lines.slice(is_wanted.arg_max() or 0, 1) if is_wanted.any() else lines.clear()
+
+
 def contested_hashes(rows: pl.Series, markers: pl.Series) -> pl.Series:
     """Return the hashes that several of ``rows`` have, or one of them and one of ``markers``, in another partition."""
     twice = repeated(rows)

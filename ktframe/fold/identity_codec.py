@@ -180,6 +180,9 @@ def _encode_column(column: pl.Series) -> pl.Series:
     if isinstance(column.dtype, pl.Enum | pl.Categorical):
         column = column.cast(pl.String)
     tag = _text_tag(column.dtype)
+    if len(column) <= _FEW:  # each call of Polars takes longer than a few values do
+        values = column if tag is not None else column.to_physical()
+        return pl.Series([encode_part(value) for value in values.to_list()], dtype=pl.Binary)
     if tag is not None:
         raw = column.cast(pl.Binary)
         if not _may_contain(raw.to_arrow(), b"\0"):

@@ -9,7 +9,7 @@ import polars as pl
 
 from ktframe.columns import HASH, RECORD_KEY, REMOVED
 from ktframe.fold.compact import latest_rows
-from ktframe.fold.hashes import contested_hashes
+from ktframe.fold.hashes import contested_hashes, is_among, of_hashes
 from ktframe.fold.stack import in_few_chunks, stack
 
 
@@ -55,6 +55,15 @@ class Merged:
         if len(contested):
             hashes = (lines[HASH].filter(lines[HASH].is_in(contested.implode())) for lines in (rows, markers))
             contested = contested_hashes(*hashes)
+        return Merged(rows, markers, self.positions, contested)
+
+    def of_hashes(self, wanted: pl.Series) -> Merged:
+        """Return the lines with one of these hashes: with those of their identities nothing else has to do."""
+        rows, markers, contested = of_hashes(self.rows, wanted), self.markers, self.contested
+        if markers.height:
+            markers = of_hashes(markers, wanted)
+        if len(contested):
+            contested = contested.filter(is_among(contested, wanted))
         return Merged(rows, markers, self.positions, contested)
 
     def plus(self, other: Merged) -> Merged:

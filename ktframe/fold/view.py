@@ -19,7 +19,7 @@ from time import perf_counter
 import polars as pl
 
 from ktframe.columns import HASH, OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
-from ktframe.fold.hashes import is_among
+from ktframe.fold.hashes import is_among, of_hashes
 from ktframe.fold.merged import Merged
 from ktframe.fold.stack import stack
 from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, with_marks, without_outdated
@@ -277,6 +277,23 @@ class View:
         """Return the rows as of now, one per identity."""
         merged = self._merge()
         return Snapshot(merged.one_per_key(self._user_key), merged.positions)
+
+    def rows_of(self, hashes: pl.Series) -> pl.DataFrame:
+        """Return the rows as of now, one per identity, whose hash is among ``hashes``: another identity may have it, too.
+
+        While few changes wait they are not merged into the base. Not for identities of whose rows tombstones are told apart by
+        ``RECORD_KEY``.
+        """
+        with self._lock:
+            merged, deltas, schema = self._base, self._deltas, self._schema
+        if len(deltas) > _FEW_DELTAS:
+            merged, deltas = self._merge(), ()
+        found = merged.of_hashes(hashes).with_schema(schema)
+        waiting = [some for delta in deltas if (some := of_hashes(delta, hashes)).height]
+        if waiting:
+            delta = self._stacked(found.rows, tuple(waiting))
+            found = found.folded(delta, self._row, keeps_markers=self._keeps_markers)
+        return found.one_per_key(self._user_key)
 
     def part(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
         """Return ``columns`` (None: all) of the rows as of now that ``where`` holds for; it names identity columns only.

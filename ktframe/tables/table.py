@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import polars as pl
 
-from ktframe.columns import IDENTITY
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import ReadPolicy
 from ktframe.errors import NotWritableError
+from ktframe.fold.hashes import of_hashes
+from ktframe.fold.identity import hash_identities
 from ktframe.gc_pause import cyclic_gc_paused
-from ktframe.sync.lookups import newest_rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
 from ktframe.tables.base import CHUNK_ROWS, MaterializedTopic
@@ -68,24 +68,21 @@ class KTable(Filterable, MaterializedTopic):
         @cyclic_gc_paused()
         def look_up(materializer: Materializer) -> list[dict[str, Any] | None]:
             encoded = materializer.decoder.encode_keys(keys, materializer.schema)
-            wanted = sorted({identity for identity in encoded if identity is not None})
-            shown = self._looked_up(materializer, wanted)
-            by_identity = dict(zip(shown[IDENTITY], self._present(shown).iter_rows(named=True), strict=True))
-            return [None if identity is None else by_identity.get(identity) for identity in encoded]
+            shown = self._looked_up(materializer, {identity for identity in encoded if identity is not None})
+            identities = materializer.decoder.identity.encode(shown)
+            rows = dict(zip(identities, self._present(shown).iter_rows(named=True), strict=True))
+            return [None if identity is None else rows.get(identity) for identity in encoded]
 
         return self._read(look_up, fresh=fresh)
 
-    def _looked_up(self, materializer: Materializer, wanted: Sequence[bytes]) -> pl.DataFrame:
-        """Return those of some rows that are shown, with their identities."""
+    def _looked_up(self, materializer: Materializer, wanted: Collection[bytes]) -> pl.DataFrame:
+        """Return those rows that are shown with identities among ``wanted``, and maybe some with the same hashes."""
+        hashes = hash_identities([*wanted])
         if self._conditions:  # they may look at other rows as well
             lines = self._lines(materializer)
-            lines = lines.with_columns(materializer.decoder.identity.encode(lines).alias(IDENTITY))
-            return lines.filter(pl.col(IDENTITY).is_in(pl.Series(wanted, dtype=pl.Binary).implode()))
+            return of_hashes(lines, hashes)
         marks = materializer.view.marks()
-        identities, rows = newest_rows(materializer, wanted)
-        return self._shown(
-            rows.hstack([pl.Series(IDENTITY, identities, dtype=pl.Binary)]), marks, materializer
-        )
+        return self._shown(materializer.view.rows_of(hashes), marks, materializer)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
         row = self.get_many([key])[0]
@@ -108,7 +105,8 @@ class KTable(Filterable, MaterializedTopic):
         if identity is None:
             return False
         marks = materializer.view.marks()
-        return self._stale(newest_rows(materializer, [identity])[1], marks, materializer).height > 0
+        rows = materializer.view.rows_of(hash_identities([identity]))
+        return self._stale(rows, marks, materializer).height > 0
 
     def __contains__(self, key: object) -> bool:
         return self.get_many([key])[0] is not None

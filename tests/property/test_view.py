@@ -76,6 +76,27 @@ def frame_of(lines: dict[Key, Any], width: int, hashes: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema)
 
 
+def fields_by_identity(rows: pl.DataFrame) -> dict[Identity, Any]:
+    """Return the fields of each identity among rows of a view."""
+    return {
+        (row["x"], row["y"]): {name: row[name] for name in ("a", "s") if name in row}
+        for row in rows.iter_rows(named=True)
+    }
+
+
+def assert_some_are_found(
+    view: View, schema: pl.Schema, rows: dict[Key, Any], width: int, hashes: int
+) -> None:
+    """Assert that ``rows_of`` has the rows that are shown, of one hash, of some and of all."""
+    everyone = sorted({hashed(identity, hashes) for _, identity in rows} | {0})
+    for some in ([everyone[-1]], everyone[:2], everyone):
+        found = view.rows_of(pl.Series(HASH, some, dtype=pl.UInt64))
+        expected = {i: fields for i, fields in shown(rows, width).items() if hashed(i, hashes) in some}
+        assert found.schema == schema
+        assert fields_by_identity(found) == expected
+        assert found.height == len(expected)
+
+
 def shown(rows: dict[Key, Any], width: int) -> dict[Identity, Any]:
     """Return the winner of each identity: the greatest (timestamp, partition), a missing timestamp lowest."""
     winners: dict[Identity, Any] = {}
@@ -105,6 +126,7 @@ steps = st.lists(
         batch,
         st.just("read"),
         st.just("part"),
+        st.just("some"),
         st.just("merge"),
         st.just("load"),
         st.lists(st.sampled_from(PARTITIONS), unique=True),
@@ -127,7 +149,7 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
     view = View(IDENTITY, schema())
     rows: dict[Key, Any] = {}
     positions: dict[int, int] = {}
-    for step in [*history, "part", "read"]:
+    for step in [*history, "some", "part", "read"]:
         if isinstance(step, dict):
             width = min(width + step["wider"], len(SCHEMAS) - 1)
             lines = {
@@ -153,6 +175,8 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
             view.load([whole.head(2), whole.slice(2)], positions)
         elif step == "merge":
             view.merge_when_idle()
+        elif step == "some":
+            assert_some_are_found(view, schema(), rows, width, hashes)
         elif step == "part":
             wanted = {i: fields for i, fields in shown(rows, width).items() if i[1] == 0}
             names = ["x", *(name for name in ("a", "s") if name in SCHEMAS[width])]
@@ -166,9 +190,6 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
             snapshot = view.snapshot()
             assert snapshot.positions == positions
             assert snapshot.rows.schema == schema()
-            found = {
-                (row["x"], row["y"]): {name: row[name] for name in ("a", "s") if name in row}
-                for row in snapshot.rows.iter_rows(named=True)
-            }
-            assert snapshot.rows.height == len(found)
-            assert found == shown(rows, width)
+            fields = fields_by_identity(snapshot.rows)
+            assert snapshot.rows.height == len(fields)
+            assert fields == shown(rows, width)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from unittest import mock
 
 import hypothesis.strategies as st
 import polars as pl
 import pytest
 from hypothesis import example, given
 
+from ktframe.fold import identity_codec
 from ktframe.fold.identity_codec import (
     Part,
     decode_column,
@@ -170,9 +172,11 @@ def test_columns_are_encoded_as_rows_are(frame: tuple[list[pl.DataType], list[tu
         f"c{at}": pl.Series([row[at] for row in rows], dtype=dtype, strict=True)
         for at, dtype in enumerate(dtypes)
     }
-    encoded = encode_columns(pl.DataFrame(columns))
-    assert encoded.dtype == pl.Binary()
-    assert encoded.to_list() == [encode_parts(row) for row in rows]
+    for few in (0, len(rows)):
+        with mock.patch.object(identity_codec, "_FEW", few):
+            encoded = encode_columns(pl.DataFrame(columns))
+        assert encoded.dtype == pl.Binary()
+        assert encoded.to_list() == [encode_parts(row) for row in rows]
 
 
 KEYS = st.one_of(

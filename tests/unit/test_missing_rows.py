@@ -18,7 +18,6 @@ from ktframe import IncompleteError, KTable, KtframeWarning, SchemaError
 from ktframe.call_site import is_of_library
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Changes, RecordBatch
-from ktframe.tables import table as table_module
 from ktframe.testing import FakeBroker, FakeRegistry
 
 
@@ -97,7 +96,7 @@ def test_a_newer_record_during_a_read_brings_no_older_one_back(
             return call
 
         monkeypatch.setattr(materializer.view, "snapshot", then_newer(materializer.view.snapshot))
-        monkeypatch.setattr(table_module, "newest_rows", then_newer(table_module.newest_rows))
+        monkeypatch.setattr(materializer.view, "rows_of", then_newer(materializer.view.rows_of))
         assert read(table) in ([], [3])
         assert read(table) == [3]
 
