@@ -96,7 +96,8 @@ class Catalog:
             if entry is None:
                 reader = same_rows[0].reader if same_rows else None
                 entry = self._tables[key] = self._new_table(key, options, reader)
-            for window_spec in windows:
+            # The finest first: what can be made of these does not read the topic again.
+            for window_spec in sorted(windows, key=lambda spec: spec.windows.base_ms):
                 self.windowed(key, window_spec)
                 window_reader = self._windowed[key, window_spec].reader
                 self._bindings.start_together(entry.reader.binding, window_reader.binding)

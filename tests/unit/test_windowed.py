@@ -79,6 +79,15 @@ def test_declared_windows_start_with_the_table(broker: FakeBroker, kt: Context) 
     assert len(broker.assigned) == 3
 
 
+@pytest.mark.parametrize("windows", [[15, "1h", 5], [5, 15, "1h"]])
+def test_declared_windows_read_the_topic_once(broker: FakeBroker, kt: Context, windows: list[Any]) -> None:
+    """In whichever order they are declared, the larger ones are made of the smallest."""
+    table = kt.table("t", windows=windows)
+    assert [len(table.window(size)) for size in ("1h", 15, 5)] == [3, 6, 18]
+    assert len(table) == 3
+    assert len(broker.assigned) == 2
+
+
 def test_settings_declare_windows(broker: FakeBroker) -> None:
     """``initialize`` opens the windows of tables in the configuration."""
     with broker.connect(tables={"mine": TableDeclaration("mine", topic="t", windows=(5,))}) as kt:
