@@ -17,7 +17,7 @@ def is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
 def of_hashes(lines: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
     """Return the lines whose hash is among ``wanted``."""
     if len(wanted) != 1:
-        return lines.filter(is_among(lines[HASH], wanted))
+        return lines.filter(lines[HASH].is_in(wanted.implode()))
     is_wanted: pl.Series = lines[HASH] == wanted[0]
     if is_wanted.sum() > 1:
         return lines.filter(is_wanted)
