@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,10 @@ import polars as pl
 import pytest
 
 from ktframe import KTable
+from ktframe.columns import HASH
 from ktframe.errors import ConfigurationError
+from ktframe.fold import identity
+from ktframe.tables import table as table_module
 from ktframe.testing import FakeBroker
 
 DAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -174,3 +178,28 @@ def test_metadata_shows_timestamps_beyond_datetime(broker: FakeBroker) -> None:
         frame = kt.table("t").to_polars(metadata=True).sort("key")
         assert frame["timestamp"].dt.year().to_list() == [33658, None]
         assert "+33658-" in str(frame)
+
+
+def test_keys_with_the_same_hash_are_different_keys(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows are found by 64 bits of a hash, which two keys may share; which row is whose is told by the whole key."""
+
+    def same(identities: Collection[bytes]) -> pl.Series:
+        return pl.Series(HASH, [7] * len(identities), dtype=pl.UInt64)
+
+    for module in (identity, table_module):
+        monkeypatch.setattr(module, "hash_identities", same)
+    for number in range(3):
+        broker.produce("t", f"k{number}", {"n": number})
+    with broker.connect() as kt:
+        table = kt.table("t")
+        assert [table.get(f"k{number}", {}).get("n") for number in range(4)] == [0, 1, 2, None]
+        broker.produce("t", "k1", None)
+        broker.produce("t", "k2", {"n": 5})
+        assert table.get_many(["k2", "k1", "k0", "k9"]) == [
+            {"key": "k2", "n": 5},
+            None,
+            {"key": "k0", "n": 0},
+            None,
+        ]
