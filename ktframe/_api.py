@@ -17,6 +17,7 @@ from ktframe.config.moments import Moment
 from ktframe.config.settings import OnRefused, Stale, StoreOptions, TimeUnit
 from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
+from ktframe.fold.condition import Where
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.windows.parsing import Minutes
@@ -34,6 +35,7 @@ def table(
     key_format: str | None = None,
     key_name: str | None = "key",
     start: Moment | None = None,
+    where: Where | None = None,
     windows: Minutes | Sequence[Minutes] = (),
     store: StoreOptions | None = None,
     on_refused: OnRefused | None = None,
@@ -74,6 +76,14 @@ def table(
         Name of the record key's column; None hides it.
     start
         Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
+    where
+        Which records become rows: fields and what they equal (``{"type": "user"}``, nested ones as in ``key``), or a Polars
+        expression over the fields of one record. It judges records before they are folded; ``filter`` judges the rows after
+        that. A record that is left out changes nothing, so an older row of its key stays; tombstones have no fields, and
+        always act. Null is not true: a record without the field is left out. How many were, ``status()`` says. Each
+        record is judged by the kinds of its own values (by their declared types where there are such); one that leaves open
+        whether it passes, such as a text that is compared with a number, is refused. Columns and stream time are those of
+        the records that pass, as behind a filter in Kafka Streams.
     windows
         Sizes of windows to keep as well, as ``KTable.window`` takes them; they start when the table does.
     store
@@ -118,6 +128,7 @@ def table(
         key_format=key_format,
         key_name=key_name,
         start=start,
+        where=where,
         windows=windows,
         store=store,
         on_refused=on_refused,
@@ -130,6 +141,7 @@ def stream(
     topic: str | type,
     *,
     start: Moment | None = None,
+    where: Where | None = None,
     retention: str | timedelta | int | None = None,
     value: str | None = None,
     schema: SchemaLike | None = None,
@@ -151,7 +163,7 @@ def stream(
         stream is opened. None: all that the topic holds.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-    value, schema, time, time_unit, key_format
+    value, schema, time, time_unit, key_format, where
         As for ``table``.
     max_future_skew
         Records with a time further ahead of the wall clock are refused; None: never.
@@ -184,6 +196,7 @@ def stream(
     return default_context().stream(
         topic,
         start=start,
+        where=where,
         retention=retention,
         value=value,
         schema=schema,

@@ -66,6 +66,7 @@ SHOWN = {
         *(
             "combined",
             "compact",
+            "condition",
             "decoder",
             "epoch",
             "event_time",
@@ -79,7 +80,7 @@ SHOWN = {
         ),
         *("learned", "learning"),
         *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
-        *("window_key", "written"),
+        *("sifting", "window_key", "written"),
     },
     "formats": {
         *(

@@ -111,6 +111,7 @@ class TableDeclaration:
     time: str | None = None
     time_unit: TimeUnit | None = None
     start: str | None = None
+    where: Any = None
     on_refused: OnRefused | None = None
     stale: Stale | None = None
     windows: tuple[int | str | timedelta, ...] = ()

@@ -25,6 +25,7 @@ from ktframe.context.schema import SchemaLike
 from ktframe.errors import ContextClosedError, NotWritableError
 from ktframe.explore.inspection import Inspection
 from ktframe.explore.topics import inspect_topic, topics_frame
+from ktframe.fold.condition import Where
 from ktframe.kafka.cluster import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
@@ -103,6 +104,7 @@ class Context:
         key_format: str | None = None,
         key_name: str | None = "key",
         start: Moment | None = None,
+        where: Where | None = None,
         windows: Minutes | Sequence[Minutes] = (),
         store: StoreOptions | None = None,
         on_refused: OnRefused | None = None,
@@ -115,8 +117,8 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        arguments = {"key": key, "value": value, "schema": schema, "key_format": key_format}
-        arguments |= {"time": time, "time_unit": time_unit}
+        arguments: dict[str, Any] = {"key": key, "value": value, "schema": schema, "key_format": key_format}
+        arguments |= {"time": time, "time_unit": time_unit, "where": where}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
@@ -151,6 +153,7 @@ class Context:
         topic: str | type,
         *,
         start: Moment | None = None,
+        where: Where | None = None,
         retention: str | timedelta | int | None = None,
         value: str | None = None,
         schema: SchemaLike | None = None,
@@ -168,8 +171,8 @@ class Context:
         ContextClosedError
             When this connection was closed.
         """
-        arguments = {"value": value, "schema": schema, "key_format": key_format}
-        arguments |= {"time": time, "time_unit": time_unit}
+        arguments: dict[str, Any] = {"value": value, "schema": schema, "key_format": key_format}
+        arguments |= {"time": time, "time_unit": time_unit, "where": where}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         spec = replace(resolved.spec, key=None)  # every record is an event, whatever its key

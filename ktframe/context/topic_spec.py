@@ -15,6 +15,7 @@ from ktframe.config.moments import Moment, Start, parse_start
 from ktframe.config.settings import TimeUnit
 from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields, map_fields
 from ktframe.errors import ConfigurationError, SchemaError
+from ktframe.fold.condition import Condition, Where, condition
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.event_time import EventTime
 from ktframe.fold.field_key import FieldKey
@@ -53,6 +54,8 @@ class TopicSpec:
     time: str | None = None
     time_unit: TimeUnit | None = None
     start: Start | None = None
+    where: Condition | None = None
+    """Which records become rows; None: all."""
 
     @property
     def event_time(self) -> EventTime:
@@ -68,6 +71,7 @@ class TopicSpec:
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""
         # Only where it is given: stores without it are found as before.
+        where = {} if self.where is None else {"where": self.where.identity}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
             name: "Json" if name in self.json_fields else self._name_of(name, dtype)
@@ -81,6 +85,7 @@ class TopicSpec:
             "time": repr(self.time),
             "start": repr(self.start),
             **unit,
+            **where,
         }
 
     def _name_of(self, name: str, dtype: pl.DataType) -> str:
@@ -130,6 +135,7 @@ class TopicSpec:
             key_format=key_format,
             event_time=event_time,
             nested=nested,
+            where=self.where,
         )
 
 
@@ -143,6 +149,7 @@ def topic_spec(
     time: str | None = None,
     time_unit: TimeUnit | None = None,
     start: Moment | None = None,
+    where: Where | None = None,
 ) -> TopicSpec:
     """Return the checked spec of a topic; None stands for the default of each argument.
 
@@ -181,6 +188,7 @@ def topic_spec(
         time=time,
         time_unit=time_unit,
         start=None if start is None else parse_start("start", start),
+        where=None if where is None else condition(where),
     )
 
 

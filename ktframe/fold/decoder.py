@@ -26,6 +26,7 @@ from ktframe.columns import (
     WINDOW,
     is_field,
 )
+from ktframe.fold.condition import Condition
 from ktframe.fold.event_time import RECORD_TIME, EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
@@ -36,6 +37,8 @@ from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import accepted, key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
+from ktframe.fold.schema_names import with_schema_names
+from ktframe.fold.sifting import sift
 from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import (
@@ -50,7 +53,6 @@ from ktframe.formats import (
     with_forms,
 )
 from ktframe.formats.base import Refusal
-from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_ref
 
 _NO_CONTEXT = BatchContext()
 
@@ -68,6 +70,8 @@ class TopicDecoder:
     event_time: EventTime = RECORD_TIME
     nested: NestedFields = NONE_NESTED
     """The fields inside of structs that are the key, or the event time."""
+    where: Condition | None = None
+    """Which records become rows; None: all."""
 
     @property
     def time(self) -> str | None:
@@ -173,22 +177,30 @@ class TopicDecoder:
     # --- from records ---------------------------------------------------------------------------------------------
 
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
-        """Return what ``batch`` changes: every record becomes a row, a removal, late or refused, once."""
+        """Return what ``batch`` changes: every record becomes a row, a removal, late, refused or left out, once."""
         batch = self._with_schema_names(batch)
+        sifted = None
+        if self.where is not None:
+            sifted = sift(batch, self.where, inferring(self.value_format), context.learned)
+            batch = sifted.batch
+        read = batch if sifted is None else sifted.readable
         records, learned = decode_and_learn(
-            lambda known, decision: self._decoded(batch, known, decision),
+            lambda known, decision: self._decoded(read, known, decision),
             lambda: self.learner,
-            batch,
+            read,
             schema,
             context.learned,
         )
+        if sifted is not None:
+            records, sifted = sifted.after(records)
         rows = self._with_stale_lines(batch, records)
         assigned = self.identity.assign(rows, context)
         known = {refusal.index for refusal in records.refused}
         further = [refusal for refusal in assigned.refused if refusal.index not in known]
         refused = [*records.refused, *further]
         changes = self._folded(batch, assigned, refused, records.schema)
-        return replace(changes, learned=learned)
+        changes = replace(changes, learned=learned)
+        return changes if sifted is None else sifted.told(changes)
 
     @property
     def keeps_markers(self) -> bool:
@@ -236,22 +248,9 @@ class TopicDecoder:
         return rows.with_columns(absent)
 
     def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
-        """Put what a header says of the schema of a payload before the payload: it is kept with it from here on."""
-        if batch.headers is None or not any(batch.headers):
-            return batch
-        keys, values = batch.keys, batch.values
-        if self.value_schemas is not None:
-            values = [
-                with_header_ref(value, headers, VALUE_HEADER)
-                for value, headers in zip(values, batch.headers, strict=True)
-            ]
         # Keys that are not decoded stay as they are: Kafka compares bytes.
-        if self.key_schemas is not None and self.decodes_keys:
-            keys = [
-                with_header_ref(key, headers, KEY_HEADER)
-                for key, headers in zip(keys, batch.headers, strict=True)
-            ]
-        return replace(batch, keys=keys, values=values)
+        has_keys = self.key_schemas is not None and self.decodes_keys
+        return with_schema_names(batch, values=self.value_schemas is not None, keys=has_keys)
 
     @property
     def key_fields(self) -> tuple[str, ...]:

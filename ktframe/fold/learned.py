@@ -51,6 +51,8 @@ class Learned:
     """Whether all records of a sample are counted one by one, and none in whole columns."""
     differing: str = ""
     """The first field that would have another type if the topic were read again."""
+    seen: frozenset[str] = frozenset()
+    """Fields of records that ``where=`` has left out before the first one passed."""
     by_arrival: str = ""
     """A field of which no sample has shown anything, where the record that came first decided against later ones."""
 
@@ -96,6 +98,7 @@ class Learned:
             "is_exact": self.is_exact,
             "differing": self.differing,
             "by_arrival": self.by_arrival,
+            **({"seen": sorted(self.seen)} if self.seen else {}),
         }
         gone = dict.fromkeys((str(p) for p in earlier.samples if p not in self.samples), b"")
         changed = {
@@ -119,6 +122,7 @@ class Learned:
             is_exact=flags.get("is_exact", False),
             differing=flags.get("differing", ""),
             by_arrival=flags.get("by_arrival", ""),
+            seen=frozenset(flags.get("seen", ())),
         )
         return whole.without(())
 

@@ -219,6 +219,8 @@ class Changes:
     """When each partition was last known to be read up to its end; see ``Position``."""
     last: Mapping[int, LastRecord] = field(default_factory=dict)
     """The last record of each partition."""
+    left_out: Mapping[int, int] = field(default_factory=dict)
+    """How many records of each partition ``where=`` has left out."""
     is_keyless: bool = False
     """Whether a row came without the record key by which a tombstone could delete it."""
 
@@ -273,6 +275,8 @@ class Position:
     """When (wall time, ms) the rows were last known to be as the log is: read up to its end, or not begun yet."""
     last: LastRecord | None = None
     """The last record that was applied."""
+    left_out: int = 0
+    """How many of the records ``where=`` has left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,11 @@ def _time(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     return "without windows they are rows."
 
 
+def _where(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
+    del decoder, topic, fields
+    return "an expression that casts the field, such as pl.col(...).cast(pl.Float64, strict=False) > 5, takes any kind of value."
+
+
 def _skew(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del decoder, topic, fields
     return "max_future_skew=None keeps records of any time."
@@ -135,4 +140,5 @@ _SENTENCES: Final[dict[Fault, Callable[[TopicDecoder, str, Sequence[str]], str]]
     Fault.TOMBSTONE: _tombstone,
     Fault.TIME: _time,
     Fault.SKEW: _skew,
+    Fault.WHERE: _where,
 }

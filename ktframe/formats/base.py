@@ -43,6 +43,8 @@ class Fault(StrEnum):
     """It is a tombstone without the record key that it would delete by."""
     TIME = "time"
     """There is no usable event time."""
+    WHERE = "where"
+    """``where=`` can't take what is in its fields."""
     SKEW = "skew"
     """The event time is too far in the future."""
 

@@ -9,7 +9,8 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64,
                                                       records u64, accepted u64, present i64; of the
                                                       last record: offset i64, timestamp i64,
-                                                      digest u64, leader epoch i64
+                                                      digest u64, leader epoch i64; and left out
+                                                      u64, where that is not 0
     slot n   row           identity                   see row_codec.py
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
     slot n   refused       offset (u64)               see pack_refused
@@ -123,15 +124,17 @@ def pack_position(position: Position) -> bytes:
     last = position.last or LastRecord(_NONE, 0, 0)
     epoch = _NONE if last.epoch is None else last.epoch
     remembered = (last.offset, last.timestamp, last.digest, epoch)
-    return _POSITION.pack(
+    left_out = _U64.pack(position.left_out) if position.left_out else b""
+    packed = _POSITION.pack(
         position.offset, time, *counts, horizon, position.dropped, cut, *tail, present, *remembered
     )
+    return packed + left_out
 
 
 def unpack_position(raw: bytes) -> Position:
     """Return the position that ``pack_position`` was given."""
     offset, time, refused, conflicts, late, horizon, dropped, cut, lost, records, accepted, present, *last = (
-        _POSITION.unpack(raw)
+        _POSITION.unpack(raw[: _POSITION.size])
     )
     at, timestamp, digest, epoch = last
     return Position(
@@ -148,6 +151,7 @@ def unpack_position(raw: bytes) -> Position:
         accepted,
         None if present == _NONE else present,
         None if at == _NONE else LastRecord(at, timestamp, digest, None if epoch == _NONE else epoch),
+        int.from_bytes(raw[_POSITION.size :]),
     )
 
 

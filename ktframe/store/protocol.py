@@ -245,6 +245,7 @@ def advanced(
             dropped=previous.dropped + changes.expired.get(partition, 0),
             records=previous.records + changes.records.get(partition, 0),
             accepted=previous.accepted + changes.accepted.get(partition, 0),
+            left_out=previous.left_out + changes.left_out.get(partition, 0),
             present=changes.present.get(partition, previous.present),
             last=changes.last.get(partition, previous.last),
         )

@@ -69,6 +69,8 @@ class TableStatus:
     """Rows whose newest record was refused; they are hidden, unless the table was asked for with ``stale="show"``."""
     records: int = 0
     """Records that were applied, the refused ones among them."""
+    left_out: int = 0
+    """How many of them ``where=`` has left out."""
 
     def __str__(self) -> str:
         lines = [f"{describe(self.readiness)}: {counted(self.rows, 'row')}"]
@@ -145,6 +147,7 @@ def status_of(
         conflicts=missing.conflicts,
         stale=missing.stale,
         records=missing.records,
+        left_out=sum(position.left_out for position in positions),
         contested=materializer.view.contested,
         sees_deletes=materializer.sees_deletes,
         late=sum(position.late for position in positions),
@@ -209,6 +212,8 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         reasons.append(f"windows before {as_datetime(max(horizons)):%Y-%m-%d %H:%M:%S} UTC are not kept")
     if "compact" in (materializer.presence.cleanup.policy or ""):
         reasons += _lost_by_compaction(materializer.decoder)
+    left_out = sum(position.left_out for _, position in positions)
+    reasons += [f"where= has left out {counted(left_out, 'record')}"] if left_out else []
     if materializer.key_deletes and len(positions) > 1:
         reasons.append(
             f"{TOMBSTONES_OF_ONE} ({materializer.key_deletes:,} so far): no field is the record key"

@@ -11,6 +11,7 @@ import polars as pl
 from ktframe.columns import is_field
 from ktframe.config.spelling import similar_fields, similar_names
 from ktframe.errors import SchemaError, did_you_mean
+from ktframe.fold.condition import Condition
 from ktframe.fold.row_codec import unpack_rows
 from ktframe.formats.base import Fault
 from ktframe.formats.dtypes import struct_fields
@@ -32,6 +33,10 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     the others there is a warning, see ``AbsentFields``.
     """
     decoder = materializer.decoder
+    if decoder.where is not None and not missing.accepted:
+        error = _misnamed_condition(decoder.where, materializer.learned.seen, topic)
+        if error is not None:
+            return replace(missing, misnamed=error, hint=error.hint)
     fields = decoder.fields(materializer.schema)
     is_read = missing.accepted > 0 or any(cause.fault in _OF_READ_VALUES for cause in missing.causes)
     if not is_read and decoder.declared_fields.issuperset(fields):
@@ -49,6 +54,17 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
             error = SchemaError(message, meant or f"the fields are {_listed(_near(name, fields))}.")
             return replace(missing, misnamed=error, hint=error.hint)
     return missing
+
+
+def _misnamed_condition(where: Condition, seen: frozenset[str], topic: str) -> SchemaError | None:
+    """Return the error of ``where=`` where no record passes, and none has a field that it names; ``seen`` are theirs."""
+    absent = next((name for name in where.names if seen and name not in seen), None)
+    if absent is None:
+        return None
+    message = f"where= names {absent!r}: no record of {topic!r} has a field of that name."
+    tops = sorted(name for name in seen if len(field_path(name)) == 1)
+    meant = did_you_mean(similar_fields(absent, sorted(seen)))
+    return SchemaError(message, meant or f"the fields are {_listed(tops)}.")
 
 
 def _meant(name: str, fields: pl.Schema) -> str | None:

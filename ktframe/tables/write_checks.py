@@ -12,8 +12,11 @@ import polars as pl
 
 from ktframe.errors import SchemaError
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.learned import Learned
 from ktframe.fold.records import BatchContext, RecordBatch
 from ktframe.fold.row_codec import record_key_of
+from ktframe.fold.sifting import sift
+from ktframe.formats import inferring
 from ktframe.formats.base import Headers
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.sync.materializer import Materializer
@@ -80,7 +83,16 @@ def read_back(
         values=values,
         headers=None if headers is None else [headers] * count,
     )
-    rows, refused, after, _ = decoder.read(batch, schema)
+    records = decoder.read(batch, schema)
+    if decoder.where is not None:
+        sifted = sift(batch, decoder.where, inferring(decoder.value_format), Learned())
+        records, sifted = (records, sifted) if sifted.left_out else sifted.after(records)
+        if sifted.left_out or sifted.left_out_later:
+            message = f"a row would be left out of this table: where={decoder.where.text} is not true for it."
+            raise SchemaError(
+                message, "nothing was written; write it by the table of all records, without where=."
+            )
+    rows, refused, after, _ = records
     assigned = decoder.identity.assign(rows, BatchContext())
     refused = [*refused, *assigned.refused]
     if refused:
