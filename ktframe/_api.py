@@ -18,6 +18,7 @@ from ktframe.config.settings import OnRefused, Stale, StoreOptions, TimeUnit
 from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
 from ktframe.fold.condition import Where
+from ktframe.fold.deletes import Deletes
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.windows.parsing import Minutes
@@ -36,6 +37,7 @@ def table(
     key_name: str | None = "key",
     start: Moment | None = None,
     where: Where | None = None,
+    deletes: Deletes | None = None,
     windows: Minutes | Sequence[Minutes] = (),
     store: StoreOptions | None = None,
     on_refused: OnRefused | None = None,
@@ -84,6 +86,11 @@ def table(
         record is judged by the kinds of its own values (by their declared types where there are such); one that leaves open
         whether it passes, such as a text that is compared with a number, is refused. Columns and stream time are those of
         the records that pass, as behind a filter in Kafka Streams.
+    deletes
+        What deletes a row beside Kafka's null value: ``"empty"`` (a value without bytes, or of blanks alone), ``"null"`` (JSON's null), a condition as
+        in ``where`` (``{"__deleted": "true"}``), or a list of these. Such a record is a tombstone: it deletes by the key that its
+        row would have. With ``key=`` these are the fields that it has, at the time of the record; without such fields, and in
+        windows with ``key=``, its record key. What ``where`` leaves out deletes nothing.
     windows
         Sizes of windows to keep as well, as ``KTable.window`` takes them; they start when the table does.
     store
@@ -129,6 +136,7 @@ def table(
         key_name=key_name,
         start=start,
         where=where,
+        deletes=deletes,
         windows=windows,
         store=store,
         on_refused=on_refused,

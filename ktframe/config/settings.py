@@ -112,6 +112,7 @@ class TableDeclaration:
     time_unit: TimeUnit | None = None
     start: str | None = None
     where: Any = None
+    deletes: Any = None
     on_refused: OnRefused | None = None
     stale: Stale | None = None
     windows: tuple[int | str | timedelta, ...] = ()

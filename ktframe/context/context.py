@@ -26,6 +26,7 @@ from ktframe.errors import ContextClosedError, NotWritableError
 from ktframe.explore.inspection import Inspection
 from ktframe.explore.topics import inspect_topic, topics_frame
 from ktframe.fold.condition import Where
+from ktframe.fold.deletes import Deletes
 from ktframe.kafka.cluster import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
@@ -105,6 +106,7 @@ class Context:
         key_name: str | None = "key",
         start: Moment | None = None,
         where: Where | None = None,
+        deletes: Deletes | None = None,
         windows: Minutes | Sequence[Minutes] = (),
         store: StoreOptions | None = None,
         on_refused: OnRefused | None = None,
@@ -118,7 +120,7 @@ class Context:
             When this connection was closed.
         """
         arguments: dict[str, Any] = {"key": key, "value": value, "schema": schema, "key_format": key_format}
-        arguments |= {"time": time, "time_unit": time_unit, "where": where}
+        arguments |= {"time": time, "time_unit": time_unit, "where": where, "deletes": deletes}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
@@ -175,7 +177,8 @@ class Context:
         arguments |= {"time": time, "time_unit": time_unit, "where": where}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
-        spec = replace(resolved.spec, key=None)  # every record is an event, whatever its key
+        # Every record is an event, whatever its key, and whatever it deletes.
+        spec = replace(resolved.spec, key=None, deletes=None)
         keep = parse_retention(retention)
         if keep is None and resolved.store.retention is not None:
             keep = EventTimeRetention(round(resolved.store.retention * 1000))

@@ -137,7 +137,7 @@ def resolve_topic(
     else:
         declared = {"topic": topic}
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
-        declared = _without(declared, "key", "schema", "time", "time_unit", "where")
+        declared = _without(declared, "key", "schema", "time", "time_unit", "where", "deletes")
     if arguments["time"] is not None:  # the unit is that of the field that was declared
         declared = _without(declared, "time_unit")
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}

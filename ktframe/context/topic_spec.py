@@ -17,11 +17,13 @@ from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.fold.condition import Condition, Where, condition
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.deletes import DeleteRule, Deletes, delete_rule
 from ktframe.fold.event_time import EventTime
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import Identity
 from ktframe.fold.nested_fields import NestedFields
 from ktframe.fold.record_key import RecordKey
+from ktframe.fold.sifting import Sieve
 from ktframe.formats import key_format as find_key_format
 from ktframe.formats import value_format as find_value_format
 from ktframe.formats.field_names import column_name, field_path
@@ -56,6 +58,8 @@ class TopicSpec:
     start: Start | None = None
     where: Condition | None = None
     """Which records become rows; None: all."""
+    deletes: DeleteRule | None = None
+    """What deletes a row beside a tombstone."""
 
     @property
     def event_time(self) -> EventTime:
@@ -71,7 +75,8 @@ class TopicSpec:
     def settings(self) -> dict[str, str]:
         """Return them as text, for the store's directory and description."""
         # Only where it is given: stores without it are found as before.
-        where = {} if self.where is None else {"where": self.where.identity}
+        sieve = {} if self.where is None else {"where": self.where.identity}
+        sieve |= {} if self.deletes is None else {"deletes": self.deletes.identity}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
             name: "Json" if name in self.json_fields else self._name_of(name, dtype)
@@ -85,7 +90,7 @@ class TopicSpec:
             "time": repr(self.time),
             "start": repr(self.start),
             **unit,
-            **where,
+            **sieve,
         }
 
     def _name_of(self, name: str, dtype: pl.DataType) -> str:
@@ -135,7 +140,7 @@ class TopicSpec:
             key_format=key_format,
             event_time=event_time,
             nested=nested,
-            where=self.where,
+            sieve=Sieve(self.where, self.deletes) if self.where or self.deletes else None,
         )
 
 
@@ -150,6 +155,7 @@ def topic_spec(
     time_unit: TimeUnit | None = None,
     start: Moment | None = None,
     where: Where | None = None,
+    deletes: Deletes | None = None,
 ) -> TopicSpec:
     """Return the checked spec of a topic; None stands for the default of each argument.
 
@@ -189,6 +195,7 @@ def topic_spec(
         time_unit=time_unit,
         start=None if start is None else parse_start("start", start),
         where=None if where is None else condition(where),
+        deletes=None if deletes is None else delete_rule(deletes),
     )
 
 

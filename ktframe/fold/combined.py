@@ -35,6 +35,7 @@ def combined(parts: Sequence[Changes]) -> Changes:
         stale=newest_marks(marks, [PARTITION, IDENTITY]),
         accepted=_sum(part.accepted for part in parts),
         records=_sum(part.records for part in parts),
+        field_deletes=sum(part.field_deletes for part in parts),
         left_out=_sum(part.left_out for part in parts),
         last={partition: record for part in parts for partition, record in part.last.items()},
         is_keyless=any(part.is_keyless for part in parts),

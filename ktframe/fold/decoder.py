@@ -26,7 +26,6 @@ from ktframe.columns import (
     WINDOW,
     is_field,
 )
-from ktframe.fold.condition import Condition
 from ktframe.fold.event_time import RECORD_TIME, EventTime
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
@@ -38,7 +37,7 @@ from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatc
 from ktframe.fold.refused import accepted, key_tombstones, late_records, refused_records
 from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
 from ktframe.fold.schema_names import with_schema_names
-from ktframe.fold.sifting import sift
+from ktframe.fold.sifting import Sieve
 from ktframe.fold.stale import marks_of, stale_marks
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import (
@@ -70,8 +69,8 @@ class TopicDecoder:
     event_time: EventTime = RECORD_TIME
     nested: NestedFields = NONE_NESTED
     """The fields inside of structs that are the key, or the event time."""
-    where: Condition | None = None
-    """Which records become rows; None: all."""
+    sieve: Sieve | None = None
+    """Which records become rows, and what deletes one beside tombstones; None: all, and nothing else."""
 
     @property
     def time(self) -> str | None:
@@ -83,7 +82,8 @@ class TopicDecoder:
         return KeyColumn(self.key_format, self.identity.key_use, self.identity.null_key_reason)
 
     @property
-    def _values(self) -> ValueColumns:
+    def values(self) -> ValueColumns:
+        """How values become columns."""
         return ValueColumns(self.value_format, self.nested)
 
     @property
@@ -180,9 +180,8 @@ class TopicDecoder:
         """Return what ``batch`` changes: every record becomes a row, a removal, late, refused or left out, once."""
         batch = self._with_schema_names(batch)
         sifted = None
-        if self.where is not None:
-            sifted = sift(batch, self.where, inferring(self.value_format), context.learned)
-            batch = sifted.batch
+        if self.sieve is not None:
+            sifted = self.sieve.sift(batch, inferring(self.value_format), context.learned)
         read = batch if sifted is None else sifted.readable
         records, learned = decode_and_learn(
             lambda known, decision: self._decoded(read, known, decision),
@@ -192,7 +191,9 @@ class TopicDecoder:
             context.learned,
         )
         if sifted is not None:
-            records, sifted = sifted.after(records)
+            keys = self.key_fields if self.identity.key_use is KeyUse.DELETES_BY else ()
+            records, sifted = sifted.after(records, self.values, keys)
+            batch = sifted.batch
         rows = self._with_stale_lines(batch, records)
         assigned = self.identity.assign(rows, context)
         known = {refusal.index for refusal in records.refused}
@@ -228,10 +229,10 @@ class TopicDecoder:
             return records.rows
         fields = self.fields(records.schema)
         if self.key_fields:
-            lines = self._values.read_some(batch, lines, self.key_fields, fields)
+            lines = self.values.read_some(batch, lines, self.key_fields, fields)
         if self.time is not None and self.time not in self.key_fields:
             # Also a record whose time can't be read is newer than the rows of its partition.
-            timed = self._values.read_some(batch, lines, [self.time], fields).select(LINE, self.time)
+            timed = self.values.read_some(batch, lines, [self.time], fields).select(LINE, self.time)
             lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
         lines = self.event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
         rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
@@ -270,9 +271,9 @@ class TopicDecoder:
     def _decoded(self, batch: RecordBatch, schema: pl.Schema, decision: Decision | None = None) -> Records:
         keyed = self._keys.read(batch, lines_of(batch), schema)
         values = (
-            self._values
+            self.values
             if decision is None
-            else replace(self._values, format=decided_by(self.value_format, decision))
+            else replace(self.values, format=decided_by(self.value_format, decision))
         )
         valued, fields = values.read(batch, keyed.rows, self.fields(schema))
         rows = self.event_time.apply(valued.rows)
@@ -290,8 +291,10 @@ class TopicDecoder:
         rows, use = assigned.rows, self.identity.key_use
         tombstones: tuple[KeyTombstone, ...] = ()
         if use is KeyUse.DELETES_BY:
-            tombstones = key_tombstones(batch, rows.filter(pl.col(TOMBSTONE))[LINE])
-            rows = rows.filter(~pl.col(TOMBSTONE)) if tombstones else rows
+            # What deletes= names may have the fields of the key: then it deletes by these.
+            by_key = pl.col(TOMBSTONE) & pl.all_horizontal(pl.col(self.key_fields).is_null())
+            tombstones = key_tombstones(batch, rows.filter(by_key)[LINE])
+            rows = rows.filter(~by_key) if tombstones else rows
         identities = self.identity.encode(rows)
         rows = rows.hstack([identities.alias(IDENTITY), self.identity.hash(rows, identities)])
         stale = pl.DataFrame()
@@ -354,7 +357,7 @@ class TopicDecoder:
         stored, payloads = unpack_rows(rows.values)
         partitions = pl.Series(PARTITION, rows.partitions, dtype=BOOKKEEPING[PARTITION])
         identity = self.identity.decode(rows.identities, self.identity_schema(schema))
-        values = self._values.load(payloads, stored[TOMBSTONE], self.fields(schema))
+        values = self.values.load(payloads, stored[TOMBSTONE], self.fields(schema))
         extra = self._loaded_extra_columns(rows, schema)
         frame = stored.hstack([partitions, *identity.get_columns(), *values.get_columns(), *extra])
         frame = self.event_time.apply(frame)

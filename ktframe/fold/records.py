@@ -221,6 +221,8 @@ class Changes:
     """The last record of each partition."""
     left_out: Mapping[int, int] = field(default_factory=dict)
     """How many records of each partition ``where=`` has left out."""
+    field_deletes: int = 0
+    """How many records deleted a row by their own fields, where fields are the key; ``deletes=``."""
     is_keyless: bool = False
     """Whether a row came without the record key by which a tombstone could delete it."""
 

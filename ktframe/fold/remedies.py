@@ -9,18 +9,27 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.identity import Tombstone
 from ktframe.fold.records import Cause
 from ktframe.formats.base import VALUE_COLUMN, Fault
 
 _MOST_FIELDS: Final = 10
+_DELETES: Final = {
+    **dict.fromkeys(("empty value", "blank value"), 'deletes="empty" takes an empty value as a delete.'),
+    "a JSON null, not an object": 'deletes="null" takes a JSON null as a delete.',
+}
+"""What refused values mean that many producers delete by, and this argument takes so."""
 
 
 def remedy(causes: Iterable[Cause], decoder: TopicDecoder, topic: str) -> str:
     """Return what would keep the records of ``causes``, a sentence for each kind of fault."""
     by_fault: dict[Fault, list[str]] = {}
+    sentences: list[str] = []
     for cause in causes:
+        if cause.reason in _DELETES and decoder.identity.tombstone is not Tombstone.IS_ROW:
+            sentences.append(_DELETES[cause.reason])
         by_fault.setdefault(cause.fault, []).extend(cause.fields)
-    sentences = [
+    sentences += [
         _SENTENCES[fault](decoder, topic, [*dict.fromkeys(fields)]) for fault, fields in by_fault.items()
     ]
     return " ".join(dict.fromkeys(sentences))

@@ -1,4 +1,4 @@
-"""Leaves out the records that ``where=`` is not true for, before anything is learned from them or folded.
+"""Leaves out the records that ``where=`` is not true for, and makes tombstones of what ``deletes=`` says, before all else.
 
 Tombstones always pass: they have no fields. JSON is judged as it was sent; what names a schema, and all other formats, by its
 columns, whose types that schema decides.
@@ -15,10 +15,13 @@ import polars as pl
 
 from ktframe.columns import LINE, TOMBSTONE, is_field
 from ktframe.fold.condition import Condition, value_at
+from ktframe.fold.deletes import DeleteRule
 from ktframe.fold.judging import ODD, judged
 from ktframe.fold.learned import Learned
 from ktframe.fold.learning import Records
+from ktframe.fold.lines import lines_of
 from ktframe.fold.records import Changes, RecordBatch
+from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import JsonFormat
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.field_names import field_name
@@ -29,106 +32,221 @@ _MOST_SEEN: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Sieve:
+    """What is asked of records before they become rows: whether they pass, and whether they delete a row."""
+
+    where: Condition | None = None
+    deletes: DeleteRule | None = None
+
+    def sift(self, batch: RecordBatch, format_: JsonFormat | None, learned: Learned) -> Sifted:
+        """Return ``batch`` judged, as far as its values are JSON, which ``format_`` reads; None: they are not."""
+        passed = Sifted(batch, batch, self)
+        if self.where is not None and format_ is not None:
+            passed = _without_left_out(batch, self, self.where, format_, learned)
+        return passed if self.deletes is None else _with_deletes(passed, self.deletes, format_)
+
+
+@dataclass(frozen=True, slots=True)
 class Sifted:
-    """A batch without the records that are left out for what they were sent as.
+    """A batch without the records that are left out for what they were sent as, those that delete as tombstones.
 
     ``lines`` are those that were judged; ``open`` are those among them that can't be judged. Lines are those of ``batch``.
     """
 
     batch: RecordBatch
-    condition: Condition
+    original: RecordBatch
+    """The same records with the values of those that delete."""
+    sieve: Sieve
     left_out: Counter[int] = field(default_factory=Counter)
     """How many records of each partition are not in ``batch``."""
     left_out_later: Counter[int] = field(default_factory=Counter)
     """How many of it were left out when they were decoded."""
     lines: frozenset[int] = frozenset()
     open: tuple[Refusal, ...] = ()
+    struck: frozenset[int] = frozenset()
+    """The lines of records that delete."""
     seen: frozenset[str] = frozenset()
     """Fields of records that were left out, while none has passed."""
+    field_deletes: int = 0
+    """How many of those that delete do it by fields of their own."""
 
     @property
     def readable(self) -> RecordBatch:
         """The batch as it is read: nothing is learned from what can't be judged."""
-        if not self.open:
-            return self.batch
-        values = [*self.batch.values]
-        for refusal in self.open:
-            values[refusal.index] = b""
-        return replace(self.batch, values=values)
+        return _with_values(self.batch, {refusal.index: b"" for refusal in self.open})
 
-    def after(self, records: Records) -> tuple[Records, Sifted]:
-        """Return ``records``, those that are decoded, without the ones that are left out now; and what is known then."""
+    def after(
+        self, records: Records, values: ValueColumns, keys: Sequence[str] = ()
+    ) -> tuple[Records, Sifted]:
+        """Return ``records``, those that are decoded, as they are judged by their columns; and what is known then.
+
+        Where fields of the value are the key, these are ``keys``: records that have them delete by them.
+        """
+        records, sifted = self._judged_by_columns(records)
+        if not keys or not sifted.struck:
+            return records, sifted
+        lines = lines_of(sifted.batch).filter(pl.col(LINE).is_in(sifted.struck))
+        fields = pl.Schema({name: dtype for name, dtype in records.schema.items() if is_field(name)})
+        found = values.read_some(self.original, lines, keys, fields)
+        # One without such fields deletes as a tombstone does, by its record key.
+        found = found.filter(~pl.all_horizontal(pl.col(keys).is_null()))
+        if not found.height:
+            return records, sifted
+        return _replaced(records, found), replace(sifted, field_deletes=found.height)
+
+    def _judged_by_columns(self, records: Records) -> tuple[Records, Sifted]:
         rows = records.rows
+        left_out, struck = set[int](), set[int]()
+        open_ = [*self.open]
         unjudged = rows.filter(~pl.col(TOMBSTONE) & ~pl.col(LINE).is_in(self.lines))
-        left_out, open_ = [], [*self.open]
         if unjudged.height:
             names = [name for name in unjudged.columns if is_field(name)]
             dtypes = {name: unjudged.schema[name] for name in names}
-            verdicts = judged(self.condition, unjudged.select(names).to_dicts(), dtypes)
-            for line, verdict in zip(unjudged[LINE], verdicts, strict=True):
-                if verdict is None:
-                    open_.append(_refusal(line, self.condition))
-                elif not verdict:
-                    left_out.append(line)
-        gone = {*left_out, *(refusal.index for refusal in open_)}
-        if not gone:
+            values = dict(zip(unjudged[LINE], unjudged.select(names).to_dicts(), strict=True))
+            where, deletes = self.sieve.where, self.sieve.deletes
+            for condition in () if where is None else (where,):
+                verdicts = _verdicts(values, condition, dtypes)
+                left_out = {line for line, verdict in verdicts.items() if verdict is False}
+                open_ += [_refusal(line, condition) for line, verdict in verdicts.items() if verdict is None]
+            values = {line: each for line, each in values.items() if line not in left_out}
+            for condition in () if deletes is None else deletes.conditions:
+                verdicts = _verdicts(values, condition, dtypes)
+                struck |= {line for line, verdict in verdicts.items() if verdict}
+                open_ += [
+                    _refusal(line, condition, "deletes")
+                    for line, verdict in verdicts.items()
+                    if verdict is None
+                ]
+        gone = left_out | {refusal.index for refusal in open_}
+        if not gone and not struck:
             return records, self
         # That they can't be judged comes first: no other type of a column would change it.
         unread = [refusal for refusal in records.refused if refusal.index not in gone]
         kept = records._replace(rows=rows.filter(~pl.col(LINE).is_in(gone)), refused=[*unread, *open_])
-        partitions = Counter(self.batch.partitions[line] for line in left_out)
-        return kept, replace(self, left_out_later=partitions)
+        struck -= gone
+        if struck:
+            deleting = records.keyed.filter(pl.col(LINE).is_in(struck))
+            kept = _replaced(kept, deleting.with_columns(pl.lit(value=True).alias(TOMBSTONE)))
+        return kept, replace(
+            self,
+            batch=_with_values(self.batch, dict.fromkeys(struck)),
+            left_out_later=Counter(self.batch.partitions[line] for line in left_out),
+            struck=self.struck | struck,
+        )
 
     def told(self, changes: Changes) -> Changes:
         """Return ``changes`` with the records that were left out."""
         left_out = self.left_out + self.left_out_later
         if not left_out:
-            return changes
+            return replace(changes, field_deletes=self.field_deletes)
         accepted = Counter(changes.accepted)
         accepted.subtract(self.left_out_later)
         records = Counter(changes.records) + self.left_out
         learned = changes.learned
         if self.seen - learned.seen:
-            learned = replace(
-                learned, seen=frozenset(sorted(learned.seen | self.seen)[:_MOST_SEEN]) | _own(self)
-            )
-        return replace(changes, left_out=left_out, accepted=accepted, records=records, learned=learned)
+            names = frozenset(sorted(learned.seen | self.seen)[:_MOST_SEEN]) | _own(self)
+            learned = replace(learned, seen=names)
+        return replace(
+            changes,
+            left_out=left_out,
+            accepted=accepted,
+            records=records,
+            learned=learned,
+            field_deletes=self.field_deletes,
+        )
+
+
+def _verdicts(
+    values: Mapping[int, Mapping[str, Any]], condition: Condition, dtypes: Mapping[str, pl.DataType]
+) -> dict[int, bool | None]:
+    return dict(zip(values, judged(condition, [*values.values()], dtypes), strict=True))
+
+
+def _with_values(batch: RecordBatch, values: Mapping[int, bytes | None]) -> RecordBatch:
+    if not values:
+        return batch
+    changed = [*batch.values]
+    for line, value in values.items():
+        changed[line] = value
+    return replace(batch, values=changed)
+
+
+def _replaced(records: Records, lines: pl.DataFrame) -> Records:
+    """Return ``records`` with ``lines`` in the place of what there was of these."""
+    others = records.rows.filter(~pl.col(LINE).is_in(lines[LINE].implode()))
+    rows = pl.concat([others, lines], how="diagonal_relaxed").sort(LINE)
+    known = set(lines[LINE])
+    return records._replace(
+        rows=rows, refused=[refusal for refusal in records.refused if refusal.index not in known]
+    )
 
 
 def _own(sifted: Sifted) -> frozenset[str]:
-    return sifted.seen.intersection(sifted.condition.names)
+    return sifted.seen.intersection(() if sifted.sieve.where is None else sifted.sieve.where.names)
 
 
-def sift(batch: RecordBatch, condition: Condition, format_: JsonFormat | None, learned: Learned) -> Sifted:
-    """Return ``batch`` without the records that are left out; ``format_`` reads JSON, None where nothing is judged yet."""
-    if format_ is None:
-        return Sifted(batch, condition)
+def _parsed(batch: RecordBatch, format_: JsonFormat) -> dict[int, Mapping[str, Any]]:
     parsed = ((line, format_.parse(value)) for line, value in enumerate(batch.values) if value is not None)
-    records = {line: record for line, record in parsed if record is not None}
-    lines = [*records]
+    return {line: record for line, record in parsed if record is not None}
+
+
+def _raw_verdicts(
+    batch: RecordBatch, records: Mapping[int, Mapping[str, Any]], condition: Condition, format_: JsonFormat
+) -> dict[int, bool | None]:
     declared = _declared(condition, format_)
-    known: Sequence[Mapping[str, Any]] = [*records.values()]
+    known: list[Mapping[str, Any]] = [*records.values()]
     for name, dtype in declared.items():
-        payloads = [batch.values[line] or b"" for line in lines]
+        payloads = [batch.values[line] or b"" for line in records]
         known = _read_as(name, dtype, known, format_, payloads)
-    verdicts = dict(zip(lines, judged(condition, known, declared), strict=True))
+    return _verdicts(dict(zip(records, known, strict=True)), condition, declared)
+
+
+def _without_left_out(
+    batch: RecordBatch, sieve: Sieve, condition: Condition, format_: JsonFormat, learned: Learned
+) -> Sifted:
+    records = _parsed(batch, format_)
+    verdicts = _raw_verdicts(batch, records, condition, format_)
     out = {line for line, verdict in verdicts.items() if verdict is False}
-    left = (records[line] for line in sorted(out))
     # What the fields are called, as long as nothing passes: perhaps the condition names none of them.
-    names = frozenset() if learned.samples else frozenset(_seen(left, condition))
-    if not out:
-        open_ = [_refusal(line, condition) for line, verdict in verdicts.items() if verdict is None]
-        return Sifted(batch, condition, lines=frozenset(lines), open=tuple(open_))
-    kept = [line for line in range(len(batch)) if line not in out]
+    left = () if learned.samples else (records[line] for line in sorted(out))
+    kept = [line for line in range(len(batch)) if line not in out] if out else range(len(batch))
     now = {line: number for number, line in enumerate(kept)}
-    open_ = [_refusal(now[line], condition) for line, verdict in verdicts.items() if verdict is None]
+    passing = _at(batch, kept) if out else batch
     return Sifted(
-        _at(batch, kept),
-        condition,
+        passing,
+        passing,
+        sieve,
         left_out=Counter(batch.partitions[line] for line in out),
-        lines=frozenset(now[line] for line in lines if line not in out),
-        open=tuple(open_),
-        seen=names,
+        lines=frozenset(now[line] for line in records if line not in out),
+        open=tuple(_refusal(now[line], condition) for line, verdict in verdicts.items() if verdict is None),
+        seen=frozenset(_seen(left, condition)),
+    )
+
+
+def _with_deletes(passed: Sifted, deletes: DeleteRule, format_: JsonFormat | None) -> Sifted:
+    """Return what has passed with the records that delete a row as tombstones."""
+    batch, open_ = passed.batch, {refusal.index: refusal for refusal in passed.open}
+    struck = set[int]()
+    if deletes.payloads:
+        values = enumerate(batch.values)
+        struck = {line for line, value in values if value is not None and deletes.is_payload(value)}
+    lines = passed.lines
+    if deletes.conditions and format_ is not None:
+        records = {line: record for line, record in _parsed(batch, format_).items() if line not in open_}
+        for condition in deletes.conditions:
+            for line, verdict in _raw_verdicts(batch, records, condition, format_).items():
+                if verdict:
+                    struck.add(line)
+                elif verdict is None:
+                    open_.setdefault(line, _refusal(line, condition, "deletes"))
+        lines |= records.keys()
+    refused = tuple(refusal for line, refusal in open_.items() if line not in struck)
+    return replace(
+        passed,
+        batch=_with_values(batch, dict.fromkeys(struck)),
+        lines=lines,
+        open=refused,
+        struck=frozenset(struck),
     )
 
 
@@ -148,8 +266,8 @@ def _at(batch: RecordBatch, lines: Sequence[int]) -> RecordBatch:
     )
 
 
-def _refusal(line: int, condition: Condition) -> Refusal:
-    reason = f"where={condition.text} can't take what is in {' and '.join(map(repr, condition.names))}"
+def _refusal(line: int, condition: Condition, argument: str = "where") -> Refusal:
+    reason = f"{argument}={condition.text} can't take what is in {' and '.join(map(repr, condition.names))}"
     return Refusal(line, reason, Fault.WHERE)
 
 

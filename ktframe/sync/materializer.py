@@ -211,7 +211,7 @@ class Materializer:
             return self._apply(changes, positions)
 
     def _apply(self, changes: Changes, positions: Mapping[int, int]) -> Changes:
-        self.key_deletes += len(changes.tombstones)
+        self.key_deletes += len(changes.tombstones) + changes.field_deletes
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         stale = without_outdated(changes.stale, changes.lines)
         changes = replace(changes, stale=stale, present=self.presence.known())

@@ -33,8 +33,9 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     the others there is a warning, see ``AbsentFields``.
     """
     decoder = materializer.decoder
-    if decoder.where is not None and not missing.accepted:
-        error = _misnamed_condition(decoder.where, materializer.learned.seen, topic)
+    where = None if decoder.sieve is None else decoder.sieve.where
+    if where is not None and not missing.accepted:
+        error = _misnamed_condition(where, materializer.learned.seen, topic)
         if error is not None:
             return replace(missing, misnamed=error, hint=error.hint)
     fields = decoder.fields(materializer.schema)

@@ -15,7 +15,6 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.learned import Learned
 from ktframe.fold.records import BatchContext, RecordBatch
 from ktframe.fold.row_codec import record_key_of
-from ktframe.fold.sifting import sift
 from ktframe.formats import inferring
 from ktframe.formats.base import Headers
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
@@ -84,14 +83,17 @@ def read_back(
         headers=None if headers is None else [headers] * count,
     )
     records = decoder.read(batch, schema)
-    if decoder.where is not None:
-        sifted = sift(batch, decoder.where, inferring(decoder.value_format), Learned())
-        records, sifted = (records, sifted) if sifted.left_out else sifted.after(records)
+    if decoder.sieve is not None:
+        sifted = decoder.sieve.sift(batch, inferring(decoder.value_format), Learned())
+        records, sifted = (records, sifted) if sifted.left_out else sifted.after(records, decoder.values)
         if sifted.left_out or sifted.left_out_later:
-            message = f"a row would be left out of this table: where={decoder.where.text} is not true for it."
+            message = "a row would be left out of this table: where= is not true for it."
             raise SchemaError(
                 message, "nothing was written; write it by the table of all records, without where=."
             )
+        if sifted.struck:
+            message = "a row would delete one instead: it is what deletes= says."
+            raise SchemaError(message, "nothing was written; delete() deletes rows.")
     rows, refused, after, _ = records
     assigned = decoder.identity.assign(rows, BatchContext())
     refused = [*refused, *assigned.refused]
