@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ktframe.config.durations import describe_duration
+from ktframe.explore.event_types import EventType
 from ktframe.explore.sample import AVRO
 from ktframe.explore.time_fields import TimeField
 from ktframe.formats import VALUE_COLUMN
@@ -56,10 +57,23 @@ class Inspection:
     """The names of the headers of the sample's records, the commonest first."""
     times: tuple[TimeField, ...] = ()
     """The fields that hold times: ``name``, and in which ``unit`` of ``time_unit=`` their numbers are."""
+    types: tuple[EventType, ...] = ()
+    """The types of records, where the values of a field (``field``) go with different fields: ``value``, the ``share`` of the
+    sample (0 to 1), its ``columns``, and what ``where=`` takes for it (``where``)."""
+    deletes: tuple[Any, ...] = ()
+    """What ``deletes=`` takes for deletes in other spellings than Kafka's null value."""
 
     @property
     def suggestion(self) -> str:
         """The call that loads the topic, with the arguments that its sample asks for."""
+        return self._call()
+
+    @property
+    def suggestions(self) -> list[str]:
+        """The calls that load a table of each type of records, the commonest type first; none where there are no types."""
+        return [self._call(f"where={_literal(each.where)}") for each in self.types]
+
+    def _call(self, *more: str) -> str:
         facts = self._facts()
         arguments = [_quoted(self.topic)]
         if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
@@ -69,7 +83,10 @@ class Inspection:
                 arguments.append(
                     f"{name.removesuffix('_format') if name[0] == 'v' else name}={_quoted(facts[name])}"
                 )
-        return f"ktframe.table({', '.join(arguments)})"
+        if self.deletes:
+            several = self.deletes[0] if len(self.deletes) == 1 else [*self.deletes]
+            arguments.append(f"deletes={_literal(several)}")
+        return f"ktframe.table({', '.join([*arguments, *more])})"
 
     def _facts(self) -> dict[str, Any]:
         # Times as numbers: Python has no datetime beyond the year 9999.
@@ -123,6 +140,15 @@ class Inspection:
         if self.times:
             more = f", ... ({len(self.times)} in all)" if len(self.times) > _NAMED_COLUMNS else ""
             notes.append(f"fields for time=: {', '.join(map(str, self.times[:_NAMED_COLUMNS]))}{more}")
+        if self.types:
+            notes.append(
+                f"{len(self.types)} types of records by {self.types[0].field!r}, with different fields:"
+            )
+            shown = zip(self.types[:_NAMED_COLUMNS], self.suggestions, strict=False)
+            notes += [f"  {call}  # {_percent(each.share)}" for each, call in shown]
+            notes += [f"  ... ({len(self.types)} in all)"] if len(self.types) > _NAMED_COLUMNS else []
+        if self.deletes:
+            notes.append("some values delete a row by other means than Kafka's null")
         tagged = [
             f"{name} ({', '.join(tags)})"
             for name, tags in self.columns.select("column", "tags").rows()
@@ -176,6 +202,15 @@ def _table(frame: pl.DataFrame) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _literal(value: Any) -> str:
+    """Return a value as code, in the quotes of the other arguments."""
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_literal(name)}: {_literal(inner)}" for name, inner in value.items()) + "}"
+    return f"[{', '.join(map(_literal, value))}]" if isinstance(value, list) else repr(value)
 
 
 def _percent(share: float) -> str:

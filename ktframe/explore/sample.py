@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError
+from ktframe.explore.event_types import EventType, deletes_in, event_types
 from ktframe.explore.time_fields import TimeField, time_fields
 from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
@@ -219,6 +220,20 @@ class TopicSample:
             name for headers in self.newest.headers or () for name in {n for n, _ in headers or ()}
         )
         return tuple(name for name, _ in sorted(names.items(), key=lambda item: (-item[1], item[0])))
+
+    @cached_property
+    def _objects(self) -> list[Mapping[str, Any]]:
+        if self.value_format != "json":
+            return []
+        return [record for value in self._values if (record := JsonFormat().parse(value)) is not None]
+
+    def types(self) -> tuple[EventType, ...]:
+        """Return the types of records that there are, where a field tells them apart."""
+        return event_types(self._objects)
+
+    def deletes(self) -> tuple[Any, ...]:
+        """Return which values delete a row beside Kafka's null."""
+        return deletes_in(self._values, self._objects) if self._objects else ()
 
     def times(self) -> tuple[TimeField, ...]:
         """Return the fields of the values that hold times."""

@@ -174,6 +174,8 @@ def inspect_topic(
         partitions=_partitions_frame(extent),
         schema_ids=records.schema_ids(),
         times=records.times(),
+        types=records.types(),
+        deletes=records.deletes(),
         headers=records.header_names(),
     )
 
