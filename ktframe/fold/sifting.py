@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import polars as pl
 
@@ -24,11 +24,19 @@ from ktframe.fold.records import Changes, RecordBatch
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import JsonFormat
 from ktframe.formats.base import Fault, Refusal
-from ktframe.formats.field_names import field_name
+from ktframe.formats.field_names import field_name, field_path
 
 _RAW: Final = (pl.String, pl.Boolean, pl.Int64, pl.Float64)
 """Declared types whose values are compared as JSON has them."""
 _MOST_SEEN: Final = 300
+
+
+class Verdict(NamedTuple):
+    """The lines of records that are left out, of those that delete, and why others can't be judged."""
+
+    left_out: frozenset[int] = frozenset()
+    struck: frozenset[int] = frozenset()
+    open: tuple[Refusal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,31 @@ class Sieve:
         if self.where is not None and format_ is not None:
             passed = _without_left_out(batch, self, self.where, format_, learned)
         return passed if self.deletes is None else _with_deletes(passed, self.deletes, format_)
+
+    def verdict(self, rows: pl.DataFrame) -> Verdict:
+        """Judge decoded records by their columns."""
+        conditions = () if self.deletes is None else self.deletes.conditions
+        every = conditions if self.where is None else (self.where, *conditions)
+        if not rows.height or not every:
+            return Verdict()
+        named = {part for each in every for name in each.names for part in (name, field_path(name)[0])}
+        dtypes = {name: dtype for name, dtype in rows.schema.items() if name in named}
+        found = rows.select(LINE, *dtypes).to_dicts()
+        values = {each[LINE]: each for each in found}
+        left_out, struck, open_ = set[int](), set[int](), dict[int, Refusal]()
+        if self.where is not None:
+            verdicts = _verdicts(values, self.where, dtypes)
+            left_out = {line for line, passes in verdicts.items() if passes is False}
+            open_ = {line: _refusal(line, self.where) for line, passes in verdicts.items() if passes is None}
+        values = {line: each for line, each in values.items() if line not in left_out and line not in open_}
+        for condition in conditions:
+            for line, deletes in _verdicts(values, condition, dtypes).items():
+                if deletes:
+                    struck.add(line)
+                elif deletes is None:
+                    open_.setdefault(line, _refusal(line, condition, "deletes"))
+        refused = tuple(refusal for line, refusal in open_.items() if line not in struck)
+        return Verdict(frozenset(left_out), frozenset(struck), refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,56 +115,40 @@ class Sifted:
 
         Where fields of the value are the key, these are ``keys``: records that have them delete by them.
         """
-        records, sifted = self._judged_by_columns(records)
-        if not keys or not sifted.struck:
+        records, sifted = self._judged_by_columns(records, keys)
+        if not keys or not self.struck:
             return records, sifted
-        lines = lines_of(sifted.batch).filter(pl.col(LINE).is_in(sifted.struck))
+        lines = lines_of(self.batch).filter(pl.col(LINE).is_in(self.struck))
         fields = pl.Schema({name: dtype for name, dtype in records.schema.items() if is_field(name)})
         found = values.read_some(self.original, lines, keys, fields)
         # One without such fields deletes as a tombstone does, by its record key.
         found = found.filter(~pl.all_horizontal(pl.col(keys).is_null()))
         if not found.height:
             return records, sifted
-        return _replaced(records, found), replace(sifted, field_deletes=found.height)
+        return _replaced(records, found), replace(sifted, field_deletes=sifted.field_deletes + found.height)
 
-    def _judged_by_columns(self, records: Records) -> tuple[Records, Sifted]:
+    def _judged_by_columns(self, records: Records, keys: Sequence[str]) -> tuple[Records, Sifted]:
+        """Judge what was not judged as it was sent."""
         rows = records.rows
-        left_out, struck = set[int](), set[int]()
-        open_ = [*self.open]
-        unjudged = rows.filter(~pl.col(TOMBSTONE) & ~pl.col(LINE).is_in(self.lines))
-        if unjudged.height:
-            names = [name for name in unjudged.columns if is_field(name)]
-            dtypes = {name: unjudged.schema[name] for name in names}
-            values = dict(zip(unjudged[LINE], unjudged.select(names).to_dicts(), strict=True))
-            where, deletes = self.sieve.where, self.sieve.deletes
-            for condition in () if where is None else (where,):
-                verdicts = _verdicts(values, condition, dtypes)
-                left_out = {line for line, verdict in verdicts.items() if verdict is False}
-                open_ += [_refusal(line, condition) for line, verdict in verdicts.items() if verdict is None]
-            values = {line: each for line, each in values.items() if line not in left_out}
-            for condition in () if deletes is None else deletes.conditions:
-                verdicts = _verdicts(values, condition, dtypes)
-                struck |= {line for line, verdict in verdicts.items() if verdict}
-                open_ += [
-                    _refusal(line, condition, "deletes")
-                    for line, verdict in verdicts.items()
-                    if verdict is None
-                ]
-        gone = left_out | {refusal.index for refusal in open_}
-        if not gone and not struck:
+        verdict = self.sieve.verdict(rows.filter(~pl.col(TOMBSTONE) & ~pl.col(LINE).is_in(self.lines)))
+        refused = [*self.open, *verdict.open]
+        gone = verdict.left_out | {refusal.index for refusal in refused}
+        if not gone and not verdict.struck:
             return records, self
         # That they can't be judged comes first: no other type of a column would change it.
         unread = [refusal for refusal in records.refused if refusal.index not in gone]
-        kept = records._replace(rows=rows.filter(~pl.col(LINE).is_in(gone)), refused=[*unread, *open_])
-        struck -= gone
-        if struck:
-            deleting = records.keyed.filter(pl.col(LINE).is_in(struck))
-            kept = _replaced(kept, deleting.with_columns(pl.lit(value=True).alias(TOMBSTONE)))
-        return kept, replace(
+        kept = records._replace(rows=rows.filter(~pl.col(LINE).is_in(gone)), refused=[*unread, *refused])
+        deleting = records.keyed.filter(pl.col(LINE).is_in(verdict.struck))
+        deleting = deleting.with_columns(pl.lit(value=True).alias(TOMBSTONE))
+        by_field = 0
+        if known := [name for name in keys if name in rows.columns]:
+            deleting = deleting.join(rows.select(LINE, *known), on=LINE, how="left", maintain_order="left")
+            by_field = deleting.filter(~pl.all_horizontal(pl.col(known).is_null())).height
+        return _replaced(kept, deleting), replace(
             self,
-            batch=_with_values(self.batch, dict.fromkeys(struck)),
-            left_out_later=Counter(self.batch.partitions[line] for line in left_out),
-            struck=self.struck | struck,
+            batch=_with_values(self.batch, dict.fromkeys(verdict.struck)),
+            left_out_later=Counter(self.batch.partitions[line] for line in verdict.left_out),
+            field_deletes=by_field,
         )
 
     def told(self, changes: Changes) -> Changes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import orjson
@@ -35,7 +36,9 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     decoder = materializer.decoder
     where = None if decoder.sieve is None else decoder.sieve.where
     if where is not None and not missing.accepted:
-        error = _misnamed_condition(where, materializer.learned.seen, topic)
+        known = decoder.fields(materializer.schema)
+        seen = {*materializer.learned.seen, *known, *field_names(known)}
+        error = _misnamed_condition(where, seen, topic)
         if error is not None:
             return replace(missing, misnamed=error, hint=error.hint)
     fields = decoder.fields(materializer.schema)
@@ -57,7 +60,7 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     return missing
 
 
-def _misnamed_condition(where: Condition, seen: frozenset[str], topic: str) -> SchemaError | None:
+def _misnamed_condition(where: Condition, seen: AbstractSet[str], topic: str) -> SchemaError | None:
     """Return the error of ``where=`` where no record passes, and none has a field that it names; ``seen`` are theirs."""
     absent = next((name for name in where.names if seen and name not in seen), None)
     if absent is None:

@@ -85,13 +85,14 @@ def read_back(
     records = decoder.read(batch, schema)
     if decoder.sieve is not None:
         sifted = decoder.sieve.sift(batch, inferring(decoder.value_format), Learned())
-        records, sifted = (records, sifted) if sifted.left_out else sifted.after(records, decoder.values)
+        if not sifted.left_out:
+            records, sifted = sifted.after(records, decoder.values)
         if sifted.left_out or sifted.left_out_later:
             message = "a row would be left out of this table: where= is not true for it."
             raise SchemaError(
                 message, "nothing was written; write it by the table of all records, without where=."
             )
-        if sifted.struck:
+        if sifted.batch is not sifted.original:
             message = "a row would delete one instead: it is what deletes= says."
             raise SchemaError(message, "nothing was written; delete() deletes rows.")
     rows, refused, after, _ = records

@@ -383,3 +383,40 @@ def test_a_key_under_a_json_schema_of_text_is_text(shop: Shop, kt: ktframe.Conte
     number = shop.registry.register("orders-key", '{"type": "string"}', "JSON")
     shop.broker.produce("orders", shop.registry.prefix(number) + b'"EU"', {"x": 1})
     assert kt.table("orders").keys() == ['"EU"']
+
+
+@pytest.mark.parametrize("by_header", [False, True])
+@pytest.mark.parametrize("where", [{"region": "EU"}, pl.col("region") == "EU", (pl.col("amount") > 2)])
+def test_where_of_values_that_name_a_schema(
+    shop: Shop, kt: ktframe.Context, where: Any, *, by_header: bool
+) -> None:
+    """They are judged by their columns, under each schema; tombstones act."""
+    first, second = shop.register(ORDER), shop.register(WIDER)
+    shop.produce("a", ORDER, first, {"amount": 3, "region": "EU"}, by_header=by_header)
+    shop.produce("b", ORDER, first, {"amount": 1, "region": None}, by_header=by_header)
+    shop.produce("c", WIDER, second, {"amount": 4, "region": "EU", "currency": "USD"}, by_header=by_header)
+    shop.produce("d", WIDER, second, {"amount": 5, "region": "EU", "currency": "USD"}, by_header=by_header)
+    shop.broker.produce("orders", "d", None)
+    table = kt.table("orders", where=where)
+    assert sorted(table.to_polars()["key"]) == ["a", "c"]
+    status = table.status()
+    assert (status.left_out, status.refused, status.records) == (1, 0, 5)
+
+
+def test_deletes_of_values_that_name_a_schema(shop: Shop, kt: ktframe.Context) -> None:
+    """By record key, and by the fields of a key where they can be read beside what deletes."""
+    number = shop.register(ORDER)
+    shop.produce("a", ORDER, number, {"amount": 3, "region": "EU"})
+    shop.produce("b", ORDER, number, {"amount": 1, "region": "US"})
+    shop.produce("b", ORDER, number, {"amount": -1, "region": "EU"})
+    table = kt.table("orders", deletes=pl.col("amount") < 0)
+    assert table.to_polars()["key"].to_list() == ["a"]
+    # Of another record key than its row: it has the field of the key.
+    assert kt.table("orders", key="region", deletes={"amount": -1}).to_polars()["region"].to_list() == ["US"]
+
+
+def test_a_wrong_name_in_where_of_values_that_name_a_schema(shop: Shop, kt: ktframe.Context) -> None:
+    """The schema knows the field that was meant."""
+    shop.produce("a", ORDER, shop.register(ORDER), {"amount": 3, "region": "EU"})
+    with pytest.raises(ktframe.SchemaError, match="did you mean 'region'"):
+        kt.table("orders", where={"regoin": "EU"}).to_polars()
