@@ -186,6 +186,9 @@ def _taken(value: Any, usage: Usage) -> Any:
 
 def dtype_of(value: Any, usage: Usage | None = None) -> pl.DataType | None:
     """Return the type of a JSON value by itself; None of one that can't be read."""
+    simple = _SCALARS.get(type(value))
+    if simple is not None:
+        return simple
     if value is ODD:
         return None
     if value is None:
@@ -198,17 +201,18 @@ def dtype_of(value: Any, usage: Usage | None = None) -> pl.DataType | None:
     if isinstance(value, list):
         nothing: pl.DataType = pl.Null()
         return pl.List(reduce(_common, (dtype_of(item) or nothing for item in value), nothing))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return _integer(value)
-    return _SCALARS.get(type(value))
+    return _integer(value) if isinstance(value, int) else None
 
 
 _SCALARS: Final[dict[type, pl.DataType]] = {bool: pl.Boolean(), str: pl.String(), float: pl.Float64()}
 
 
+_INTEGER: Final = pl.Int64()
+
+
 def _integer(value: int) -> pl.DataType:
     if -_INT64 <= value < _INT64:
-        return pl.Int64()
+        return _INTEGER
     if 0 <= value < 2 * _INT64:
         return pl.UInt64()
     return pl.Decimal(38, 0) if -_DIGITS < value < _DIGITS else pl.Float64()

@@ -25,6 +25,7 @@ from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import JsonFormat
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.field_names import field_name, field_path
+from ktframe.gc_pause import cyclic_gc_paused
 
 _RAW: Final = (pl.String, pl.Boolean, pl.Int64, pl.Float64)
 """Declared types whose values are compared as JSON has them."""
@@ -46,6 +47,7 @@ class Sieve:
     where: Condition | None = None
     deletes: DeleteRule | None = None
 
+    @cyclic_gc_paused()  # all values of a batch are made objects
     def sift(self, batch: RecordBatch, format_: JsonFormat | None, learned: Learned) -> Sifted:
         """Return ``batch`` judged, as far as its values are JSON, which ``format_`` reads; None: they are not."""
         passed = Sifted(batch, batch, self)
