@@ -127,6 +127,15 @@ class TableDeclaration:
         fact = f"{given!r} are not windows of table {self.name!r}."
         _require(are_windows, fact, 'give minutes, or text such as "5m": windows = [5, "1h"].')
         _set(self, "windows", windows)
+        # Settings are compared, and expressions don't say whether they are equal.
+        several = self.deletes if isinstance(self.deletes, list | tuple) else [self.deletes]
+        are_fields = all(each is None or isinstance(each, str | Mapping) for each in (self.where, *several))
+        fact = f"where and deletes of table {self.name!r} are fields here, not an expression."
+        _require(
+            are_fields,
+            fact,
+            'give fields, such as where = {type = "user"}; table(where=...) takes expressions.',
+        )
         _set(self, "store", MappingProxyType(dict(self.store)))
         self.store_options(StoreOptions())
         if self.on_refused is not None:

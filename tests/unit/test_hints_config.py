@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from confluent_kafka import KafkaException, Producer
 from support.hinted import hinted
@@ -125,6 +126,14 @@ def test_a_time_that_the_clocks_skip_or_repeat_gets_its_offset(wall: str) -> Non
                 {"tables": {"orders": {"windows": met.quoted[0]}}},
                 {"tables": {"orders": {"windows": [5, met.quoted[1]]}}},
             ],
+        ),
+        (
+            Hint(
+                "config/settings.py",
+                'give fields, such as where = {type = "user"}; table(where=...) takes expressions.',
+            ),
+            {"tables": {"orders": {"where": pl.col("type") == "user"}}},
+            lambda met: [{"tables": {"orders": {"where": {"type": met.quoted[0]}}}}],
         ),
         (
             Hint("config/librdkafka.py", "did you mean {}?"),
