@@ -308,7 +308,7 @@ class TopicDecoder:
         is_keyless = False
         if use.is_for_deletes:
             keys = _at(folded[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
-            is_keyless = keys.null_count() > 0
+            is_keyless = keys.null_count() > 0 and bool((keys.is_null() & ~folded[TOMBSTONE]).any())
             for_store += [keys] if use is KeyUse.DELETES_BY else []
         records = Counter(dict(pl.Series(batch.partitions).value_counts().iter_rows()))
         return Changes(

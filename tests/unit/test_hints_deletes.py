@@ -78,6 +78,7 @@ def test_deletes_by_fields_of_the_key() -> None:
         table = kt.table("t", key="id", deletes={"__deleted": "true"})
         assert table.to_polars().height == 0
         assert table.status().refused == 0
+        assert table.status().sees_deletes  # that without a record key is no row
 
 
 def test_an_envelope_of_nulls_deletes() -> None:
