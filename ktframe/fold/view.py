@@ -87,10 +87,8 @@ class View:
 
         ``schema`` are the columns from now on.
         """
-        schema = schema or self._schema
-        lines = stack([pl.DataFrame(schema=schema), *chunks])
-        marks = without_outdated(marks, lines)
-        self._begin(Merged.of(lines.rechunk(), positions), marks)
+        lines = stack([pl.DataFrame(schema=schema or self._schema), *chunks])
+        self._begin(Merged.of(lines.rechunk(), positions), without_outdated(marks, lines))
 
     def _begin(self, base: Merged, marks: pl.DataFrame) -> None:
         with self._merging, self._lock:
