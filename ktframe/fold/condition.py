@@ -22,12 +22,17 @@ Usage: TypeAlias = dict[str, "Usage"]
 
 _EXAMPLE: Final = 'where={"type": "user"} or where=pl.col("type") == "user"'
 _OTHERS_HINT: Final = f"{_EXAMPLE} judges a record by its own fields; what looks at other rows goes into to_polars().filter(...)."
+_LIST_HINT: Final = "give is_in() a list: pl.col(...).is_in([1, 2]) compares with each of its values."
+_FORMAT_HINT: Final = 'give to_date(), to_datetime() or to_time() the format, such as pl.col(...).str.to_date("%Y-%m-%d", strict=False).'
+SHARED_HINTS: Final = frozenset({_LIST_HINT, _FORMAT_HINT})
+"""Those that help with any condition, whatever the argument is called."""
 _EQUAL_HINT: Final = 'where={"type": "user"} takes text, a number, True or False; all else is an expression, such as where=pl.col("type").is_null().'
 
 # What Polars calls the parts of an expression, of those that look at one row alone. What is not known is refused.
 _NODES: Final = frozenset({"Column", "Literal", "BinaryExpr", "Cast", "Alias", "Ternary", "Function", "Eval"})
 _FAMILIES: Final = frozenset(["StringExpr", "TemporalExpr", "ListExpr", "ArrayExpr", "BinaryExpr"])
 _NOT_OF_FAMILIES: Final = frozenset({"ConcatVertical", "Sample"})
+_RANDOM: Final = frozenset({"Random", "Sample"})
 _BOOLEAN: Final = frozenset(
     [
         "IsNull",
@@ -147,6 +152,7 @@ def condition(where: object) -> Condition:
         raise ConfigurationError(message, f"give fields or an expression: {_EXAMPLE}.")
     tree = _tree(where)
     names: Usage = {}
+    _require_same_answers(tree, where)
     _require_own_fields(tree, where)
     _note(tree, names)
     if not names:
@@ -166,8 +172,8 @@ def _of_fields(where: Mapping[Any, Any]) -> Condition:
     return Condition(repr(sorted(where.items())), text, equal=dict(where))
 
 
-def _no_condition(where: pl.Expr, why: str) -> ConfigurationError:
-    return ConfigurationError(f"where={where} {why}", _OTHERS_HINT)
+def _no_condition(where: pl.Expr, why: str, hint: str = _OTHERS_HINT) -> ConfigurationError:
+    return ConfigurationError(f"where={where} {why}", hint)
 
 
 def _tree(where: pl.Expr) -> Any:
@@ -181,6 +187,40 @@ def _tree(where: pl.Expr) -> Any:
     except (pl.exceptions.PolarsError, ValueError) as error:
         # Functions of Python can't be written. Whether such a one looks at one row nobody knows.
         raise _no_condition(where, "calls a function of Python.") from error
+
+
+def _require_same_answers(tree: Any, where: pl.Expr) -> None:
+    """Refuse what takes chance, the place of a record in its batch, or the other values there into account."""
+    for kind, inner in _nodes(tree):
+        if kind == "Series":
+            raise _no_condition(
+                where, "compares records with the values of a Series by their place.", _LIST_HINT
+            )
+        if kind == "Function" and _infers_format(inner):
+            why = "takes the format of a time from the record that comes first."
+            raise _no_condition(where, why, _FORMAT_HINT)
+        if kind in _RANDOM:
+            raise _no_condition(where, f"gives another answer each time ({kind}).")
+
+
+def _infers_format(call: Mapping[str, Any]) -> bool:
+    """Say whether a function finds out how times are written, of texts that are not given with it."""
+    name, variant = _kind(call["function"])
+    is_open = (
+        name == "StringExpr" and _kind(variant)[0] == "Strptime" and variant["Strptime"][1]["format"] is None
+    )
+    return is_open and any(kind == "Column" for kind, _ in _nodes(call["input"]))
+
+
+def _nodes(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the names of the parts of an expression that have parts themselves, with these."""
+    if isinstance(tree, Mapping):
+        yield from tree.items()
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for child in tree:
+            if isinstance(child, Mapping | list):
+                yield from _nodes(child)
 
 
 def _require_own_fields(node: Any, where: pl.Expr) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 import polars as pl
 
 from ktframe.errors import ConfigurationError
-from ktframe.fold.condition import Condition, Where, condition
+from ktframe.fold.condition import SHARED_HINTS, Condition, Where, condition
 from ktframe.formats.json.refusals import WHITESPACE
 
 Deletes: TypeAlias = (
@@ -67,4 +67,5 @@ def _condition(given: object) -> Condition:
     try:
         return condition(given)
     except ConfigurationError as error:
-        raise ConfigurationError(error.message.replace("where=", "deletes=", 1), _HINT) from None
+        message = error.message.replace("where=", "deletes=", 1)
+        raise ConfigurationError(message, error.hint if error.hint in SHARED_HINTS else _HINT) from None

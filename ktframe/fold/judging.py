@@ -7,6 +7,7 @@ the whole is true is a record not judged.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import reduce
@@ -166,6 +167,8 @@ def _evaluated(expr: pl.Expr, schema: pl.Schema, rows: Sequence[Sequence[Any]]) 
             return [_ANY]
         middle = len(rows) // 2
         return [*_evaluated(expr, schema, rows[:middle]), *_evaluated(expr, schema, rows[middle:])]
+    if len(found) not in (1, len(rows)):  # not by rows: no answer for any of them
+        return [_ANY] * len(rows)
     values = found.to_list()
     return [_OUTCOMES[value] for value in (values if len(values) == len(rows) else values * len(rows))]
 
@@ -178,10 +181,15 @@ def _taken(value: Any, usage: Usage) -> Any:
     if usage and isinstance(value, Mapping):
         return {name: _taken(value.get(name), inner) for name, inner in usage.items()}
     if isinstance(value, list) and dtype_of(value) == pl.List(pl.String):
-        return [
-            item if item is None or isinstance(item, str) else orjson.dumps(item).decode() for item in value
-        ]
+        return [item if item is None or isinstance(item, str) else _text(item) for item in value]
     return value
+
+
+def _text(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # an integer beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def dtype_of(value: Any, usage: Usage | None = None) -> pl.DataType | None:

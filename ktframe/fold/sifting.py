@@ -62,7 +62,7 @@ class Sieve:
         if not rows.height or not every:
             return Verdict()
         named = {part for each in every for name in each.names for part in (name, field_path(name)[0])}
-        dtypes = {name: dtype for name, dtype in rows.schema.items() if name in named}
+        dtypes = {name: dtype for name, dtype in rows.schema.items() if name in named and is_field(name)}
         found = rows.select(LINE, *dtypes).to_dicts()
         values = {each[LINE]: each for each in found}
         left_out, struck, open_ = set[int](), set[int](), dict[int, Refusal]()
@@ -98,8 +98,8 @@ class Sifted:
     """How many of it were left out when they were decoded."""
     lines: frozenset[int] = frozenset()
     open: tuple[Refusal, ...] = ()
-    struck: frozenset[int] = frozenset()
-    """The lines of records that delete."""
+    struck: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """The fields of records that delete by what they were sent as, by line."""
     seen: frozenset[str] = frozenset()
     """Fields of records that were left out, while none has passed."""
     field_deletes: int = 0
@@ -118,16 +118,20 @@ class Sifted:
         Where fields of the value are the key, these are ``keys``: records that have them delete by them.
         """
         records, sifted = self._judged_by_columns(records, keys)
-        if not keys or not self.struck:
-            return records, sifted
-        lines = lines_of(self.batch).filter(pl.col(LINE).is_in(self.struck))
-        fields = pl.Schema({name: dtype for name, dtype in records.schema.items() if is_field(name)})
-        found = values.read_some(self.original, lines, keys, fields)
         # One without such fields deletes as a tombstone does, by its record key.
-        found = found.filter(~pl.all_horizontal(pl.col(keys).is_null()))
-        if not found.height:
+        keyed = [line for line, record in self.struck.items() if any(_has(record, key) for key in keys)]
+        fields = pl.Schema({name: dtype for name, dtype in records.schema.items() if is_field(name)})
+        if not keyed or not fields.keys() >= {field_path(key)[0] for key in keys}:  # no row has a key yet
             return records, sifted
-        return _replaced(records, found), replace(sifted, field_deletes=sifted.field_deletes + found.height)
+        lines = lines_of(self.batch).filter(pl.col(LINE).is_in(keyed))
+        found = values.read_some(self.original, lines, keys, fields)
+        found = found.filter(~pl.all_horizontal(pl.col(keys).is_null()))
+        unread = sorted({*keyed} - {*found[LINE]})
+        return _replaced(records, found, _unread(unread, keys)), replace(
+            sifted,
+            batch=_with_values(sifted.batch, {line: self.original.values[line] for line in unread}),
+            field_deletes=sifted.field_deletes + found.height,
+        )
 
     def _judged_by_columns(self, records: Records, keys: Sequence[str]) -> tuple[Records, Sifted]:
         """Judge what was not judged as it was sent."""
@@ -190,14 +194,30 @@ def _with_values(batch: RecordBatch, values: Mapping[int, bytes | None]) -> Reco
     return replace(batch, values=changed)
 
 
-def _replaced(records: Records, lines: pl.DataFrame) -> Records:
-    """Return ``records`` with ``lines`` in the place of what there was of these."""
-    others = records.rows.filter(~pl.col(LINE).is_in(lines[LINE].implode()))
+def _replaced(records: Records, lines: pl.DataFrame, refused: Sequence[Refusal] = ()) -> Records:
+    """Return ``records`` with ``lines`` in the place of what there was of these, and without those that are ``refused``."""
+    known = {*lines[LINE], *(refusal.index for refusal in refused)}
+    others = records.rows.filter(~pl.col(LINE).is_in(known))
     rows = pl.concat([others, lines], how="diagonal_relaxed").sort(LINE)
-    known = set(lines[LINE])
-    return records._replace(
-        rows=rows, refused=[refusal for refusal in records.refused if refusal.index not in known]
-    )
+    kept = [refusal for refusal in records.refused if refusal.index not in known]
+    return records._replace(rows=rows, refused=[*kept, *refused])
+
+
+def _has(record: Mapping[str, Any], key: str) -> bool:
+    """Say whether there is something at the place of a key field, be it of another kind than the key."""
+    if record.get(key) is not None:
+        return True
+    value: Any = record
+    for part in field_path(key):
+        if not isinstance(value, Mapping):
+            return value is not None
+        value = value.get(part)
+    return value is not None
+
+
+def _unread(lines: Iterable[int], keys: Sequence[str]) -> list[Refusal]:
+    reason = f"it deletes a row, but what is in {' and '.join(map(repr, keys))} is no key of a row"
+    return [Refusal(line, reason, Fault.FIELD, tuple(field_path(key)[0] for key in keys)) for line in lines]
 
 
 def _own(sifted: Sifted) -> frozenset[str]:
@@ -245,17 +265,17 @@ def _without_left_out(
 def _with_deletes(passed: Sifted, deletes: DeleteRule, format_: JsonFormat | None) -> Sifted:
     """Return what has passed with the records that delete a row as tombstones."""
     batch, open_ = passed.batch, {refusal.index: refusal for refusal in passed.open}
-    struck = set[int]()
+    struck = dict[int, Mapping[str, Any]]()
     if deletes.payloads:
         values = enumerate(batch.values)
-        struck = {line for line, value in values if value is not None and deletes.is_payload(value)}
+        struck = {line: {} for line, value in values if value is not None and deletes.is_payload(value)}
     lines = passed.lines
     if deletes.conditions and format_ is not None:
         records = {line: record for line, record in _parsed(batch, format_).items() if line not in open_}
         for condition in deletes.conditions:
             for line, verdict in _raw_verdicts(batch, records, condition, format_).items():
                 if verdict:
-                    struck.add(line)
+                    struck[line] = records[line]
                 elif verdict is None:
                     open_.setdefault(line, _refusal(line, condition, "deletes"))
         lines |= records.keys()
@@ -265,7 +285,7 @@ def _with_deletes(passed: Sifted, deletes: DeleteRule, format_: JsonFormat | Non
         batch=_with_values(batch, dict.fromkeys(struck)),
         lines=lines,
         open=refused,
-        struck=frozenset(struck),
+        struck=struck,
     )
 
 

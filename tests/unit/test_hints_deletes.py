@@ -81,6 +81,33 @@ def test_deletes_by_fields_of_the_key() -> None:
         assert table.status().sees_deletes  # that without a record key is no row
 
 
+@pytest.mark.parametrize(
+    ("key", "odd"),
+    [
+        ("id", {"id": "1"}),
+        ("id", {"id": [1]}),
+        ("id", {"id": 1.5}),
+        ("id", {"id": 2**64}),
+        ("to.id", {"to": "junk"}),
+        ("to.id", {"to": {"id": "1"}}),
+    ],
+)
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_delete_whose_key_can_not_be_read_is_refused(key: str, odd: dict[str, Any], is_cut: bool) -> None:  # noqa: FBT001
+    """It deletes neither the row that it may mean, nor that of its record key."""
+    rows = [{"id": number, "to": {"id": number}} for number in (1, 2)]
+    broker = _broker(("x", rows[0]), ("y", rows[1]))
+    with broker.connect() as kt:
+        table = kt.table("t", key=key, deletes={"__deleted": "true"}, on_refused="ignore")
+        if is_cut:
+            table.to_polars()
+        broker.produce("t", "y", json.dumps({**odd, "__deleted": "true"}).encode())
+        assert table.to_polars()["to"].to_list() == [row["to"] for row in rows]
+        assert table.status().refused == 1
+        (reason,) = table.errors()["reason"]
+        assert reason == f"it deletes a row, but what is in {key!r} is no key of a row"
+
+
 def test_an_envelope_of_nulls_deletes() -> None:
     """Debezium's, by an expression over what is missing."""
     records = [

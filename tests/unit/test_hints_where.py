@@ -24,6 +24,15 @@ OTHERS = Hint(
     "fold/condition.py",
     "{} judges a record by its own fields; what looks at other rows goes into to_polars().filter(...).",
 )
+LIST = Hint(
+    "fold/condition.py",
+    "give is_in() a list: pl.col(...).is_in([1, 2]) compares with each of its values.",
+)
+FORMAT = Hint(
+    "fold/condition.py",
+    "give to_date(), to_datetime() or to_time() the format, such as "
+    'pl.col(...).str.to_date("%Y-%m-%d", strict=False).',
+)
 EQUAL = Hint(
     "fold/condition.py",
     'where={"type": "user"} takes text, a number, True or False; all else is an expression, such as '
@@ -301,3 +310,60 @@ def test_a_row_that_would_be_left_out_is_not_written() -> None:
         kt.table("t").put(row)
         users.put({**row, "key": "ann", "type": "user"})
         assert sorted(users.to_polars()["key"]) == ["ann", "k0"]
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        pl.col("n") == pl.Series([0, 9, 2]),
+        pl.col("n").is_in(pl.Series([1, 2])),
+        pl.when(pl.col("n") > 0).then(pl.Series([True, False])).otherwise(statement=False),
+    ],
+)
+def test_a_series_is_refused_for_a_list(where: pl.Expr) -> None:
+    """It would be compared with the records by their place in a batch."""
+    with _broker({"n": 1}, {"n": 3}).connect() as kt:
+        with hinted(LIST) as found:
+            kt.table("t", where=where)
+        assert "is_in([1, 2])" in found.text
+        assert kt.table("t", where=pl.col("n").is_in([1, 2])).to_polars()["n"].to_list() == [1]
+        with hinted(LIST) as found:
+            kt.table("t", deletes=where)
+        assert str(found.error).startswith("deletes=")
+
+
+def test_times_are_read_by_a_format() -> None:
+    """Polars would take that of the first record of a batch for all others."""
+    days = pl.col("at").str
+    with _broker({"at": "2024-01-05"}, {"at": "05/01/2024"}).connect() as kt:
+        for where in (
+            days.to_date(strict=False) > pl.date(2000, 1, 1),
+            days.to_datetime().is_not_null(),
+            days.to_time().is_null(),
+        ):
+            with hinted(FORMAT) as found:
+                kt.table("t", where=where)
+        assert 'str.to_date("%Y-%m-%d", strict=False)' in found.text
+        after = days.to_date("%Y-%m-%d", strict=False) > pl.date(2000, 1, 1)
+        assert kt.table("t", where=after).to_polars()["at"].to_list() == ["2024-01-05"]
+
+
+@pytest.mark.parametrize("chance", [pl.element().shuffle(), pl.element().sample(1, seed=1)])
+def test_chance_inside_of_lists_is_refused(chance: pl.Expr) -> None:
+    """It would give another table each time; what looks at the items alone is taken."""
+    with _broker({"n": [1, 2]}).connect() as kt:
+        with hinted(OTHERS):
+            kt.table("t", where=pl.col("n").list.eval(chance).list.first() == 2)
+        has_two = pl.col("n").list.eval(pl.element() == 2).list.any()
+        assert kt.table("t", where=has_two).to_polars().height == 1
+
+
+@pytest.mark.parametrize("item", [10**30, {"q": 10**30}])
+def test_a_list_of_many_kinds_is_judged_as_texts(item: Any) -> None:
+    """Also where one of its items is an integer that not every JSON library writes; the column is another matter."""
+    with _broker({"tags": ["a", item]}, {"tags": ["b"]}).connect() as kt:
+        table = kt.table("t", where=pl.col("tags").list.contains("a"), on_refused="ignore")
+        assert table.to_polars().height == 0
+        assert table.status().left_out == 1
+        (reason,) = table.errors()["reason"]
+        assert reason.startswith("field 'tags[]'")
