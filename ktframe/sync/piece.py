@@ -20,11 +20,11 @@ logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS: Final = 3
 _RECORD_BYTES: Final = 500
 """What a refused record takes beside its key and value."""
-_SECONDS: Final = 2.0
+_SECONDS: Final = 3.0
 """For so long rows may wait: reads that don't wait for them find what was written."""
-_BYTES: Final = 2**27
+_BYTES: Final = 2**28
 """With so many it is looked which lines are overwritten; where more than half is left, that is written."""
-_LINES: Final = 100_000
+_LINES: Final = 200_000
 """The same for the lines of one partition, of which three quarters may be left: they are written at once."""
 
 

@@ -8,6 +8,7 @@ from ktframe.clock import Clock, now_ms
 from ktframe.sync.materializer import Materializer
 
 _TIDY_SECONDS = 60.0
+_FLUSH_SHARE = 0.7
 _KEEP_PAUSE = 1_000
 """So many times as long as rows took to be kept they are not kept again: until then, a kill has them decoded."""
 
@@ -25,8 +26,8 @@ class Upkeep:
     def do(self, materializer: Materializer, *, is_ready: bool, apply: Callable[[], None]) -> None:
         """Do what is due, after ``apply`` has written all that was read; ``is_ready`` says that all partitions are read."""
         now = self._clock.monotonic()
-        # At half the interval, which leaves time for a batch and the flush: what is older than an interval is on disk.
-        if now - self._flushed >= self._flush_interval() / 2:
+        # Before the interval is over, which leaves time for a batch and the flush: what is older than it is on disk.
+        if now - self._flushed >= self._flush_interval() * _FLUSH_SHARE:
             apply()
             if materializer.presence.is_due(materializer.positions()):
                 materializer.keep_presence()
