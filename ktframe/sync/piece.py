@@ -24,8 +24,8 @@ _SECONDS: Final = 3.0
 """For so long rows may wait: reads that don't wait for them find what was written."""
 _BYTES: Final = 2**28
 """With so many it is looked which lines are overwritten; where more than half is left, that is written."""
-_LINES: Final = 200_000
-"""The same for the lines of one partition, of which three quarters may be left: they are written at once."""
+_LINES: Final = 150_000
+"""The same for the lines of one partition, of which three quarters may be left: they are written at once, under a lock."""
 
 
 class Piece:
