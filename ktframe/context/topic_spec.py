@@ -59,7 +59,7 @@ class TopicSpec:
     where: Condition | None = None
     """Which records become rows; None: all."""
     deletes: DeleteRule | None = None
-    """What deletes a row beside a tombstone."""
+    """Which records delete a row, beside tombstones."""
 
     @property
     def event_time(self) -> EventTime:

@@ -1,4 +1,4 @@
-"""What a sample of JSON objects has of several kinds: event types, by the field that tells them apart, and deletes in other spellings."""
+"""Finds event types in a sample of JSON objects, by the field that tells them apart, and deletes in other spellings than null."""
 
 from __future__ import annotations
 

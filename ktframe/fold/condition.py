@@ -1,4 +1,4 @@
-"""What ``where=`` says: which records become rows, by the fields that they have."""
+"""Checks ``where=``: a condition on the fields of a single record, which decides whether it becomes a row."""
 
 from __future__ import annotations
 
