@@ -152,6 +152,8 @@ class ReadyMonitor:
     def _changing(self) -> Iterator[None]:
         """Hold the lock, then deliver events: callbacks run without it, so that they can't keep others from asking."""
         with self._lock:
+            if not self._is_over and self._sight.expire():  # what is old by now was so before the change
+                self._tell_lost()
             yield
         self._events.deliver()
 
@@ -206,8 +208,7 @@ class ReadyMonitor:
     def expire(self) -> None:
         """Publish, once, that what is known of the ends is too old to be believed."""
         with self._changing():
-            if not self._is_over and self._sight.expire():
-                self._tell_lost()
+            pass
 
     def _tell_lost(self) -> None:
         self._decide()

@@ -257,6 +257,28 @@ def test_old_news_is_not_believed(
     assert (monitor.is_ready, told(seen)[3:]) == (True, [(True, Reason.READY, 0)])
 
 
+def test_whatever_follows_an_outage_tells_of_it_first(
+    monitor: ReadyMonitor, clock: ManualClock, seen: list[Event]
+) -> None:
+    """News that is old is told as such, whether an answer comes next or the topic has to be opened again."""
+    monitor.begin({0: 3}, {0: 3})
+    clock.advance(3 * INTERVAL + 0.1)
+    monitor.see({0: 3})
+    clock.advance(3 * INTERVAL + 0.1)
+    monitor.suspend(Reason.RESTORING)
+    clock.advance(3 * INTERVAL + 0.1)
+    monitor.begin({0: 3}, {0: 3})
+    changes = [event for event in seen if isinstance(event, ReadyChanged)]
+    unreachable, ready = (False, Reason.BROKER_UNREACHABLE), (True, Reason.READY)
+    assert [(event.is_ready, event.reason) for event in changes] == [
+        ready,
+        unreachable,
+        ready,
+        unreachable,
+        ready,
+    ]
+
+
 def test_slow_answers_are_answers(monitor: ReadyMonitor, clock: ManualClock, seen: list[Event]) -> None:
     """A table stays ready while every answer takes twice as long as the time between two questions."""
     monitor.begin({0: 3}, {0: 3})
