@@ -64,6 +64,7 @@ SHOWN = {
     "explore": {"inspection", "topics"},
     "fold": {
         *(
+            "begun",
             "combined",
             "compact",
             "condition",

@@ -14,6 +14,7 @@ from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
 from ktframe.errors import BrokerUnreachableError, ContextClosedError
 from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
+from ktframe.fold.begun import begun
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.cluster import Cluster, TopicFacts
 from ktframe.kafka.reader import Reader
@@ -28,15 +29,13 @@ from ktframe.sync.lifecycle import Lifecycle
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.monitor import Readiness, ReadyMonitor
+from ktframe.sync.read_ahead import FULL_BATCH, ReadAhead, first_batch
 from ktframe.sync.relearning import Relearning
 from ktframe.sync.resume import must_resume, resume
 from ktframe.sync.retry import Retry
 from ktframe.sync.upkeep import Upkeep
 
 logger = logging.getLogger("ktframe.sync")
-_FIRST_BATCH_SECONDS = 1.0
-_FIRST_BATCH_RECORDS = 10_000
-_FULL_BATCH = 5_000
 
 
 class TopicBinding:
@@ -194,7 +193,7 @@ class TopicBinding:
     def _opened_reader(self) -> Reader:
         """Return the reader of this session."""
         if self._reader is None:
-            self._reader = self._open_reader()
+            self._reader = ReadAhead(self._open_reader(), self._begun)
         return self._reader
 
     def _attach(self) -> dict[int, int]:
@@ -239,21 +238,17 @@ class TopicBinding:
         return resumed.positions
 
     def _next_batch(self, reader: Reader) -> RecordBatch | None:
-        batch = reader.poll()
-        if batch is None or not self.required().is_schema_open:
-            return batch
-        # A first batch with many of the records that decide the columns hardly ever has to be read again.
-        deadline = self._clock.monotonic() + _FIRST_BATCH_SECONDS
-        while (
-            len(batch) < _FIRST_BATCH_RECORDS
-            and self.monitor.behind(batch.positions)
-            and not self._stop.is_set()
-        ):
-            more = reader.poll()
-            if more is None or self._clock.monotonic() > deadline:
-                return batch if more is None else batch + more
-            batch += more
-        return batch
+        if not self.required().is_schema_open:
+            return reader.poll()
+        return first_batch(reader, self._clock, lambda batch: self._is_behind(batch.positions))
+
+    def _is_behind(self, positions: Mapping[int, int]) -> bool:
+        return bool(self.monitor.behind(positions)) and not self._stop.is_set()
+
+    def _begun(self, batch: RecordBatch) -> RecordBatch:
+        """Return ``batch``; if more is there to be read meanwhile, what can be is begun."""
+        rows = self.required()
+        return begun(batch, rows.decoder, rows.schema) if self._is_behind(batch.positions) else batch
 
     def _take(self, batch: RecordBatch) -> None:
         """Decode ``batch``, and apply it now unless it may wait for those that follow."""
@@ -275,11 +270,11 @@ class TopicBinding:
             if self._is_outdated_by(changes):
                 self._read_again()
                 return
-            may_wait &= len(batch) >= _FULL_BATCH
+            may_wait &= len(batch) >= FULL_BATCH
             materializer.collect(batch, changes)
             if not may_wait or materializer.piece.is_full or self._is_awaited(materializer.piece.positions):
                 self._apply()
-        if len(batch) < _FULL_BATCH:  # nothing more is waiting to be read
+        if len(batch) < FULL_BATCH:  # nothing more is waiting to be read
             materializer.written.merge_when_idle()  # last: whoever waited for the batch does not wait for this
 
     def _is_awaited(self, positions: Mapping[int, int]) -> bool:

@@ -156,7 +156,7 @@ def test_pieces_of_any_size_leave_what_single_batches_leave(
         broker.produce("t", key, value, partition=partition, timestamp=at)
     found = []
     with (
-        patch.object(bindings, "_FULL_BATCH", 0),
+        patch.object(bindings, "FULL_BATCH", 0),
         patch.object(pieces, "_LINES", 4),
     ):
         for is_awaited in (True, None, False):

@@ -24,8 +24,8 @@ RECORDS = 10
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> FakeBroker:
     """Return a broker with ten records of one key, which come in batches of one that count as full."""
-    monkeypatch.setattr(bindings, "_FULL_BATCH", 0)
-    monkeypatch.setattr(bindings, "_FIRST_BATCH_RECORDS", 1)
+    monkeypatch.setattr(bindings, "FULL_BATCH", 0)
+    monkeypatch.setattr("ktframe.sync.read_ahead._FIRST_BATCH_RECORDS", 1)
     monkeypatch.setattr("ktframe.testing.broker.read_log", partial(read_log, most=1))
     broker = FakeBroker()
     for number in range(RECORDS):
@@ -85,7 +85,7 @@ def test_a_batch_that_is_not_full_is_applied_at_once(
 ) -> None:
     """Behind it nothing has arrived that could be waited for."""
     assert [take(binding, broker, offset) for offset in range(3)] == [1, 1, 1]
-    monkeypatch.setattr(bindings, "_FULL_BATCH", 2)
+    monkeypatch.setattr(bindings, "FULL_BATCH", 2)
     assert take(binding, broker, 3) == 4
 
 

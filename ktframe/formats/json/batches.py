@@ -6,9 +6,11 @@ What a payload is, and why it is refused, is decided in ``records``; this is onl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from threading import Thread
+from typing import Any, cast
 
 import orjson
 import polars as pl
@@ -54,19 +56,54 @@ class _Plan:
     checked: tuple[int, ...]
 
 
+class BegunPayloads(list[bytes]):
+    """Payloads that Arrow has begun to parse on a thread of its own, which does not hold the interpreter's lock.
+
+    ``text`` is what ``_text_of`` returns of them; Arrow reads it as ``plan`` says.
+    """
+
+    def __init__(self, payloads: Sequence[bytes], text: bytes, plan: _Plan) -> None:
+        super().__init__(payloads)
+        self.text = text
+        self.plan = plan
+        self._table: Future[Any] = Future()
+        # Not a daemon: Python waits for it at its end, when Arrow can't be left in the middle of its work.
+        Thread(target=self._parse, name="ktframe-json", daemon=False).start()
+
+    def _parse(self) -> None:
+        try:
+            # One thread: the other core is busy with what is done meanwhile.
+            self._table.set_result(_parsed(self, self.text, self.plan, is_shared=True))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the table is asked for
+            self._table.set_exception(error)
+
+    def table(self) -> Any:
+        """Return the table when it is there, or raise what kept Arrow from reading it."""
+        return self._table.result()
+
+
+def begun(payloads: Sequence[bytes | None], schema: pl.Schema) -> Sequence[bytes | None]:
+    """Return ``payloads``, of which Arrow parses a copy meanwhile if ``read_batch`` would ask it for ``schema``."""
+    if None in payloads:
+        return payloads
+    values = cast(Sequence[bytes], payloads)
+    plan, text = _plan_of(values, schema), _text_of(values)
+    if plan.parse_options is None or text is None:
+        return payloads
+    try:
+        return BegunPayloads(values, text, plan)
+    except RuntimeError:  # no thread is to be had
+        return payloads
+
+
 def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | None:
     """Return the rows of ``payloads`` if each of them certainly is one object that fits ``schema``, else None."""
-    columns = tuple(schema.items())
-    plan = _plan(columns, _numbered(payloads, _time_columns(columns)))
-    buffer = _one_object_a_line(payloads)
-    if plan.parse_options is None or buffer is None or len(buffer) > _LARGEST_BYTES:
+    plan, text = _plan_of(payloads, schema), _text_of(payloads)
+    if plan.parse_options is None or text is None:
         return None
     try:
-        if not buffer.isascii():
-            buffer.decode()  # Arrow does not validate UTF-8
-        table = pj.read_json(
-            pa.BufferReader(buffer), read_options=_blocks(payloads, buffer), parse_options=plan.parse_options
-        )
+        is_begun = isinstance(payloads, BegunPayloads) and payloads.plan is plan
+        table = cast(BegunPayloads, payloads).table() if is_begun else _parsed(payloads, text, plan)
         if table.num_rows != len(payloads):
             return None
         table = table.cast(plan.target) if plan.is_cast else table
@@ -75,6 +112,18 @@ def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | N
         return frame_of(table.columns, schema, table.num_rows)
     except NATIVE_ERRORS:
         return None
+
+
+def _plan_of(payloads: Sequence[bytes], schema: pl.Schema) -> _Plan:
+    columns = tuple(schema.items())
+    return _plan(columns, _numbered(payloads, _time_columns(columns)))
+
+
+def _parsed(payloads: Sequence[bytes], text: bytes, plan: _Plan, *, is_shared: bool = False) -> Any:
+    """Return what Arrow reads from the ``text`` of ``payloads``; on one thread if the cores are shared."""
+    options = _blocks(payloads, text)
+    options.use_threads &= not is_shared
+    return pj.read_json(pa.BufferReader(text), read_options=options, parse_options=plan.parse_options)
 
 
 def _blocks(payloads: Sequence[bytes], buffer: bytes) -> pj.ReadOptions:
@@ -93,11 +142,25 @@ def _has_long_lines(buffer: bytes) -> bool:
     )
 
 
-def _one_object_a_line(payloads: Sequence[bytes]) -> bytes | None:
-    """Return the payloads joined with newlines if n rows of that mean one object a payload; else None.
+def _text_of(payloads: Sequence[bytes]) -> bytes | None:
+    """Return the payloads joined with newlines if Arrow may read that, and n rows of it mean one object a payload; else None.
 
-    That is so if there is no newline in a payload, and each begins and ends with a brace.
+    The latter is so if there is no newline in a payload, and each begins and ends with a brace.
     """
+    if isinstance(payloads, BegunPayloads):
+        return payloads.text
+    text = _one_object_a_line(payloads)
+    if text is None or len(text) > _LARGEST_BYTES:
+        return None
+    try:
+        if not text.isascii():
+            text.decode()  # Arrow does not validate UTF-8
+    except UnicodeDecodeError:
+        return None
+    return text
+
+
+def _one_object_a_line(payloads: Sequence[bytes]) -> bytes | None:
     for strip in (False, True):
         buffer = b"\n".join([payload.strip(WHITESPACE) for payload in payloads] if strip else payloads)
         has_braces = buffer.startswith(b"{") and buffer.endswith(b"}")

@@ -16,7 +16,7 @@ from ktframe.formats.batches import SMALLEST_PIECE, split_batch
 from ktframe.formats.dtypes import MOST_DIGITS
 from ktframe.formats.errors import RefusedError
 from ktframe.formats.field_names import FieldPath, field_name
-from ktframe.formats.json.batches import read_batch
+from ktframe.formats.json.batches import begun, read_batch
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.forms import MAP, NO_FORMS, TEXT, Forms
 from ktframe.formats.json.inference import InferenceRules
@@ -196,6 +196,13 @@ class JsonFormat:
         except SchemaError:
             return False
         return True
+
+    def begun(self, payloads: Sequence[bytes | None], schema: pl.Schema) -> Sequence[bytes | None]:
+        """Return ``payloads``, of which many are parsed meanwhile as ``decode`` by ``schema`` would begin with."""
+        known = self._with_declared(schema)
+        if not known or self.are_all_exact or self.all_forms:
+            return payloads
+        return begun(payloads, known)
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads`` against ``schema``, which may be empty.
