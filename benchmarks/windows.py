@@ -26,7 +26,7 @@ from history import record
 from ktframe.config.settings import Settings, StoreOptions
 from ktframe.context.context import Context
 from ktframe.fold.records import RecordBatch
-from ktframe.kafka.cluster import TopicFacts
+from ktframe.kafka.protocol import TopicFacts
 from ktframe.kafka.survey import Cleanup
 from ktframe.testing import FakeBroker
 

@@ -108,7 +108,19 @@ SHOWN = {
             "json.sightings",
         ),
     },
-    "kafka": {"cluster", "mock_broker", "outgoing", "reader", "registry", "sampler", "survey", "writer"},
+    "kafka": {
+        *(
+            "cluster",
+            "mock_broker",
+            "outgoing",
+            "protocol",
+            "reader",
+            "registry",
+            "sampler",
+            "survey",
+            "writer",
+        ),
+    },
     "process": {"endings", "forks", "threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from ktframe.config.settings import Settings
 from ktframe.formats.schemas import without_registry
-from ktframe.kafka.cluster import Cluster, KafkaCluster
+from ktframe.kafka.cluster import KafkaCluster
+from ktframe.kafka.protocol import Cluster
 from ktframe.kafka.reader import KafkaReader, Reader
 from ktframe.kafka.registry import Registry, RegistryClient
 from ktframe.kafka.sampler import KafkaSampler, OpenSampler

@@ -27,7 +27,7 @@ from ktframe.explore.inspection import Inspection
 from ktframe.explore.topics import inspect_topic, topics_frame
 from ktframe.fold.condition import Where
 from ktframe.fold.deletes import Deletes
-from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.protocol import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
 from ktframe.kafka.writer import RecordWriter

@@ -24,7 +24,7 @@ from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import without_registry
-from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.protocol import Cluster
 from ktframe.kafka.sampler import OffsetRange, OpenSampler, RangesByTopic, Sample, Sampler
 
 logger = logging.getLogger("ktframe")

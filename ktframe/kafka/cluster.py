@@ -6,10 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import (
     IsolationLevel,
@@ -32,7 +31,8 @@ from ktframe.errors import (
 )
 from ktframe.kafka.client import RETRY_SECONDS, Connection, answer_of, new_client
 from ktframe.kafka.errors import PASSING, translate
-from ktframe.kafka.survey import Cleanup, cleanup_of, cleanups, extents, is_silent, last_timestamps
+from ktframe.kafka.protocol import Look, TopicFacts
+from ktframe.kafka.survey import Cleanup, cleanup_of, cleanups, extents, last_timestamps, silent_ones
 
 logger = logging.getLogger("ktframe.kafka")
 
@@ -48,67 +48,6 @@ _UNSUPPORTED = frozenset(
         KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001 - librdkafka's word for the same
     },
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TopicFacts:
-    """A topic as it is now; ``topic_id`` changes when it is recreated, None where the cluster has no ids."""
-
-    partitions: int
-    topic_id: str | None
-
-
-class Cluster(Protocol):
-    """What the rest of ktframe needs to know from Kafka. Any thread may call it."""
-
-    @property
-    def bootstrap(self) -> str:
-        """The address, as it appears in messages."""
-
-    def cluster_id(self) -> str:
-        """Return Kafka's id of the cluster."""
-
-    def topics(self) -> dict[str, int]:
-        """Return the number of partitions of every topic that may be seen, internal ones left out."""
-
-    def topic(self, name: str) -> TopicFacts:
-        """Return the number of partitions and the id of a topic."""
-
-    def start_offsets(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the first offset that the log still holds, per partition."""
-
-    def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
-        """Return the offset after the last record, without those of open transactions if ``committed``."""
-
-    def leader_epochs(self, topic: str) -> Mapping[int, int]:
-        """Return the leader epoch of each partition that the last ``end_offsets`` came from; asks nothing."""
-
-    def offsets_at(self, topic: str, partitions: Iterable[int], at_ms: int) -> dict[int, int]:
-        """Return the offset of the first record from ``at_ms`` (ms since 1970) on, per partition; the end without one.
-
-        For a time before 1970, and where the cluster has no lookup, it is the start of the log: more is read, never less.
-        """
-
-    def cleanup_policy(self, topic: str) -> str | None:
-        """Return ``delete``, ``compact`` or ``compact,delete``; None where this user may not know."""
-
-    def cleanup(self, topic: str) -> Cleanup:
-        """Return the policy, and for how long tombstones are kept; both None where this user may not know.
-
-        Raises where nobody answers, which says nothing of the topic.
-        """
-
-    def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
-        """Return the offsets that the logs of many topics hold; ``topics`` has their numbers of partitions.
-
-        They include open transactions. Topics whose offsets are not known are left out.
-        """
-
-    def cleanup_policies(self, topics: Iterable[str]) -> dict[str, str | None]:
-        """Return the cleanup policy of many topics."""
-
-    def last_timestamps(self, topics: Mapping[str, int]) -> dict[str, int | None]:
-        """Return the greatest timestamp (ms) of a record of each topic, None where there is none or it is unknown."""
 
 
 Lookup: TypeAlias = Callable[[str, int, int], int]
@@ -191,8 +130,7 @@ class KafkaCluster:
             self._has_topic_ids = False
             return self._topic_from_metadata(name)
         self._has_topic_ids = True
-        topic_id = str(description.topic_id)
-        return TopicFacts(len(description.partitions), None if topic_id == _NO_TOPIC_ID else topic_id)
+        return _facts_of(description)
 
     def _topic_from_metadata(self, name: str) -> TopicFacts:
         # All topics: a request for a single one would create it on clusters that create topics on demand.
@@ -221,11 +159,45 @@ class KafkaCluster:
     def end_offsets(self, topic: str, partitions: Iterable[int], *, committed: bool = True) -> dict[int, int]:
         """Return the offset after the last record, without those of open transactions if ``committed``."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
-        answers = self._answers(topic, partitions, OffsetSpec.latest(), level)
+        return self._noted(topic, self._answers(topic, partitions, OffsetSpec.latest(), level))
+
+    def _noted(self, topic: str, answers: Mapping[int, Any]) -> dict[int, int]:
+        """Return the offsets of ``answers``, and remember the leader epochs that they came from."""
         epochs = {p: answer.leader_epoch for p, answer in answers.items()}
         known = {p: epoch for p, epoch in epochs.items() if epoch is not None and epoch >= 0}
         self._epochs[topic] = {**self._epochs.get(topic, {}), **known}
         return {partition: answer.offset for partition, answer in answers.items()}
+
+    def look(self, topic: str, partitions: int) -> Look | None:
+        """Return what ``topic`` and ``end_offsets`` return, in one round trip; None where they have to be asked one by one.
+
+        That is so where the topic has not so many ``partitions``, on clusters without topic ids, and after most errors.
+
+        Raises
+        ------
+        BrokerUnreachableError, AuthenticationError
+            When no broker has answered in time, or the login was refused: it would be no other one by one.
+        """
+        if not self._has_topic_ids:
+            return None
+        deadline = time.monotonic() + self._timeout
+        try:
+            described, *offsets = self._connection.ask(
+                partial(self._ask_at_once, topic, range(partitions)), self._timeout
+            )
+        except KafkaException as error:
+            meaning = self._meaning(error.args[0], topic)
+            if isinstance(meaning, BrokerUnreachableError | AuthenticationError):
+                raise meaning from error
+            return None
+        silent = sorted({partition for answers in offsets for partition in silent_ones(answers)})
+        if silent and time.monotonic() > deadline:
+            raise self._silence(silent)
+        facts = _facts_of(described)
+        if silent or facts.partitions != partitions:
+            return None
+        written, ends = (self._noted(topic, answers) for answers in offsets)
+        return Look(facts, written, ends)
 
     def leader_epochs(self, topic: str) -> Mapping[int, int]:
         """Return the leader epoch of each partition that the last ``end_offsets`` came from."""
@@ -264,12 +236,11 @@ class KafkaCluster:
         while True:
             try:
                 answers = self._connection.ask(request, self._timeout)
-                silent = [partition for partition, answer in answers.items() if is_silent(answer)]
+                silent = silent_ones(answers)
                 if not silent:
                     return answers
                 if time.monotonic() > deadline:
-                    leaders = f"the broker that leads partition {', '.join(map(str, silent))} is silent"
-                    raise BrokerUnreachableError(self.bootstrap, leaders)
+                    raise self._silence(silent)
             except KafkaException as error:
                 if error.args[0].code() not in PASSING or time.monotonic() > deadline:
                     raise self._meaning(error.args[0], topic) from error
@@ -277,6 +248,10 @@ class KafkaCluster:
             # epochs of now: with one from before a broker was restarted it is refused for ever (FENCED_LEADER_EPOCH).
             self.topic(topic)
             time.sleep(RETRY_SECONDS)
+
+    def _silence(self, partitions: Iterable[int]) -> BrokerUnreachableError:
+        leaders = f"the broker that leads partition {', '.join(map(str, partitions))} is silent"
+        return BrokerUnreachableError(self.bootstrap, leaders)
 
     def extents(self, topics: Mapping[str, int]) -> dict[str, dict[int, range]]:
         """Return the offsets that the logs of many topics hold, without the topics where that is not known."""
@@ -345,6 +320,22 @@ class KafkaCluster:
         futures = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
         return answer_of(futures[topic], timeout, partial(self._refusal, admin))
 
+    def _ask_at_once(
+        self, topic: str, partitions: Iterable[int], admin: AdminClient, timeout: float
+    ) -> tuple[Any, dict[int, Any], dict[int, Any]]:
+        # A broker answers the requests of a connection in their order: what is committed is never more than what is written.
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=timeout)
+        latest = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in partitions}
+        levels = (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED)
+        asked = [admin.list_offsets(latest, isolation_level=each, request_timeout=timeout) for each in levels]
+        refusal = partial(self._refusal, admin)
+        facts = answer_of(described[topic], timeout, refusal)
+        written, ends = (
+            {at.partition: answer_of(future, timeout, refusal) for at, future in futures.items()}
+            for futures in asked
+        )
+        return facts, written, ends
+
     def _list_offsets(
         self,
         request: dict[TopicPartition, OffsetSpec],
@@ -371,6 +362,11 @@ class KafkaCluster:
         return translate(
             error, bootstrap=self.bootstrap, mechanism=self._mechanism, topic=topic, config=self._config
         )
+
+
+def _facts_of(description: Any) -> TopicFacts:
+    topic_id = str(description.topic_id)
+    return TopicFacts(len(description.partitions), None if topic_id == _NO_TOPIC_ID else topic_id)
 
 
 def mechanism_of(settings: Settings) -> str:

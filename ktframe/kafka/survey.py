@@ -105,11 +105,9 @@ def _offsets_of(
     deadline = time.monotonic() + min(timeout, _WAIT_SECONDS)
     while missing:
         answers = _list_offsets(connection, missing, spec, timeout)
-        known |= {
-            at: answer
-            for at, answer in answers.items()
-            if not (isinstance(answer, Exception) or is_silent(answer))
-        }
+        given = {at: answer for at, answer in answers.items() if not isinstance(answer, Exception)}
+        silent = silent_ones(given)
+        known |= {at: answer for at, answer in given.items() if at not in silent}
         missing = [at for at, answer in answers.items() if _is_passing(answer)]
         if time.monotonic() > deadline:
             break
@@ -138,9 +136,9 @@ def _answer(future: Future[T], timeout: float) -> T | Exception:
         return error
 
 
-def is_silent(answer: Any) -> bool:
-    """Say whether the broker of a partition has not answered; librdkafka raises no error where other brokers have."""
-    return bool(answer.offset == OFFSET_INVALID)
+def silent_ones(answers: Mapping[T, Any]) -> list[T]:
+    """Return those whose broker has not answered; librdkafka raises no error where other brokers have."""
+    return [each for each, answer in answers.items() if answer.offset == OFFSET_INVALID]
 
 
 def _is_passing(answer: object) -> bool:

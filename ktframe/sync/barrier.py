@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from ktframe.clock import Clock
 from ktframe.errors import KtframeError, NotReadyError, StoreError
 from ktframe.events import BindingState, Reason
-from ktframe.kafka.cluster import TopicFacts
+from ktframe.kafka.protocol import TopicFacts
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.callbacks import waiting_for
 from ktframe.sync.health import explain

@@ -16,7 +16,7 @@ from ktframe.errors import BrokerUnreachableError, ContextClosedError
 from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
 from ktframe.fold.begun import begun
 from ktframe.fold.records import Changes, RecordBatch
-from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.kafka.protocol import Cluster, TopicFacts
 from ktframe.kafka.reader import Reader
 from ktframe.store.protocol import StateStore
 from ktframe.sync.activity import Activity

@@ -12,7 +12,7 @@ from typing import Final
 
 from ktframe.clock import Clock
 from ktframe.errors import ContextClosedError, UnknownTopicError
-from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.kafka.protocol import Cluster, Look, TopicFacts
 from ktframe.sync.health import explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import ReadyMonitor
@@ -85,28 +85,36 @@ class Contact:
             When the topic is unknown, or Kafka does not answer.
         """
         with self.asking() as asked:
-            facts = self.look_again()
             looked = rows.presence.now()
-            ends, written = self._committed_ends(
-                range(facts.partitions), patience=0 if is_check else _COMMIT_SECONDS
-            )
+            look = self._look()
+            # commit_transaction() may return some milliseconds before its records are visible as committed.
+            ends = self._committed_ends(look, patience=0 if is_check else _COMMIT_SECONDS)
+        facts, written = look.facts, look.written
         self.follow_leaders(rows)
         self.held_back = sum(max(0, written[partition] - end) for partition, end in ends.items())
         rows.presence.look(looked, ends, rows.written.positions())
         self._answered(ends, asked, is_check=is_check)
         return facts, ends
 
-    def _committed_ends(self, partitions: range, *, patience: float) -> tuple[dict[int, int], dict[int, int]]:
-        """Return the ends of what is committed, and of all that is written."""
+    def _look(self) -> Look:
+        """Return how far the topic goes; have it opened again if it is another one than the view shows."""
+        attached = self._attached()
+        look = None if attached is None else self._cluster.look(self._topic, attached.partitions)
+        if look is not None and look.facts == attached:
+            return look
+        facts = self.look_again()
+        partitions = range(facts.partitions)
         # In this order: what is written between the two requests is not taken for held back.
         written = self._cluster.end_offsets(self._topic, partitions, committed=False)
-        ends = self._cluster.end_offsets(self._topic, partitions)
+        return Look(facts, written, self._cluster.end_offsets(self._topic, partitions))
+
+    def _committed_ends(self, look: Look, *, patience: float) -> dict[int, int]:
+        ends = look.ends
         deadline = self._clock.monotonic() + patience
-        while any(end < written[p] for p, end in ends.items()) and self._clock.monotonic() < deadline:
-            # commit_transaction() may return some milliseconds before its records are visible as committed.
+        while any(end < look.written[p] for p, end in ends.items()) and self._clock.monotonic() < deadline:
             time.sleep(_COMMIT_SECONDS / 10)
-            ends = self._cluster.end_offsets(self._topic, partitions)
-        return ends, written
+            ends = self._cluster.end_offsets(self._topic, ends)
+        return ends
 
     def look_again(self) -> TopicFacts:
         """Return the topic's partitions and id; have it opened again if it has new partitions or was recreated."""

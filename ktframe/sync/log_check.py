@@ -12,7 +12,7 @@ from typing import TypeAlias
 import polars as pl
 
 from ktframe.fold.records import Changes, LastRecord, Position, RecordBatch
-from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.protocol import Cluster
 from ktframe.store.protocol import StateStore, written_positions
 
 FirstRecords: TypeAlias = Callable[[Mapping[int, int]], Mapping[int, LastRecord | None]]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ktframe.fold.learned import Learned
 from ktframe.fold.learning import read_again
-from ktframe.kafka.cluster import Cluster
+from ktframe.kafka.protocol import Cluster
 from ktframe.sync.materializer import Materializer
 
 logger = logging.getLogger("ktframe.sync")

@@ -13,7 +13,7 @@ from ktframe.errors import RegistryError
 from ktframe.fold.records import LastRecord, Position, RecordBatch
 from ktframe.formats.schemas import UNKNOWN_SCHEMA
 from ktframe.formats.wire import describe_ref, schema_ref_of
-from ktframe.kafka.cluster import Cluster, TopicFacts
+from ktframe.kafka.protocol import Cluster, TopicFacts
 from ktframe.store.protocol import Rebuild
 from ktframe.sync import cuts
 from ktframe.sync.beginning import Beginning, begins, keep_begins

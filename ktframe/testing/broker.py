@@ -16,7 +16,7 @@ from ktframe.context.context import Context
 from ktframe.errors import BrokerError, OffsetOutOfRangeError, UnknownTopicError
 from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.formats.base import Headers
-from ktframe.kafka.cluster import TopicFacts
+from ktframe.kafka.protocol import Look, TopicFacts
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.survey import Cleanup
 from ktframe.testing.clients import FakeReader, FakeSampler, FakeWriter
@@ -220,6 +220,16 @@ class FakeBroker:
             partition: logs[partition].stable if committed else logs[partition].end
             for partition in partitions
         }
+
+    def look(self, topic: str, partitions: int) -> Look | None:
+        """Return what ``topic`` and ``end_offsets`` return; None if the topic has not so many partitions."""
+        facts = self.topic(topic)
+        if facts.partitions != partitions:
+            return None
+        written, ends = (
+            self.end_offsets(topic, range(partitions), committed=committed) for committed in (False, True)
+        )
+        return Look(facts, written, ends)
 
     def leader_epochs(self, topic: str) -> dict[int, int]:
         """Return how often each partition has changed its leader."""

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from ktframe.clock import SystemClock, now_ms
 from ktframe.fold.records import LastRecord, RecordBatch
-from ktframe.kafka.cluster import TopicFacts
 from ktframe.kafka.outgoing import OutgoingRecords, Sent
+from ktframe.kafka.protocol import TopicFacts
 from ktframe.kafka.sampler import RangesByTopic, Sample
 from ktframe.process.threads import Tell, ignore
 from ktframe.testing.log import FakeTopic, read_log

@@ -7,12 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException
+from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaError, KafkaException
 
 from ktframe.config.settings import Settings
-from ktframe.errors import AuthorizationError, BrokerError, BrokerUnreachableError, UnknownTopicError
+from ktframe.errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerError,
+    BrokerUnreachableError,
+    UnknownTopicError,
+)
 from ktframe.kafka.client import Connection
-from ktframe.kafka.cluster import KafkaCluster, TopicFacts
+from ktframe.kafka.cluster import KafkaCluster
+from ktframe.kafka.protocol import Look, TopicFacts
 
 
 class Answers:
@@ -102,6 +109,51 @@ def test_no_offset_of_a_silent_broker_is_an_error() -> None:
             ask("orders", [0, 1])
     assert cluster.extents({"orders": 2}) == {}
     assert cluster.extents({"orders": 1}) == {"orders": {0: range(7, 7)}}
+
+
+def test_a_look_is_what_is_asked_one_by_one() -> None:
+    """Once it is known that there are topic ids; not for another number of partitions, nor after an error that may pass."""
+    cluster = _cluster(
+        "id-1", "id-1", "id-1", KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART
+    )
+    assert cluster.look("orders", 2) is None
+    cluster.topic("orders")
+    client: Any = cluster._connection._make()
+    levels: list[IsolationLevel] = []
+
+    def list_offsets(request: Any, isolation_level: IsolationLevel, **_: object) -> dict[Any, Future[Any]]:
+        levels.append(isolation_level)
+        futures = {at: Future[Any]() for at in request}
+        for future in futures.values():
+            future.set_result(SimpleNamespace(offset=10 - len(levels), leader_epoch=len(levels)))
+        return futures
+
+    client.list_offsets = list_offsets
+    assert cluster.look("orders", 2) == Look(TopicFacts(2, "id-1"), {0: 9, 1: 9}, {0: 8, 1: 8})
+    # In this order what is committed is never more than what is written.
+    assert levels == [IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED]
+    assert cluster.leader_epochs("orders") == {0: 2, 1: 2}
+    assert [cluster.look("orders", 3), cluster.look("orders", 2), cluster.look("orders", 2)] == [None] * 3
+    assert client.told == []
+
+
+@pytest.mark.parametrize("code", [KafkaError._TIMED_OUT, KafkaError._AUTHENTICATION])
+def test_a_look_that_nobody_answers_is_not_tried_one_by_one(code: int) -> None:
+    """That would take as long again, and count as another login that was refused."""
+    cluster = _cluster("id-1", *[code] * 100)
+    cluster.topic("orders")
+    with pytest.raises((BrokerUnreachableError, AuthenticationError)):
+        cluster.look("orders", 2)
+
+
+def test_a_look_past_a_silent_broker_is_an_error_in_the_end() -> None:
+    """First it is asked one by one, since another broker may lead by then; an answer after all of the time is none."""
+    cluster = _cluster(*["id-1"] * 100)
+    cluster.topic("orders")
+    assert cluster.look("orders", 2) is None
+    cluster._timeout = -1.0
+    with pytest.raises(BrokerUnreachableError, match="the broker that leads partition 1 is silent"):
+        cluster.look("orders", 2)
 
 
 def test_a_leader_epoch_of_before_is_replaced() -> None:
