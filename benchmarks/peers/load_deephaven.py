@@ -29,6 +29,12 @@ def main() -> None:
     # They look for the engine as they are imported.
     from deephaven import agg, dtypes, pandas  # noqa: PLC0415
     from deephaven.stream.kafka import consumer  # noqa: PLC0415
+    from deephaven.update_graph import shared_lock  # noqa: PLC0415
+
+    def read() -> int:
+        """Return how many records are in the table: between two updates, or it would be one behind the count."""
+        with shared_lock(latest):
+            return counted(count)
 
     begin()
     rows = consumer.consume(
@@ -50,7 +56,7 @@ def main() -> None:
     )
     latest = rows.last_by("Key")
     count = rows.agg_by([agg.count_("N")])
-    while counted(count) < int(records):
+    while read() < int(records):
         time.sleep(0.01)
     frame = pandas.to_pandas(latest)
     end()
