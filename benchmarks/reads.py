@@ -1,6 +1,6 @@
 """What else a load by ktframe means: how long it keeps other threads waiting, and what reads cost after it.
 
-Prints the longest stall that a thread ticking every millisecond in the same process saw while ktframe loaded, what a fresh
+Prints the longest stall, and the 99th percentile, that a thread ticking every millisecond in the same process saw while ktframe loaded, what a fresh
 read costs when nothing is new, and how much quicker a store is opened again than loaded. The number of orders is the first
 argument.
 """
@@ -35,7 +35,8 @@ class Ticker:
     """Counts how long a thread that wants to run every millisecond is kept from it."""
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.delays: list[float] = []
+        """Seconds that each tick came late."""
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
@@ -52,7 +53,7 @@ class Ticker:
         while not self._stop.is_set():
             time.sleep(0.001)
             now = time.perf_counter()
-            self.longest = max(self.longest, now - last - 0.001)
+            self.delays.append(now - last - 0.001)
             last = now
 
 
@@ -81,7 +82,10 @@ def main() -> None:
     if not frame.height == reopened.height == keys:
         sys.exit(f"rows are missing: {frame.height:,} loaded, {reopened.height:,} re-opened")
     print(f"{count:,} records, {keys:,} keys, loaded in {load:.2f} s")
-    print(f"longest stall while loading {ticker.longest * 1000:>8.0f} ms")
+    longest, usual = max(ticker.delays), statistics.quantiles(ticker.delays, n=100)[-1]
+    print(
+        f"longest stall while loading {longest * 1000:>8.0f} ms, p99 {usual * 1000:.1f} ms of {len(ticker.delays):,}"
+    )
     print(f"fresh read, nothing new     {statistics.median(again) * 1000:>8.1f} ms (median)")
     print(f"re-open to frame            {reopen:>8.2f} s, {load / reopen:.1f} x faster than loading")
     if count >= ORDERS:

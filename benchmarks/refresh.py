@@ -111,8 +111,8 @@ def main() -> None:
         with ktframe.connect(broker.bootstrap, state_dir=state_dir) as kt:
             table = kt.table(TOPIC)
             load_ms = seconds_of(table.to_polars) * 1000
-            of_windows = windows(table)
-            found = after_changes(broker, table, keys) | look_ups(table, keys) | of_windows
+            # The windows last: their store would follow the topic as well, beside the table's.
+            found = after_changes(broker, table, keys) | look_ups(table, keys) | windows(table)
             if table.to_polars().height != keys:
                 sys.exit(f"the table has {table.to_polars().height:,} rows, not {keys:,}")
     yardstick = found.pop(YARDSTICK)
