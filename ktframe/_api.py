@@ -15,10 +15,12 @@ from ktframe._connect import default_context
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
 from ktframe.config.settings import OnRefused, Stale, StoreOptions, TimeUnit
+from ktframe.context.headers import HeadersLike
 from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
 from ktframe.fold.condition import Where
 from ktframe.fold.deletes import Deletes
+from ktframe.tables.presentation import Metadata
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.windows.parsing import Minutes
@@ -38,6 +40,8 @@ def table(
     start: Moment | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
+    headers: HeadersLike | None = None,
+    metadata: Metadata | None = None,
     windows: Minutes | Sequence[Minutes] = (),
     store: StoreOptions | None = None,
     on_refused: OnRefused | None = None,
@@ -91,6 +95,16 @@ def table(
         in ``where`` (``{"__deleted": "true"}``), or a list of these. Such a record is a tombstone: it deletes by the key that its
         row would have. With ``key=`` these are the fields that it has, at the time of the record; without such fields, and in
         windows with ``key=``, its record key. What ``where`` leaves out deletes nothing.
+    headers
+        Headers that are columns, with their types: ``{"event-type": pl.String}``. A column has the last header of its name, as
+        Kafka's ``lastHeader``, null where there is none or its value is null. Text, numbers, ``true`` and ``false``, dates and
+        times are read from UTF-8 text, times as ISO 8601; ``pl.Binary`` has the bytes. A record whose header can't be read so is
+        refused. ``where`` and ``deletes`` can name them, and then need not read the values of what they leave out. A
+        header can't have the name of a field of the value.
+    metadata
+        The columns about the record that frames have unless they are asked for otherwise, as ``to_polars`` takes them.
+        ``"headers"`` (or True, for all) also reads and keeps all headers: a List of Struct of ``key`` (String) and ``value``
+        (Binary), in the record's order, empty where it has none.
     windows
         Sizes of windows to keep as well, as ``KTable.window`` takes them; they start when the table does.
     store
@@ -114,7 +128,7 @@ def table(
     NotConnectedError
         When neither ``connect`` nor ``demo`` was called.
     ConfigurationError
-        When an argument is wrong, or the same table was asked for with another ``key_name`` or ``store``.
+        When an argument is wrong, or the same table was asked for with another ``key_name``, ``metadata`` or ``store``.
     SchemaError
         When ``schema``, ``key`` and the format do not fit each other.
 
@@ -137,6 +151,8 @@ def table(
         start=start,
         where=where,
         deletes=deletes,
+        headers=headers,
+        metadata=metadata,
         windows=windows,
         store=store,
         on_refused=on_refused,
@@ -150,6 +166,8 @@ def stream(
     *,
     start: Moment | None = None,
     where: Where | None = None,
+    headers: HeadersLike | None = None,
+    metadata: Metadata | None = None,
     retention: str | timedelta | int | None = None,
     value: str | None = None,
     schema: SchemaLike | None = None,
@@ -171,8 +189,8 @@ def stream(
         stream is opened. None: all that the topic holds.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-    value, schema, time, time_unit, key_format, where
-        As for ``table``.
+    value, schema, time, time_unit, key_format, where, headers, metadata
+        As for ``table``. A tombstone has its headers too; the columns about a record are also ``key`` and ``is_tombstone``.
     max_future_skew
         Records with a time further ahead of the wall clock are refused; None: never.
     store
@@ -190,7 +208,7 @@ def stream(
     NotConnectedError
         When neither ``connect`` nor ``demo`` was called.
     ConfigurationError
-        When an argument is wrong, or the same stream was asked for with another ``retention`` or ``store``.
+        When an argument is wrong, or the same stream was asked for with another ``retention``, ``metadata`` or ``store``.
     SchemaError
         When ``schema`` does not fit the format.
 
@@ -205,6 +223,8 @@ def stream(
         topic,
         start=start,
         where=where,
+        headers=headers,
+        metadata=metadata,
         retention=retention,
         value=value,
         schema=schema,

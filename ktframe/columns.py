@@ -45,6 +45,8 @@ RECORD_KEY: Final = own_name("record_key")
 """The bytes of the record key, as sent."""
 TOMBSTONE: Final = own_name("tombstone")
 """Whether the record's value was null."""
+HEADERS: Final = own_name("headers")
+"""All headers of the record: a list of structs of ``key`` and ``value``, empty where there are none."""
 SIZE: Final = own_name("size")
 """The bytes that the row takes in the store."""
 

@@ -60,7 +60,7 @@ SHOWN = {
         "spelling",
         "version",
     },
-    "context": {"completion", "context", "declaration", "schema"},
+    "context": {"completion", "context", "declaration", "headers", "schema"},
     "explore": {"inspection", "topics"},
     "fold": {
         *(
@@ -82,6 +82,7 @@ SHOWN = {
         ),
         *("learned", "learning"),
         *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
+        *("as_sent", "header_codec", "headers"),
         *("sifting", "window_key", "written"),
     },
     "formats": {
@@ -92,6 +93,7 @@ SHOWN = {
             "body_readers",
             "dtypes",
             "field_names",
+            "header_values",
             "nested",
             "plain",
             "resolution",

@@ -113,6 +113,8 @@ class TableDeclaration:
     start: str | None = None
     where: Any = None
     deletes: Any = None
+    headers: Any = None
+    metadata: Any = None
     on_refused: OnRefused | None = None
     stale: Stale | None = None
     windows: tuple[int | str | timedelta, ...] = ()

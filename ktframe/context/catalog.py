@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import RLock
 from typing import Any, Generic, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
+
+import polars as pl
 
 from ktframe.columns import KEY
 from ktframe.config.settings import ReadPolicy, StoreOptions
@@ -31,7 +33,6 @@ from ktframe.tables.table_writer import TableWriter
 from ktframe.tables.topic_writer import TopicWriter
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.tables.windowed_table import WindowedKTable
-from ktframe.windows.retention import Retention
 
 T = TypeVar("T", bound=MaterializedTopic)
 _TableKey: TypeAlias = tuple[TopicSpec, ReadPolicy]
@@ -78,16 +79,16 @@ class Catalog:
     def table(
         self,
         spec: TopicSpec,
-        key_name: str | None,
+        shown: Mapping[str, Any],
         store: StoreOptions,
         policy: ReadPolicy,
         windows: Iterable[WindowSpec] = (),
     ) -> KTable:
-        """Return the table of ``spec``; its ``windows`` start when it does.
+        """Return the table of ``spec``, ``shown`` with ``key_name`` and ``metadata``; its ``windows`` start when it does.
 
         Tables that differ in their ``policy`` only share a reader.
         """
-        options = {"key_name": key_name, "store": store}
+        options = {**shown, "store": store}
         key = (spec, policy)
         with self._lock:
             same_rows = [entry for other, entry in self._tables.items() if other[0] == spec]
@@ -109,7 +110,9 @@ class Catalog:
         spec, policy = key
         store_spec = StoreSpec.of_table(spec, options["store"])
         reader = reader or self._factory.new_reader(store_spec)
-        presentation = Presentation(store_spec.identity.columns, options["key_name"])
+        presentation = _presentation(
+            spec, options, Presentation(store_spec.identity.columns, options["key_name"])
+        )
         writer = None
         if self._topic_writer is not None:
             writer = TableWriter(
@@ -155,7 +158,9 @@ class Catalog:
     ) -> _Entry[WindowedKTable]:
         topic, policy = key
         stored, reader = self._window_store(topic, spec, options["store"])
-        presentation = Presentation(topic.identity().columns, options["key_name"], is_windowed=True)
+        presentation = _presentation(
+            topic, options, Presentation(topic.identity().columns, options["key_name"], is_windowed=True)
+        )
         windowed = WindowedKTable(reader, presentation, spec, stored.windows, policy=policy, close=self.close)
         return _Entry(windowed, reader, {})
 
@@ -175,13 +180,14 @@ class Catalog:
     def stream(
         self,
         spec: TopicSpec,
-        retention: Retention | None,
         skew_ms: int | None,
-        store: StoreOptions,
+        options: Mapping[str, Any],
         policy: ReadPolicy,
     ) -> KStream:
-        """Return the stream of ``spec``; streams that differ in their ``policy`` only share a reader."""
-        options = {"retention": retention, "store": store}
+        """Return the stream of ``spec``; streams that differ in their ``policy`` only share a reader.
+
+        ``options`` are ``retention``, ``store`` and ``metadata``.
+        """
         with self._lock:
             same_rows = [entry for other, entry in self._streams.items() if other[:2] == (spec, skew_ms)]
             _require_equal(same_rows, f"stream {spec.topic!r}", options)
@@ -190,9 +196,11 @@ class Catalog:
                 reader = (
                     same_rows[0].reader
                     if same_rows
-                    else self._factory.new_reader(StoreSpec.of_stream(spec, skew_ms, retention, store))
+                    else self._factory.new_reader(
+                        StoreSpec.of_stream(spec, skew_ms, options["retention"], options["store"])
+                    )
                 )
-                presentation = Presentation((KEY,), is_stream=True)
+                presentation = _presentation(spec, options, Presentation((KEY,), is_stream=True))
                 stream = KStream(reader, presentation, policy=policy, close=self.close)
                 entry = self._streams[spec, skew_ms, policy] = _Entry(stream, reader, options)
             return entry.rows
@@ -251,6 +259,19 @@ class Catalog:
 
     def _open_bindings(self) -> list[TopicBinding]:
         return list(dict.fromkeys(entry.reader.binding for entry in self._entries()))
+
+
+def _presentation(spec: TopicSpec, options: Mapping[str, Any], presentation: Presentation) -> Presentation:
+    """Return ``presentation`` with the columns about the record that ``options`` name.
+
+    Raises
+    ------
+    ConfigurationError
+        When a record has no such column.
+    """
+    shown = replace(presentation, has_headers=spec.headers.keeps_all, metadata=options["metadata"])
+    shown.names(pl.Schema(), metadata=shown.metadata)
+    return shown
 
 
 def _require_equal(entries: Iterable[_Entry[Any]], name: str, options: Mapping[str, Any]) -> None:

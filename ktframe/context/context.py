@@ -21,6 +21,7 @@ from ktframe.context.catalog import Catalog
 from ktframe.context.clients import Clients, OpenReader, close_parts
 from ktframe.context.declaration import ResolvedTopic, resolve_topic
 from ktframe.context.factory import BindingFactory
+from ktframe.context.headers import HeadersLike
 from ktframe.context.schema import SchemaLike
 from ktframe.errors import ContextClosedError, NotWritableError
 from ktframe.explore.inspection import Inspection
@@ -37,6 +38,7 @@ from ktframe.process.threads import uninterruptible
 from ktframe.store.manager import StoreManager
 from ktframe.sync.manager import BindingManager
 from ktframe.tables.base import MaterializedTopic
+from ktframe.tables.presentation import Metadata
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
 from ktframe.tables.topic_writer import publish
@@ -107,6 +109,8 @@ class Context:
         start: Moment | None = None,
         where: Where | None = None,
         deletes: Deletes | None = None,
+        headers: HeadersLike | None = None,
+        metadata: Metadata | None = None,
         windows: Minutes | Sequence[Minutes] = (),
         store: StoreOptions | None = None,
         on_refused: OnRefused | None = None,
@@ -121,11 +125,13 @@ class Context:
         """
         arguments: dict[str, Any] = {"key": key, "value": value, "schema": schema, "key_format": key_format}
         arguments |= {"time": time, "time_unit": time_unit, "where": where, "deletes": deletes}
+        arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
         window_specs = [WindowSpec.parse(size) for size in (*resolved.windows, *sizes)]
-        return self._catalog.table(resolved.spec, key_name, resolved.store, resolved.policy, window_specs)
+        shown = {"key_name": key_name, "metadata": resolved.metadata}
+        return self._catalog.table(resolved.spec, shown, resolved.store, resolved.policy, window_specs)
 
     def _resolve(
         self,
@@ -156,6 +162,8 @@ class Context:
         *,
         start: Moment | None = None,
         where: Where | None = None,
+        headers: HeadersLike | None = None,
+        metadata: Metadata | None = None,
         retention: str | timedelta | int | None = None,
         value: str | None = None,
         schema: SchemaLike | None = None,
@@ -175,6 +183,7 @@ class Context:
         """
         arguments: dict[str, Any] = {"value": value, "schema": schema, "key_format": key_format}
         arguments |= {"time": time, "time_unit": time_unit, "where": where}
+        arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         # Every record is an event, whatever its key, and whatever it deletes.
@@ -182,7 +191,8 @@ class Context:
         keep = parse_retention(retention)
         if keep is None and resolved.store.retention is not None:
             keep = EventTimeRetention(round(resolved.store.retention * 1000))
-        return self._catalog.stream(spec, keep, parse_skew(max_future_skew), resolved.store, resolved.policy)
+        options = {"retention": keep, "store": resolved.store, "metadata": resolved.metadata}
+        return self._catalog.stream(spec, parse_skew(max_future_skew), options, resolved.policy)
 
     def initialize(self) -> list[KTable]:
         """Open every table that the settings declare, and start reading."""

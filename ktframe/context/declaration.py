@@ -14,6 +14,7 @@ import polars as pl
 
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, TimeUnit
+from ktframe.context.headers import shown_metadata
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
 from ktframe.formats import has_fields
@@ -34,6 +35,8 @@ class ResolvedTopic:
     policy: ReadPolicy
     windows: tuple[Minutes, ...] = ()
     """Windows that were declared together with the table."""
+    metadata: bool | tuple[str, ...] = False
+    """The columns about the record that frames have."""
 
 
 @with_known_keywords
@@ -142,7 +145,8 @@ def resolve_topic(
         declared = _without(declared, "time_unit")
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}
     read_policy = ReadPolicy(**policies | _given(policy))
-    return ResolvedTopic(topic_spec(**chosen), store or options, read_policy, windows)
+    metadata = shown_metadata(chosen.get("metadata"))
+    return ResolvedTopic(topic_spec(**chosen), store or options, read_policy, windows, metadata)
 
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from ktframe.config.moments import Moment, Start, parse_start
 from ktframe.config.settings import TimeUnit
+from ktframe.context.headers import HeadersLike, check_headers, header_types, wants_headers
 from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields, map_fields
 from ktframe.errors import ConfigurationError, SchemaError
 from ktframe.fold.condition import Condition, Where, condition
@@ -20,6 +21,7 @@ from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.deletes import DeleteRule, Deletes, delete_rule
 from ktframe.fold.event_time import EventTime
 from ktframe.fold.field_key import FieldKey
+from ktframe.fold.headers import NO_HEADER_COLUMNS, HeaderColumns
 from ktframe.fold.identity import Identity
 from ktframe.fold.nested_fields import NestedFields
 from ktframe.fold.record_key import RecordKey
@@ -29,6 +31,7 @@ from ktframe.formats import value_format as find_value_format
 from ktframe.formats.field_names import column_name, field_path
 from ktframe.formats.nested import nested_dtype
 from ktframe.formats.schemas import Schemas
+from ktframe.tables.presentation import Metadata
 
 _KEY_HINT = 'key="order_id" or key=["region", "order_id"]; leave it out for the record key.'
 _TEXT_HINTS = {
@@ -60,6 +63,8 @@ class TopicSpec:
     """Which records become rows; None: all."""
     deletes: DeleteRule | None = None
     """Which records delete a row, beside tombstones."""
+    headers: HeaderColumns = NO_HEADER_COLUMNS
+    """The headers that rows have."""
 
     @property
     def event_time(self) -> EventTime:
@@ -77,6 +82,7 @@ class TopicSpec:
         # Only where it is given: stores without it are found as before.
         sieve = {} if self.where is None else {"where": self.where.identity}
         sieve |= {} if self.deletes is None else {"deletes": self.deletes.identity}
+        sieve |= {"headers": repr(self.headers.identity)} if self.headers else {}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
             name: "Json" if name in self.json_fields else self._name_of(name, dtype)
@@ -134,6 +140,7 @@ class TopicSpec:
         )
         if event_time.field is not None and keeps_integers:
             value_format = value_format.without_float_widening(event_time.field)
+        self.headers.require_no_field(value_format.initial_schema)
         return TopicDecoder(
             identity=identity,
             value_format=value_format,
@@ -141,6 +148,7 @@ class TopicSpec:
             event_time=event_time,
             nested=nested,
             sieve=Sieve(self.where, self.deletes) if self.where or self.deletes else None,
+            headers=self.headers,
         )
 
 
@@ -156,6 +164,8 @@ def topic_spec(
     start: Moment | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
+    headers: HeadersLike | None = None,
+    metadata: Metadata | None = None,
 ) -> TopicSpec:
     """Return the checked spec of a topic; None stands for the default of each argument.
 
@@ -183,6 +193,10 @@ def topic_spec(
         raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
     if time_unit is not None:
         _check_unit(time_unit, time, declared or pl.Schema())
+    columns = HeaderColumns(() if headers is None else header_types(headers), wants_headers(metadata))
+    condition_ = None if where is None else condition(where)
+    rule = None if deletes is None else delete_rule(deletes)
+    check_headers(columns, {"key": fields or (), "time": () if time is None else (time,)}, condition_, rule)
     return TopicSpec(
         topic=topic,
         key=fields,
@@ -194,8 +208,9 @@ def topic_spec(
         time=time,
         time_unit=time_unit,
         start=None if start is None else parse_start("start", start),
-        where=None if where is None else condition(where),
-        deletes=None if deletes is None else delete_rule(deletes),
+        where=condition_,
+        deletes=rule,
+        headers=columns,
     )
 
 

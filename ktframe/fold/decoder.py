@@ -27,18 +27,19 @@ from ktframe.columns import (
     is_field,
 )
 from ktframe.fold.event_time import RECORD_TIME, EventTime
+from ktframe.fold.headers import NO_HEADER_COLUMNS, HeaderColumns
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
 from ktframe.fold.key_column import KeyColumn, part_names, part_types, parts_of
 from ktframe.fold.learning import Learner, Records, decode_and_learn
-from ktframe.fold.lines import last_of_each, lines_of
+from ktframe.fold.lines import at, last_of_each, lines_of
 from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import accepted, key_tombstones, late_records, refused_records
-from ktframe.fold.row_codec import pack_records, record_key_of, unpack_rows
+from ktframe.fold.row_codec import headers_of, pack_records, record_key_of, unpack_rows
 from ktframe.fold.schema_names import with_schema_names
 from ktframe.fold.sifting import Sieve
-from ktframe.fold.stale import marks_of, stale_marks
+from ktframe.fold.stale import marks_of, stale_marks, with_stale_lines
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import (
     Decision,
@@ -71,6 +72,8 @@ class TopicDecoder:
     """The fields inside of structs that are the key, or the event time."""
     sieve: Sieve | None = None
     """Which records become rows, and what deletes one beside tombstones; None: all, and nothing else."""
+    headers: HeaderColumns = NO_HEADER_COLUMNS
+    """The headers that rows have."""
 
     @property
     def time(self) -> str | None:
@@ -98,8 +101,8 @@ class TopicDecoder:
 
     @property
     def needs_headers(self) -> bool:
-        """Whether a header may name the schema of a key or a value."""
-        return bool(self._seen_schemas)
+        """Whether headers are wanted, or one may name the schema of a key or a value."""
+        return bool(self.headers) or bool(self._seen_schemas)
 
     @property
     def value_schemas(self) -> SeenSchemas | None:
@@ -138,11 +141,11 @@ class TopicDecoder:
         return self._dtypes(self.identity.columns, fields)
 
     def frame_schema(self, fields: pl.Schema) -> pl.Schema:
-        """Return all columns of the view: bookkeeping, those of the identity that are not fields, the fields in order."""
+        """Return all columns of the view: bookkeeping, those of the identity that are not fields, the fields in order, headers."""
         identity = self._dtypes((*self.identity.columns, *self.identity.extra_columns), fields)
         others = {name: dtype for name, dtype in identity.items() if name not in fields}
         own = {name: dtype for name, dtype in self.nested.dtypes(fields).items() if name in fields}
-        return pl.Schema({**BOOKKEEPING, **others, **fields, **own})
+        return pl.Schema({**BOOKKEEPING, **others, **fields, **own, **self.headers.dtypes})
 
     def _dtypes(self, columns: Sequence[str], fields: pl.Schema) -> pl.Schema:
         known = {
@@ -179,10 +182,11 @@ class TopicDecoder:
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal, late, refused or left out, once."""
         batch = self._with_schema_names(batch)
-        sifted = None
+        headers, sifted = self.headers.read_batch(batch), None
+        read = batch
         if self.sieve is not None:
-            sifted = self.sieve.sift(batch, inferring(self.value_format), context.learned)
-        read = batch if sifted is None else sifted.readable
+            sifted = self.sieve.sift(batch, headers, inferring(self.value_format), context.learned)
+            read, headers = sifted.readable, sifted.headers
         records, learned = decode_and_learn(
             lambda known, decision: self._decoded(read, known, decision),
             lambda: self.learner,
@@ -190,18 +194,34 @@ class TopicDecoder:
             schema,
             context.learned,
         )
+        records = headers.added(records)
         if sifted is not None:
             keys = self.key_fields if self.identity.key_use is KeyUse.DELETES_BY else ()
             records, sifted = sifted.after(records, self.values, keys)
             batch = sifted.batch
-        rows = self._with_stale_lines(batch, records)
+        records, batch = headers.checked(records, of_tombstones=self._are_rows), self.headers.kept(batch)
+        rows = records.rows
+        if records.refused and not self._are_rows:
+            fields = self.fields(records.schema)
+            rows = with_stale_lines(
+                records,
+                batch,
+                fields=fields,
+                values=self.values,
+                key_fields=self.key_fields,
+                time=self.event_time,
+            )
         assigned = self.identity.assign(rows, context)
         known = {refusal.index for refusal in records.refused}
         further = [refusal for refusal in assigned.refused if refusal.index not in known]
-        refused = [*records.refused, *further]
-        changes = self._folded(batch, assigned, refused, records.schema)
+        changes = self._folded(batch, assigned, [*records.refused, *further], records.schema)
         changes = replace(changes, learned=learned)
         return changes if sifted is None else sifted.told(changes)
+
+    @property
+    def _are_rows(self) -> bool:
+        """Whether tombstones are rows like others."""
+        return self.identity.tombstone is Tombstone.IS_ROW
 
     @property
     def keeps_markers(self) -> bool:
@@ -217,30 +237,11 @@ class TopicDecoder:
             frozenset() if self.time is None else self.nested.everywhere(self.time),
         )
 
-    def _with_stale_lines(self, batch: RecordBatch, records: Records) -> pl.DataFrame:
-        """Return the rows, and the refused records of which the fields can be read that their identity needs.
-
-        These are marked (``STALE``). They make the older rows of their identities stale, and are rows no longer then.
-        """
-        if self.identity.tombstone is Tombstone.IS_ROW or not records.refused:
-            return records.rows
-        lines = records.keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
-        if not lines.height:
-            return records.rows
-        fields = self.fields(records.schema)
-        if self.key_fields:
-            lines = self.values.read_some(batch, lines, self.key_fields, fields)
-        if self.time is not None and self.time not in self.key_fields:
-            # Also a record whose time can't be read is newer than the rows of its partition.
-            timed = self.values.read_some(batch, lines, [self.time], fields).select(LINE, self.time)
-            lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
-        lines = self.event_time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
-        rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
-        return rows.with_columns(pl.col(STALE).fill_null(value=False))
-
     def read(self, batch: RecordBatch, schema: pl.Schema) -> Records:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
-        return self._decoded(self._with_schema_names(batch), schema)
+        batch = self._with_schema_names(batch)
+        headers = self.headers.read_batch(batch)
+        return headers.checked(headers.added(self._decoded(batch, schema)), of_tombstones=self._are_rows)
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return the rows that ``read`` gives, with all columns of ``schema``."""
@@ -277,6 +278,7 @@ class TopicDecoder:
         )
         valued, fields = values.read(batch, keyed.rows, self.fields(schema))
         rows = self.event_time.apply(valued.rows)
+        self.headers.require_no_field(fields)
         known = self._keys.with_type(fields, keyed.rows)
         return Records(rows, [*keyed.refused, *valued.refused], known, keyed.rows)
 
@@ -302,12 +304,11 @@ class TopicDecoder:
             stale = stale_marks(rows.filter(STALE), self.identity.columns)
             rows = rows.filter(~pl.col(STALE)).drop(STALE)
         folded = last_of_each(rows)
-        keeps_tombstones = self.identity.tombstone is not Tombstone.REMOVES
-        stored = pack_records(batch, with_keys=self._keeps_key_bytes, with_tombstones=keeps_tombstones)
-        for_store = [folded[IDENTITY], _at(folded[LINE], stored).alias(STORED)]
-        is_keyless = False
+        keeps_all = self.identity.tombstone is not Tombstone.REMOVES
+        stored = pack_records(batch, with_keys=self._keeps_key_bytes, with_tombstones=keeps_all)
+        for_store, is_keyless = [folded[IDENTITY], at(folded[LINE], stored).alias(STORED)], False
         if use.is_for_deletes:
-            keys = _at(folded[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
+            keys = at(folded[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
             is_keyless = keys.null_count() > 0 and bool((keys.is_null() & ~folded[TOMBSTONE]).any())
             for_store += [keys] if use is KeyUse.DELETES_BY else []
         records = Counter(dict(pl.Series(batch.partitions).value_counts().iter_rows()))
@@ -328,12 +329,10 @@ class TopicDecoder:
 
     def _lines(self, folded: pl.DataFrame, for_store: list[pl.Series], schema: pl.Schema) -> pl.DataFrame:
         """Return the lines of changes: the columns of the view, and those ``for_store``."""
-        is_row = self.identity.tombstone is Tombstone.IS_ROW
-        removed = pl.Series([False] * folded.height, dtype=pl.Boolean) if is_row else folded[TOMBSTONE]
+        removed = folded[TOMBSTONE] & (not self._are_rows)
         added = [removed.alias(REMOVED)]
         if SIZE in self.identity.extra_columns:
-            stored = for_store[1]
-            added.append(stored.bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
+            added.append(for_store[1].bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
         frame = folded.hstack(added)
         known = set(frame.columns)
         frame = frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]
@@ -358,7 +357,7 @@ class TopicDecoder:
         partitions = pl.Series(PARTITION, rows.partitions, dtype=BOOKKEEPING[PARTITION])
         identity = self.identity.decode(rows.identities, self.identity_schema(schema))
         values = self.values.load(payloads, stored[TOMBSTONE], self.fields(schema))
-        extra = self._loaded_extra_columns(rows, schema)
+        extra = self._loaded_extra_columns(rows, stored[TOMBSTONE], schema)
         frame = stored.hstack([partitions, *identity.get_columns(), *values.get_columns(), *extra])
         frame = self.event_time.apply(frame)
         known, wanted = {HASH, *frame.columns}, self.frame_schema(schema)
@@ -376,10 +375,15 @@ class TopicDecoder:
         """Return the stored marks of refused records as the view keeps them."""
         return marks_of(stored, self.identity, self.identity_schema(schema))
 
-    def _loaded_extra_columns(self, rows: StoredRows, schema: pl.Schema) -> list[pl.Series]:
-        """Return the columns that the identity wants and the stored rows hold."""
+    def _loaded_extra_columns(
+        self, rows: StoredRows, is_tombstone: pl.Series, schema: pl.Schema
+    ) -> list[pl.Series]:
+        """Return the columns that the identity and headers want and the stored rows hold."""
         wanted = (*self.identity.columns, *self.identity.extra_columns)
-        columns = []
+        columns: list[pl.Series] = []
+        if self.headers:
+            stored = [headers_of(row) for row in rows.values]
+            columns += self.headers.load(stored, is_tombstone & (not self._are_rows))
         if SIZE in wanted:
             columns.append(pl.Series(SIZE, [len(row) for row in rows.values], dtype=EXTRA_COLUMNS[SIZE]))
         if RECORD_KEY in wanted:
@@ -392,9 +396,3 @@ class TopicDecoder:
     def is_keyless(self, rows: StoredRows) -> bool:
         """Say whether a stored row has no record key by which a tombstone could delete it."""
         return self.identity.key_use.is_for_deletes and None in map(record_key_of, rows.values)
-
-
-def _at(lines: pl.Series, column: pl.Series) -> pl.Series:
-    """Return what ``column``, which has a value for each record, has at ``lines``: all of it, mostly."""
-    is_whole = len(lines) == len(column) and (lines == pl.int_range(len(column), eager=True)).all()
-    return column if is_whole else column.gather(lines)

@@ -39,7 +39,7 @@ _DIGITS = 10**38
 
 
 class Odd(NamedTuple):
-    """A value that can't be read as it was declared."""
+    """A value that can't be read as it was declared, or is not known yet."""
 
 
 ODD: Final = Odd()
@@ -70,13 +70,23 @@ def judged(
     ``dtypes`` are the types of fields whose values are not those of JSON.
     """
     if condition.equal is not None:
-        wanted = condition.equal.items()
-        return [all(_equals(value_at(record, name), value) for name, value in wanted) for record in records]
+        return [_are_equal(record, condition.equal) for record in records]
     if condition.part is None or not records:
         return [PASSES] * len(records)
     possible = _possible(condition.part, records, dtypes)
     is_certain = ~(possible.false | possible.null)
     return pl.select(pl.when(is_certain).then(True).when(~possible.true).then(False)).to_series().to_list()
+
+
+def _are_equal(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool | None:
+    verdict: bool | None = PASSES
+    for name, value in wanted.items():
+        found = value_at(record, name)
+        if found is ODD:
+            verdict = None
+        elif not _equals(found, value):
+            return LEFT_OUT
+    return verdict
 
 
 def _equals(value: Any, wanted: Any) -> bool:

@@ -54,3 +54,9 @@ def in_key_order(rows: pl.DataFrame) -> pl.DataFrame:
         return rows
     by_identity = pl.col(ROW).sort_by(IDENTITY).over(PARTITION, mapping_strategy="explode")
     return rows[rows.select(PARTITION, IDENTITY).with_row_index(ROW).select(by_identity).to_series()]
+
+
+def at(lines: pl.Series, column: pl.Series) -> pl.Series:
+    """Return what ``column``, which has a value for each record, has at ``lines``: all of it, mostly."""
+    is_whole = len(lines) == len(column) and (lines == pl.int_range(len(column), eager=True)).all()
+    return column if is_whole else column.gather(lines)

@@ -117,6 +117,8 @@ class RefusedRecord:
     """What kept it from becoming a row; of a record that was read from a store, not known."""
     fields: tuple[str, ...] = field(default=(), compare=False)
     """The fields that disagree with their columns; not known either then."""
+    headers: Headers = None
+    """Those of its headers that were asked for."""
 
 
 def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
@@ -128,6 +130,7 @@ def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
         timestamp_types=[0 if record.timestamp is None else 1 for record in records],
         keys=[record.key for record in records],
         values=[record.value for record in records],
+        headers=[record.headers for record in records],
     )
 
 

@@ -35,6 +35,7 @@ def refused_record(batch: RecordBatch, refusal: Refusal) -> RefusedRecord:
         is_conflict=refusal.is_conflict,
         fault=refusal.fault,
         fields=refusal.fields,
+        headers=None if batch.headers is None else batch.headers[line] or None,
     )
 
 

@@ -133,6 +133,15 @@ def _where(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     return "an expression that casts the field, such as pl.col(...).cast(pl.Float64, strict=False) > 5, takes any kind of value."
 
 
+def _header(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
+    del topic
+    types = ", ".join(
+        f"{name!r}: pl.Binary" if name in fields else f"{name!r}: pl.{dtype!r}"
+        for name, dtype in decoder.headers.types
+    )
+    return f"headers={{{types}}} keeps any header, as bytes."
+
+
 def _skew(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del decoder, topic, fields
     return "max_future_skew=None keeps records of any time."
@@ -150,4 +159,5 @@ _SENTENCES: Final[dict[Fault, Callable[[TopicDecoder, str, Sequence[str]], str]]
     Fault.TIME: _time,
     Fault.SKEW: _skew,
     Fault.WHERE: _where,
+    Fault.HEADER: _header,
 }

@@ -1,22 +1,32 @@
 """Leaves out the records that ``where=`` is not true for, and makes tombstones of what ``deletes=`` says, before all else.
 
-Tombstones always pass: they have no fields. JSON is judged as it was sent; what names a schema, and all other formats, by its
-columns, whose types that schema decides.
+Tombstones always pass: they have no fields. JSON is judged as it was sent, and what headers decide by these; what names a schema,
+and all other formats, by its columns, whose types that schema decides.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 import polars as pl
 
 from ktframe.columns import LINE, TOMBSTONE, is_field
-from ktframe.fold.condition import Condition, value_at
+from ktframe.fold.as_sent import (
+    as_sent,
+    by_headers,
+    fields_seen,
+    header_mark,
+    headers_seen,
+    judged_as_sent,
+    parsed,
+)
+from ktframe.fold.condition import Condition
 from ktframe.fold.deletes import DeleteRule
-from ktframe.fold.judging import ODD, judged
+from ktframe.fold.headers import HeaderValues
+from ktframe.fold.judging import judged
 from ktframe.fold.learned import Learned
 from ktframe.fold.learning import Records
 from ktframe.fold.lines import lines_of
@@ -24,11 +34,9 @@ from ktframe.fold.records import Changes, RecordBatch
 from ktframe.fold.value_columns import ValueColumns
 from ktframe.formats import JsonFormat
 from ktframe.formats.base import Fault, Refusal
-from ktframe.formats.field_names import field_name, field_path
+from ktframe.formats.field_names import field_path
 from ktframe.gc_pause import cyclic_gc_paused
 
-_RAW: Final = (pl.String, pl.Boolean, pl.Int64, pl.Float64)
-"""Declared types whose values are compared as JSON has them."""
 _MOST_SEEN: Final = 300
 
 
@@ -48,15 +56,17 @@ class Sieve:
     deletes: DeleteRule | None = None
 
     @cyclic_gc_paused()  # all values of a batch are made objects
-    def sift(self, batch: RecordBatch, format_: JsonFormat | None, learned: Learned) -> Sifted:
-        """Return ``batch`` judged, as far as its values are JSON, which ``format_`` reads; None: they are not."""
-        passed = Sifted(batch, batch, self)
-        if self.where is not None and format_ is not None:
-            passed = _without_left_out(batch, self, self.where, format_, learned)
+    def sift(
+        self, batch: RecordBatch, headers: HeaderValues, format_: JsonFormat | None, learned: Learned
+    ) -> Sifted:
+        """Return ``batch`` judged by its ``headers``, and as far as its values are JSON, which ``format_`` reads; None: they are not."""
+        passed = Sifted(batch, batch, self, headers)
+        if self.where is not None and (format_ is not None or headers.columns):
+            passed = _without_left_out(passed, self.where, format_, learned)
         return passed if self.deletes is None else _with_deletes(passed, self.deletes, format_)
 
-    def verdict(self, rows: pl.DataFrame) -> Verdict:
-        """Judge decoded records by their columns."""
+    def verdict(self, rows: pl.DataFrame, odd: Mapping[int, Mapping[str, Any]]) -> Verdict:
+        """Judge decoded records by their columns; ``odd`` are values that could not be read, by line and name."""
         conditions = () if self.deletes is None else self.deletes.conditions
         every = conditions if self.where is None else (self.where, *conditions)
         if not rows.height or not every:
@@ -64,7 +74,7 @@ class Sieve:
         named = {part for each in every for name in each.names for part in (name, field_path(name)[0])}
         dtypes = {name: dtype for name, dtype in rows.schema.items() if name in named and is_field(name)}
         found = rows.select(LINE, *dtypes).to_dicts()
-        values = {each[LINE]: each for each in found}
+        values = {each[LINE]: {**each, **odd.get(each[LINE], {})} for each in found}
         left_out, struck, open_ = set[int](), set[int](), dict[int, Refusal]()
         if self.where is not None:
             verdicts = _verdicts(values, self.where, dtypes)
@@ -92,6 +102,8 @@ class Sifted:
     original: RecordBatch
     """The same records with the values of those that delete."""
     sieve: Sieve
+    headers: HeaderValues
+    """The headers of ``batch``."""
     left_out: Counter[int] = field(default_factory=Counter)
     """How many records of each partition are not in ``batch``."""
     left_out_later: Counter[int] = field(default_factory=Counter)
@@ -136,7 +148,9 @@ class Sifted:
     def _judged_by_columns(self, records: Records, keys: Sequence[str]) -> tuple[Records, Sifted]:
         """Judge what was not judged as it was sent."""
         rows = records.rows
-        verdict = self.sieve.verdict(rows.filter(~pl.col(TOMBSTONE) & ~pl.col(LINE).is_in(self.lines)))
+        unjudged = rows.filter(~pl.col(TOMBSTONE) & ~pl.col(LINE).is_in(self.lines))
+        verdict = self.sieve.verdict(unjudged, self.headers.odd([*self.headers.dtypes]))
+        verdict = verdict._replace(struck=verdict.struck | self._struck_by_headers(records))
         refused = [*self.open, *verdict.open]
         gone = verdict.left_out | {refusal.index for refusal in refused}
         if not gone and not verdict.struck:
@@ -156,6 +170,18 @@ class Sifted:
             left_out_later=Counter(self.batch.partitions[line] for line in verdict.left_out),
             field_deletes=by_field,
         )
+
+    def _struck_by_headers(self, records: Records) -> frozenset[int]:
+        """Return the records that delete a row by their headers, though their values can't be read."""
+        deletes, where = self.sieve.deletes, self.sieve.where
+        if deletes is None or not deletes.conditions or not self.headers.columns:
+            return frozenset()
+        keyed = {*records.keyed[LINE]} - {*records.rows[LINE]} - self.lines
+        lines = [line for line in sorted(keyed) if self.batch.values[line] is not None]
+        if where is not None:  # what it leaves out deletes nothing
+            lines = [line for line, passes in by_headers(where, self.headers, lines).items() if passes]
+        verdicts = (by_headers(condition, self.headers, lines) for condition in deletes.conditions)
+        return frozenset(line for each in verdicts for line, deletes_row in each.items() if deletes_row)
 
     def told(self, changes: Changes) -> Changes:
         """Return ``changes`` with the records that were left out."""
@@ -221,44 +247,32 @@ def _unread(lines: Iterable[int], keys: Sequence[str]) -> list[Refusal]:
 
 
 def _own(sifted: Sifted) -> frozenset[str]:
-    return sifted.seen.intersection(() if sifted.sieve.where is None else sifted.sieve.where.names)
-
-
-def _parsed(batch: RecordBatch, format_: JsonFormat) -> dict[int, Mapping[str, Any]]:
-    parsed = ((line, format_.parse(value)) for line, value in enumerate(batch.values) if value is not None)
-    return {line: record for line, record in parsed if record is not None}
-
-
-def _raw_verdicts(
-    batch: RecordBatch, records: Mapping[int, Mapping[str, Any]], condition: Condition, format_: JsonFormat
-) -> dict[int, bool | None]:
-    declared = _declared(condition, format_)
-    known: list[Mapping[str, Any]] = [*records.values()]
-    for name, dtype in declared.items():
-        payloads = [batch.values[line] or b"" for line in records]
-        known = _read_as(name, dtype, known, format_, payloads)
-    return _verdicts(dict(zip(records, known, strict=True)), condition, declared)
+    names = () if sifted.sieve.where is None else sifted.sieve.where.names
+    return sifted.seen.intersection((*names, *map(header_mark, names)))
 
 
 def _without_left_out(
-    batch: RecordBatch, sieve: Sieve, condition: Condition, format_: JsonFormat, learned: Learned
+    passed: Sifted, condition: Condition, format_: JsonFormat | None, learned: Learned
 ) -> Sifted:
-    records = _parsed(batch, format_)
-    verdicts = _raw_verdicts(batch, records, condition, format_)
+    batch = passed.batch
+    verdicts, records = as_sent(condition, batch, passed.headers, format_)
     out = {line for line, verdict in verdicts.items() if verdict is False}
     # What the fields are called, as long as nothing passes: perhaps the condition names none of them.
-    left = () if learned.samples else (records[line] for line in sorted(out))
+    left = () if learned.samples else sorted(out)
+    seen = [*fields_seen((records[line] for line in left if line in records), condition)]
     kept = [line for line in range(len(batch)) if line not in out] if out else range(len(batch))
     now = {line: number for number, line in enumerate(kept)}
     passing = _at(batch, kept) if out else batch
-    return Sifted(
-        passing,
-        passing,
-        sieve,
+    is_all = passed.sieve.deletes is None and passed.headers.dtypes.keys() >= {*condition.names}
+    return replace(
+        passed,
+        batch=passing,
+        original=passing,
+        headers=passed.headers.at(kept) if out else passed.headers,
         left_out=Counter(batch.partitions[line] for line in out),
-        lines=frozenset(now[line] for line in records if line not in out),
+        lines=frozenset(now[line] for line in (verdicts if is_all else records) if line not in out),
         open=tuple(_refusal(now[line], condition) for line, verdict in verdicts.items() if verdict is None),
-        seen=frozenset(_seen(left, condition)),
+        seen=frozenset([*seen, *headers_seen(batch, left if passed.headers.columns else ())]),
     )
 
 
@@ -271,9 +285,10 @@ def _with_deletes(passed: Sifted, deletes: DeleteRule, format_: JsonFormat | Non
         struck = {line: {} for line, value in values if value is not None and deletes.is_payload(value)}
     lines = passed.lines
     if deletes.conditions and format_ is not None:
-        records = {line: record for line, record in _parsed(batch, format_).items() if line not in open_}
+        records = {line: record for line, record in parsed(batch, format_).items() if line not in open_}
         for condition in deletes.conditions:
-            for line, verdict in _raw_verdicts(batch, records, condition, format_).items():
+            verdicts = judged_as_sent(condition, batch, records, passed.headers, format_)
+            for line, verdict in verdicts.items():
                 if verdict:
                     struck[line] = records[line]
                 elif verdict is None:
@@ -308,34 +323,3 @@ def _at(batch: RecordBatch, lines: Sequence[int]) -> RecordBatch:
 def _refusal(line: int, condition: Condition, argument: str = "where") -> Refusal:
     reason = f"{argument}={condition.text} can't take what is in {' and '.join(map(repr, condition.names))}"
     return Refusal(line, reason, Fault.WHERE)
-
-
-def _declared(condition: Condition, format_: JsonFormat) -> dict[str, pl.DataType]:
-    """Return the declared types in which fields are judged."""
-    if condition.equal is not None:
-        return {}
-    types = format_.initial_schema
-    return {name: types[name] for name in condition.names if name in types and types[name] not in _RAW}
-
-
-def _read_as(
-    name: str,
-    dtype: pl.DataType,
-    records: Sequence[Mapping[str, Any]],
-    format_: JsonFormat,
-    payloads: Sequence[bytes],
-) -> list[Mapping[str, Any]]:
-    """Return ``records`` with the values of one field as they are declared."""
-    decoded = format_.decode_partly(payloads, pl.Schema({name: dtype}))
-    values: dict[int, Any] = dict(zip(decoded.accepted, decoded.frame[name].to_list(), strict=True))
-    return [{**record, name: values.get(index, ODD)} for index, record in enumerate(records)]
-
-
-def _seen(records: Iterable[Mapping[str, Any]], condition: Condition) -> Iterator[str]:
-    """Yield the fields of ``records``, and what the condition names of them."""
-    for record in records:
-        yield from (name for name in condition.names if value_at(record, name) is not None or name in record)
-        for name, value in record.items():
-            yield field_name((name,))
-            if isinstance(value, Mapping):
-                yield from (field_name((name, inner)) for inner in value)

@@ -14,18 +14,23 @@ from ktframe.columns import (
     BOOKKEEPING,
     HASH,
     IDENTITY,
+    LINE,
     OFFSET,
     PARTITION,
     ROW,
     SMALL_WINDOW,
+    STALE,
     TIMESTAMP,
     WINDOW,
     WINDOW_END,
     own_name,
 )
+from ktframe.fold.event_time import EventTime
 from ktframe.fold.identity import Identity
 from ktframe.fold.identity_codec import columns_of
-from ktframe.fold.records import StaleMarks
+from ktframe.fold.learning import Records
+from ktframe.fold.records import RecordBatch, StaleMarks
+from ktframe.fold.value_columns import ValueColumns
 from ktframe.windows.base import Windows
 
 NO_MARKS = pl.DataFrame()
@@ -41,6 +46,33 @@ def stale_marks(lines: pl.DataFrame, row: Sequence[str]) -> pl.DataFrame:
     """Return the marks that ``lines`` leave: refused records with the columns ``row`` of their identity."""
     names = [*dict.fromkeys((HASH, IDENTITY, *_PLACE, *row))]
     return lines.select(names).unique([PARTITION, IDENTITY], keep="last", maintain_order=True)
+
+
+def with_stale_lines(
+    records: Records,
+    batch: RecordBatch,
+    *,
+    fields: pl.Schema,
+    values: ValueColumns,
+    key_fields: Sequence[str],
+    time: EventTime,
+) -> pl.DataFrame:
+    """Return the rows, and the refused records of which the fields can be read that their identity needs.
+
+    These are marked (``STALE``). They make the older rows of their identities stale, and are rows no longer then.
+    """
+    lines = records.keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
+    if not lines.height:
+        return records.rows
+    if key_fields:
+        lines = values.read_some(batch, lines, key_fields, fields)
+    if time.field is not None and time.field not in key_fields:
+        # Also a record whose time can't be read is newer than the rows of its partition.
+        timed = values.read_some(batch, lines, [time.field], fields).select(LINE, time.field)
+        lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
+    lines = time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
+    rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)
+    return rows.with_columns(pl.col(STALE).fill_null(value=False))
 
 
 def without_outdated(marks: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:

@@ -43,6 +43,8 @@ class Fault(StrEnum):
     """It is a tombstone without the record key that it would delete by."""
     TIME = "time"
     """There is no usable event time."""
+    HEADER = "header"
+    """A header can't be read as its column was declared."""
     WHERE = "where"
     """``where=`` can't take what is in its fields."""
     SKEW = "skew"

@@ -33,6 +33,7 @@ import polars as pl
 import pyarrow as pa
 
 from ktframe.columns import IDENTITY, KEY, OFFSET, PARTITION, TIMESTAMP
+from ktframe.fold.header_codec import headers_end, pack_headers, unpack_headers
 from ktframe.fold.records import Cause, Changes, LastRecord, Position, RefusedRecord
 from ktframe.formats.base import Fault
 from ktframe.store.engine import Batch
@@ -50,7 +51,7 @@ _STALE = Struct(">qq")
 _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
 _IS_KEY = {b"ktframe": b"record key"}
-_HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT = 1, 2, 4, 8
+_HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT, _HAS_HEADERS = 1, 2, 4, 8, 16
 
 
 def has_same_row_keys(version: str) -> bool:
@@ -171,16 +172,20 @@ def refused_offset(key: bytes) -> int:
 
 
 def pack_refused(record: RefusedRecord) -> bytes:
-    """Return flags u8, timestamp i64, key length u32, reason length u32, key, reason, value."""
+    """Return flags u8, timestamp i64, key length u32, reason length u32, key, reason, headers, value.
+
+    Headers are those that ``header_codec`` packs, where the flags say that there are some.
+    """
     flags = (
         _HAS_TIME * (record.timestamp is not None)
         | _HAS_KEY * (record.key is not None)
         | _HAS_VALUE * (record.value is not None)
         | _IS_CONFLICT * record.is_conflict
+        | _HAS_HEADERS * bool(record.headers)
     )
     key, reason = record.key or b"", record.reason.encode()
     head = _REFUSED.pack(flags, record.timestamp or 0, len(key)) + _U32.pack(len(reason))
-    return head + key + reason + (record.value or b"")
+    return head + key + reason + pack_headers(record.headers) + (record.value or b"")
 
 
 def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
@@ -189,15 +194,18 @@ def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
     start = _REFUSED.size + _U32.size
     (reason_length,) = _U32.unpack_from(raw, _REFUSED.size)
     reason_at = start + key_length
-    value_at = reason_at + reason_length
+    reason_end = reason_at + reason_length
+    has_headers = flags & _HAS_HEADERS
+    value_at = headers_end(raw, reason_end) if has_headers else reason_end
     return RefusedRecord(
         partition=partition,
         offset=offset,
         timestamp=timestamp if flags & _HAS_TIME else None,
         key=raw[start:reason_at] if flags & _HAS_KEY else None,
         value=raw[value_at:] if flags & _HAS_VALUE else None,
-        reason=raw[reason_at:value_at].decode(),
+        reason=raw[reason_at:reason_end].decode(),
         is_conflict=bool(flags & _IS_CONFLICT),
+        headers=unpack_headers(raw, reason_end) if has_headers else None,
     )
 
 

@@ -72,7 +72,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
-    def to_polars(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:
+    def to_polars(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pl.DataFrame:
         """Return the rows as a frame.
 
         Row order is unspecified. Dtypes do not depend on how many rows there are.
@@ -84,8 +84,9 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
             has.
         metadata
             Add ``partition`` (Int32), ``offset`` (Int64) and ``timestamp`` (Datetime("ms", "UTC"); null where the
-            record has none), or those of them that are named. Python has no datetime beyond the year 9999:
-            ``to_list()`` of such a value raises.
+            record has none), and where they were asked for ``headers`` (List of Struct of ``key``, String, and ``value``,
+            Binary); or those of them that are named. None: those that ``ktframe.table(metadata=...)`` says, mostly none.
+            Python has no datetime beyond the year 9999: ``to_list()`` of such a value raises.
 
         Raises
         ------
@@ -104,7 +105,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         return self._present(self._read(self._lines, fresh=fresh), metadata=metadata)
 
     def to_polars_async(
-        self, *, fresh: bool = True, metadata: Metadata = False
+        self, *, fresh: bool = True, metadata: Metadata | None = None
     ) -> Coroutine[Any, Any, pl.DataFrame]:
         """Return what ``to_polars`` does, when awaited, leaving the event loop free while it waits."""
         # Not ``async def``: a warning names the line of this call, which runs before anything is awaited.
@@ -115,7 +116,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         with deferred_to(site):
             return await awaited(read)
 
-    def lazy(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.LazyFrame:
+    def lazy(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pl.LazyFrame:
         """Return the rows, as of this call, as a LazyFrame."""
         return self.to_polars(fresh=fresh, metadata=metadata).lazy()
 
@@ -279,9 +280,10 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         panel_of(self)._ipython_display_()
 
     def _present(
-        self, rows: pl.DataFrame, *, metadata: Metadata = False, strict: bool = True
+        self, rows: pl.DataFrame, *, metadata: Metadata | None = None, strict: bool = True
     ) -> pl.DataFrame:
-        return self._presentation.frame(rows, fields_of(rows), metadata=metadata, strict=strict)
+        wanted = self._presentation.metadata if metadata is None else metadata
+        return self._presentation.frame(rows, fields_of(rows), metadata=wanted, strict=strict)
 
     def _difference(self, since: pl.DataFrame, now: pl.DataFrame) -> pl.DataFrame:
         materializer = self._reader.started()

@@ -134,7 +134,8 @@ class CompleteReads(ABC):
         polars.DataFrame
             ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and ``value``
             (Binary, as the producer sent them), ``reason`` (String), ``key_text`` and ``value_text`` (String, null where
-            they are no UTF-8 text).
+            they are no UTF-8 text); of a table that reads headers these too: ``headers`` (List of Struct of ``key``, String,
+            and ``value``, Binary).
 
             By reason: ``reason`` (String), ``records`` (Int64), ``share`` (Float64, of all records), ``first`` and
             ``last`` (Struct of ``partition`` and ``offset``), ``example`` (String: the value of a record, with escapes
@@ -157,7 +158,9 @@ class CompleteReads(ABC):
             records = self._refused(materializer)
             if by is not None:
                 return reasons_frame(self._missing(materializer), records)
-            return self._stale_keys(materializer, records) if stale else refused_frame(records)
+            if stale:
+                return self._stale_keys(materializer, records)
+            return refused_frame(records, with_headers=bool(materializer.decoder.headers))
 
         return self._reader.read(take, fresh=fresh)
 

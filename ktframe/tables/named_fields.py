@@ -12,8 +12,9 @@ import polars as pl
 from ktframe.columns import is_field
 from ktframe.config.spelling import similar_fields, similar_names
 from ktframe.errors import SchemaError, did_you_mean
+from ktframe.fold.as_sent import seen_headers
 from ktframe.fold.condition import Condition
-from ktframe.fold.row_codec import unpack_rows
+from ktframe.fold.row_codec import headers_of, unpack_rows
 from ktframe.formats.base import Fault
 from ktframe.formats.dtypes import struct_fields
 from ktframe.formats.field_names import field_name, field_path
@@ -37,8 +38,9 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     where = None if decoder.sieve is None else decoder.sieve.where
     if where is not None and not missing.accepted:
         known = decoder.fields(materializer.schema)
-        seen = {*materializer.learned.seen, *known, *field_names(known)}
-        error = _misnamed_condition(where, seen, topic)
+        seen = {*filter(is_field, materializer.learned.seen), *known, *field_names(known)}
+        seen |= {*decoder.headers.names} if seen else set()
+        error = _absent_header(where, materializer, topic) or _misnamed_condition(where, seen, topic)
         if error is not None:
             return replace(missing, misnamed=error, hint=error.hint)
     fields = decoder.fields(materializer.schema)
@@ -71,6 +73,22 @@ def _misnamed_condition(where: Condition, seen: AbstractSet[str], topic: str) ->
     return SchemaError(message, meant or f"the fields are {_listed(tops)}.")
 
 
+def _absent_header(where: Condition, materializer: Materializer, topic: str) -> SchemaError | None:
+    """Return the error of ``where=`` where no record passes, and none has a header that it names."""
+    seen = seen_headers(materializer.learned.seen)
+    names = [name for name in materializer.decoder.headers.names if name in where.names]
+    absent = next((name for name in names if seen is not None and name not in seen), None)
+    if seen is None or absent is None:
+        return None
+    message = f"where= names {absent!r}: no record of {topic!r} has a header of that name."
+    listed = f"the headers are {_listed(sorted(seen))}." if seen else _samples(topic)
+    return SchemaError(message, did_you_mean(similar_names(absent, sorted(seen))) or listed)
+
+
+def _samples(topic: str) -> str:
+    return f"ktframe.inspect({topic!r}).samples has records with their headers."
+
+
 def _meant(name: str, fields: pl.Schema) -> str | None:
     """Return the hint for a name that may be a misspelling, or that of a field which is inside of another one."""
     return did_you_mean(similar_fields(name, field_names(fields)))
@@ -92,7 +110,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class AbsentFields:
-    """Finds the declared fields that no record has; what was seen once is not looked for again."""
+    """Finds the declared fields and headers that no record has; what was seen once is not looked for again."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -100,7 +118,8 @@ class AbsentFields:
     def find(self, materializer: Materializer, topic: str) -> Iterator[Notice]:
         """Yield a notice of each such field; none while there are no rows."""
         decoder = materializer.decoder
-        declared = decoder.declared_fields.union(decoder.key_fields)
+        headers = decoder.headers.names
+        declared = decoder.declared_fields.union(decoder.key_fields, headers)
         unseen = declared.difference(self._seen)
         if not unseen:
             return
@@ -109,10 +128,14 @@ class AbsentFields:
             return
         self._seen |= {name for name in unseen if rows[name].null_count() < rows.height}
         null = sorted(unseen - self._seen)
-        self._seen |= set(_in_values(materializer, null))
+        self._seen |= set(_in_values(materializer, [name for name in null if name not in headers]))
+        self._seen |= _in_headers(materializer, null)
         others = [name for name in rows.columns if is_field(name) and name not in declared]
         for name in null:
-            if name not in self._seen:
+            if name in headers and name not in self._seen:
+                fact = f"no row of {topic!r} has the header {name!r}: it is null everywhere."
+                yield Notice(f"absent: {name}", fact, _samples(topic))
+            elif name not in self._seen:
                 hint = f"the other fields are {_listed(others)}." if others else "there are no other fields."
                 fact = f"no row of {topic!r} has the field {name!r}: it is null everywhere."
                 yield Notice(f"absent: {name}", fact, did_you_mean(similar_names(name, others)) or hint)
@@ -130,3 +153,9 @@ def _in_values(materializer: Materializer, names: list[str]) -> Iterator[str]:
         quoted = orjson.dumps(field_path(name)[-1])
         if any(quoted in payload for payload in payloads):
             yield name
+
+
+def _in_headers(materializer: Materializer, names: list[str]) -> set[str]:
+    """Return those of ``names`` that the first stored rows have as headers, though with null."""
+    chunk = next(materializer.store.items(), None) if names else None
+    return set() if chunk is None else {name for row in chunk.values for name, _ in headers_of(row) or ()}

@@ -6,11 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import polars as pl
 
-from ktframe.columns import KEY, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END, is_field
+from ktframe.columns import (
+    HEADERS,
+    KEY,
+    OFFSET,
+    PARTITION,
+    TIMESTAMP,
+    TOMBSTONE,
+    WINDOW,
+    WINDOW_END,
+    is_field,
+)
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
@@ -59,6 +69,9 @@ _RECORD = (
 
 _EVENT = (*_RECORD, _OwnColumn(KEY, "key"), _OwnColumn(TOMBSTONE, "is_tombstone", pl.Boolean()))
 
+HEADERS_NAME: Final = "headers"
+_HEADERS = _OwnColumn(HEADERS, HEADERS_NAME)
+
 
 class _KeyPart(NamedTuple):
     """A part of a key: its column, its dtype, and its name for error messages."""
@@ -73,13 +86,16 @@ class Presentation:
     """Turns rows of the view into frames; ``key`` are the view's columns that make the key of a row.
 
     The record key is shown as ``key_name`` (None: hidden); of a stream (``is_stream``) it is among the metadata. Rows in
-    windows (``is_windowed``) begin with these.
+    windows (``is_windowed``) begin with these. ``metadata`` are the columns about the record that frames have unless they are
+    asked for otherwise; all its headers can be one of them where rows have these (``has_headers``).
     """
 
     key: tuple[str, ...]
     key_name: str | None = _DEFAULT_KEY_NAME
     is_windowed: bool = False
     is_stream: bool = False
+    has_headers: bool = False
+    metadata: Metadata = False
 
     def names(self, fields: pl.Schema, *, metadata: Metadata = False) -> dict[str, _OwnColumn | None]:
         """Return the names of a frame's columns in order, each with the column that it shows (None: the field).
@@ -97,11 +113,16 @@ class Presentation:
         return shown | {unique_name(column.name, taken): column for column in wanted}
 
     def _metadata(self, metadata: Metadata) -> list[_OwnColumn]:
-        known = {column.name: column for column in (_EVENT if self.is_stream else _RECORD)}
+        columns = (*(_EVENT if self.is_stream else _RECORD), *([_HEADERS] if self.has_headers else []))
+        known = {column.name: column for column in columns}
         if isinstance(metadata, bool):
             return list(known.values()) if metadata else []
         wanted = [metadata] if isinstance(metadata, str) else list(metadata)
         unknown = [name for name in wanted if name not in known]
+        if HEADERS_NAME in unknown:
+            message = f"metadata={metadata!r}: the headers of records were not read."
+            kind = "stream" if self.is_stream else "table"
+            raise ConfigurationError(message, f'ktframe.{kind}(..., metadata="headers") reads them.')
         if unknown:
             message = f"metadata={metadata!r}: a record has no {unknown[0]!r}."
             raise ConfigurationError(message, f"choose from {', '.join(known)}, or True for all.")

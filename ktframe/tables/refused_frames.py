@@ -9,6 +9,7 @@ import polars as pl
 
 from ktframe.columns import OFFSET, PARTITION, TIMESTAMP
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
+from ktframe.fold.headers import all_headers
 from ktframe.fold.records import RefusedRecord
 from ktframe.fold.refused import cause_name
 from ktframe.sync.missing import Missing
@@ -18,8 +19,8 @@ _PLACE: Final = pl.Struct({"partition": pl.Int32(), "offset": pl.Int64()})
 _MOST_EXAMPLE: Final = 200  # characters
 
 
-def refused_frame(records: Sequence[RefusedRecord]) -> pl.DataFrame:
-    """Return refused records one by one: their place, bytes, reason, and the texts that the bytes are."""
+def refused_frame(records: Sequence[RefusedRecord], *, with_headers: bool = False) -> pl.DataFrame:
+    """Return refused records one by one: their place, bytes, reason, the texts that the bytes are, and wanted headers."""
     schema = {
         "partition": pl.Int32,
         "offset": pl.Int64,
@@ -34,9 +35,12 @@ def refused_frame(records: Sequence[RefusedRecord]) -> pl.DataFrame:
         (r.partition, r.offset, r.timestamp, r.key, r.value, r.reason, _text(r.key), _text(r.value))
         for r in records
     ]
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
+    frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
         as_shown_times(pl.col("timestamp")).alias("timestamp")
     )
+    if not with_headers:
+        return frame
+    return frame.with_columns(all_headers([record.headers for record in records]).alias("headers"))
 
 
 def reasons_frame(missing: Missing, records: Sequence[RefusedRecord]) -> pl.DataFrame:

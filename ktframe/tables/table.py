@@ -70,7 +70,9 @@ class KTable(Filterable, MaterializedTopic):
             encoded = materializer.decoder.encode_keys(keys, materializer.schema)
             shown = self._looked_up(materializer, {identity for identity in encoded if identity is not None})
             identities = materializer.decoder.identity.encode(shown)
-            rows = dict(zip(identities, self._present(shown).iter_rows(named=True), strict=True))
+            rows = dict(
+                zip(identities, self._present(shown, metadata=False).iter_rows(named=True), strict=True)
+            )
             return [None if identity is None else rows.get(identity) for identity in encoded]
 
         return self._read(look_up, fresh=fresh)
@@ -135,7 +137,9 @@ class KTable(Filterable, MaterializedTopic):
     def _pairs(self, rows: pl.DataFrame) -> Iterator[tuple[Any, dict[str, Any]]]:
         for chunk in rows.iter_slices(CHUNK_ROWS):
             yield from zip(
-                self._presentation.keys(chunk), self._present(chunk).iter_rows(named=True), strict=True
+                self._presentation.keys(chunk),
+                self._present(chunk, metadata=False).iter_rows(named=True),
+                strict=True,
             )
 
     # --- writing --------------------------------------------------------------------------------------------------
@@ -215,7 +219,7 @@ class KTable(Filterable, MaterializedTopic):
         Columns: ``change`` (Enum: inserted, updated, deleted), the key, ``old`` and ``new`` (Struct of the fields;
         null where there is none). Stale rows that are hidden were not deleted, and are left out.
         """
-        return self._difference(since, self.to_polars(fresh=fresh))
+        return self._difference(since, self.to_polars(fresh=fresh, metadata=False))
 
     @with_known_keywords
     def window(

@@ -45,7 +45,8 @@ class _Draft:
     keys: Sequence[bytes | None]
     values: Sequence[bytes]
     key_header: _Header
-    value_header: _Header
+    headers: Sequence[Headers]
+    """What the headers of each record are but ``key_header``, which a row that is there may have otherwise."""
     key_error: SchemaError | None
     """Why there are no keys. Only new rows need them: existing ones keep their record key."""
 
@@ -81,9 +82,9 @@ class TableWriter:
 
     def _frame(self, materializer: Materializer, row: Mapping[str, Any]) -> pl.DataFrame:
         """Return ``row`` as a frame with the dtypes of the table's columns."""
-        table = self._presentation.frame(
-            pl.DataFrame(schema=materializer.view.schema), materializer.decoder.fields(materializer.schema)
-        )
+        decoder = materializer.decoder
+        fields = {**decoder.fields(materializer.schema), **dict(decoder.headers.types)}
+        table = self._presentation.frame(pl.DataFrame(schema=materializer.view.schema), pl.Schema(fields))
         return pl.DataFrame([one_value(name, value, table.schema.get(name)) for name, value in row.items()])
 
     def upsert(self, rows: Any, *, record_key: str | None, atomic: bool, dry_run: bool) -> pl.DataFrame:
@@ -150,7 +151,7 @@ class TableWriter:
                 else:
                     key, key_header = _as_received(materializer.decoder, known)
                 keys.append(key)
-                headers.append(_headers(key_header, draft.value_header))
+                headers.append(_headers(key_header, draft.headers[line]))
                 partitions.append(partition)
                 lines.append(line)
         values = [draft.values[line] for line in lines]
@@ -179,18 +180,20 @@ class TableWriter:
         if not fields and _newest(decoder.value_schemas) is None:
             require_readable_schemas(materializer)
         shown = rows if key_name is None else rows.drop(key_name)
+        written = decoder.headers.write(shown)
         # The columns of nested keys are no fields: their values are where the frame has the structs.
-        content = shown.drop(decoder.nested.names.difference(fields), strict=False)
+        content = shown.drop(*decoder.nested.names.difference(fields), *decoder.headers.names, strict=False)
         require_fields(content, fields)
         values = encoder.writer.write(content)
-        value_header = encoder.header
-        headers = _headers(key_header, value_header)
+        own = [] if encoder.header is None else [encoder.header]
+        without_key = [_headers(None, [*own, *more]) for more in written]
+        headers = [_headers(key_header, each) for each in without_key]
         read, after = read_back(decoder, schema, keys, values, headers)
         if _newest(decoder.value_schemas) is None:
             require_types(content, fields, after)  # a registered schema decides by itself what may be written
         require_equal(shown, read)
         identities = decoder.identity.encode(read).to_list()
-        return _Draft(identities, keys, values, key_header, value_header, key_error)
+        return _Draft(identities, keys, values, key_header, without_key, key_error)
 
     def _key_name(self, fields: pl.Schema) -> str | None:
         """Return the column that holds the record key, None where fields of the value are the key."""
@@ -249,7 +252,7 @@ class TableWriter:
                 require_no_other_rows(materializer, partition, key, identities)
                 sent, header = _as_received(decoder, key)
                 record_keys.append(sent)
-                headers.append(_headers(header))
+                headers.append(_headers(header, None))
                 partitions.append(partition)
         nothing = [None] * len(record_keys)
         return OutgoingRecords(record_keys, nothing, partitions, headers if any(headers) else None)
@@ -277,5 +280,5 @@ def _as_received(decoder: TopicDecoder, key: bytes) -> tuple[bytes, _Header]:
     return payload, None if ref is None else (KEY_HEADER, ref)
 
 
-def _headers(*headers: _Header) -> Headers:
-    return [header for header in headers if header is not None] or None
+def _headers(header: _Header, others: Headers) -> Headers:
+    return [*([] if header is None else [header]), *(others or ())] or None

@@ -24,7 +24,7 @@ class FrameVerbs(ABC):
     _kind: ClassVar[str]
 
     @abstractmethod
-    def to_polars(self, *, fresh: bool = True, metadata: Metadata = False) -> pl.DataFrame:
+    def to_polars(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pl.DataFrame:
         """Return the rows as a frame."""
 
     def head(self, n: int = 5, *, fresh: bool = True) -> pl.DataFrame:
@@ -60,22 +60,22 @@ class FrameVerbs(ABC):
         """Return counts, means, extremes and quartiles of each column: ``statistic`` (String), then the columns."""
         return self.to_polars(fresh=fresh).describe()
 
-    def to_pandas(self, *, fresh: bool = True, metadata: Metadata = False) -> pd.DataFrame:
+    def to_pandas(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pd.DataFrame:
         """Return the rows as a pandas frame. Integers with nulls become floats there, as pandas has it."""
         return self.to_polars(fresh=fresh, metadata=metadata).to_pandas()
 
-    def to_arrow(self, *, fresh: bool = True, metadata: Metadata = False) -> pa.Table:
+    def to_arrow(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pa.Table:
         """Return the rows as a pyarrow Table; text is ``large_string``."""
         return self.to_polars(fresh=fresh, metadata=metadata).to_arrow()
 
     def write_parquet(
-        self, file: _File, *, fresh: bool = True, metadata: Metadata = False, **options: Any
+        self, file: _File, *, fresh: bool = True, metadata: Metadata | None = None, **options: Any
     ) -> None:
         """Write the rows to a Parquet file; ``options`` are those of ``polars.DataFrame.write_parquet``."""
         self.to_polars(fresh=fresh, metadata=metadata).write_parquet(file, **options)
 
     def write_csv(
-        self, file: _File, *, fresh: bool = True, metadata: Metadata = False, **options: Any
+        self, file: _File, *, fresh: bool = True, metadata: Metadata | None = None, **options: Any
     ) -> None:
         """Write the rows to a CSV file, which has no lists or structs; ``options`` are those of ``polars.DataFrame.write_csv``."""
         self.to_polars(fresh=fresh, metadata=metadata).write_csv(file, **options)

@@ -21,7 +21,7 @@ from ktframe.columns import (
 from ktframe.config.settings import ReadPolicy
 from ktframe.errors import ConfigurationError
 from ktframe.fold.records import Cause, RefusedRecord
-from ktframe.fold.row_codec import record_key_of, unpack_rows
+from ktframe.fold.row_codec import headers_of, record_key_of, unpack_rows
 from ktframe.formats.base import Fault
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
@@ -81,7 +81,7 @@ class WindowedKStream(WindowedTopic):
         self,
         *,
         fresh: bool = True,
-        metadata: Metadata = False,
+        metadata: Metadata | None = None,
         is_final: bool = False,
         is_partial: bool = False,
     ) -> pl.DataFrame:
@@ -259,4 +259,5 @@ def _without_timestamp(partition: int, stored: bytes) -> RefusedRecord:
         key=record_key_of(stored),
         value=None if columns[TOMBSTONE].item() else value,
         reason=_TIMELESS,
+        headers=headers_of(stored),
     )

@@ -85,7 +85,7 @@ class WindowedKTable(Filterable, WindowedTopic):
         self,
         *,
         fresh: bool = True,
-        metadata: Metadata = False,
+        metadata: Metadata | None = None,
         is_final: bool = False,
         is_partial: bool = False,
     ) -> pl.DataFrame:
@@ -126,7 +126,7 @@ class WindowedKTable(Filterable, WindowedTopic):
 
     def _pairs(self, rows: pl.DataFrame) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
         for chunk in rows.iter_slices(CHUNK_ROWS):
-            shown = self._present(chunk)
+            shown = self._present(chunk, metadata=False)
             starts = shown.to_series(0)
             names = zip(starts, self._presentation.keys(chunk), strict=True)
             yield from zip(names, shown.iter_rows(named=True), strict=True)
@@ -152,7 +152,7 @@ class WindowedKTable(Filterable, WindowedTopic):
 
     def diff(self, *, since: pl.DataFrame, fresh: bool = True) -> pl.DataFrame:
         """Return what has changed since ``since``, an earlier ``to_polars()`` of these windows; see ``KTable.diff``."""
-        return self._difference(since, self.to_polars(fresh=fresh))
+        return self._difference(since, self.to_polars(fresh=fresh, metadata=False))
 
     # --- condition ------------------------------------------------------------------------------------------------
 

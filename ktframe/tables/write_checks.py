@@ -63,7 +63,7 @@ def read_back(
     schema: pl.Schema,
     keys: Sequence[bytes | None],
     values: Sequence[bytes],
-    headers: Headers,
+    headers: Sequence[Headers] | None,
 ) -> tuple[pl.DataFrame, pl.Schema]:
     """Return the rows that the table will make of the records, and its schema then.
 
@@ -80,11 +80,12 @@ def read_back(
         timestamp_types=[_CREATE_TIME] * count,
         keys=keys,
         values=values,
-        headers=None if headers is None else [headers] * count,
+        headers=headers,
     )
     records = decoder.read(batch, schema)
     if decoder.sieve is not None:
-        sifted = decoder.sieve.sift(batch, inferring(decoder.value_format), Learned())
+        found = decoder.headers.read_batch(batch)
+        sifted = decoder.sieve.sift(batch, found, inferring(decoder.value_format), Learned())
         if not sifted.left_out:
             records, sifted = sifted.after(records, decoder.values)
         if sifted.left_out or sifted.left_out_later:

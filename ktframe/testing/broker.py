@@ -179,7 +179,7 @@ class FakeBroker:
         return Context(
             resolved,
             cluster=self,
-            open_reader=lambda topic, _headers: FakeReader(self, topic),
+            open_reader=lambda topic, headers: self._open_reader(topic, with_headers=headers),
             open_sampler=lambda: FakeSampler(self),
             registry=registry,
             record_writer=FakeWriter(self),
@@ -276,6 +276,11 @@ class FakeBroker:
 
     def close(self) -> None:
         """Do nothing: the test may connect again."""
+
+    def _open_reader(self, topic: str, *, with_headers: bool) -> FakeReader:
+        reader = FakeReader(self, topic)
+        reader.with_headers = with_headers
+        return reader
 
     def _require_up(self) -> None:
         if self._outage is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from ktframe.clock import SystemClock, now_ms
@@ -39,6 +40,9 @@ class Cluster(Protocol):
 class FakeReader:
     """Reads a ``FakeBroker``."""
 
+    with_headers = True
+    """Whether batches have the headers of their records."""
+
     def __init__(self, broker: Cluster, topic: str) -> None:
         self._broker = broker
         self._topic = topic
@@ -61,7 +65,7 @@ class FakeReader:
         batch = self._broker._read(self._topic, self._positions)  # noqa: SLF001 - its own client
         if batch is not None:
             self._positions |= batch.positions
-        return batch
+        return batch if batch is None or self.with_headers else replace(batch, headers=None)
 
     def close(self) -> None:
         """Do nothing."""

@@ -144,7 +144,8 @@ def test_a_horizon_survives_a_restart(tmp_path: Path) -> None:
 def test_refused_records_are_counted_and_kept(store: StateStore) -> None:
     """Every refused record comes back whole, in offset order, and is counted; conflicts apart."""
     odd = RefusedRecord(1, 3, None, None, None, "null key ☃")
-    empty = RefusedRecord(1, 4, -1, b"", b"", "")
+    headers = [("n", b"many"), ("n", None), ("", b"")]
+    empty = RefusedRecord(1, 4, -1, b"", b"", "", headers=headers)
     records = [refused_record(0, 5), refused_record(0, 6, is_conflict=True), odd, empty]
     store.apply(changes_of(refused=records), {1: 5, 0: 7})
     assert store.refused() == records

@@ -28,6 +28,7 @@ NOT_HINTS: dict[Hint, str] = {
     Hint("fold/refused.py", "other reasons"): "what is not named any more",
     Hint("tables/named_fields.py", "{}={}: no record of {} has a field of that name."): "a fact",
     Hint("tables/named_fields.py", "where= names {}: no record of {} has a field of that name."): "a fact",
+    Hint("tables/named_fields.py", "where= names {}: no record of {} has a header of that name."): "a fact",
     Hint("sync/status.py", "where= has left out {}"): "a fact",
     Hint("store/errors.py", "it can't be closed: after {} s it is still used by {}."): "a fact",
     Hint("sync/relearning.py", "relearn() was called"): "why a topic is read again",

@@ -101,6 +101,10 @@ def test_any_last_record_comes_back(epoch: int | None) -> None:
         ),
         (RefusedRecord(0, 7, None, None, None, "é"), "00 0000000000000000 00000000 00000002 c3a9"),
         (RefusedRecord(0, 7, 0, b"", b"", ""), "07 0000000000000000 00000000 00000000"),
+        (
+            RefusedRecord(0, 7, 0, None, b"{", "no", headers=[("n", b"x")]),
+            "15 0000000000000000 00000000 00000002 6e6f 0000000a 00000001 6e 00000001 78 7b",
+        ),
     ],
 )
 def test_refused_records_are_pinned(record: RefusedRecord, expected: str) -> None:
@@ -139,6 +143,7 @@ records = st.builds(
     value=st.none() | st.binary(),
     reason=st.text(),
     is_conflict=st.booleans(),
+    headers=st.none() | st.lists(st.tuples(st.text(), st.none() | st.binary()), min_size=1),
 )
 
 

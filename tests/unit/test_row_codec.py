@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import hypothesis.strategies as st
@@ -11,7 +12,7 @@ from hypothesis import given
 
 from ktframe.columns import OFFSET, TIMESTAMP, TOMBSTONE
 from ktframe.fold.records import RecordBatch
-from ktframe.fold.row_codec import is_marker, pack_records, record_key_of, unpack_rows
+from ktframe.fold.row_codec import headers_of, is_marker, pack_records, record_key_of, unpack_rows
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 timestamps = st.tuples(st.sampled_from([0, 1, 2]), int64)
@@ -72,6 +73,25 @@ def test_rows_come_back(rows: list[tuple[tuple[int, int], int, bytes, bytes | No
     assert [record_key_of(row) for row in stored] == [key if is_keyed else None for *_, key, is_keyed in rows]
     assert columns[TIMESTAMP].to_list() == [at if kind else None for (kind, at), *_ in rows]
     assert columns[OFFSET].to_list() == [offset for _, offset, *_ in rows]
+
+
+@pytest.mark.parametrize("key", [None, b"", b"k"])
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_headers_lie_between_key_and_value(key: bytes | None, with_keys: bool) -> None:  # noqa: FBT001 - a case of the test
+    """A flag says that there are some; a record without any has the bytes that it would have otherwise."""
+    headers = [("a", b"\0"), ("a", None)]
+    batch = RecordBatch(
+        [0] * 3, [7, 8, 9], [1] * 3, [1] * 3, [key] * 3, [b"{}", b"", b"{}"], [headers, None, []]
+    )
+    stored = pack_records(batch, with_keys=with_keys, with_tombstones=False).to_list()
+    without = pack_records(replace(batch, headers=None), with_keys=with_keys, with_tombstones=False).to_list()
+    assert stored[1:] == without[1:]
+    assert [headers_of(row) for row in stored] == [headers, None, None]
+    assert unpack_rows(stored)[1] == [b"{}", b"", b"{}"]
+    assert [record_key_of(row) for row in stored] == [key if with_keys else None] * 3
+    packed_headers = "00000013 00000001 61 00000001 00 00000001 61 ffffffff"
+    if not with_keys:
+        assert stored[0] == bytes.fromhex(f"12 0000000000000001 0000000000000007 {packed_headers} 7b7d")
 
 
 def test_no_rows_have_the_same_columns() -> None:

@@ -1,0 +1,205 @@
+"""Hints of ``headers=`` and ``metadata="headers"``, each followed: the headers are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from support.hinted import evaluated, hinted, met
+from support.hints import Hint
+
+import ktframe
+from ktframe import Context
+from ktframe.testing import FakeBroker
+
+NAMES = Hint("context/headers.py", 'give names and types, such as headers={"event-type": pl.String}.')
+TYPE = Hint("context/headers.py", "declare pl.String or pl.Binary, and cast the column of the frame.")
+EQUAL = Hint(
+    "context/headers.py", "declare headers={{}: {}}, or give an expression over what it is declared as."
+)
+METADATA = Hint("context/headers.py", 'give True, or names such as metadata=["offset", "headers"].')
+LEAVE_OUT = Hint(
+    "fold/headers.py",
+    'leave {} out of headers=; metadata="headers" has it among all headers of the record.',
+)
+WRITTEN = Hint("fold/headers.py", "nothing was written; cast the column to its type in table.schema.")
+BYTES = Hint("fold/remedies.py", "headers={{}} keeps any header, as bytes.")
+SAMPLES = Hint("tables/named_fields.py", "ktframe.inspect({}).samples has records with their headers.")
+THERE_ARE = Hint("tables/named_fields.py", "the headers are {}.")
+MEANT = Hint("errors.py", "did you mean {}?")
+ASK = Hint("tables/presentation.py", 'ktframe.{}(..., metadata="headers") reads them.')
+
+HEADERS = [("event-type", b"Placed"), ("x", b"5"), ("big-endian", (5).to_bytes(8))]
+
+
+@pytest.fixture
+def kt() -> Iterator[Context]:
+    """Yield a connection to a broker with one record."""
+    broker = FakeBroker()
+    broker.produce("t", "a", {"x": 1}, headers=HEADERS)
+    with broker.connect(writable=True) as context:
+        yield context
+
+
+@pytest.mark.parametrize("kind", ["table", "stream"])
+def test_headers_that_were_not_read_can_be_asked_for(kt: Context, kind: str) -> None:
+    """By the call that the error names."""
+    with hinted(ASK) as found:
+        getattr(kt, kind)("t").to_polars(metadata="headers")
+    assert found.parts == (kind,)
+    frame = evaluated(found.calls[0].replace("...", '"t"'), ktframe=kt).to_polars()
+    assert [(each["key"], each["value"]) for each in frame["headers"][0]] == HEADERS
+
+
+@pytest.mark.parametrize("given", [[], {}, {"": "Utf9"}, "event-type", {1: pl.String}, ktframe])
+def test_what_names_no_headers_is_told_what_does(kt: Context, given: Any) -> None:
+    """The example is read."""
+    if given == {"": "Utf9"}:
+        with pytest.raises(ktframe.KtframeError, match="can't be the type of a column"):
+            kt.table("t", headers=given)
+        return
+    with hinted(NAMES) as found:
+        kt.table("t", headers=given)
+    assert kt.table("t", **found.arguments).to_polars()["event-type"].to_list() == ["Placed"]
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [pl.List(pl.String), pl.Decimal(38, 2), pl.Time, ktframe.Json, ktframe.Map, pl.Struct({"a": int})],
+)
+def test_a_type_that_no_header_has_is_told_which_do(kt: Context, dtype: Any) -> None:
+    """Both that are named are read."""
+    with hinted(TYPE) as found:
+        kt.table("t", headers={"x": dtype})
+    for name in ("pl.String", "pl.Binary"):
+        assert name in found.text
+        given: Any = evaluated(name)
+        assert (
+            kt.stream("t", schema={"y": int}, value="json", headers={"event-type": given}).to_polars().height
+        )
+
+
+@pytest.mark.parametrize(
+    ("declared", "wanted"),
+    [
+        (pl.Int64, "Placed"),
+        (pl.Binary, "Placed"),
+        (pl.Datetime("ms", "UTC"), "2024-01-01"),
+        (pl.String, True),
+    ],
+)
+def test_a_header_that_never_equals_what_it_is_compared_with_is_told(
+    kt: Context, declared: Any, wanted: Any
+) -> None:
+    """The type that is named can equal it."""
+    for argument in ("where", "deletes"):
+        with hinted(EQUAL) as found:
+            kt.table("t", headers={"event-type": declared}, **{argument: {"event-type": wanted}})
+        table = kt.table("t", **found.arguments, **{argument: {"event-type": wanted}}, on_refused="ignore")
+        if wanted == "Placed":
+            assert table.to_polars().height == (argument == "where")
+
+
+@pytest.mark.parametrize("given", [5, [1], ["offset", None]])
+def test_what_names_no_metadata_is_told_what_does(kt: Context, given: Any) -> None:
+    """Both that are named give columns."""
+    with hinted(METADATA) as found:
+        kt.table("t", metadata=given)
+    assert "give True" in found.text
+    frame = kt.table("t", **found.arguments).to_polars()
+    assert frame.columns == ["key", "x", "offset", "headers"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"schema": {"x": int}},
+        {"key": "x"},
+        {"time": "x"},
+        {"where": pl.col("event-type") == "Placed", "headers": {"x": str, "event-type": str}},
+    ],
+)
+def test_a_header_with_the_name_of_a_field_is_told(kt: Context, given: Any) -> None:
+    """At the call where that is known, else at the first read; ``metadata=`` has both."""
+    with hinted(LEAVE_OUT) as found:
+        kt.table("t", **{"headers": {"x": str}, **given}).to_polars()
+    assert found.quoted[0] == "x"
+    frame = kt.table("t", **{**given, **found.arguments, "headers": {"event-type": str}}).to_polars()
+    assert frame["x"].to_list() == [1]
+    assert {"key": "x", "value": b"5"} in frame["headers"].to_list()[0]
+
+
+@pytest.mark.parametrize(
+    "dtype", [pl.String, pl.Int64, pl.Float64, pl.Boolean, pl.Date, pl.Datetime("us", "UTC")]
+)
+def test_a_header_that_cannot_be_read_is_kept_as_bytes(dtype: Any) -> None:
+    """By the declaration of all headers that the warning names."""
+    broker = FakeBroker()
+    for key, value in (
+        ("a", b"\xff"),
+        ("b", b"5"),
+        ("c", b"true"),
+        ("d", b"2024-01-01"),
+        ("e", b"2024-01-01T00:00Z"),
+    ):
+        broker.produce("t", key, {"x": 1}, headers=[("h", value), ("event-type", b"Placed")])
+    with broker.connect() as context:
+        with pytest.warns(ktframe.KtframeWarning) as said:
+            context.table("t", headers={"h": dtype, "event-type": pl.String}).to_polars()
+        found = met(BYTES, str(said[0].message))
+        table = context.table("t", **found.arguments)
+        assert table.to_polars().height == 5
+        assert table.errors().height == 0
+        assert set(table.to_polars()["event-type"]) == {"Placed"}
+
+
+def test_a_header_that_no_record_has_is_told(kt: Context) -> None:
+    """A misspelt one is named; of others there is a list, or a look at records."""
+    with hinted(MEANT) as found:
+        kt.table("t", headers={"event_type": str}, where={"event_type": "Placed"}).to_polars()
+    (name,) = found.names
+    assert kt.table("t", headers={name: str}, where={name: "Placed"}).to_polars().height == 1
+    with hinted(THERE_ARE) as found:
+        kt.table("t", headers={"zzz": str}, where={"zzz": "Placed"}).to_polars()
+    assert found.names == sorted(name for name, _ in HEADERS)
+
+
+def test_a_header_that_is_null_everywhere_is_told(kt: Context) -> None:
+    """By a warning, unless records have it with null; samples show which headers there are."""
+    with pytest.warns(ktframe.KtframeWarning, match="no row of 't' has the header 'zzz'") as said:
+        kt.table("t", headers={"zzz": str, "event-type": str}).to_polars()
+    found = met(SAMPLES, str(said[0].message))
+    samples = evaluated(found.calls[0], ktframe=kt)
+    assert [each["key"] for each in samples["headers"][0]] == [name for name, _ in HEADERS]
+    broker = FakeBroker()
+    broker.produce("t", "a", {"x": 1}, headers=[("zzz", None)])
+    with broker.connect() as context:
+        assert context.table("t", headers={"zzz": str}).to_polars()["zzz"].to_list() == [None]
+
+
+def test_where_no_record_has_headers_samples_are_named() -> None:
+    """There is no list of them."""
+    broker = FakeBroker()
+    broker.produce("t", "a", {"x": 1})
+    with broker.connect() as context:
+        with hinted(SAMPLES) as found:
+            context.table("t", headers={"et": str}, where={"et": "Placed"}).to_polars()
+        samples = evaluated(found.calls[0], ktframe=context)
+        assert samples["headers"].to_list() == [[]]
+
+
+def test_a_header_is_written_in_its_type(kt: Context) -> None:
+    """A frame with another type is told to be cast."""
+    table = kt.table("t", headers={"event-type": pl.Datetime("ms", "UTC")}, on_refused="ignore")
+    table.put({"key": "b", "x": 1, "event-type": datetime(2024, 1, 1, tzinfo=UTC)})
+    rows = table.to_polars().with_columns(pl.lit("2024-01-02T00:00Z").alias("event-type"))
+    rows = rows.with_columns(pl.col("event-type").str.split("-"))
+    with hinted(WRITTEN):
+        table.upsert(rows)
+    dtype = table.schema["event-type"]
+    table.upsert(rows.with_columns(pl.lit(None).cast(dtype).alias("event-type")))
+    assert table["b"]["event-type"] is None
