@@ -20,6 +20,7 @@ from ktframe.fold.lines import at
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.base import Fault, Headers, Refusal
 from ktframe.formats.header_values import read_values, written_values
+from ktframe.gc_pause import cyclic_gc_paused
 
 ALL_HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
 """The type of the column of all headers."""
@@ -120,6 +121,7 @@ class HeaderColumns:
         """The columns that rows have of headers."""
         return {**dict(self.types), **({HEADERS: ALL_HEADERS} if self.keeps_all else {})}
 
+    @cyclic_gc_paused()  # a list for each record
     def kept(self, batch: RecordBatch) -> RecordBatch:
         """Return ``batch`` with no other headers than are kept."""
         if batch.headers is None or self.keeps_all:
