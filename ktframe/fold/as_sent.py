@@ -10,7 +10,7 @@ import polars as pl
 from ktframe.columns import own_name
 from ktframe.fold.condition import Condition, value_at
 from ktframe.fold.headers import HeaderValues
-from ktframe.fold.judging import ODD, judged
+from ktframe.fold.judging import ODD, judged, values_of
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import JsonFormat
 from ktframe.formats.field_names import field_name
@@ -106,7 +106,7 @@ def _read_as(
 ) -> list[Mapping[str, Any]]:
     """Return ``records`` with the values of one field as they are declared."""
     decoded = format_.decode_partly(payloads, pl.Schema({name: dtype}))
-    values: dict[int, Any] = dict(zip(decoded.accepted, decoded.frame[name].to_list(), strict=True))
+    values: dict[int, Any] = dict(zip(decoded.accepted, values_of(decoded.frame[name]), strict=True))
     return [{**record, name: values.get(index, ODD)} for index, record in enumerate(records)]
 
 

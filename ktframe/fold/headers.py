@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ktframe.columns import HEADERS, LINE, TOMBSTONE
 from ktframe.errors import SchemaError
-from ktframe.fold.judging import ODD
+from ktframe.fold.judging import ODD, values_of
 from ktframe.fold.learning import Records
 from ktframe.fold.lines import at
 from ktframe.fold.records import RecordBatch
@@ -52,7 +52,7 @@ class HeaderValues:
         found: dict[int, dict[str, Any]] = {line: {} for line in lines}
         for column in self.columns:
             if column.name in names and column.name != HEADERS:
-                values = column.to_list()
+                values = values_of(column)
                 for line, record in found.items():
                     record[column.name] = values[line]
         for line, odd in self.odd(names).items():

@@ -70,7 +70,7 @@ def judged(
     ``dtypes`` are the types of fields whose values are not those of JSON.
     """
     if condition.equal is not None:
-        return [_are_equal(record, condition.equal) for record in records]
+        return [_are_equal(record, condition.equal, dtypes) for record in records]
     if condition.part is None or not records:
         return [PASSES] * len(records)
     possible = _possible(condition.part, records, dtypes)
@@ -78,13 +78,15 @@ def judged(
     return pl.select(pl.when(is_certain).then(True).when(~possible.true).then(False)).to_series().to_list()
 
 
-def _are_equal(record: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool | None:
+def _are_equal(
+    record: Mapping[str, Any], wanted: Mapping[str, Any], dtypes: Mapping[str, pl.DataType]
+) -> bool | None:
     verdict: bool | None = PASSES
     for name, value in wanted.items():
         found = value_at(record, name)
         if found is ODD:
             verdict = None
-        elif not _equals(found, value):
+        elif not _equals(found, value) or (name in dtypes and dtypes[name].is_temporal()):
             return LEFT_OUT
     return verdict
 
@@ -181,6 +183,15 @@ def _evaluated(expr: pl.Expr, schema: pl.Schema, rows: Sequence[Sequence[Any]]) 
         return [_ANY] * len(rows)
     values = found.to_list()
     return [_OUTCOMES[value] for value in (values if len(values) == len(rows) else values * len(rows))]
+
+
+def values_of(column: pl.Series) -> list[Any]:
+    """Return the values of a column, of which a column of its type can be made again, exactly.
+
+    Python has no nanoseconds: of these it is the numbers.
+    """
+    is_finer = isinstance(column.dtype, pl.Datetime) and column.dtype.time_unit == "ns"
+    return (column.to_physical() if is_finer else column).to_list()
 
 
 # --- values, and the kinds that they have ------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from ktframe.fold.as_sent import (
 from ktframe.fold.condition import Condition
 from ktframe.fold.deletes import DeleteRule
 from ktframe.fold.headers import HeaderValues
-from ktframe.fold.judging import judged
+from ktframe.fold.judging import judged, values_of
 from ktframe.fold.learned import Learned
 from ktframe.fold.learning import Records
 from ktframe.fold.lines import lines_of
@@ -73,8 +73,11 @@ class Sieve:
             return Verdict()
         named = {part for each in every for name in each.names for part in (name, field_path(name)[0])}
         dtypes = {name: dtype for name, dtype in rows.schema.items() if name in named and is_field(name)}
-        found = rows.select(LINE, *dtypes).to_dicts()
-        values = {each[LINE]: {**each, **odd.get(each[LINE], {})} for each in found}
+        columns = {name: values_of(rows[name]) for name in dtypes}
+        values = {
+            line: {**{name: column[number] for name, column in columns.items()}, **odd.get(line, {})}
+            for number, line in enumerate(rows[LINE])
+        }
         left_out, struck, open_ = set[int](), set[int](), dict[int, Refusal]()
         if self.where is not None:
             verdicts = _verdicts(values, self.where, dtypes)

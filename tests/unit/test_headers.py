@@ -391,6 +391,29 @@ def test_times_in_headers_can_be_compared() -> None:
         assert frame["ce_time"][0] == frame["ce_time"][1] == datetime(2024, 3, 31, 1, 30, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("is_avro", [False, True])
+def test_nanoseconds_are_compared_as_such(is_avro: bool) -> None:  # noqa: FBT001 - a parameter
+    """Python has none: what is compared is not cut to its microseconds, of headers and of fields."""
+    broker, registry = FakeBroker(), FakeRegistry()
+    registry.register("t-value", json.dumps(ORDER))
+    for x in (0, 1):
+        payload = (
+            _avro({"x": x})
+            if is_avro
+            else json.dumps({"x": x, "at": f"2024-01-01T00:00:00.00000000{x}"}).encode()
+        )
+        broker.produce("t", str(x), payload, headers=[("time", b"2024-01-01T00:00:00.00000000%dZ" % x)])
+    with broker.connect(registry=registry) as kt:
+        midnight = pl.lit(datetime(2024, 1, 1), dtype=pl.Datetime("ns"))  # noqa: DTZ001 - a column without a zone
+        given: dict[str, Any] = {"headers": {"time": pl.Datetime("ns", "UTC")}}
+        conditions = [pl.col("time").dt.replace_time_zone(None) > midnight]
+        conditions.append(conditions[0] & (pl.col("x") >= 0))
+        conditions += [] if is_avro else [pl.col("at") > midnight]
+        for where in conditions:
+            given |= {} if is_avro else {"schema": {"at": pl.Datetime("ns")}}
+            assert kt.table("t", where=where, **given).to_polars()["x"].to_list() == [1], where
+
+
 # --- windows ----------------------------------------------------------------------------------------------------------
 
 
