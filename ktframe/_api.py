@@ -304,6 +304,7 @@ def publish(
     rows: Any,
     *,
     key: str | Sequence[str] | None = None,
+    headers: str | Sequence[str] | None = None,
     value: str = "auto",
     key_format: str | None = None,
     atomic: bool = False,
@@ -320,6 +321,9 @@ def publish(
     key
         The column that becomes the record key, or several that together do; None: records have none. A column
         that is called ``key`` and named here is not part of the value, others are.
+    headers
+        The column that becomes a header of its name, or several; they are no part of the value. Text, numbers, flags, dates and times
+        are written as the text that ``table(headers=...)`` reads, bytes as they are, and a null as no header.
     value, key_format
         Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
         (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text. Text is
@@ -357,5 +361,12 @@ def publish(
     [b'{"id":"a","n":1}']
     """
     return default_context().publish(
-        topic, rows, key=key, value=value, key_format=key_format, atomic=atomic, dry_run=dry_run
+        topic,
+        rows,
+        key=key,
+        headers=headers,
+        value=value,
+        key_format=key_format,
+        atomic=atomic,
+        dry_run=dry_run,
     )

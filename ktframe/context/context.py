@@ -252,6 +252,7 @@ class Context:
         rows: Any,
         *,
         key: str | Sequence[str] | None = None,
+        headers: str | Sequence[str] | None = None,
         value: str = "auto",
         key_format: str | None = None,
         atomic: bool = False,
@@ -269,7 +270,9 @@ class Context:
         if writer is None:
             raise NotWritableError(repr(topic))
         formats = {"value": value, "key_format": key_format or self._key_format}
-        return publish(writer, topic, rows, key=key, atomic=atomic, dry_run=dry_run, **formats)
+        return publish(
+            writer, topic, rows, key=key, headers=headers, atomic=atomic, dry_run=dry_run, **formats
+        )
 
     def configure(
         self,

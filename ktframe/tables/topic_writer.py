@@ -9,10 +9,12 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from ktframe.errors import RegistryError, SchemaError
+from ktframe.fold.headers import HeaderColumns
 from ktframe.formats import NO_FORMS, Forms
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.body_readers import KINDS_OF, PROTOBUF, WriterSchema
+from ktframe.formats.header_values import is_readable_type
 from ktframe.formats.windowed_keys import split_name
 from ktframe.formats.wire import FIRST_MESSAGE, KEY_HEADER, VALUE_HEADER, id_ref, schema_id_of
 from ktframe.formats.writers import (
@@ -195,13 +197,19 @@ def publish(
     rows: Any,
     *,
     key: str | Sequence[str] | None,
+    headers: str | Sequence[str] | None,
     value: str,
     key_format: str,
     atomic: bool,
     dry_run: bool,
 ) -> pl.DataFrame:
     """Write ``rows`` in order; see ``Context.publish``."""
-    records = _records(writer, topic, as_rows(rows), key=key, value=value, key_format=key_format)
+    frame = as_rows(rows)
+    names = _named(frame, headers, "headers= names the columns that become headers.")
+    own = _header_columns(frame.select(names)).write(frame) if names else None
+    records = _records(
+        writer, topic, frame, key=key, value=value, key_format=key_format, leave_out=names, headers=own
+    )
     return as_frame(records, None) if dry_run else writer.write(topic, records, atomic=atomic)
 
 
@@ -214,13 +222,11 @@ def _records(
     key: str | Sequence[str] | None,
     value: str,
     key_format: str,
+    leave_out: Sequence[str],
+    headers: Sequence[Sequence[tuple[str, bytes]]] | None,
 ) -> OutgoingRecords:
-    """Return the records that hold the rows of ``frame``, in order."""
-    names = [key] if isinstance(key, str) else list(dict.fromkeys(key or ()))
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        message = f"the rows to write have no column {missing[0]!r}: there are {', '.join(frame.columns)}."
-        raise SchemaError(message, "key= names the columns that make the record key.")
+    """Return the records that hold the rows of ``frame``, in order, without the columns that are their ``headers``."""
+    names = _named(frame, key, "key= names the columns that make the record key.")
     keys: Sequence[bytes | None] = [None] * frame.height
     encoders = []
     if names:
@@ -228,9 +234,30 @@ def _records(
         columns = frame.select(names)
         keys = encoder.writer.write(columns.rename({names[0]: VALUE_COLUMN}) if len(names) == 1 else columns)
         encoders.append(encoder)
-    content = frame.drop(_TABLE_KEY) if names == [_TABLE_KEY] else frame
+    content = frame.drop(*leave_out, *([_TABLE_KEY] if names == [_TABLE_KEY] else []), strict=False)
     encoder = writer.encoder(topic, "value", value)
     encoders.append(encoder)
     values = encoder.writer.write(content)
-    headers = [encoder.header for encoder in encoders if encoder.header is not None]
-    return OutgoingRecords(keys, values, headers=[headers] * len(values) if headers else None)
+    schemas = [encoder.header for encoder in encoders if encoder.header is not None]
+    if headers is not None:
+        return OutgoingRecords(keys, values, headers=[[*schemas, *each] or None for each in headers])
+    return OutgoingRecords(keys, values, headers=[schemas] * len(values) if schemas else None)
+
+
+def _named(frame: pl.DataFrame, names: str | Sequence[str] | None, hint: str) -> list[str]:
+    """Return the columns that an argument names, each once."""
+    found = [names] if isinstance(names, str) else list(dict.fromkeys(names or ()))
+    missing = [name for name in found if name not in frame.columns]
+    if missing:
+        message = f"the rows to write have no column {missing[0]!r}: there are {', '.join(frame.columns)}."
+        raise SchemaError(message, hint)
+    return found
+
+
+def _header_columns(columns: pl.DataFrame) -> HeaderColumns:
+    """Return how ``columns`` are written as headers."""
+    for name, dtype in columns.schema.items():
+        if dtype != pl.Null and not is_readable_type(dtype):
+            message = f"column {name!r} is {dtype}: no header can hold that."
+            raise SchemaError(message, "cast it to pl.String, or to pl.Binary.")
+    return HeaderColumns(tuple(columns.schema.items()))

@@ -491,6 +491,26 @@ def test_a_row_is_written_with_its_headers() -> None:
         }
 
 
+def test_columns_of_a_frame_are_published_as_headers() -> None:
+    """They are no part of the value; a null is no header; the key may be one too."""
+    broker = _broker()
+    frame = pl.DataFrame(
+        {"id": ["a", "b"], "x": [1, 2], "et": ["A", None], "n": [1.5, 2.0], "no": [None, None]}
+    )
+    with broker.connect(writable=True) as kt:
+        sent = kt.publish("t", frame, key="id", headers=["et", "id", "n", "no"])
+        assert sent["value"].to_list() == [b'{"x":1}', b'{"x":2}']
+        found = kt.table("t", metadata="headers").to_polars().sort("key")
+        assert found["headers"].to_list() == [
+            _shown(("et", b"A"), ("id", b"a"), ("n", b"1.5")),
+            _shown(("id", b"b"), ("n", b"2.0")),
+        ]
+        kt.publish(
+            "t", frame.select("x", "et").with_columns(key=pl.lit("c")), key="key", headers="et", atomic=True
+        )
+        assert len(kt.table("t", headers={"et": str})) == 3
+
+
 def test_where_looks_at_the_headers_of_what_is_written() -> None:
     """A row that would be left out is not written."""
     with _broker(("a", {"x": 1}, PLACED)).connect(writable=True) as kt:

@@ -30,6 +30,8 @@ BYTES = Hint("fold/remedies.py", "headers={{}} keeps any header, as bytes.")
 SAMPLES = Hint("tables/named_fields.py", "ktframe.inspect({}).samples has records with their headers.")
 THERE_ARE = Hint("tables/named_fields.py", "the headers are {}.")
 MEANT = Hint("errors.py", "did you mean {}?")
+PUBLISHED = Hint("tables/topic_writer.py", "headers= names the columns that become headers.")
+CAST = Hint("tables/topic_writer.py", "cast it to pl.String, or to pl.Binary.")
 ASK = Hint("tables/presentation.py", 'ktframe.{}(..., metadata="headers") reads them.')
 
 HEADERS = [("event-type", b"Placed"), ("x", b"5"), ("big-endian", (5).to_bytes(8))]
@@ -203,3 +205,16 @@ def test_a_header_is_written_in_its_type(kt: Context) -> None:
     dtype = table.schema["event-type"]
     table.upsert(rows.with_columns(pl.lit(None).cast(dtype).alias("event-type")))
     assert table["b"]["event-type"] is None
+
+
+def test_columns_that_no_header_can_be_are_told(kt: Context) -> None:
+    """One that is not there, and one of another type, which can be cast."""
+    rows = pl.DataFrame({"x": [1], "h": pl.Series([1.5], dtype=pl.Float32)})
+    with hinted(PUBLISHED):
+        kt.publish("t", rows, headers=["h", "zzz"])
+    with hinted(CAST) as found:
+        kt.publish("t", rows, headers="h")
+    for name in ("pl.String", "pl.Binary"):
+        assert name in found.text
+        cast = rows.with_columns(pl.col("h").cast(pl.String).cast(evaluated(name)))
+        assert kt.publish("t", cast, headers="h").height == 1
