@@ -118,7 +118,9 @@ class AbsentFields:
     def find(self, materializer: Materializer, topic: str) -> Iterator[Notice]:
         """Yield a notice of each such field; none while there are no rows."""
         decoder = materializer.decoder
-        headers = decoder.headers.names
+        chosen = [] if decoder.sieve is None or decoder.sieve.where is None else decoder.sieve.where.names
+        # What where= names is there, or was chosen to be null.
+        headers = {*decoder.headers.names}.difference(chosen)
         declared = decoder.declared_fields.union(decoder.key_fields, headers)
         unseen = declared.difference(self._seen)
         if not unseen:
@@ -129,8 +131,9 @@ class AbsentFields:
         self._seen |= {name for name in unseen if rows[name].null_count() < rows.height}
         null = sorted(unseen - self._seen)
         self._seen |= set(_in_values(materializer, [name for name in null if name not in headers]))
-        self._seen |= _in_headers(materializer, null)
-        others = [name for name in rows.columns if is_field(name) and name not in declared]
+        self._seen |= _in_headers(materializer, headers.intersection(null))
+        known = declared.union(decoder.headers.names)
+        others = [name for name in rows.columns if is_field(name) and name not in known]
         for name in null:
             if name in headers and name not in self._seen:
                 fact = f"no row of {topic!r} has the header {name!r}: it is null everywhere."
@@ -155,7 +158,8 @@ def _in_values(materializer: Materializer, names: list[str]) -> Iterator[str]:
             yield name
 
 
-def _in_headers(materializer: Materializer, names: list[str]) -> set[str]:
+def _in_headers(materializer: Materializer, names: AbstractSet[str]) -> set[str]:
     """Return those of ``names`` that the first stored rows have as headers, though with null."""
     chunk = next(materializer.store.items(), None) if names else None
-    return set() if chunk is None else {name for row in chunk.values for name, _ in headers_of(row) or ()}
+    stored = () if chunk is None else chunk.values
+    return {name for row in stored for name, _ in headers_of(row) or () if name in names}

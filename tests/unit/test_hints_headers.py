@@ -181,6 +181,10 @@ def test_a_header_that_is_null_everywhere_is_told(kt: Context) -> None:
     broker.produce("t", "a", {"x": 1}, headers=[("zzz", None)])
     with broker.connect() as context:
         assert context.table("t", headers={"zzz": str}).to_polars()["zzz"].to_list() == [None]
+    with pytest.warns(ktframe.KtframeWarning, match="no row of 't' has the field 'event-type'"):
+        kt.table("t", schema={"event-type": str}, metadata="headers").to_polars()
+    chosen = kt.table("t", headers={"zzz": str}, where=pl.col("zzz").is_null())
+    assert chosen.to_polars().height == 1
 
 
 def test_where_no_record_has_headers_samples_are_named() -> None:
