@@ -18,7 +18,7 @@ from ktframe.fold.judging import ODD, values_of
 from ktframe.fold.learning import Records
 from ktframe.fold.lines import at
 from ktframe.fold.records import RecordBatch
-from ktframe.formats.base import Fault, Headers, Refusal
+from ktframe.formats.base import UNREADABLE_HEADERS, Fault, Headers, Refusal
 from ktframe.formats.header_values import read_values, written_values
 from ktframe.gc_pause import cyclic_gc_paused
 
@@ -32,7 +32,7 @@ class HeaderValues:
 
     columns: tuple[pl.Series, ...] = ()
     unread: Mapping[int, Refusal] = field(default_factory=dict)
-    """Why records have a header that can't be read, by line; its ``fields`` are the names."""
+    """Why records have a header that can't be read, by line; its ``fields`` are the names, none where all can't be."""
 
     @property
     def dtypes(self) -> dict[str, pl.DataType]:
@@ -63,7 +63,7 @@ class HeaderValues:
     def odd(self, names: Sequence[str]) -> dict[int, dict[str, Any]]:
         """Return ``ODD`` for each header among ``names`` that can't be read, by line and name."""
         return {
-            line: {name: ODD for name in refusal.fields if name in names}
+            line: {name: ODD for name in refusal.fields or self.dtypes if name in names}
             for line, refusal in self.unread.items()
         }
 
@@ -146,6 +146,9 @@ class HeaderColumns:
                 unread[line] = replace(earlier, fields=(*earlier.fields, name))
         if self.keeps_all:
             columns.append(all_headers(headers))
+        for line, each in enumerate(headers):
+            if each is UNREADABLE_HEADERS:
+                unread[line] = Refusal(line, _UNREADABLE, Fault.HEADER)
         return HeaderValues(tuple(columns), unread)
 
     def read_batch(self, batch: RecordBatch) -> HeaderValues:
@@ -208,6 +211,7 @@ class HeaderColumns:
             raise SchemaError(message, hint)
 
 
+_UNREADABLE: Final = "its headers can't be read: the name of one is not UTF-8 text"
 NO_HEADER_COLUMNS: Final = HeaderColumns()
 _NOTHING: Final = HeaderValues()
 _NO_HEADERS: Final[Mapping[str, bytes | None]] = {}

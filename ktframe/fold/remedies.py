@@ -135,6 +135,8 @@ def _where(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
 
 def _header(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del topic
+    if not fields:
+        return 'without headers= and metadata="headers" such records are rows.'
     types = ", ".join(
         f"{name!r}: pl.Binary" if name in fields else f"{name!r}: pl.{dtype!r}"
         for name, dtype in decoder.headers.types

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, Self, TypeAlias
+from typing import Final, Protocol, Self, TypeAlias
 
 import polars as pl
 
@@ -17,6 +17,16 @@ from ktframe.formats.bodies import SchemaDocument
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]] | None
 """The headers of one record, in Kafka's order."""
+
+
+class _Unreadable(tuple[tuple[str, bytes | None], ...]):
+    """Headers that nobody can read: to be told from none, it is one object."""
+
+    __slots__ = ()
+
+
+UNREADABLE_HEADERS: Final[Headers] = _Unreadable()
+"""Those of a record with a header whose name is no UTF-8 text: Kafka's client for Python gives none of them then."""
 
 VALUE_COLUMN = "value"
 """Name of the only column of formats whose payloads have no fields."""

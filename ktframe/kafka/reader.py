@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from ktframe.config.settings import ConfigValue, Settings
 from ktframe.errors import BrokerError, BrokerUnreachableError, UnknownTopicError
 from ktframe.fold.records import LastRecord, RecordBatch
+from ktframe.formats.base import UNREADABLE_HEADERS, Headers
 from ktframe.gc_pause import cyclic_gc_paused
 from ktframe.kafka.client import new_client
 from ktframe.kafka.cluster import RECONNECT, mechanism_of
@@ -248,7 +250,24 @@ def columns_of(
         timestamp_types=[kind for kind, _ in times],
         keys=[message.key() for message in records],
         values=[message.value() for message in records],
-        headers=[message.headers() for message in records] if with_headers else None,
+        headers=_headers_of(records) if with_headers else None,
         positions=positions,
         last=last,
     )
+
+
+def _headers_of(records: list[Any]) -> list[Headers]:
+    """Return the headers of each message.
+
+    Where the name of one is no text, confluent-kafka (2.16) returns a list with a hole and leaves the decoder's error set.
+    ``map`` notices, and raises a SystemError; a loop that Python has specialized does not, and who looks into that list ends
+    the process. So does who asks a message twice: it keeps the list.
+    """
+    found: list[Headers] = []
+    left = map(methodcaller("headers"), records)
+    while len(found) < len(records):
+        try:
+            found.extend(left)
+        except (UnicodeDecodeError, SystemError):
+            found.append(UNREADABLE_HEADERS)
+    return found

@@ -13,6 +13,7 @@ from support.hints import Hint
 
 import ktframe
 from ktframe import Context
+from ktframe.formats.base import UNREADABLE_HEADERS
 from ktframe.testing import FakeBroker
 
 NAMES = Hint("context/headers.py", 'give names and types, such as headers={"event-type": pl.String}.')
@@ -27,6 +28,7 @@ LEAVE_OUT = Hint(
 )
 WRITTEN = Hint("fold/headers.py", "nothing was written; cast the column to its type in table.schema.")
 BYTES = Hint("fold/remedies.py", "headers={{}} keeps any header, as bytes.")
+WITHOUT = Hint("fold/remedies.py", 'without headers= and metadata="headers" such records are rows.')
 SAMPLES = Hint("tables/named_fields.py", "ktframe.inspect({}).samples has records with their headers.")
 THERE_ARE = Hint("tables/named_fields.py", "the headers are {}.")
 MEANT = Hint("errors.py", "did you mean {}?")
@@ -157,6 +159,32 @@ def test_a_header_that_cannot_be_read_is_kept_as_bytes(dtype: Any) -> None:
         assert table.to_polars().height == 5
         assert table.errors().height == 0
         assert set(table.to_polars()["event-type"]) == {"Placed"}
+
+
+@pytest.mark.parametrize("given", [{"metadata": "headers"}, {"headers": {"event-type": str}}])
+def test_headers_that_nobody_can_read_refuse_their_record(given: dict[str, Any]) -> None:
+    """Unless nobody asks for headers, or ``where`` leaves it out whatever they are; a tombstone acts."""
+    broker = FakeBroker()
+    for key, value in (("a", {"x": 1}), ("b", {"x": 2}), ("b", None)):
+        broker.produce(
+            "t", key, value, headers=UNREADABLE_HEADERS if key == "a" or value is None else HEADERS
+        )
+    with broker.connect() as context:
+        with pytest.warns(ktframe.KtframeWarning, match="the name of one is not UTF-8") as said:
+            assert context.table("t", **given).to_polars().height == 0
+        met(WITHOUT, str(said[0].message))
+        table = context.table("t")
+        assert table.to_polars().rows() == [("a", 1)]
+        assert table.errors().height == 0
+        by_field = context.table("t", **given, where=pl.col("x") > 1)
+        by_field.to_polars()
+        assert (by_field.status().left_out, by_field.status().refused) == (1, 0)
+        stream = context.stream("t", **given, on_refused="ignore")
+        assert stream.to_polars()["x"].to_list() == [2]
+        if "headers" in given:
+            chosen = context.table("t", **given, where={"event-type": "Placed"}, on_refused="ignore")
+            chosen.to_polars()
+            assert (chosen.status().left_out, chosen.status().refused) == (0, 1)
 
 
 def test_a_header_that_no_record_has_is_told(kt: Context) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError
 from ktframe.config.settings import Settings
 from ktframe.errors import BrokerError
 from ktframe.fold.records import RecordBatch
+from ktframe.formats.base import UNREADABLE_HEADERS
 from ktframe.kafka.reader import KafkaReader
 from ktframe.kafka.sampler import KafkaSampler
 
@@ -26,6 +27,9 @@ class FakeMessage:
 
     at: tuple[int | None, int | None]
     code: int | None = None
+    header: bytes | None = None
+    """The name of its only header."""
+    asked: list[Any] = field(default_factory=list)
 
     def error(self) -> KafkaError | None:
         """Return the error, if this is one."""
@@ -54,6 +58,12 @@ class FakeMessage:
     def value(self) -> bytes:
         """Return the same for all."""
         return b"v"
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        """Raise where the name is no text, as confluent_kafka does; asked twice it would end the process then."""
+        self.asked.append(self.at)
+        assert self.asked.count(self.at) == 1
+        return None if self.header is None else [(self.header.decode(), b"h")]
 
 
 class FakeConsumer:
@@ -165,3 +175,16 @@ def test_a_full_queue_is_read_into_again_after_10_ms_unless_the_user_says_otherw
     with closing(KafkaReader(settings, "t")) as reader, closing(KafkaSampler(settings)) as sampler:
         configs = [reader._config, sampler._config]
     assert [config["fetch.queue.backoff.ms"] for config in configs] == [expected, expected]
+
+
+def test_a_header_whose_name_is_no_text_keeps_no_record_back(reader: KafkaReader) -> None:
+    """Only where headers are wanted they are asked for; those of the other records of the batch are there."""
+    messages = [FakeMessage((0, 4), header=b"a"), FakeMessage((0, 5), header=b"\xff"), FakeMessage((0, 6))]
+    assert _poll(reader, *messages).headers is None
+    reader._with_headers = True
+    batch = _poll(reader, *messages)
+    assert _read(batch) == [(0, 4), (0, 5), (0, 6)]
+    assert batch.headers is not None
+    assert batch.headers[0] == [("a", b"h")]
+    assert batch.headers[1] is UNREADABLE_HEADERS
+    assert batch.headers[2] is None
