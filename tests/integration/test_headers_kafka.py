@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from confluent_kafka import Producer
 from support.kafka_topics import KafkaTopics
+from support.raw_headers import produce_raw
 
 from ktframe.context.context import Context
 
@@ -83,3 +84,22 @@ def test_headers_are_those_that_were_produced(kafka: KafkaTopics, topic: Any, co
     assert table["new"] == {"key": "new", "n": 1, "event-type": "Tést", "attempt": -3}
     written = context.stream(name, metadata="headers").to_polars()["headers"].to_list()
     assert [{"key": "event-type", "value": "Tést".encode()}, {"key": "attempt", "value": b"-3"}] in written
+
+
+def test_a_header_whose_name_is_no_text_stops_no_table(
+    kafka: KafkaTopics, topic: Any, connect: Connect
+) -> None:
+    """The client leaves an error behind, and a list with a hole: neither ends the process, and all other records are read."""
+    name = kafka.create_topic(topic())
+    kinds = [[b"ok"], [b"\xff"], [b"ok", b"\xff"], [b"\xff", b"ok"], [b"\xff", b"\xfe"], []]
+    records = [
+        (b"%d" % number, b'{"x":1}', [(header, b"v") for header in kinds[number % len(kinds)]])
+        for number in range(3_000)
+    ]
+    produce_raw(kafka.bootstrap, name, records)
+    context = connect()
+    assert context.table(name).to_polars().height == 3_000
+    table = context.table(name, metadata="headers", on_refused="ignore")
+    assert table.to_polars()["headers"].list.len().to_list().count(1) == 500
+    assert table.status().refused == 2_000
+    assert context.inspect(name).samples.height == 100
