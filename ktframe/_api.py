@@ -14,7 +14,7 @@ import polars as pl
 from ktframe._connect import default_context
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
-from ktframe.config.settings import OnRefused, Stale, StoreOptions, TimeUnit
+from ktframe.config.settings import OnRefused, Stale, StoreOptions, Times, TimeUnit
 from ktframe.context.headers import HeadersLike
 from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
@@ -35,6 +35,7 @@ def table(
     schema: SchemaLike | None = None,
     time: str | None = None,
     time_unit: TimeUnit | None = None,
+    times: Times | None = None,
     key_format: str | None = None,
     key_name: str | None = "key",
     start: Moment | None = None,
@@ -72,6 +73,11 @@ def table(
         What numbers in that field count since 1970, also numbers that are sent as text: ``"d"`` (days), ``"s"``, ``"ms"``,
         ``"us"`` or ``"ns"``. None: integers are milliseconds, floats seconds, and text is ISO 8601. Dates and datetimes
         need no unit.
+    times
+        ``"auto"``: text of JSON values that is ISO 8601 with an offset, also inside of lists and objects, becomes
+        ``Datetime("us", "UTC")`` (``"ns"`` where some are finer), in fields where all of the records that decide types have
+        it. Later text there that is no such time is refused. Dates, times without an offset and fields of the key stay
+        text; ``schema`` comes first. None: text stays text.
     key_format
         Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
         ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;
@@ -146,6 +152,7 @@ def table(
         schema=schema,
         time=time,
         time_unit=time_unit,
+        times=times,
         key_format=key_format,
         key_name=key_name,
         start=start,
@@ -173,6 +180,7 @@ def stream(
     schema: SchemaLike | None = None,
     time: str | None = None,
     time_unit: TimeUnit | None = None,
+    times: Times | None = None,
     key_format: str | None = None,
     max_future_skew: Minutes | None = "1d",
     store: StoreOptions | None = None,
@@ -189,7 +197,7 @@ def stream(
         stream is opened. None: all that the topic holds.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-    value, schema, time, time_unit, key_format, where, headers, metadata
+    value, schema, time, time_unit, times, key_format, where, headers, metadata
         As for ``table``. A tombstone has its headers too; the columns about a record are also ``key`` and ``is_tombstone``.
     max_future_skew
         Records with a time further ahead of the wall clock are refused; None: never.
@@ -230,6 +238,7 @@ def stream(
         schema=schema,
         time=time,
         time_unit=time_unit,
+        times=times,
         key_format=key_format,
         max_future_skew=max_future_skew,
         store=store,

@@ -29,6 +29,8 @@ OnRefused: TypeAlias = Literal["warn", "raise", "ignore"]
 Stale: TypeAlias = Literal["hide", "show", "raise"]
 TimeUnit: TypeAlias = Literal["d", "s", "ms", "us", "ns"]
 """What numbers count since 1970, by Polars' names: days, seconds, milliseconds, microseconds or nanoseconds."""
+Times: TypeAlias = Literal["auto"]
+"""Which text of JSON values becomes times."""
 Compression: TypeAlias = Literal["none", "snappy", "zlib", "bz2", "lz4", "lz4hc", "zstd"]
 
 RUNTIME_SETTINGS: Final = frozenset({"monitor_interval", "flush_interval", "log_level"})
@@ -110,6 +112,7 @@ class TableDeclaration:
     schema: Any = None
     time: str | None = None
     time_unit: TimeUnit | None = None
+    times: Times | None = None
     start: str | None = None
     where: Any = None
     deletes: Any = None

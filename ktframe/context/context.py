@@ -16,7 +16,7 @@ import polars as pl
 from ktframe.config.durations import Duration, parse_seconds
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.moments import Moment
-from ktframe.config.settings import OnRefused, RuntimeSettings, Settings, Stale, StoreOptions, TimeUnit
+from ktframe.config.settings import OnRefused, RuntimeSettings, Settings, Stale, StoreOptions, Times, TimeUnit
 from ktframe.context.catalog import Catalog
 from ktframe.context.clients import Clients, OpenReader, close_parts
 from ktframe.context.declaration import ResolvedTopic, resolve_topic
@@ -104,6 +104,7 @@ class Context:
         schema: SchemaLike | None = None,
         time: str | None = None,
         time_unit: TimeUnit | None = None,
+        times: Times | None = None,
         key_format: str | None = None,
         key_name: str | None = "key",
         start: Moment | None = None,
@@ -124,8 +125,8 @@ class Context:
             When this connection was closed.
         """
         arguments: dict[str, Any] = {"key": key, "value": value, "schema": schema, "key_format": key_format}
-        arguments |= {"time": time, "time_unit": time_unit, "where": where, "deletes": deletes}
-        arguments |= {"headers": headers, "metadata": metadata}
+        arguments |= {"time": time, "time_unit": time_unit, "times": times}
+        arguments |= {"where": where, "deletes": deletes, "headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
@@ -169,6 +170,7 @@ class Context:
         schema: SchemaLike | None = None,
         time: str | None = None,
         time_unit: TimeUnit | None = None,
+        times: Times | None = None,
         key_format: str | None = None,
         max_future_skew: Minutes | None = "1d",
         store: StoreOptions | None = None,
@@ -182,7 +184,7 @@ class Context:
             When this connection was closed.
         """
         arguments: dict[str, Any] = {"value": value, "schema": schema, "key_format": key_format}
-        arguments |= {"time": time, "time_unit": time_unit, "where": where}
+        arguments |= {"time": time, "time_unit": time_unit, "times": times, "where": where}
         arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)

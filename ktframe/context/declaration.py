@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from ktframe.config.keywords import with_known_keywords
-from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, TimeUnit
+from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, Times, TimeUnit
 from ktframe.context.headers import shown_metadata
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
@@ -46,6 +46,7 @@ def entity(
     key: str | Sequence[str] | None = None,
     time: str | None = None,
     time_unit: TimeUnit | None = None,
+    times: Times | None = None,
     value: str = "auto",
 ) -> Callable[[type[T]], type[T]]:
     """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
@@ -76,6 +77,7 @@ def entity(
             "key": key,
             "time": time,
             "time_unit": time_unit,
+            "times": times,
             "value": value,
             "schema": declared,
         }
@@ -140,7 +142,7 @@ def resolve_topic(
     else:
         declared = {"topic": topic}
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
-        declared = _without(declared, "key", "schema", "time", "time_unit", "where", "deletes")
+        declared = _without(declared, "key", "schema", "time", "time_unit", "times", "where", "deletes")
     if arguments["time"] is not None:  # the unit is that of the field that was declared
         declared = _without(declared, "time_unit")
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}

@@ -12,7 +12,7 @@ from typing import get_args
 import polars as pl
 
 from ktframe.config.moments import Moment, Start, parse_start
-from ktframe.config.settings import TimeUnit
+from ktframe.config.settings import Times, TimeUnit
 from ktframe.context.headers import HeadersLike, check_headers, header_types, wants_headers
 from ktframe.context.schema import SchemaLike, as_schema, check_field_name, json_fields, map_fields
 from ktframe.errors import ConfigurationError, SchemaError
@@ -58,6 +58,8 @@ class TopicSpec:
     """Those that are declared as ``Map``; their columns are lists of structs of ``key`` and ``value``."""
     time: str | None = None
     time_unit: TimeUnit | None = None
+    times: Times | None = None
+    """Which text becomes times."""
     start: Start | None = None
     where: Condition | None = None
     """Which records become rows; None: all."""
@@ -83,6 +85,7 @@ class TopicSpec:
         sieve = {} if self.where is None else {"where": self.where.identity}
         sieve |= {} if self.deletes is None else {"deletes": self.deletes.identity}
         sieve |= {"headers": repr(self.headers.identity)} if self.headers else {}
+        times = {} if self.times is None else {"times": repr(self.times)}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
             name: "Json" if name in self.json_fields else self._name_of(name, dtype)
@@ -96,6 +99,7 @@ class TopicSpec:
             "time": repr(self.time),
             "start": repr(self.start),
             **unit,
+            **times,
             **sieve,
         }
 
@@ -136,6 +140,7 @@ class TopicSpec:
             if keeps_integers
             else frozenset(),
             objects=nested.objects,
+            reads_times=self.times is not None,
             schemas=values,
         )
         if event_time.field is not None and keeps_integers:
@@ -161,6 +166,7 @@ def topic_spec(
     schema: SchemaLike | None = None,
     time: str | None = None,
     time_unit: TimeUnit | None = None,
+    times: Times | None = None,
     start: Moment | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
@@ -193,6 +199,8 @@ def topic_spec(
         raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
     if time_unit is not None:
         _check_unit(time_unit, time, declared or pl.Schema())
+    if times is not None:
+        _check_times(times, value)
     columns = HeaderColumns(() if headers is None else header_types(headers), wants_headers(metadata))
     condition_ = None if where is None else condition(where)
     rule = None if deletes is None else delete_rule(deletes)
@@ -207,6 +215,7 @@ def topic_spec(
         map_fields=frozenset() if schema is None else map_fields(schema),
         time=time,
         time_unit=time_unit,
+        times=times,
         start=None if start is None else parse_start("start", start),
         where=condition_,
         deletes=rule,
@@ -257,6 +266,16 @@ def _check_unit(unit: object, time: str | None, declared: pl.Schema) -> None:
     if dtype is not None and dtype.is_temporal():
         message = f"time_unit={unit!r}, but {time!r} is declared {dtype}, which says what its numbers count."
         raise SchemaError(message, f"leave time_unit= out, or {time!r} out of schema=.")
+
+
+def _check_times(times: object, value: str | None) -> None:
+    if times not in get_args(Times):
+        message = f"times can't be {times!r}."
+        hint = 'times="auto" makes times of the text of JSON values; leave it out for the text.'
+        raise ConfigurationError(message, hint)
+    if value not in (None, "auto", "json"):
+        message = f'times="auto" reads the text of JSON values, and value={value!r} has no such text.'
+        raise ConfigurationError(message, "leave times= out, and cast columns of the frame.")
 
 
 def _key_fields(key: object) -> tuple[str, ...] | None:

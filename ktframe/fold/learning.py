@@ -279,7 +279,7 @@ def _sample(
             fields = learner.values.inferred(_fields(records.schema))
             fields = pl.Schema({name: dtype for name, dtype in fields.items() if name not in formed})
             known = values if earlier is None else earlier.values.plus(values)
-            firsts = _count_columns(values, known, fields, rows)
+            firsts = _count_columns(values, known, fields, rows, with_times=learner.values.reads_times)
             uncounted = firsts if rows.height == len(rest) else {*rest} - {*rows[LINE]} | firsts
             if formed:
                 in_columns = (line for line in rest if line not in uncounted)
@@ -310,10 +310,12 @@ def _count_values(
         record = None if value is None else format_.parse(value)
         if record is not None:
             place = batch.partitions[line], batch.offsets[line]
-            seen.add_record(record, *place, with_nulls=with_nulls, only=only)
+            seen.add_record(record, *place, with_nulls=with_nulls, with_times=format_.reads_times, only=only)
 
 
-def _count_columns(seen: Sightings, known: Sightings, fields: pl.Schema, rows: pl.DataFrame) -> set[int]:
+def _count_columns(
+    seen: Sightings, known: Sightings, fields: pl.Schema, rows: pl.DataFrame, *, with_times: bool
+) -> set[int]:
     """Count ``rows`` column by column; return the lines of those that have to be counted one by one instead.
 
     ``known`` is what was seen before them, ``seen`` included.
@@ -325,7 +327,7 @@ def _count_columns(seen: Sightings, known: Sightings, fields: pl.Schema, rows: p
     counted = Sightings()
     for name in fields:
         column = Sightings()
-        column.add_column(rows[name])
+        column.add_column(rows[name], with_times=with_times)
         if column.kinds:
             counted.fields[name] = column
     seen.fields = seen.plus(counted).fields

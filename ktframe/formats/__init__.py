@@ -75,6 +75,7 @@ def value_format(
     exact_paths: frozenset[FieldPath] = frozenset(),
     integer_paths: frozenset[FieldPath] = frozenset(),
     objects: frozenset[FieldPath] = frozenset(),
+    reads_times: bool = False,
     schemas: Schemas | None = None,
 ) -> Format:
     """Return the format that decodes record values.
@@ -97,6 +98,8 @@ def value_format(
         Fields inside of structs whose integers never become floats.
     objects
         Fields in which a key or a time is looked for.
+    reads_times
+        Whether inferred fields whose text is a time become times; only for JSON.
     schemas
         Looks up the schemas that payloads refer to; None: payloads that refer to one are refused.
 
@@ -122,6 +125,7 @@ def value_format(
                 exact_paths=exact_paths,
                 integer_paths=integer_paths,
                 objects=objects,
+                reads_times=reads_times,
             )
         readers = _readers(name, schemas)
         return RegistryFormat(name, readers, plain, exact_fields, exact_paths, json_fields=json_fields)

@@ -52,6 +52,17 @@ KINDS_OF_VALUES: list[list[Any]] = [
     [{"p": WIDE}, {"q": {"r": 1}}],
     [[{"p": 1}, {"q": 1}], [{"q": "x"}]],
 ]
+KINDS_OF_TIMES: list[list[Any]] = [
+    ["2024-01-01T00:00:00Z", "2024-02-29 12:30+01:00", None],
+    ["2024-01-01T00:00:00.000000001Z", "2024-01-01T00:00:00.5Z"],
+    ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"],
+    ["2024-01-01T00:00:00", "2024-01-01", "n/a"],
+    [["2024-01-01T00:00:00Z"], [], [None, "2024-01-01T00:00:00.000000001Z"]],
+    [["x"], ["2024-01-01T00:00:00Z", "x"]],
+    [{"p": "2024-01-01T00:00:00Z"}, {"q": "x", "p": "2024-01-01"}],
+    [{"p": "2024-01-01T00:00:00Z"}, {"q": "2024-01-01T00:00:00.000000001Z"}, {}],
+    [1_700_000_000_000, 5],
+]
 HEADS = st.sampled_from([0, 1, 100])
 NAMES = ["x", "y", "z", "a"]
 
@@ -70,18 +81,25 @@ JSON_KEYS += [{}, b"{", {"i": WIDE, "j": True}, {"j": 1}, {"j": "x"}]
 
 
 @st.composite
-def logs(draw: st.DrawFn, partitions: int = 3, longest: int = 8, *, has_json_keys: bool = False) -> list[Any]:
+def logs(
+    draw: st.DrawFn,
+    partitions: int = 3,
+    longest: int = 8,
+    *,
+    has_json_keys: bool = False,
+    kinds: list[list[Any]] = KINDS_OF_VALUES,
+) -> list[Any]:
     """Draw records of some partitions, with reads and re-opens between; fields have few kinds, which drift."""
     names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
-    pools = {name: draw(st.permutations(KINDS_OF_VALUES))[: draw(st.integers(1, 3))] for name in names}
+    pools = {name: draw(st.permutations(kinds))[: draw(st.integers(1, 3))] for name in names}
     keys = draw(st.lists(st.sampled_from(JSON_KEYS), min_size=1, max_size=4)) if has_json_keys else KEYS
     last = draw(st.integers(0, partitions - 1))
     steps: list[Any] = []
     for phase in range(draw(st.integers(1, 5))):
-        kinds = {name: st.sampled_from(pool[phase % len(pool)]) for name, pool in pools.items()}
+        fields = {name: st.sampled_from(pool[phase % len(pool)]) for name, pool in pools.items()}
         value = st.one_of(
-            *[st.fixed_dictionaries(kinds)] * 6,
-            st.fixed_dictionaries({}, optional=kinds),
+            *[st.fixed_dictionaries(fields)] * 6,
+            st.fixed_dictionaries({}, optional=fields),
             st.sampled_from([None, b"{", b"[1]"]),
         )
         record = st.tuples(st.integers(0, last), st.sampled_from(keys), value)
@@ -223,6 +241,9 @@ KINDS: dict[str, Open] = {
     "stream": lambda kt: kt.stream("t", on_refused="ignore"),
     "stream of JSON keys": lambda kt: kt.stream("t", key_format="json", on_refused="ignore"),
     "windows": lambda kt: kt.table("t", on_refused="ignore").window(5),
+    "times": lambda kt: kt.table("t", times="auto", stale="show", on_refused="ignore"),
+    "times of events": lambda kt: kt.stream("t", times="auto", time="x", on_refused="ignore"),
+    "times and a key": lambda kt: kt.table("t", "x", times="auto", on_refused="ignore"),
     "sessions": lambda kt: kt.stream("t", on_refused="ignore").session("1m"),
 }
 
@@ -249,7 +270,20 @@ def check_live_and_loaded(steps: list[Any], kind: str, place: str | None, head: 
 @given(data=st.data(), head=HEADS)
 def test_what_is_live_equals_what_is_loaded(data: st.DataObject, kind: str, head: int) -> None:
     """All that can be made of a topic has the same columns, rows and refused records, however the records came."""
-    check_live_and_loaded(data.draw(logs(has_json_keys="JSON" in kind)), kind, None, head)
+    kinds = KINDS_OF_TIMES if "times" in kind else KINDS_OF_VALUES
+    steps = data.draw(logs(has_json_keys="JSON" in kind, kinds=kinds))
+    check_live_and_loaded(steps, kind, None, head)
+
+
+@pytest.mark.slow
+@examples(0.5)
+@given(steps=logs(partitions=1, kinds=KINDS_OF_TIMES), most=st.integers(1, 6), head=HEADS)
+def test_times_that_the_first_records_leave_open_are_decided_in_order(
+    steps: list[Any], most: int, head: int
+) -> None:
+    """Of one partition also those are the same of which its first records have shown nothing."""
+    with patch.object(learning, "SAMPLE_RECORDS", most):
+        check_live_and_loaded(steps, "times", None, head)
 
 
 @pytest.mark.slow
@@ -278,16 +312,20 @@ def test_what_the_order_of_partitions_decides_is_said(steps: list[Any], most: in
 
 
 @examples(3)
-@given(steps=logs(partitions=1), voters=st.integers(0, 2**16))
-def test_every_payload_is_a_row_or_refused(steps: list[Any], voters: int) -> None:
+@given(
+    steps=logs(partitions=1, kinds=KINDS_OF_VALUES + KINDS_OF_TIMES),
+    voters=st.integers(0, 2**16),
+    reads_times=st.booleans(),
+)
+def test_every_payload_is_a_row_or_refused(steps: list[Any], voters: int, *, reads_times: bool) -> None:
     """Whichever records have decided, each payload is one of the two; the rows are read again as they were."""
     values = [step[2] for step in steps if not isinstance(step, str) and step[2] is not None]
     payloads = [value if isinstance(value, bytes) else json.dumps(value).encode() for value in values]
-    decoder = JsonFormat(exact_fields=frozenset("a"), integer_fields=frozenset("x"))
+    decoder = JsonFormat(exact_fields=frozenset("a"), integer_fields=frozenset("x"), reads_times=reads_times)
     seen = Sightings()
     for at, value in enumerate(values):
         if voters >> (at % 16) & 1 and isinstance(value, dict):
-            seen.add_record(value, 0, at)
+            seen.add_record(value, 0, at, with_times=reads_times)
     decided = decoder.decided_by(decoder.decision_of(seen))
     decoded = decided.decode(payloads, pl.Schema())
     refused = [refusal.index for refusal in decoded.refused]

@@ -423,7 +423,7 @@ def test_times_are_read_by_arrow(text: str) -> None:
     """Text and numbers alike are read in whole batches."""
     schema = pl.Schema({"at": pl.Datetime("ms", "UTC"), "n": pl.Int64()})
     payloads = [f'{{"at":{text},"n":{n}}}'.encode() for n in range(100)]
-    frame = batches.read_batch(payloads, schema)
+    frame = batches.read_batch(payloads, schema, frozenset(schema))
     assert frame is not None
     assert set(frame["at"].to_list()) == {datetime(2024, 1, 1, tzinfo=UTC)}
 

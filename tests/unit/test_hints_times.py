@@ -123,6 +123,29 @@ def test_a_declared_time_has_a_unit_already() -> None:
         assert kt.table("t", time="at", time_unit="s").to_polars().height == 1
 
 
+def test_times_are_text_of_json_alone() -> None:
+    """The only word there is makes times, and without it other formats read what they have."""
+    words: Any = "utc"
+    broker = FakeBroker()
+    broker.produce("t", "k", {"at": "2026-01-01T00:00:00Z"})
+    with broker.connect() as kt:
+        with hinted(
+            Hint(
+                "context/topic_spec.py",
+                'times="auto" makes times of the text of JSON values; leave it out for the text.',
+            )
+        ) as found:
+            kt.table("t", times=words)
+        assert kt.table("t", **found.arguments).to_polars().schema["at"] == pl.Datetime("us", "UTC")
+        assert kt.table("t").to_polars().schema["at"] == pl.String
+        with hinted(
+            Hint("context/topic_spec.py", "leave times= out, and cast columns of the frame.")
+        ) as found:
+            kt.table("t", value="string", times="auto")
+        assert isinstance(found.error, ConfigurationError)
+        assert kt.table("t", value="string").to_polars().height == 1
+
+
 def test_inspect_names_the_arguments() -> None:
     """With what it says the windows are those of the times."""
     with broker_of_times(*[SECONDS * 10**6] * 3).connect() as kt:

@@ -21,6 +21,7 @@ from ktframe.sync.read_ahead import ReadAhead
 from ktframe.testing import FakeBroker, FakeReader
 
 FULL = 100
+NONE: frozenset[str] = frozenset()
 SCHEMA = pl.Schema({"a": pl.Int64(), "s": pl.String(), "f": pl.Float64()})
 
 
@@ -157,11 +158,11 @@ PAYLOADS = st.lists(
 @given(PAYLOADS)
 def test_payloads_that_were_begun_are_read_as_the_others(payloads: list[bytes]) -> None:
     """Whatever they are: by Arrow at once, by Arrow meanwhile, and record by record."""
-    found, expected = read_batch(begun(payloads, SCHEMA), SCHEMA), read_batch(payloads, SCHEMA)  # type: ignore[arg-type] - no tombstones
+    found, expected = (read_batch(each, SCHEMA, NONE) for each in (begun(payloads, SCHEMA, NONE), payloads))  # type: ignore[arg-type] - no tombstones
     assert (found is None) == (expected is None)
     if found is not None and expected is not None:
         assert found.equals(expected)
-    decoded = JsonFormat().decode(begun(payloads * 20, SCHEMA), SCHEMA)  # type: ignore[arg-type] - no tombstones
+    decoded = JsonFormat().decode(begun(payloads * 20, SCHEMA, NONE), SCHEMA)  # type: ignore[arg-type] - no tombstones
     plain = JsonFormat().decode(payloads * 20, SCHEMA)
     assert (decoded.refused, decoded.accepted) == (plain.refused, plain.accepted)
     assert decoded.frame.equals(plain.frame)
@@ -171,9 +172,9 @@ def test_what_was_begun_by_another_schema_is_parsed_again() -> None:
     """A schema that widened meanwhile has other columns."""
     payloads = [b'{"a":1,"s":"x","f":1.5,"new":7}'] * 3
     wider = pl.Schema({**SCHEMA, "new": pl.Int64()})
-    ahead = begun(payloads, SCHEMA)
-    assert read_batch(ahead, SCHEMA) is None  # type: ignore[arg-type] - no tombstones
-    found = read_batch(ahead, wider)  # type: ignore[arg-type] - no tombstones
+    ahead = begun(payloads, SCHEMA, NONE)
+    assert read_batch(ahead, SCHEMA, NONE) is None  # type: ignore[arg-type] - no tombstones
+    found = read_batch(ahead, wider, NONE)  # type: ignore[arg-type] - no tombstones
     assert found is not None
     assert found["new"].to_list() == [7] * 3
 
@@ -181,14 +182,14 @@ def test_what_was_begun_by_another_schema_is_parsed_again() -> None:
 def test_tombstones_and_a_lack_of_threads_begin_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The payloads are returned as they are, to be parsed when their turn comes."""
     payloads = [b'{"a":1}', None]
-    assert begun(payloads, SCHEMA) is payloads
+    assert begun(payloads, SCHEMA, NONE) is payloads
 
     def refuse(*_: Any, **__: Any) -> None:
         raise RuntimeError
 
     monkeypatch.setattr(batches, "Thread", refuse)
-    assert begun(payloads[:1], SCHEMA) == [b'{"a":1}']
-    assert not isinstance(begun(payloads[:1], SCHEMA), BegunPayloads)
+    assert begun(payloads[:1], SCHEMA, NONE) == [b'{"a":1}']
+    assert not isinstance(begun(payloads[:1], SCHEMA, NONE), BegunPayloads)
 
 
 class _CutReader(FakeReader):

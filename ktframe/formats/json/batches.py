@@ -82,12 +82,14 @@ class BegunPayloads(list[bytes]):
         return self._table.result()
 
 
-def begun(payloads: Sequence[bytes | None], schema: pl.Schema) -> Sequence[bytes | None]:
-    """Return ``payloads``, of which Arrow parses a copy meanwhile if ``read_batch`` would ask it for ``schema``."""
+def begun(
+    payloads: Sequence[bytes | None], schema: pl.Schema, declared: frozenset[str]
+) -> Sequence[bytes | None]:
+    """Return ``payloads``, of which Arrow parses a copy meanwhile if ``read_batch`` would ask it for these columns."""
     if None in payloads:
         return payloads
     values = cast(Sequence[bytes], payloads)
-    plan, text = _plan_of(values, schema), _text_of(values)
+    plan, text = _plan_of(values, schema, declared), _text_of(values)
     if plan.parse_options is None or text is None:
         return payloads
     try:
@@ -96,9 +98,12 @@ def begun(payloads: Sequence[bytes | None], schema: pl.Schema) -> Sequence[bytes
         return payloads
 
 
-def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | None:
-    """Return the rows of ``payloads`` if each of them certainly is one object that fits ``schema``, else None."""
-    plan, text = _plan_of(payloads, schema), _text_of(payloads)
+def read_batch(payloads: Sequence[bytes], schema: pl.Schema, declared: frozenset[str]) -> pl.DataFrame | None:
+    """Return the rows of ``payloads`` if each of them certainly is one object that fits ``schema``, else None.
+
+    Times in the ``declared`` columns may be numbers, in others they are text.
+    """
+    plan, text = _plan_of(payloads, schema, declared), _text_of(payloads)
     if plan.parse_options is None or text is None:
         return None
     try:
@@ -114,9 +119,10 @@ def read_batch(payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | N
         return None
 
 
-def _plan_of(payloads: Sequence[bytes], schema: pl.Schema) -> _Plan:
+def _plan_of(payloads: Sequence[bytes], schema: pl.Schema, declared: frozenset[str]) -> _Plan:
     columns = tuple(schema.items())
-    return _plan(columns, _numbered(payloads, _time_columns(columns)))
+    times = tuple((name, dtype) for name, dtype in _time_columns(columns) if name in declared)
+    return _plan(columns, _numbered(payloads, times))
 
 
 def _parsed(payloads: Sequence[bytes], text: bytes, plan: _Plan, *, is_shared: bool = False) -> Any:

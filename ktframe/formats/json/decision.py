@@ -33,6 +33,7 @@ from ktframe.formats.resolution import rounding
 _KIND_OF = {
     pl.Boolean: BOOLEAN,
     pl.String: STRING,
+    pl.Datetime: STRING,
     pl.Int64: NUMBER,
     pl.UInt64: NUMBER,
     pl.Decimal: NUMBER,
@@ -139,12 +140,12 @@ class Decision:
         return pl.Schema(schema)
 
     def fitted(self, known: pl.Schema) -> pl.Schema:
-        """Return the columns of ``known`` as decided: with the types of numbers that were decided, and all in their order."""
+        """Return the columns of ``known`` as decided: with the types of numbers and text that were decided, and all in their order."""
         fixed = {name: dtype for name, dtype in known.items() if name in self.rules.fixed}
         names = sorted(known.keys() - fixed.keys(), key=lambda name: _by_place((name, self._seen(name))))
         fields = {
             name: _ordered(
-                _with_integers(dtype, self._seen(name), FieldRules(self.rules, (name,))), self._seen(name)
+                _with_decided(dtype, self._seen(name), FieldRules(self.rules, (name,))), self._seen(name)
             )
             for name, dtype in self.with_floats(known).items()
         }
@@ -180,6 +181,8 @@ class Decision:
             return False
         if kind in (NUMBER, INTEGER):
             return self._numbers_agree(dtype, seen, field)
+        if kind == STRING:
+            return dtype == field.text_dtype(seen)
         if isinstance(dtype, pl.List):
             inner = as_instance(dtype.inner)
             return seen.items is None or self._all_agree(inner, seen.items, field.at(None))
@@ -275,22 +278,20 @@ def _kind_at(shape: Sightings | None, path: Path) -> bool:
 
 def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
     before, after = field.kind(old), field.kind(new)
-    if before is None:
-        return False
-    if before != after:
-        return True
+    if before is None or before != after:
+        return before is not None
     if after in (NUMBER, INTEGER):
         return _number_changes(old, new, field)
+    if after == STRING:
+        return field.text_dtype(old) != field.text_dtype(new)
     if after == LIST:
         return (
             old.items is not None and new.items is not None and _changes(old.items, new.items, field.at(None))
         )
-    if after == STRUCT:
-        return any(
-            name in new.fields and _changes(seen, new.fields[name], field.at(name))
-            for name, seen in old.fields.items()
-        )
-    return False
+    return after == STRUCT and any(
+        name in new.fields and _changes(seen, new.fields[name], field.at(name))
+        for name, seen in old.fields.items()
+    )
 
 
 def _number_changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
@@ -317,18 +318,20 @@ def _with_floats(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.D
     return dtype
 
 
-def _with_integers(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.DataType:
-    """Return ``dtype`` with the types of integers that all that were seen have, also those that were refused."""
+def _with_decided(dtype: pl.DataType, seen: Sightings, field: FieldRules) -> pl.DataType:
+    """Return ``dtype`` with the types of integers and text that all that were seen have, also those that were refused."""
+    if isinstance(dtype, pl.String | pl.Datetime):
+        return field.text_dtype(seen) if field.kind(seen) == STRING else dtype
     if isinstance(dtype, pl.Int64 | pl.UInt64 | pl.Decimal):
         is_integer = seen.records(INTEGER) > 0 and field.kind(seen) in (NUMBER, INTEGER)
         return field.integer_dtype(seen) if is_integer and not field.is_float(seen) else dtype
     if isinstance(dtype, pl.List):
-        return pl.List(_with_integers(as_instance(dtype.inner), seen.items or _NOTHING, field.at(None)))
+        return pl.List(_with_decided(as_instance(dtype.inner), seen.items or _NOTHING, field.at(None)))
     if isinstance(dtype, pl.Struct):
         fields = struct_fields(dtype).items()
         return pl.Struct(
             {
-                name: _with_integers(inner, seen.fields.get(name, _NOTHING), field.at(name))
+                name: _with_decided(inner, seen.fields.get(name, _NOTHING), field.at(name))
                 for name, inner in fields
             }
         )

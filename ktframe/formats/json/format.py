@@ -60,6 +60,8 @@ class JsonFormat:
         Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
     map_fields
         Declared fields whose column, a list of structs of ``key`` and ``value``, holds the entries of an object.
+    reads_times
+        Whether an inferred field whose text is ISO 8601 with an offset is a Datetime in UTC; no part of an identity is.
     forms
         Where inferred columns hold text or entries of maps: see ``decided_by``.
     decision
@@ -94,6 +96,7 @@ class JsonFormat:
     integer_paths: frozenset[FieldPath] = frozenset()
     objects: frozenset[FieldPath] = frozenset()
     map_fields: frozenset[str] = frozenset()
+    reads_times: bool = False
     forms: Forms = NO_FORMS
     decision: Decision | None = field(default=None, compare=False, repr=False)
 
@@ -202,7 +205,7 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not known or self.are_all_exact or self.all_forms:
             return payloads
-        return begun(payloads, known)
+        return begun(payloads, known, self.declared_fields)
 
     def decode(self, payloads: Sequence[bytes], schema: pl.Schema) -> Decoded:
         """Decode ``payloads`` against ``schema``, which may be empty.
@@ -234,14 +237,17 @@ class JsonFormat:
     def _decode_whole(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded | None:
         """Decode a batch that certainly has one schema, None where it may not."""
         for likely in self._likely(payloads, known):
-            frame = read_batch(payloads, likely)
+            frame = self._read_whole(payloads, likely)
             if frame is not None:
                 return Decoded(frame, range(len(payloads)), (), likely)
         return None
 
+    def _read_whole(self, payloads: Sequence[bytes], schema: pl.Schema) -> pl.DataFrame | None:
+        return read_batch(payloads, schema, self.declared_fields)
+
     def decode_partly(self, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
         """Return the ``wanted`` fields of refused payloads, of those in which they can be read."""
-        frame, accepted = decode_fields(self._quoted(payloads), wanted)
+        frame, accepted = decode_fields(self._quoted(payloads), wanted, self.declared_fields)
         return Decoded(frame, accepted, (), wanted)
 
     def _likely(self, payloads: Sequence[bytes], known: pl.Schema) -> Iterator[pl.Schema]:
@@ -273,6 +279,7 @@ class JsonFormat:
             exact_paths=self.exact_paths,
             integer_paths=self.integer_paths,
             objects=self.objects,
+            reads_times=self.reads_times,
         )
 
     def _with_declared(self, schema: pl.Schema) -> pl.Schema:
@@ -283,10 +290,12 @@ class JsonFormat:
 
     def _decode_pieces(self, payloads: Sequence[bytes], known: pl.Schema) -> Decoded:
         """Read what can be read in pieces, and all other records together; the outcome is that of ``_judged``."""
-        split = split_batch(range(len(payloads)), lambda piece: read_batch(_slice(payloads, piece), known))
+        split = split_batch(
+            range(len(payloads)), lambda piece: self._read_whole(_slice(payloads, piece), known)
+        )
         decoded = decode_records(payloads, split.unread, known, self._rules, self.decision)
         if decoded.schema != known:
-            again = split.read_again(lambda piece: read_batch(_slice(payloads, piece), decoded.schema))
+            again = split.read_again(lambda piece: self._read_whole(_slice(payloads, piece), decoded.schema))
             if again.unread != split.unread:  # a piece holds integers that the wider type would round
                 return self._judged(payloads, known)
             split = again

@@ -2,7 +2,8 @@
 
 Null widens to every type, and Int64 to Float64 while every integer is exact as a float, also in lists and structs; all
 other pairs of kinds conflict (``dtypes.common_dtype`` has the same rule for types). Integers have the first of Int64,
-UInt64 and Decimal(38, 0) that holds all that decide. ``inferred_schema`` goes by the records at hand alone; ``decision``
+UInt64 and Decimal(38, 0) that holds all that decide. Text is a time where ``times=`` asks for times and all that decide
+are ISO 8601 times with an offset. ``inferred_schema`` goes by the records at hand alone; ``decision``
 by those that decide for a whole topic.
 """
 
@@ -18,7 +19,9 @@ from ktframe.formats.dtypes import MOST_DIGITS, as_instance, struct_fields
 from ktframe.formats.json.kinds import (
     BOOLEAN,
     ENDLESS,
+    FAR,
     FILLED,
+    FINE,
     HUGE,
     INTEGER,
     LIST,
@@ -27,6 +30,7 @@ from ktframe.formats.json.kinds import (
     REAL,
     STRING,
     STRUCT,
+    TIMELESS,
     UNSIGNED,
     UNSURE,
     VALUE_KINDS,
@@ -45,7 +49,6 @@ _IDENTITY_KINDS = frozenset({INTEGER, BOOLEAN, STRING})
 _SIMPLE: dict[str | None, pl.DataType] = {
     None: pl.Null(),
     BOOLEAN: pl.Boolean(),
-    STRING: pl.String(),
 }
 
 
@@ -69,6 +72,8 @@ class InferenceRules:
     """Fields that no one may declare as text: a key or a time is looked for inside."""
     timed: frozenset[Path] = frozenset()
     """Fields that hold a time: their integers are Int64."""
+    reads_times: bool = False
+    """Whether text that is a time becomes one, where it is no part of an identity."""
 
     def is_exact(self, path: Path) -> bool:
         """Say whether a field is part of an identity, or is in one that is."""
@@ -102,7 +107,7 @@ def inferred_schema(
     """
     seen = Sightings()
     for number, record in enumerate(records):
-        seen.add_record(record, 0, number)
+        seen.add_record(record, 0, number, with_times=rules.reads_times)
     schema = dict(known)
     for name, field in seen.fields.items():
         if name not in rules.fixed:
@@ -184,7 +189,18 @@ class FieldRules:
             return pl.Struct({name: self.at(name).dtype(inner) for name, inner in seen.fields.items()})
         if kind == NUMBER and self.is_float(seen):
             return pl.Float64()
+        if kind == STRING:
+            return self.text_dtype(seen)
         return self.integer_dtype(seen) if kind in (NUMBER, INTEGER) else _SIMPLE[kind]
+
+    def text_dtype(self, seen: Sightings) -> pl.DataType:
+        """Return the type of text: a time in UTC where all that was seen are times that one column holds."""
+        # A key stays as it is written: the same moment is sent in many ways.
+        are_times = self.rules.reads_times and not self.rules.is_exact(self.path)
+        is_fine = seen.records(FINE) > 0
+        if not are_times or seen.records(TIMELESS) or (is_fine and seen.records(FAR)):
+            return pl.String()
+        return pl.Datetime("ns" if is_fine else "us", "UTC")
 
     def integer_dtype(self, seen: Sightings) -> pl.DataType:
         """Return the first of the types of integers that holds all that were seen."""

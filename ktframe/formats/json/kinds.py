@@ -27,6 +27,12 @@ UNSURE: Final = "unsure"
 BOOLEAN: Final = "boolean"
 STRING: Final = "string"
 LIST: Final = "list"
+TIMELESS: Final = "timeless"
+"""Text that is no ISO 8601 time with an offset; these three are only counted where ``times=`` asks for times."""
+FINE: Final = "fine"
+"""A time that only a column of nanoseconds holds."""
+FAR: Final = "far"
+"""A time that no column of nanoseconds holds."""
 FILLED: Final = "filled"
 """A list with items: one without may stand for an object, as PHP writes it."""
 STRUCT: Final = "struct"
@@ -37,7 +43,13 @@ VALUE_KINDS: Final = frozenset({NUMBER, BOOLEAN, STRING, LIST, STRUCT})
 """The kinds of which each value that is not null has one."""
 
 KIND_OF: Final = {bool: BOOLEAN, str: STRING, list: LIST, dict: STRUCT}
-KIND_OF_TYPE: Final = {pl.Boolean: BOOLEAN, pl.String: STRING, pl.List: LIST, pl.Struct: STRUCT}
+KIND_OF_TYPE: Final = {
+    pl.Boolean: BOOLEAN,
+    pl.String: STRING,
+    pl.Datetime: STRING,
+    pl.List: LIST,
+    pl.Struct: STRUCT,
+}
 
 
 def size_beyond_int64(value: int) -> str:

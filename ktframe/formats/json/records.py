@@ -116,10 +116,12 @@ def judge_records(
     return JudgedRecords(rows, refused + unfit, schema)
 
 
-def decode_fields(payloads: Sequence[bytes], wanted: pl.Schema) -> tuple[pl.DataFrame, list[int]]:
+def decode_fields(
+    payloads: Sequence[bytes], wanted: pl.Schema, declared: frozenset[str]
+) -> tuple[pl.DataFrame, list[int]]:
     """Return the ``wanted`` fields of the payloads in which they can be read, and the indices of these payloads."""
     has_decimals = any(pl.Decimal in leaf_types(dtype) for dtype in wanted.values())
-    read = row_reader(tuple(wanted.items()), InferenceRules())
+    read = row_reader(tuple(wanted.items()), InferenceRules(fixed=declared))
     rows: dict[int, dict[str, Any]] = {}
     for index, payload in enumerate(payloads):
         try:
@@ -216,11 +218,11 @@ def _read_in_turn(
 ) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
     """Read one record after the other; each may widen the schema for those that follow."""
     # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. To widen an
-    # object of thousands of names record by record would take minutes. Large integers,
+    # object of thousands of names record by record would take minutes. Large integers, times,
     # and an empty list among objects, have the type of the first record all the same.
     wider = inferred_schema(schema, records.values(), rules, whole, decided)
     together, unfit = _read(records, wider, rules)
-    if not unfit and _typed_by_first(wider) == _typed_by_first(schema):
+    if not unfit and _typed_by_first(wider, rules) == _typed_by_first(schema, rules):
         return together, []
     rows: dict[int, dict[str, Any]] = {}
     unfit = []
@@ -243,17 +245,18 @@ def _read_in_turn(
     return rows, unfit
 
 
-def _typed_by_first(schema: pl.Schema) -> int:
+def _typed_by_first(schema: pl.Schema, rules: InferenceRules) -> int:
     """Return at how many places in columns several records together may have another type than the first of them."""
-    return sum(map(_places_by_first, schema.values()))
+    kinds = (pl.UInt64, pl.Decimal, pl.String, pl.Datetime) if rules.reads_times else (pl.UInt64, pl.Decimal)
+    return sum(_places_by_first(dtype, kinds) for dtype in schema.values())
 
 
-def _places_by_first(dtype: pl.DataType) -> int:
+def _places_by_first(dtype: pl.DataType, kinds: tuple[type[pl.DataType], ...]) -> int:
     if isinstance(dtype, pl.List):
-        return _places_by_first(as_instance(dtype.inner))
+        return _places_by_first(as_instance(dtype.inner), kinds)
     if isinstance(dtype, pl.Struct):
-        return 1 + sum(map(_places_by_first, struct_fields(dtype).values()))
-    return int(isinstance(dtype, pl.UInt64 | pl.Decimal))
+        return 1 + sum(_places_by_first(inner, kinds) for inner in struct_fields(dtype).values())
+    return int(isinstance(dtype, kinds))
 
 
 def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:

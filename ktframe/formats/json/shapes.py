@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ktframe.formats.json.forms import MAP, MAP_KEY, MAP_VALUE, NO_FORMS, TEXT, Forms
 from ktframe.formats.json.inference import FieldRules
-from ktframe.formats.json.kinds import FILLED, LIST, STRING, STRUCT, VALUE_KINDS
+from ktframe.formats.json.kinds import FILLED, LIST, STRING, STRUCT, TIMELESS, VALUE_KINDS
 from ktframe.formats.json.sightings import Sightings
 
 
@@ -39,7 +39,7 @@ def _is_mixed_list(seen: Sightings, rules: FieldRules) -> bool:
 def _as_text(seen: Sightings) -> Sightings:
     text = Sightings()
     records = sum(map(seen.records, VALUE_KINDS))
-    text.kinds = {STRING: (records, seen.place)}
+    text.kinds = {STRING: (records, seen.place), TIMELESS: (records, None)}
     return text
 
 
@@ -47,7 +47,7 @@ def _as_map(seen: Sightings, values: Sightings) -> Sightings:
     found = (seen.records(STRUCT), seen.first(STRUCT))
     name, entry, whole = Sightings(), Sightings(), Sightings()
     # The name first: it is before its value.
-    name.kinds = {STRING: found}
+    name.kinds = {STRING: found, TIMELESS: (found[0], None)}
     entry.kinds = {STRUCT: found}
     entry.fields = {MAP_KEY: name, MAP_VALUE: values}
     whole.kinds = {LIST: (found[0], seen.place), FILLED: found}

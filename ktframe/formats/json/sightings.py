@@ -26,7 +26,9 @@ from ktframe.formats.json.kinds import (
     NULL,
     NUMBER,
     REAL,
+    STRING,
     STRUCT,
+    TIMELESS,
     UNSURE,
     WIDE,
     distinct,
@@ -35,6 +37,7 @@ from ktframe.formats.json.kinds import (
     items_of,
     size_beyond_int64,
 )
+from ktframe.formats.json.times import time_kinds, time_kinds_of
 
 MOST_NAMES: Final = 2_000
 """An object with more names than that is a map: its values are counted all together."""
@@ -53,13 +56,14 @@ Path: TypeAlias = tuple[str | None, ...]
 
 
 class _Record:
-    """A record while it is counted: its partition and offset, whether nulls are noted, and the objects to collapse after it."""
+    """A record while it is counted: its partition and offset, whether nulls and times are, and the objects to collapse."""
 
-    __slots__ = ("_numbers", "crowded", "name", "with_nulls")
+    __slots__ = ("_numbers", "crowded", "name", "with_nulls", "with_times")
 
-    def __init__(self, name: tuple[int, int], with_nulls: bool) -> None:  # noqa: FBT001 - not called by others
+    def __init__(self, name: tuple[int, int], *, with_nulls: bool, with_times: bool) -> None:
         self.name = name
         self.with_nulls = with_nulls
+        self.with_times = with_times
         self.crowded: list[Sightings] = []
         self._numbers = count()
 
@@ -112,10 +116,15 @@ class Sightings:
         offset: int,
         *,
         with_nulls: bool = True,
+        with_times: bool = False,
         only: Collection[str] | None = None,
     ) -> None:
-        """Count the fields of an object, or ``only`` those; ``with_nulls`` also notes where fields are null."""
-        counted, others = _Record((partition, offset), with_nulls), Sightings()
+        """Count the fields of an object, or ``only`` those.
+
+        ``with_nulls`` also notes where fields are null, ``with_times`` which text is a time.
+        """
+        counted = _Record((partition, offset), with_nulls=with_nulls, with_times=with_times)
+        others = Sightings()
         for name, value in record.items():
             if value is not None or with_nulls:
                 seen = self if only is None or name in only else others
@@ -159,6 +168,10 @@ class Sightings:
             self.items = self.items or Sightings()
             for item in value:
                 self.items.add(item, record)
+        # Whether there is any decides, not how many.
+        elif kind is STRING and record.with_times and TIMELESS not in self.kinds:
+            for special in time_kinds(value):
+                self._count(special, record.name, place)
 
     def _add_fields(self, value: Mapping[str, Any], record: _Record) -> None:
         for name, item in value.items():
@@ -193,8 +206,13 @@ class Sightings:
 
     # --- columns --------------------------------------------------------------------------------------------------
 
-    def add_column(self, values: pl.Series, records: pl.Series | None = None) -> None:
-        """Count a column of inferred type; ``records`` says which record each value is from (None: each its own)."""
+    def add_column(
+        self, values: pl.Series, records: pl.Series | None = None, *, with_times: bool = False
+    ) -> None:
+        """Count a column of inferred type; ``records`` says which record each value is from (None: each its own).
+
+        ``with_times`` also counts which text is a time.
+        """
         if values.null_count():
             is_there = values.is_not_null()
             values = values.filter(is_there)
@@ -206,18 +224,24 @@ class Sightings:
         if kind is NUMBER:
             self._add_numbers(values, records)
         elif kind is STRUCT:
-            for part in values.struct.fields:
-                column = values.struct.field(part)
-                if column.null_count() < len(column):
-                    self.at(part).add_column(column, records)
-            self.collapse()
+            self._add_parts(values, records, with_times=with_times)
         elif kind is LIST:
             numbers = pl.Series(range(len(values)), dtype=pl.UInt32) if records is None else records
             numbers, items = items_of(numbers, values)
             if len(items):
                 self._note(FILLED, numbers.n_unique(), None)
                 self.items = self.items or Sightings()
-                self.items.add_column(items, numbers)
+                self.items.add_column(items, numbers, with_times=with_times)
+        elif kind is STRING and with_times:
+            for special in time_kinds_of(values):
+                self._note(special, 1, None)
+
+    def _add_parts(self, values: pl.Series, records: pl.Series | None, *, with_times: bool) -> None:
+        for part in values.struct.fields:
+            column = values.struct.field(part)
+            if column.null_count() < len(column):
+                self.at(part).add_column(column, records, with_times=with_times)
+        self.collapse()
 
     def _add_numbers(self, values: pl.Series, records: pl.Series | None) -> None:
         if values.dtype == pl.Float64:

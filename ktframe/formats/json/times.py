@@ -1,4 +1,4 @@
-"""Converts ISO 8601 text and numbers to counted units, exactly, for declared Date, Datetime and Time fields.
+"""Converts ISO 8601 text and numbers to counted units, exactly, for Date, Datetime and Time fields.
 
 Python's own ``datetime`` stops at microseconds, so fractions are counted here.
 """
@@ -9,7 +9,10 @@ import re
 from datetime import date
 from decimal import Decimal
 
+import polars as pl
+
 from ktframe.formats.dtypes import LARGEST_EXACT
+from ktframe.formats.json.kinds import FAR, FINE, TIMELESS
 
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _CLOCK = r"([01]\d|2[0-3])(?::([0-5]\d)(?::([0-5]\d)(?:\.(\d+))?)?)?"
@@ -19,6 +22,8 @@ _TIME_PATTERN = re.compile(_CLOCK, re.ASCII)
 _DATETIME_PATTERN = re.compile(f"{_DATE}(?:[Tt ]{_CLOCK}{_OFFSET}?)?", re.ASCII)
 _DIGITS = {"ms": 3, "us": 6, "ns": 9}
 UNITS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_MOST_NANOSECONDS = (2**63 - 1) // 1_000
+"""So many microseconds since 1970 a column of nanoseconds can hold."""
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DAY_SECONDS = 86_400
 
@@ -71,6 +76,40 @@ def units_of(text: str, unit: str, *, is_aware: bool) -> int:
     offset = _seconds(offset_hours, offset_minutes, None)
     seconds += offset if sign == "-" else -offset
     return checked_units(seconds * UNITS_PER_SECOND[unit] + _fraction(fraction, unit), unit)
+
+
+def is_zoneless(text: str) -> bool:
+    """Say whether text is a time without an offset, or a date."""
+    match = _DATETIME_PATTERN.fullmatch(text)
+    return match is not None and match[8] is None and match[9] is None
+
+
+def time_kinds(text: str) -> tuple[str, ...]:
+    """Return what is special about text as a time with an offset: ``FINE``, ``FAR``, or ``TIMELESS`` where it is none."""
+    try:
+        return (FINE,) if units_of(text, "ns", is_aware=True) % 1_000 else ()
+    except ValueError:
+        pass
+    try:
+        units_of(text, "us", is_aware=True)
+    except ValueError:
+        return (TIMELESS,)
+    return (FAR,)
+
+
+def time_kinds_of(values: pl.Series) -> set[str]:
+    """Return what is special about the values of a column of inferred type, text or times."""
+    if isinstance(values.dtype, pl.Datetime):
+        units = values.to_physical()
+        if values.dtype.time_unit == "ns":
+            return {FINE} if (units % 1_000 != 0).any() else set()
+        return {FAR} if not units.is_between(-_MOST_NANOSECONDS, _MOST_NANOSECONDS).all() else set()
+    kinds: set[str] = set()
+    for text in values:
+        kinds.update(time_kinds(text))
+        if TIMELESS in kinds:
+            break  # a single one makes the column text
+    return kinds
 
 
 def checked_units(units: int, unit: str) -> int:

@@ -22,6 +22,7 @@ from ktframe.formats.json.times import (
     checked_days,
     checked_units,
     days_of,
+    is_zoneless,
     nanoseconds_of,
     units_of,
     whole_of,
@@ -126,9 +127,14 @@ def reader_of(dtype: pl.DataType, path: str) -> Reader:
 
 
 def _inferred_reader_of(dtype: pl.DataType, path: str) -> Reader:
-    """Return the reader of an inferred type: unlike a declared Decimal, one of these takes integers alone."""
+    """Return the reader of an inferred type: it takes only the kind of values that decided it.
+
+    Unlike a declared one, a Decimal takes integers alone, and a Datetime text.
+    """
     if isinstance(dtype, pl.Decimal):
         return _whole_number_reader(dtype, path)
+    if isinstance(dtype, pl.Datetime):
+        return _time_text_reader(dtype, path)
     if isinstance(dtype, pl.List):
         return _list_reader(dtype, path, _inferred_reader_of)
     if isinstance(dtype, pl.Struct):
@@ -248,6 +254,26 @@ def _whole_number_reader(dtype: pl.Decimal, path: str) -> Reader:
         return Decimal(value)
 
     return read
+
+
+def _time_text_reader(dtype: pl.Datetime, path: str) -> Reader:
+    """Return the reader of an inferred Datetime, which is a column of text."""
+
+    def read(value: Any) -> int:
+        if type(value) is not str:
+            raise _conflict(path, dtype, value)
+        try:
+            return units_of(value, dtype.time_unit, is_aware=True)
+        except ValueError as error:
+            message = f"field {path!r}: {_why_timeless(value, str(error))}"
+            raise ConflictError(message, remedy="pl.String") from None
+
+    return read
+
+
+def _why_timeless(text: str, reason: str) -> str:
+    # The advice of ``units_of`` is about a declared column.
+    return "a time without an offset in a column of times in UTC" if is_zoneless(text) else reason
 
 
 def _enum_reader(dtype: pl.Enum, path: str) -> Reader:
