@@ -20,6 +20,7 @@ from ktframe.context.schema import SchemaLike
 from ktframe.explore.inspection import Inspection
 from ktframe.fold.condition import Where
 from ktframe.fold.deletes import Deletes
+from ktframe.fold.unnested_fields import Unnest
 from ktframe.tables.presentation import Metadata
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
@@ -39,6 +40,7 @@ def table(
     key_format: str | None = None,
     key_name: str | None = "key",
     start: Moment | None = None,
+    unnest: Unnest | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
     headers: HeadersLike | None = None,
@@ -88,6 +90,11 @@ def table(
         Name of the record key's column; None hides it.
     start
         Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
+    unnest
+        Columns whose fields become columns, in their place: ``"data"``, or several names, of which a later one may be a field of
+        an earlier one (``["payload", "after"]``); ``{"data": "data_"}`` puts a prefix before the names. Two columns of one name
+        are an error. A struct that is null gives nulls. ``key``, ``time``, ``where`` and ``deletes`` name fields as they
+        are in the record, ``"data.id"``; ``filter``, ``agg`` and ``by`` the columns, ``"id"``. Such a table can't be written.
     where
         Which records become rows: fields and what they equal (``{"type": "user"}``, nested ones as in ``key``), or a Polars
         expression over the fields of one record. It judges records before they are folded; ``filter`` judges the rows after
@@ -156,6 +163,7 @@ def table(
         key_format=key_format,
         key_name=key_name,
         start=start,
+        unnest=unnest,
         where=where,
         deletes=deletes,
         headers=headers,
@@ -172,6 +180,7 @@ def stream(
     topic: str | type,
     *,
     start: Moment | None = None,
+    unnest: Unnest | None = None,
     where: Where | None = None,
     headers: HeadersLike | None = None,
     metadata: Metadata | None = None,
@@ -197,7 +206,7 @@ def stream(
         stream is opened. None: all that the topic holds.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-    value, schema, time, time_unit, times, key_format, where, headers, metadata
+    value, schema, time, time_unit, times, key_format, unnest, where, headers, metadata
         As for ``table``. A tombstone has its headers too; the columns about a record are also ``key`` and ``is_tombstone``.
     max_future_skew
         Records with a time further ahead of the wall clock are refused; None: never.
@@ -230,6 +239,7 @@ def stream(
     return default_context().stream(
         topic,
         start=start,
+        unnest=unnest,
         where=where,
         headers=headers,
         metadata=metadata,

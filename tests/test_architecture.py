@@ -83,7 +83,7 @@ SHOWN = {
         *("learned", "learning"),
         *("refused", "remedies", "row_codec", "stale", "view", "field_key", "record_key", "stream_key"),
         *("as_sent", "header_codec", "headers"),
-        *("sifting", "window_key", "written"),
+        *("sifting", "unnested_fields", "window_key", "written"),
     },
     "formats": {
         *(

@@ -28,6 +28,7 @@ from ktframe.explore.inspection import Inspection
 from ktframe.explore.topics import inspect_topic, topics_frame
 from ktframe.fold.condition import Where
 from ktframe.fold.deletes import Deletes
+from ktframe.fold.unnested_fields import Unnest
 from ktframe.kafka.protocol import Cluster
 from ktframe.kafka.registry import Registry
 from ktframe.kafka.sampler import OpenSampler
@@ -108,6 +109,7 @@ class Context:
         key_format: str | None = None,
         key_name: str | None = "key",
         start: Moment | None = None,
+        unnest: Unnest | None = None,
         where: Where | None = None,
         deletes: Deletes | None = None,
         headers: HeadersLike | None = None,
@@ -126,7 +128,8 @@ class Context:
         """
         arguments: dict[str, Any] = {"key": key, "value": value, "schema": schema, "key_format": key_format}
         arguments |= {"time": time, "time_unit": time_unit, "times": times}
-        arguments |= {"where": where, "deletes": deletes, "headers": headers, "metadata": metadata}
+        arguments |= {"unnest": unnest, "where": where, "deletes": deletes}
+        arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
@@ -162,6 +165,7 @@ class Context:
         topic: str | type,
         *,
         start: Moment | None = None,
+        unnest: Unnest | None = None,
         where: Where | None = None,
         headers: HeadersLike | None = None,
         metadata: Metadata | None = None,
@@ -184,8 +188,8 @@ class Context:
             When this connection was closed.
         """
         arguments: dict[str, Any] = {"value": value, "schema": schema, "key_format": key_format}
-        arguments |= {"time": time, "time_unit": time_unit, "times": times, "where": where}
-        arguments |= {"headers": headers, "metadata": metadata}
+        arguments |= {"time": time, "time_unit": time_unit, "times": times}
+        arguments |= {"unnest": unnest, "where": where, "headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         # Every record is an event, whatever its key, and whatever it deletes.

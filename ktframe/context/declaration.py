@@ -17,6 +17,7 @@ from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, Times, T
 from ktframe.context.headers import shown_metadata
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
+from ktframe.fold.unnested_fields import Unnest
 from ktframe.formats import has_fields
 from ktframe.formats.field_names import field_path
 from ktframe.formats.nested import nested_dtype
@@ -47,6 +48,7 @@ def entity(
     time: str | None = None,
     time_unit: TimeUnit | None = None,
     times: Times | None = None,
+    unnest: Unnest | None = None,
     value: str = "auto",
 ) -> Callable[[type[T]], type[T]]:
     """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
@@ -78,6 +80,7 @@ def entity(
             "time": time,
             "time_unit": time_unit,
             "times": times,
+            "unnest": unnest,
             "value": value,
             "schema": declared,
         }
@@ -142,7 +145,9 @@ def resolve_topic(
     else:
         declared = {"topic": topic}
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
-        declared = _without(declared, "key", "schema", "time", "time_unit", "times", "where", "deletes")
+        declared = _without(
+            declared, "key", "schema", "time", "time_unit", "times", "unnest", "where", "deletes"
+        )
     if arguments["time"] is not None:  # the unit is that of the field that was declared
         declared = _without(declared, "time_unit")
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}

@@ -26,6 +26,8 @@ from ktframe.fold.identity import Identity
 from ktframe.fold.nested_fields import NestedFields
 from ktframe.fold.record_key import RecordKey
 from ktframe.fold.sifting import Sieve
+from ktframe.fold.unnested_fields import NONE_UNNESTED, Unnest, UnnestedFields, unnested_fields
+from ktframe.formats import has_fields
 from ktframe.formats import key_format as find_key_format
 from ktframe.formats import value_format as find_value_format
 from ktframe.formats.field_names import column_name, field_path
@@ -61,6 +63,8 @@ class TopicSpec:
     times: Times | None = None
     """Which text becomes times."""
     start: Start | None = None
+    unnest: UnnestedFields = NONE_UNNESTED
+    """The structs whose fields become columns."""
     where: Condition | None = None
     """Which records become rows; None: all."""
     deletes: DeleteRule | None = None
@@ -86,6 +90,7 @@ class TopicSpec:
         sieve |= {} if self.deletes is None else {"deletes": self.deletes.identity}
         sieve |= {"headers": repr(self.headers.identity)} if self.headers else {}
         times = {} if self.times is None else {"times": repr(self.times)}
+        unnest = {} if not self.unnest.structs else {"unnest": repr(self.unnest.structs)}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
             name: "Json" if name in self.json_fields else self._name_of(name, dtype)
@@ -100,6 +105,7 @@ class TopicSpec:
             "start": repr(self.start),
             **unit,
             **times,
+            **unnest,
             **sieve,
         }
 
@@ -139,7 +145,7 @@ class TopicSpec:
             integer_paths=frozenset(path for name, path in nested.paths if name == event_time.field)
             if keeps_integers
             else frozenset(),
-            objects=nested.objects,
+            objects=nested.objects | self.unnest.objects,
             reads_times=self.times is not None,
             schemas=values,
         )
@@ -152,6 +158,7 @@ class TopicSpec:
             key_format=key_format,
             event_time=event_time,
             nested=nested,
+            unnested=self.unnest,
             sieve=Sieve(self.where, self.deletes) if self.where or self.deletes else None,
             headers=self.headers,
         )
@@ -168,6 +175,7 @@ def topic_spec(
     time_unit: TimeUnit | None = None,
     times: Times | None = None,
     start: Moment | None = None,
+    unnest: Unnest | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
     headers: HeadersLike | None = None,
@@ -201,6 +209,9 @@ def topic_spec(
         _check_unit(time_unit, time, declared or pl.Schema())
     if times is not None:
         _check_times(times, value)
+    unnested = NONE_UNNESTED if unnest is None else unnested_fields(unnest)
+    if unnested.structs:
+        _check_unnested(unnested, declared or pl.Schema(), value)
     columns = HeaderColumns(() if headers is None else header_types(headers), wants_headers(metadata))
     condition_ = None if where is None else condition(where)
     rule = None if deletes is None else delete_rule(deletes)
@@ -217,6 +228,7 @@ def topic_spec(
         time_unit=time_unit,
         times=times,
         start=None if start is None else parse_start("start", start),
+        unnest=unnested,
         where=condition_,
         deletes=rule,
         headers=columns,
@@ -276,6 +288,14 @@ def _check_times(times: object, value: str | None) -> None:
     if value not in (None, "auto", "json"):
         message = f'times="auto" reads the text of JSON values, and value={value!r} has no such text.'
         raise ConfigurationError(message, "leave times= out, and cast columns of the frame.")
+
+
+def _check_unnested(unnested: UnnestedFields, declared: pl.Schema, value: str | None) -> None:
+    """Refuse names of declared fields that have no fields, and formats without any."""
+    if value is not None and not has_fields(value):
+        message = f"unnest= makes columns of the fields of a struct, and value={value!r} has none."
+        raise ConfigurationError(message, "leave unnest= out.")
+    unnested.schema(pl.Schema({name: dtype for name, dtype in declared.items() if name in unnested.names}))
 
 
 def _key_fields(key: object) -> tuple[str, ...] | None:

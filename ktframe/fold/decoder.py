@@ -40,7 +40,9 @@ from ktframe.fold.row_codec import headers_of, pack_records, record_key_of, unpa
 from ktframe.fold.schema_names import with_schema_names
 from ktframe.fold.sifting import Sieve
 from ktframe.fold.stale import marks_of, stale_marks, with_stale_lines
+from ktframe.fold.unnested_fields import NONE_UNNESTED, UnnestedFields
 from ktframe.fold.value_columns import ValueColumns
+from ktframe.fold.view_columns import ViewColumns
 from ktframe.formats import (
     Decision,
     Format,
@@ -70,6 +72,8 @@ class TopicDecoder:
     event_time: EventTime = RECORD_TIME
     nested: NestedFields = NONE_NESTED
     """The fields inside of structs that are the key, or the event time."""
+    unnested: UnnestedFields = NONE_UNNESTED
+    """The structs whose fields are columns of the view."""
     sieve: Sieve | None = None
     """Which records become rows, and what deletes one beside tombstones; None: all, and nothing else."""
     headers: HeaderColumns = NO_HEADER_COLUMNS
@@ -138,24 +142,15 @@ class TopicDecoder:
 
     def identity_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return the dtypes of the identity's columns, given the fields known so far."""
-        return self._dtypes(self.identity.columns, fields)
+        return self._columns.identity(fields)
 
     def frame_schema(self, fields: pl.Schema) -> pl.Schema:
         """Return all columns of the view: bookkeeping, those of the identity that are not fields, the fields in order, headers."""
-        identity = self._dtypes((*self.identity.columns, *self.identity.extra_columns), fields)
-        others = {name: dtype for name, dtype in identity.items() if name not in fields}
-        own = {name: dtype for name, dtype in self.nested.dtypes(fields).items() if name in fields}
-        return pl.Schema({**BOOKKEEPING, **others, **fields, **own, **self.headers.dtypes})
+        return self._columns.all(fields)
 
-    def _dtypes(self, columns: Sequence[str], fields: pl.Schema) -> pl.Schema:
-        known = {
-            **fields,
-            **self.nested.dtypes(fields),
-            **BOOKKEEPING,
-            **EXTRA_COLUMNS,
-            KEY: self._keys.dtype(fields),
-        }
-        return pl.Schema({name: known.get(name, pl.Null()) for name in columns})
+    @property
+    def _columns(self) -> ViewColumns:
+        return ViewColumns(self.identity, self._keys, self.nested, self.unnested, self.headers)
 
     @staticmethod
     def fields(schema: pl.Schema) -> pl.Schema:
@@ -244,10 +239,10 @@ class TopicDecoder:
         return headers.checked(headers.added(self._decoded(batch, schema)), of_tombstones=self._are_rows)
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
-        """Return the rows that ``read`` gives, with all columns of ``schema``."""
+        """Return the rows that ``read`` gives, with all columns of ``schema``, as the view shows them."""
         rows = self.read(batch, schema).rows
         absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
-        return rows.with_columns(absent)
+        return self.unnested.apply(rows.with_columns(absent), self.fields(schema))
 
     def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
         # Keys that are not decoded stay as they are: Kafka compares bytes.
@@ -333,7 +328,7 @@ class TopicDecoder:
         added = [removed.alias(REMOVED)]
         if SIZE in self.identity.extra_columns:
             added.append(for_store[1].bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
-        frame = folded.hstack(added)
+        frame = self.unnested.apply(folded.hstack(added), self.fields(schema))
         known = set(frame.columns)
         frame = frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]
         return frame.hstack(for_store)
@@ -369,6 +364,7 @@ class TopicDecoder:
         ]
         frame = frame.hstack([*absent, stored[TOMBSTONE].alias(REMOVED)])
         frame = frame.hstack([self.identity.hash(frame, rows.identities)])
+        frame = self.unnested.apply(frame, self.fields(schema))
         return frame[[*wanted, REMOVED] if self.keeps_markers else [*wanted]]
 
     def load_marks(self, stored: StaleMarks, schema: pl.Schema) -> pl.DataFrame:

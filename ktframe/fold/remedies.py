@@ -11,6 +11,7 @@ from typing import Final
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.identity import Tombstone
 from ktframe.fold.records import Cause
+from ktframe.formats import reads_times
 from ktframe.formats.base import VALUE_COLUMN, Fault
 
 _MOST_FIELDS: Final = 10
@@ -53,6 +54,8 @@ def _without(decoder: TopicDecoder, fields: Sequence[str]) -> str:
         without = f"without {_key_argument(decoder)}, "
     if decoder.time is not None and outer.get(decoder.time, decoder.time) in fields:
         without += f"without {_time_argument(decoder)}, "
+    if any(path[0] in fields for path in decoder.unnested.objects):
+        without += f"without unnest={decoder.unnested.argument!r}, "
     return without
 
 
@@ -68,7 +71,8 @@ def _key_argument(decoder: TopicDecoder) -> str:
 
 def _value(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del fields
-    if not (decoder.key_fields or decoder.time or decoder.declared_fields):
+    needs_fields = decoder.key_fields or decoder.time or decoder.declared_fields or decoder.unnested.structs
+    if not (needs_fields or reads_times(decoder.value_format)):
         return 'value="bytes" keeps any value, as bytes.'
     return f"{_stream(decoder, topic, value='bytes')} keeps any value, as bytes."
 

@@ -47,6 +47,7 @@ __all__ = [
     "key_format",
     "map_dtype",
     "partial_rows",
+    "reads_times",
     "schemas_of",
     "value_format",
     "with_forms",
@@ -191,6 +192,12 @@ def forms_of(format_: Format) -> Forms:
     """Return where columns of ``format_`` hold JSON text or the entries of maps, declared ones too."""
     plain = format_.plain if isinstance(format_, RegistryFormat) else format_
     return plain.all_forms if isinstance(plain, JsonFormat) else NO_FORMS
+
+
+def reads_times(format_: Format) -> bool:
+    """Say whether text becomes times in columns of ``format_``."""
+    plain = format_.plain if isinstance(format_, RegistryFormat) else format_
+    return isinstance(plain, JsonFormat) and plain.reads_times
 
 
 def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:

@@ -89,7 +89,7 @@ class CompleteReads(ABC):
         Raises
         ------
         SchemaError
-            When no record has a field that ``key=`` or ``time=`` names.
+            When no record has a field that ``key=``, ``time=`` or ``unnest=`` names.
         IncompleteError
             When all records were refused for one cause, or some were and ``on_refused`` is "raise".
         StaleRowsError

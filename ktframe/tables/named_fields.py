@@ -1,4 +1,4 @@
-"""Fields that a call names and no record has: the key and the time are errors, other declared fields a warning."""
+"""Fields that a call names and no record has: the key, the time and what is unnested are errors, other declared fields a warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OF_READ_VALUES = frozenset({Fault.KEY_FIELDS, Fault.TIME})
 
 
 def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> Missing:
-    """Return ``missing`` with the error of ``key=`` or ``time=`` where these name a field that no record has.
+    """Return ``missing`` with the error of ``key=``, ``time=`` or ``unnest=`` where these name a field that no record has.
 
     Of a key of several fields, which all but one may be null, only a name that looks like another one is an error; for
     the others there is a warning, see ``AbsentFields``.
@@ -50,12 +50,16 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     named = [("key", name) for name in decoder.key_fields]
     if decoder.time is not None:
         named.append(("time", decoder.time))
+    absent = decoder.unnested.absent(fields)
+    if absent is not None:
+        named.append(("unnest", absent))
     paths = dict(decoder.nested.paths)
     for argument, name in named:
         if name in fields or nested_dtype(fields, paths.get(name, (name,))) is not None:
             continue
-        meant = _meant(name, fields)
-        if argument == "time" or len(decoder.key_fields) == 1 or meant:
+        is_key_or_time = argument != "unnest"
+        meant = _meant(name, fields) if is_key_or_time else did_you_mean(similar_names(name, [*fields]))
+        if argument != "key" or len(decoder.key_fields) == 1 or meant:
             message = f"{argument}={name!r}: no record of {topic!r} has a field of that name."
             error = SchemaError(message, meant or f"the fields are {_listed(_near(name, fields))}.")
             return replace(missing, misnamed=error, hint=error.hint)
@@ -126,6 +130,7 @@ class AbsentFields:
         if not unseen:
             return
         rows = materializer.view.snapshot().rows
+        unseen = unseen.intersection(rows.columns)  # unnest= may show the fields of one in its place
         if not rows.height:
             return
         self._seen |= {name for name in unseen if rows[name].null_count() < rows.height}

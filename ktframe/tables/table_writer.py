@@ -31,6 +31,7 @@ from ktframe.tables.write_checks import (
     require_no_other_rows,
     require_readable_schemas,
     require_types,
+    require_whole_fields,
 )
 
 _Header: TypeAlias = tuple[str, bytes] | None
@@ -83,6 +84,7 @@ class TableWriter:
     def _frame(self, materializer: Materializer, row: Mapping[str, Any]) -> pl.DataFrame:
         """Return ``row`` as a frame with the dtypes of the table's columns."""
         decoder = materializer.decoder
+        require_whole_fields(decoder)
         fields = {**decoder.fields(materializer.schema), **dict(decoder.headers.types)}
         table = self._presentation.frame(pl.DataFrame(schema=materializer.view.schema), pl.Schema(fields))
         return pl.DataFrame([one_value(name, value, table.schema.get(name)) for name, value in row.items()])
@@ -159,6 +161,7 @@ class TableWriter:
 
     def _draft(self, materializer: Materializer, rows: pl.DataFrame, record_key: str | None) -> _Draft:
         decoder, schema = materializer.decoder, materializer.schema
+        require_whole_fields(decoder)
         fields = decoder.fields(schema)
         key_name = self._key_name(fields)
         key_error, key_header = None, None

@@ -39,6 +39,15 @@ def one_value(name: str, value: Any, dtype: pl.DataType | None) -> pl.Series:
         raise SchemaError(message, "table.schema has the columns and their types.") from error
 
 
+def require_whole_fields(decoder: TopicDecoder) -> None:
+    """Refuse to write rows whose columns are not the fields of records."""
+    if decoder.unnested.structs:
+        message = (
+            f"unnest={decoder.unnested.argument!r}: the columns of this table are not the fields of records."
+        )
+        raise SchemaError(message, "write to the table without unnest=, whose rows are as records are.")
+
+
 def require_readable_schemas(materializer: Materializer) -> None:
     """Refuse to write JSON to a topic whose records have a schema that could not be looked up."""
     reasons = (record.reason for record in materializer.store.refused() if UNKNOWN_SCHEMA in record.reason)
