@@ -11,7 +11,7 @@ import polars as pl
 
 from ktframe.config.durations import describe_duration
 from ktframe.explore.event_types import EventType
-from ktframe.explore.sample import AVRO
+from ktframe.explore.readings import AVRO, Reading
 from ktframe.explore.time_fields import TimeField
 from ktframe.formats import VALUE_COLUMN
 
@@ -22,6 +22,7 @@ _DEFAULT_VALUES, _DEFAULT_KEYS = ("json", AVRO), ("string",)
 _BYTE_UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _KEYLESS_SHARE = 0.5
 _NAMED_COLUMNS = 8
+_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -62,31 +63,55 @@ class Inspection:
     sample (0 to 1), its ``columns``, and what ``where=`` takes for it (``where``)."""
     deletes: tuple[Any, ...] = ()
     """What ``deletes=`` takes for deletes in other spellings than Kafka's null value."""
+    readings: tuple[Reading, Reading, Reading] = (Reading(None), Reading(None), Reading(None))
+    """How keys are read, how values are, and how values are read so that none is refused: the arguments of the calls."""
 
     @property
     def suggestion(self) -> str:
-        """The call that loads the topic, with the arguments that its sample asks for."""
-        return self._call()
+        """The call that loads the topic, with the arguments that its sample asks for: a stream where most have no key."""
+        return self._stream(self.readings[1]) if self._is_keyless else self._table()
 
     @property
     def suggestions(self) -> list[str]:
-        """The calls that load a table of each type of records, the commonest type first; none where there are no types."""
-        return [self._call(f"where={_literal(each.where)}") for each in self.types]
+        """Calls to paste: a table of each type of records, the commonest first, or ``suggestion`` where there are no types.
 
-    def _call(self, *more: str) -> str:
-        facts = self._facts()
-        arguments = [_quoted(self.topic)]
-        if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
-            arguments.append('key="<field>"')
-        for name, defaults in (("value_format", _DEFAULT_VALUES), ("key_format", _DEFAULT_KEYS)):
-            if facts[name] not in (None, *defaults):
-                arguments.append(
-                    f"{name.removesuffix('_format') if name[0] == 'v' else name}={_quoted(facts[name])}"
-                )
+        The last one is the stream that has every record of the sample as an event: with it none of them is refused.
+        """
+        types = [self._table(f"where={_literal(each.where)}") for each in self.types]
+        return [*dict.fromkeys([*(types or [self.suggestion]), self._stream(self.readings[2])])]
+
+    @property
+    def _is_keyless(self) -> bool:
+        null_keys = self._facts()["null_keys"]
+        return null_keys is not None and null_keys > _KEYLESS_SHARE
+
+    def _table(self, *more: str) -> str:
+        arguments = self._arguments(self.readings[1])
+        if self._is_keyless:
+            arguments.insert(0, 'key="<field>"')
         if self.deletes:
             several = self.deletes[0] if len(self.deletes) == 1 else [*self.deletes]
             arguments.append(f"deletes={_literal(several)}")
-        return f"ktframe.table({', '.join([*arguments, *more])})"
+        return f"ktframe.table({', '.join([_quoted(self.topic), *arguments, *more])})"
+
+    def _stream(self, values: Reading) -> str:
+        arguments = self._arguments(values)
+        newest = self._facts()["last_timestamp"]
+        if newest is not None and newest > self.taken_at.timestamp() * 1_000 + _DAY_MS:
+            arguments.append("max_future_skew=None")
+        return f"ktframe.stream({', '.join([_quoted(self.topic), *arguments])})"
+
+    def _arguments(self, values: Reading) -> list[str]:
+        arguments = []
+        if values.format not in (None, *_DEFAULT_VALUES):
+            arguments.append(f"value={_quoted(values.format)}")
+        keys = self.readings[0].format
+        if keys not in (None, *_DEFAULT_KEYS):
+            arguments.append(f"key_format={_quoted(keys)}")
+        if values.json_fields:
+            fields = ", ".join(f"{_literal(name)}: ktframe.Json" for name in values.json_fields)
+            arguments.append(f"schema={{{fields}}}")
+        return arguments
 
     def _facts(self) -> dict[str, Any]:
         # Times as numbers: Python has no datetime beyond the year 9999.
@@ -147,6 +172,8 @@ class Inspection:
             shown = zip(self.types[:_NAMED_COLUMNS], self.suggestions, strict=False)
             notes += [f"  {call}  # {_percent(each.share)}" for each, call in shown]
             notes += [f"  ... ({len(self.types)} in all)"] if len(self.types) > _NAMED_COLUMNS else []
+        if self.readings[1] != self.readings[2] and self._stream(self.readings[2]) != self.suggestion:
+            notes.append(f"every record as an event, whatever its value: {self._stream(self.readings[2])}")
         if self.deletes:
             notes.append("some values delete a row by other means than Kafka's null")
         tagged = [
@@ -162,7 +189,9 @@ class Inspection:
             where = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
             notes.append(f"values name schema id {ids} of a registry{where}")
         if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
-            notes.append("most records have no key: name the fields of the value that identify a row")
+            notes.append(
+                f"most records have no key: {self._table()} has the latest row of each, by the fields that identify it"
+            )
         return notes
 
     def _age(self, at_ms: int) -> str:

@@ -13,21 +13,26 @@ import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.explore.event_types import EventType, deletes_in, event_types
+from ktframe.explore.readings import (
+    AVRO,
+    Reading,
+    is_text,
+    reading_of_all,
+    reading_of_keys,
+    reading_of_values,
+)
 from ktframe.explore.time_fields import TimeField, time_fields
 from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import Decoded, Format, Headers, JsonFormat, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.json.refusals import WHITESPACE
 from ktframe.formats.json.scalars import is_scalar
 from ktframe.formats.plain import IntFormat, LongFormat
 from ktframe.formats.schemas import TopicSchemas, without_registry
 
-# Bytes behind a Confluent schema id are most often Avro; Protobuf looks the same from outside.
-AVRO: Final = "avro"
-
 _ENOUGH = 0.8  # the share of payloads that decide a guess: some may be broken
 _FRAME_BYTES = 5  # the magic byte and the schema id of Confluent's wire format
-_NOT_IN_TEXT = frozenset(chr(code) for code in (*range(32), 127)) - {"\t", "\n", "\r"}
 
 
 def guess_format(payloads: Sequence[bytes]) -> str | None:
@@ -72,14 +77,6 @@ def schema_ids(payloads: Sequence[bytes]) -> tuple[int, ...]:
     """Return the schema ids of ``payloads``, the commonest first."""
     counts = Counter(number for number in map(schema_id, payloads) if number is not None)
     return tuple(number for number, _ in counts.most_common())
-
-
-def is_text(payload: bytes) -> bool:
-    """Say whether ``payload`` is UTF-8 that a person could read."""
-    try:
-        return _NOT_IN_TEXT.isdisjoint(payload.decode())
-    except UnicodeDecodeError:
-        return False
 
 
 def as_text(payload: bytes | None, name: str | None) -> str | None:
@@ -234,6 +231,16 @@ class TopicSample:
     def deletes(self) -> tuple[Any, ...]:
         """Return which values delete a row beside Kafka's null."""
         return deletes_in(self._values, self._objects) if self._objects else ()
+
+    def readings(self) -> tuple[Reading, Reading, Reading]:
+        """Return how keys are read, how values are, and how values are read so that none is refused."""
+        # What deletes by other means than null has no fields; in a stream it is a record like any other.
+        deleting = {b""} if "empty" in self.deletes() else set()
+        deleting |= {b"null"} if "null" in self.deletes() else set()
+        values = [value for value in self._values if value.strip(WHITESPACE) not in deleting]
+        keys = reading_of_keys(self._keys, self.key_format, self.fetch)
+        of_values = reading_of_values(values, self.value_format)
+        return keys, of_values, reading_of_all(self._values, of_values, self.fetch)
 
     def times(self) -> tuple[TimeField, ...]:
         """Return the fields of the values that hold times."""

@@ -37,9 +37,10 @@ class ViewColumns:
         if not self.unnested.structs:
             return pl.Schema({**BOOKKEEPING, **others, **schema, **own, **self.headers.dtypes})
         fields = pl.Schema({name: dtype for name, dtype in {**schema, **own}.items() if is_field(name)})
-        taken = self.nested.names.union(self.rows.columns, self.headers.dtypes).difference(fields)
+        taken = self.nested.names.union(self.rows.columns).difference(fields)
         key = {name: dtype for name, dtype in schema.items() if not is_field(name)}
         shown = self.unnested.schema(fields, taken)
+        self.headers.require_no_field(shown)
         return pl.Schema({**BOOKKEEPING, **others, **key, **shown, **self.headers.dtypes})
 
     def _dtypes(self, columns: Sequence[str], schema: pl.Schema) -> pl.Schema:

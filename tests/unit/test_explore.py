@@ -283,7 +283,7 @@ def test_the_repr_suggests_the_call(kt: Context) -> None:
         (b"\x00" * 3 + b"\x05", b"\x00" * 8, 'ktframe.table("t", value="long", key_format="int")'),
         (b"\xfe\xff", b"\x00\x00\x00\x00\x07\x0ax", 'ktframe.table("t", key_format="bytes")'),
         ({"id": 1}, {"a": 1}, 'ktframe.table("t", key_format="json")'),
-        (None, {"a": 1}, 'ktframe.table("t", key="<field>")'),
+        (None, {"a": 1}, 'ktframe.stream("t")'),
         (b"k", None, 'ktframe.table("t")'),
     ],
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -65,8 +68,8 @@ def test_the_field_that_an_inspection_asks_for_identifies_rows() -> None:
     with broker.connect() as context:
         seen = context.inspect("t")
         found = met(Hint("explore/inspection.py", 'key="<field>"'), repr(seen))
-        assert found.text in seen.suggestion
-        call = seen.suggestion.replace("<field>", seen.columns["column"][0])
+        [call] = [call for call in re.findall(r"ktframe\.table\(.*?\)", repr(seen)) if found.text in call]
+        call = call.replace("<field>", seen.columns["column"][0])
         assert evaluated(call, ktframe=context).to_polars().height == 3
 
 
@@ -160,3 +163,30 @@ def test_samples_are_in_a_complete_checkout(monkeypatch: pytest.MonkeyPatch, tmp
         with hinted(hint):
             samples.load_sample("clicks", 0)
     assert len(samples.load_sample("clicks", 0)) > 0
+
+
+ARGUMENTS = [
+    (Hint("explore/inspection.py", "value={}"), b"k", b"\xff", None),
+    (Hint("explore/inspection.py", "key_format={}"), b"\xff", {"v": 1}, None),
+    (Hint("explore/inspection.py", "schema={{}}"), b"k", {"v": "n/a"}, None),
+    (Hint("explore/inspection.py", "max_future_skew=None"), b"k", {"v": 1}, 4_102_444_800_000),
+    (Hint("explore/inspection.py", "ktframe.stream({})"), None, b"{broken", None),
+]
+
+
+@pytest.mark.parametrize(("hint", "key", "value", "timestamp"), ARGUMENTS)
+def test_the_call_that_an_inspection_proposes_last_has_every_record(
+    hint: Hint, key: bytes | None, value: Any, timestamp: int | None
+) -> None:
+    """Each argument of it is there because a record would be refused without."""
+    broker = FakeBroker()
+    for number in range(3):
+        broker.produce("t", f"k{number}", {"v": number}, timestamp=1)
+    broker.produce("t", key, value, timestamp=timestamp or 1)
+    with broker.connect() as context:
+        call = context.inspect("t").suggestions[-1]
+        met(hint, call)
+        package = SimpleNamespace(stream=context.stream, Json=ktframe.Json)
+        events = evaluated(call, ktframe=package)
+        assert events.to_polars().height == 4
+        assert events.status().refused == 0

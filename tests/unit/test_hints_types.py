@@ -38,7 +38,7 @@ def test_each_type_has_a_call_that_loads_it() -> None:
         assert [each.value for each in seen.types] == ["click", "order", "user"]
         assert [round(each.share, 2) for each in seen.types] == [0.33] * 3
         assert "3 types of records by 'type', with different fields:" in repr(seen)
-        for each, call in zip(seen.types, seen.suggestions, strict=True):
+        for each, call in zip(seen.types, seen.suggestions[:-1], strict=True):
             assert call in repr(seen)
             met(WHERE, call)
             frame = evaluated(call, ktframe=kt).to_polars()
@@ -57,7 +57,7 @@ def test_a_nested_field_may_tell_types_apart() -> None:
     with _broker(values * 5).connect() as kt:
         seen = kt.inspect("t")
         assert [each.field for each in seen.types] == [r"meta\.x.event"] * 2
-        assert [evaluated(call, ktframe=kt).to_polars().height for call in seen.suggestions] == [5, 5]
+        assert [evaluated(call, ktframe=kt).to_polars().height for call in seen.suggestions] == [5, 5, 10]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,0 +1,116 @@
+"""In which formats a sample is read: the guess is tried, and another one taken where it would refuse records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from ktframe.errors import ConfigurationError, RegistryError, SchemaError
+from ktframe.formats import Format, JsonFormat, key_format, value_format
+from ktframe.formats.base import Fault, Refusal
+from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.json.sightings import Sightings
+from ktframe.formats.schemas import TopicSchemas
+
+Fetch = Callable[[bytes], SchemaDocument]
+"""Looks up a schema that a payload names."""
+
+# Bytes behind a Confluent schema id are most often Avro; Protobuf looks the same from outside.
+AVRO: Final = "avro"
+
+_NOT_IN_TEXT = frozenset(chr(code) for code in (*range(32), 127)) - {"\t", "\n", "\r"}
+_MOST_FIELDS: Final = 20
+"""So many fields are declared as JSON text; where more disagree with their columns, the records are broken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A format (None: there is nothing to read), and the fields that are kept as JSON text so that none is refused."""
+
+    format: str | None
+    json_fields: tuple[str, ...] = ()
+
+
+def is_text(payload: bytes) -> bool:
+    """Say whether ``payload`` is UTF-8 that a person could read."""
+    try:
+        return _NOT_IN_TEXT.isdisjoint(payload.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def reading_of_keys(keys: Sequence[bytes], guess: str | None, fetch: Fetch) -> Reading:
+    """Return the guess where it reads all ``keys``, else text or bytes."""
+    schemas = TopicSchemas(fetch)
+    return _first_reading(keys, guess, lambda name: key_format(name, schemas=schemas))
+
+
+def reading_of_values(values: Sequence[bytes], guess: str | None) -> Reading:
+    """Return the guess where it reads all ``values``, else text or bytes; JSON and Avro wherever they were guessed.
+
+    Where a field disagrees with its column in some of them it is kept as JSON text.
+    """
+    if guess == AVRO:
+        return Reading(guess)
+    if guess != JsonFormat.name:
+        return _first_reading(values, guess, value_format)
+    return Reading(guess, _odd_fields(values))
+
+
+def reading_of_all(values: Sequence[bytes], reading: Reading, fetch: Fetch) -> Reading:
+    """Return ``reading`` where it reads all ``values``, else text or bytes: no record is refused."""
+    if reading.format == JsonFormat.name:
+        declared = pl.Schema(dict.fromkeys(reading.json_fields, pl.String()))
+        if not _refusals(_decided(JsonFormat(declared, json_fields=frozenset(declared)), values), values):
+            return reading
+    elif reading.format is None or not _refusals(_format(reading.format, fetch), values):
+        return reading
+    return _first_reading(values, "string", value_format)
+
+
+def _format(name: str, fetch: Fetch) -> Format:
+    return value_format(_by_schema(name), schemas=TopicSchemas(fetch))
+
+
+def _by_schema(name: str) -> str:
+    return "auto" if name == AVRO else name  # Protobuf looks the same from outside
+
+
+def _first_reading(
+    payloads: Sequence[bytes], guess: str | None, format_of: Callable[[str], Format]
+) -> Reading:
+    if guess is None:
+        return Reading(None)
+    if guess != "string" and not _refusals(format_of(guess), payloads):
+        return Reading(guess)
+    return Reading("string" if all(map(is_text, payloads)) else "bytes")
+
+
+def _odd_fields(values: Sequence[bytes]) -> tuple[str, ...]:
+    """Return the fields that disagree with the columns which a table of these values alone would have."""
+    refused = _refusals(_decided(JsonFormat(), values), values)
+    names = dict.fromkeys(
+        name for refusal in refused if refusal.fault is Fault.FIELD for name in refusal.fields
+    )
+    return tuple(names) if len(names) <= _MOST_FIELDS else ()
+
+
+def _decided(format_: JsonFormat, values: Sequence[bytes]) -> JsonFormat:
+    """Return the format with the types of fields as all ``values`` decide."""
+    seen = Sightings()
+    for number, value in enumerate(values):
+        record = format_.parse(value)
+        if record is not None:
+            seen.add_record(record, 0, number)
+    return format_.decided_by(format_.decision_of(seen).for_rows_of(pl.Schema()))
+
+
+def _refusals(format_: Format, payloads: Sequence[bytes]) -> Sequence[Refusal]:
+    """Return what is refused; all where a schema can't be had now."""
+    try:
+        return format_.decode(payloads, format_.initial_schema).refused
+    except (RegistryError, ConfigurationError, SchemaError):
+        return [Refusal(index, "") for index in range(len(payloads))]

@@ -1,0 +1,146 @@
+"""Topics as they really are: twenty-odd kinds of records, and how many rows or events there must be of each."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import fastavro
+
+from ktframe.testing import FakeBroker, FakeRegistry
+
+NOW_S: Final = 1_767_225_600
+"""2026-01-01 in UTC, in seconds since 1970."""
+_COUNT: Final = 40
+BOM: Final = b"\xef\xbb\xbf"
+
+Records = list[tuple[Any, Any]]
+"""Keys and values."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of topics: its records, and what must come out."""
+
+    name: str
+    records: Records
+    rows: int | None = None
+    """How many rows each proposed table has, of one more type or one less; None: a row for each record."""
+
+    @property
+    def wanted(self) -> int:
+        """How many rows the proposed table has."""
+        return len(self.records) if self.rows is None else self.rows
+
+
+def _each(make: Callable[[int], Any], key: Callable[[int], Any] = lambda n: f"k{n}") -> Records:
+    return [(key(number), make(number)) for number in range(_COUNT)]
+
+
+def _of_types(number: int) -> dict[str, Any]:
+    return (
+        {"type": "order", "amount": number, "sku": "s"},
+        {"type": "user", "email": "a@b", "name": "n"},
+        {"type": "click", "url": "/", "ms": 5},
+    )[number % 3]
+
+
+def _cloud_event(number: int) -> dict[str, Any]:
+    outer = {
+        "specversion": "1.0",
+        "id": f"e{number}",
+        "source": "/s",
+        "type": "t",
+        "time": "2026-01-01T00:00:00Z",
+    }
+    return {**outer, "data": {"id": number, "n": 1}}
+
+
+def _change(number: int) -> dict[str, Any]:
+    row = {"id": number, "n": number}
+    return {
+        "before": None if number % 2 else row,
+        "after": row,
+        "op": "cu"[number % 2],
+        "ts_ms": NOW_S * 1_000,
+    }
+
+
+def kinds() -> Iterator[Kind]:
+    """Yield the kinds that need no registry."""
+    yield Kind("clean JSON", _each(lambda n: {"id": n, "name": "x"}))
+    yield Kind("event types", _each(_of_types), rows=14)
+    for unit, scale in (("s", 1), ("ms", 10**3), ("us", 10**6)):
+        yield Kind(f"epoch {unit}", _each(lambda n, scale=scale: {"id": n, "ts": (NOW_S + n) * scale}))  # type: ignore[misc]
+    yield Kind("ISO times", _each(lambda n: {"id": n, "at": f"2026-01-01T00:00:{n:02}Z"}))
+    yield Kind("objects as maps", _each(lambda n: {"stock": {f"sku-{n * 7 + i}": i for i in range(5)}}))
+    yield Kind("kinds that compete", _each(lambda n: {"v": n if n % 2 else f"text {n}"}))
+    yield Kind("an odd kind", _each(lambda n: {"v": n or "n/a"}))
+    yield Kind("an odd kind inside", _each(lambda n: {"o": {"v": n or "n/a"}}))
+    yield Kind("nested keys", _each(lambda n: {"order": {"id": n}}, key=lambda _: None))
+    yield Kind("empty deletes", [*_each(lambda n: {"id": n}), ("k0", b""), ("k1", b" ")], rows=_COUNT - 2)
+    yield Kind("null deletes", [*_each(lambda n: {"id": n}), ("k0", b"null")], rows=_COUNT - 1)
+    flagged = [("k0", {"id": 0, "__deleted": "true"})]
+    yield Kind(
+        "flagged deletes", [*_each(lambda n: {"id": n, "__deleted": "false"}), *flagged], rows=_COUNT - 1
+    )
+    yield Kind("big integers", _each(lambda n: {"v": 2**63 + n, "w": -(10**30) if n % 2 else 10**30}))
+    yield Kind("NaN", _each(lambda n: b'{"v": NaN}' if n % 3 else b'{"v": 0.5}'))
+    yield Kind("JSON text keys", _each(lambda n: {"id": n}, key=lambda n: f'"k{n}"'.encode()))
+    yield Kind("JSON object keys", _each(lambda n: {"v": n}, key=lambda n: {"id": n, "region": "eu"}))
+    yield Kind("JSON keys of lists", _each(lambda n: {"v": n}, key=lambda n: {"ids": [n]}))
+    yield Kind("byte order mark", _each(lambda n: BOM + json.dumps({"id": n}).encode()))
+    yield Kind("gzip", _each(lambda n: gzip.compress(json.dumps({"id": n}).encode())))
+    yield Kind("lists of objects", _each(lambda n: json.dumps([{"id": n}, {"id": -n}]).encode()))
+    yield Kind("lines of objects", _each(lambda n: f'{{"id": {n}}}\n{{"id": {-n}}}\n'.encode()))
+    yield Kind("objects in a row", _each(lambda n: f'{{"id": {n}}}{{"id": {-n}}}'.encode()))
+    yield Kind("CloudEvents", _each(_cloud_event))
+    yield Kind("text", _each(lambda n: f"line {n}".encode()))
+    yield Kind("bytes", _each(lambda n: b"\xff\xfe\x00" + bytes([n])))
+    yield Kind("int keys", _each(lambda n: {"id": n}, key=lambda n: n.to_bytes(4, "big")))
+    yield Kind(
+        "long keys and values", _each(lambda n: n.to_bytes(8, "big"), key=lambda n: n.to_bytes(8, "big"))
+    )
+    yield Kind("Debezium", _each(_change, key=lambda n: {"id": n}), rows=_COUNT // 2)
+    enveloped = _each(
+        lambda n: {"schema": None, "payload": _change(n)},
+        key=lambda n: {"schema": None, "payload": {"id": n}},
+    )
+    yield Kind("Debezium's envelope", enveloped, rows=_COUNT // 2)
+    yield Kind("tombstones", [*_each(lambda n: {"id": n}), ("k0", None), ("k1", None)], rows=_COUNT - 2)
+    yield Kind("JSON scalars", _each(lambda n: json.dumps(n if n % 2 else f"t{n}").encode()))
+    yield Kind("some broken", [*_each(lambda n: {"id": n}), ("broken", b'{"id": 4')], rows=_COUNT)
+    yield Kind("keys of two encodings", [*_each(lambda n: {"id": n}), (b"\xff\xfe", {"id": 1})])
+    yield Kind("some without a key", [*_each(lambda n: {"id": n}), (None, {"id": 1})], rows=_COUNT)
+
+
+def broker_of(kind: Kind) -> FakeBroker:
+    """Return a broker that has the kind's records in the topic ``t``."""
+    broker = FakeBroker()
+    broker.create_topic("t", 2)
+    for number, (key, value) in enumerate(kind.records):
+        # A key stays in its partition.
+        partition = number % _COUNT % 2
+        broker.produce("t", key, value, partition=partition, timestamp=NOW_S * 1_000)
+    return broker
+
+
+def avro_kind(registry: FakeRegistry) -> Kind:
+    """Return records in Avro, whose schema ``registry`` has from now on."""
+    fields = [
+        {"name": "id", "type": "int"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ]
+    schema = {"type": "record", "name": "R", "fields": fields}
+    prefix = registry.prefix(registry.register("t-value", json.dumps(schema)))
+
+    def make(number: int) -> bytes:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), {"id": number, "at": NOW_S * 1_000})
+        return prefix + out.getvalue()
+
+    return Kind("Avro", _each(make))
