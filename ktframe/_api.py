@@ -40,6 +40,7 @@ def table(
     key_format: str | None = None,
     key_name: str | None = "key",
     start: Moment | None = None,
+    unpack: bool | None = None,
     unnest: Unnest | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
@@ -90,6 +91,9 @@ def table(
         Name of the record key's column; None hides it.
     start
         Read from this moment on (``"-2h"``, a datetime, ISO 8601 text): the table is partial, and says so.
+    unpack
+        True: JSON values that are compressed by gzip (up to 64 MiB when they are not), or begin with a byte order mark, are read
+        by what is inside. The store keeps them as they came. Else they are refused.
     unnest
         Columns whose fields become columns, in their place: ``"data"``, or several names, of which a later one may be a field of
         an earlier one (``["payload", "after"]``); ``{"data": "data_"}`` puts a prefix before the names. Two columns of one name
@@ -163,6 +167,7 @@ def table(
         key_format=key_format,
         key_name=key_name,
         start=start,
+        unpack=unpack,
         unnest=unnest,
         where=where,
         deletes=deletes,
@@ -180,6 +185,7 @@ def stream(
     topic: str | type,
     *,
     start: Moment | None = None,
+    unpack: bool | None = None,
     unnest: Unnest | None = None,
     where: Where | None = None,
     headers: HeadersLike | None = None,
@@ -206,7 +212,7 @@ def stream(
         stream is opened. None: all that the topic holds.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
-    value, schema, time, time_unit, times, key_format, unnest, where, headers, metadata
+    value, schema, time, time_unit, times, key_format, unpack, unnest, where, headers, metadata
         As for ``table``. A tombstone has its headers too; the columns about a record are also ``key`` and ``is_tombstone``.
     max_future_skew
         Records with a time further ahead of the wall clock are refused; None: never.
@@ -239,6 +245,7 @@ def stream(
     return default_context().stream(
         topic,
         start=start,
+        unpack=unpack,
         unnest=unnest,
         where=where,
         headers=headers,

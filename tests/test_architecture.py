@@ -105,6 +105,7 @@ SHOWN = {
             "wire",
             "writers",
             "json.decision",
+            "json.packed",
             "json.refusals",
             "json.scalars",
             "json.sightings",

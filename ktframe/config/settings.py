@@ -114,6 +114,7 @@ class TableDeclaration:
     time_unit: TimeUnit | None = None
     times: Times | None = None
     start: str | None = None
+    unpack: bool | None = None
     unnest: Any = None
     where: Any = None
     deletes: Any = None

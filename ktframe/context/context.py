@@ -109,6 +109,7 @@ class Context:
         key_format: str | None = None,
         key_name: str | None = "key",
         start: Moment | None = None,
+        unpack: bool | None = None,
         unnest: Unnest | None = None,
         where: Where | None = None,
         deletes: Deletes | None = None,
@@ -128,7 +129,7 @@ class Context:
         """
         arguments: dict[str, Any] = {"key": key, "value": value, "schema": schema, "key_format": key_format}
         arguments |= {"time": time, "time_unit": time_unit, "times": times}
-        arguments |= {"unnest": unnest, "where": where, "deletes": deletes}
+        arguments |= {"unpack": unpack, "unnest": unnest, "where": where, "deletes": deletes}
         arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": stale}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
@@ -165,6 +166,7 @@ class Context:
         topic: str | type,
         *,
         start: Moment | None = None,
+        unpack: bool | None = None,
         unnest: Unnest | None = None,
         where: Where | None = None,
         headers: HeadersLike | None = None,
@@ -189,7 +191,8 @@ class Context:
         """
         arguments: dict[str, Any] = {"value": value, "schema": schema, "key_format": key_format}
         arguments |= {"time": time, "time_unit": time_unit, "times": times}
-        arguments |= {"unnest": unnest, "where": where, "headers": headers, "metadata": metadata}
+        arguments |= {"unpack": unpack, "unnest": unnest, "where": where}
+        arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
         # Every record is an event, whatever its key, and whatever it deletes.

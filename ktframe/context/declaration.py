@@ -48,6 +48,7 @@ def entity(
     time: str | None = None,
     time_unit: TimeUnit | None = None,
     times: Times | None = None,
+    unpack: bool | None = None,
     unnest: Unnest | None = None,
     value: str = "auto",
 ) -> Callable[[type[T]], type[T]]:
@@ -80,6 +81,7 @@ def entity(
             "time": time,
             "time_unit": time_unit,
             "times": times,
+            "unpack": unpack,
             "unnest": unnest,
             "value": value,
             "schema": declared,
@@ -146,7 +148,7 @@ def resolve_topic(
         declared = {"topic": topic}
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
         declared = _without(
-            declared, "key", "schema", "time", "time_unit", "times", "unnest", "where", "deletes"
+            declared, "key", "schema", "time", "time_unit", "times", "unpack", "unnest", "where", "deletes"
         )
     if arguments["time"] is not None:  # the unit is that of the field that was declared
         declared = _without(declared, "time_unit")

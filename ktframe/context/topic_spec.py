@@ -63,6 +63,8 @@ class TopicSpec:
     times: Times | None = None
     """Which text becomes times."""
     start: Start | None = None
+    unpack: bool = False
+    """Whether gzip and byte order marks are taken off JSON values."""
     unnest: UnnestedFields = NONE_UNNESTED
     """The structs whose fields become columns."""
     where: Condition | None = None
@@ -90,6 +92,7 @@ class TopicSpec:
         sieve |= {} if self.deletes is None else {"deletes": self.deletes.identity}
         sieve |= {"headers": repr(self.headers.identity)} if self.headers else {}
         times = {} if self.times is None else {"times": repr(self.times)}
+        unpack = {"unpack": "True"} if self.unpack else {}
         unnest = {} if not self.unnest.structs else {"unnest": repr(self.unnest.structs)}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
@@ -105,6 +108,7 @@ class TopicSpec:
             "start": repr(self.start),
             **unit,
             **times,
+            **unpack,
             **unnest,
             **sieve,
         }
@@ -147,6 +151,7 @@ class TopicSpec:
             else frozenset(),
             objects=nested.objects | self.unnest.objects,
             reads_times=self.times is not None,
+            unpacks=self.unpack,
             schemas=values,
         )
         if event_time.field is not None and keeps_integers:
@@ -175,6 +180,7 @@ def topic_spec(
     time_unit: TimeUnit | None = None,
     times: Times | None = None,
     start: Moment | None = None,
+    unpack: bool | None = None,
     unnest: Unnest | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
@@ -209,6 +215,8 @@ def topic_spec(
         _check_unit(time_unit, time, declared or pl.Schema())
     if times is not None:
         _check_times(times, value)
+    if unpack is not None:
+        _check_unpack(unpack, value)
     unnested = NONE_UNNESTED if unnest is None else unnested_fields(unnest)
     if unnested.structs:
         _check_unnested(unnested, declared or pl.Schema(), value)
@@ -228,6 +236,7 @@ def topic_spec(
         time_unit=time_unit,
         times=times,
         start=None if start is None else parse_start("start", start),
+        unpack=bool(unpack),
         unnest=unnested,
         where=condition_,
         deletes=rule,
@@ -288,6 +297,15 @@ def _check_times(times: object, value: str | None) -> None:
     if value not in (None, "auto", "json"):
         message = f'times="auto" reads the text of JSON values, and value={value!r} has no such text.'
         raise ConfigurationError(message, "leave times= out, and cast columns of the frame.")
+
+
+def _check_unpack(unpack: object, value: str | None) -> None:
+    if not isinstance(unpack, bool):
+        message = f"unpack can't be {unpack!r}."
+        raise ConfigurationError(message, "give unpack=True or leave it out.")
+    if unpack and value not in (None, "auto", "json"):
+        message = f"unpack=True is about JSON values, not value={value!r}."
+        raise ConfigurationError(message, "leave unpack= out.")
 
 
 def _check_unnested(unnested: UnnestedFields, declared: pl.Schema, value: str | None) -> None:

@@ -108,6 +108,8 @@ class Inspection:
         keys = self.readings[0].format
         if keys not in (None, *_DEFAULT_KEYS):
             arguments.append(f"key_format={_quoted(keys)}")
+        if values.unpack:
+            arguments.append("unpack=True")
         if values.json_fields:
             fields = ", ".join(f"{_literal(name)}: ktframe.Json" for name in values.json_fields)
             arguments.append(f"schema={{{fields}}}")

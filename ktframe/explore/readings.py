@@ -12,6 +12,7 @@ from ktframe.errors import ConfigurationError, RegistryError, SchemaError
 from ktframe.formats import Format, JsonFormat, key_format, value_format
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.json.packed import unpacked
 from ktframe.formats.json.sightings import Sightings
 from ktframe.formats.schemas import TopicSchemas
 
@@ -32,6 +33,8 @@ class Reading:
 
     format: str | None
     json_fields: tuple[str, ...] = ()
+    unpack: bool = False
+    """Whether values are in gzip, or behind a byte order mark."""
 
 
 def is_text(payload: bytes) -> bool:
@@ -57,14 +60,15 @@ def reading_of_values(values: Sequence[bytes], guess: str | None) -> Reading:
         return Reading(guess)
     if guess != JsonFormat.name:
         return _first_reading(values, guess, value_format)
-    return Reading(guess, _odd_fields(values))
+    return Reading(guess, _odd_fields(values), unpack=unpacked(values) is not values)
 
 
 def reading_of_all(values: Sequence[bytes], reading: Reading, fetch: Fetch) -> Reading:
     """Return ``reading`` where it reads all ``values``, else text or bytes: no record is refused."""
     if reading.format == JsonFormat.name:
         declared = pl.Schema(dict.fromkeys(reading.json_fields, pl.String()))
-        if not _refusals(_decided(JsonFormat(declared, json_fields=frozenset(declared)), values), values):
+        format_ = JsonFormat(declared, json_fields=frozenset(declared), unpacks=reading.unpack)
+        if not _refusals(_decided(format_, values), values):
             return reading
     elif reading.format is None or not _refusals(_format(reading.format, fetch), values):
         return reading
@@ -91,7 +95,7 @@ def _first_reading(
 
 def _odd_fields(values: Sequence[bytes]) -> tuple[str, ...]:
     """Return the fields that disagree with the columns which a table of these values alone would have."""
-    refused = _refusals(_decided(JsonFormat(), values), values)
+    refused = _refusals(_decided(JsonFormat(unpacks=True), values), values)
     names = dict.fromkeys(
         name for refusal in refused if refusal.fault is Fault.FIELD for name in refusal.fields
     )

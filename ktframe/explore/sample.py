@@ -26,6 +26,7 @@ from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import Decoded, Format, Headers, JsonFormat, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
+from ktframe.formats.json.packed import unpacked
 from ktframe.formats.json.refusals import WHITESPACE
 from ktframe.formats.json.scalars import is_scalar
 from ktframe.formats.plain import IntFormat, LongFormat
@@ -86,12 +87,14 @@ def as_text(payload: bytes | None, name: str | None) -> str | None:
     width = {IntFormat.name: IntFormat.width_bytes, LongFormat.name: LongFormat.width_bytes}.get(str(name))
     if len(payload) == width:
         return str(int.from_bytes(payload, "big", signed=True))
+    if name == "json":
+        (payload,) = unpacked([payload])
     is_readable = name in ("json", "string") or is_text(payload)
     return payload.decode(errors="replace") if is_readable else payload.hex()
 
 
 def _is_json(payload: bytes) -> bool:
-    return JsonFormat().parse(payload) is not None
+    return JsonFormat(unpacks=True).parse(payload) is not None
 
 
 _TIMES: Final = ("first_timestamp", "last_timestamp")
@@ -195,7 +198,9 @@ class TopicSample:
         if name is None:
             return None
         # Avro and Protobuf look the same from outside: "auto" looks at the schema.
-        return format_of("auto", schemas=TopicSchemas(self.fetch)) if name == AVRO else format_of(name)
+        if name == AVRO:
+            return format_of("auto", schemas=TopicSchemas(self.fetch))
+        return JsonFormat(unpacks=True) if format_of is value_format and name == "json" else format_of(name)
 
     def columns(self) -> pl.DataFrame:
         """Return the columns that the format decodes from the values; see ``Inspection.columns``."""
@@ -222,7 +227,9 @@ class TopicSample:
     def _objects(self) -> list[Mapping[str, Any]]:
         if self.value_format != "json":
             return []
-        return [record for value in self._values if (record := JsonFormat().parse(value)) is not None]
+        return [
+            record for value in self._values if (record := JsonFormat(unpacks=True).parse(value)) is not None
+        ]
 
     def types(self) -> tuple[EventType, ...]:
         """Return the types of records that there are, where a field tells them apart."""

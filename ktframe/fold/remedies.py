@@ -11,8 +11,9 @@ from typing import Final
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.identity import Tombstone
 from ktframe.fold.records import Cause
-from ktframe.formats import reads_times
+from ktframe.formats import reads_json_alone, unpacks
 from ktframe.formats.base import VALUE_COLUMN, Fault
+from ktframe.formats.json.refusals import IS_GZIP, IS_MARKED
 
 _MOST_FIELDS: Final = 10
 _DELETES: Final = {
@@ -29,6 +30,8 @@ def remedy(causes: Iterable[Cause], decoder: TopicDecoder, topic: str) -> str:
     for cause in causes:
         if cause.reason in _DELETES and decoder.identity.tombstone is not Tombstone.IS_ROW:
             sentences.append(_DELETES[cause.reason])
+        if cause.reason.startswith((IS_MARKED, IS_GZIP)) and not unpacks(decoder.value_format):
+            sentences.append("unpack=True reads JSON in gzip, and behind a byte order mark.")
         by_fault.setdefault(cause.fault, []).extend(cause.fields)
     sentences += [
         _SENTENCES[fault](decoder, topic, [*dict.fromkeys(fields)]) for fault, fields in by_fault.items()
@@ -72,7 +75,7 @@ def _key_argument(decoder: TopicDecoder) -> str:
 def _value(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del fields
     needs_fields = decoder.key_fields or decoder.time or decoder.declared_fields or decoder.unnested.structs
-    if not (needs_fields or reads_times(decoder.value_format)):
+    if not (needs_fields or reads_json_alone(decoder.value_format)):
         return 'value="bytes" keeps any value, as bytes.'
     return f"{_stream(decoder, topic, value='bytes')} keeps any value, as bytes."
 

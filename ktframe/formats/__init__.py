@@ -47,8 +47,9 @@ __all__ = [
     "key_format",
     "map_dtype",
     "partial_rows",
-    "reads_times",
+    "reads_json_alone",
     "schemas_of",
+    "unpacks",
     "value_format",
     "with_forms",
 ]
@@ -77,6 +78,7 @@ def value_format(
     integer_paths: frozenset[FieldPath] = frozenset(),
     objects: frozenset[FieldPath] = frozenset(),
     reads_times: bool = False,
+    unpacks: bool = False,
     schemas: Schemas | None = None,
 ) -> Format:
     """Return the format that decodes record values.
@@ -101,6 +103,8 @@ def value_format(
         Fields in which a key or a time is looked for.
     reads_times
         Whether inferred fields whose text is a time become times; only for JSON.
+    unpacks
+        Whether gzip and byte order marks are taken off; only for JSON.
     schemas
         Looks up the schemas that payloads refer to; None: payloads that refer to one are refused.
 
@@ -127,6 +131,7 @@ def value_format(
                 integer_paths=integer_paths,
                 objects=objects,
                 reads_times=reads_times,
+                unpacks=unpacks,
             )
         readers = _readers(name, schemas)
         return RegistryFormat(name, readers, plain, exact_fields, exact_paths, json_fields=json_fields)
@@ -194,10 +199,16 @@ def forms_of(format_: Format) -> Forms:
     return plain.all_forms if isinstance(plain, JsonFormat) else NO_FORMS
 
 
-def reads_times(format_: Format) -> bool:
-    """Say whether text becomes times in columns of ``format_``."""
+def reads_json_alone(format_: Format) -> bool:
+    """Say whether ``format_`` was asked to read JSON in a way that other formats can't: times, or packed payloads."""
     plain = format_.plain if isinstance(format_, RegistryFormat) else format_
-    return isinstance(plain, JsonFormat) and plain.reads_times
+    return isinstance(plain, JsonFormat) and (plain.reads_times or plain.unpacks)
+
+
+def unpacks(format_: Format) -> bool:
+    """Say whether gzip and byte order marks are taken off the payloads of ``format_``."""
+    plain = format_.plain if isinstance(format_, RegistryFormat) else format_
+    return isinstance(plain, JsonFormat) and plain.unpacks
 
 
 def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:

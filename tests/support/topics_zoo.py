@@ -95,6 +95,8 @@ def kinds() -> Iterator[Kind]:
     yield Kind("JSON keys of lists", _each(lambda n: {"v": n}, key=lambda n: {"ids": [n]}))
     yield Kind("byte order mark", _each(lambda n: BOM + json.dumps({"id": n}).encode()))
     yield Kind("gzip", _each(lambda n: gzip.compress(json.dumps({"id": n}).encode())))
+    packed = _each(lambda n: gzip.compress(b'{"id": 1}') if n % 2 else b'{"id": 2}')
+    yield Kind("some in gzip", packed)
     yield Kind("lists of objects", _each(lambda n: json.dumps([{"id": n}, {"id": -n}]).encode()))
     yield Kind("lines of objects", _each(lambda n: f'{{"id": {n}}}\n{{"id": {-n}}}\n'.encode()))
     yield Kind("objects in a row", _each(lambda n: f'{{"id": {n}}}{{"id": {-n}}}'.encode()))

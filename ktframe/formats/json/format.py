@@ -20,6 +20,7 @@ from ktframe.formats.json.batches import begun, read_batch
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.forms import MAP, NO_FORMS, TEXT, Forms
 from ktframe.formats.json.inference import InferenceRules
+from ktframe.formats.json.packed import unpacked
 from ktframe.formats.json.records import decode_fields, decode_records, judge_records, parse
 from ktframe.formats.json.scalars import as_objects, without_field
 from ktframe.formats.json.sightings import Path, Sightings
@@ -62,6 +63,8 @@ class JsonFormat:
         Declared fields whose column, a list of structs of ``key`` and ``value``, holds the entries of an object.
     reads_times
         Whether an inferred field whose text is ISO 8601 with an offset is a Datetime in UTC; no part of an identity is.
+    unpacks
+        Whether gzip and byte order marks are taken off the payloads.
     forms
         Where inferred columns hold text or entries of maps: see ``decided_by``.
     decision
@@ -97,6 +100,7 @@ class JsonFormat:
     objects: frozenset[FieldPath] = frozenset()
     map_fields: frozenset[str] = frozenset()
     reads_times: bool = False
+    unpacks: bool = False
     forms: Forms = NO_FORMS
     decision: Decision | None = field(default=None, compare=False, repr=False)
 
@@ -175,6 +179,8 @@ class JsonFormat:
 
     def parse(self, payload: bytes) -> dict[str, Any] | None:
         """Return the object that is counted to decide the types of fields; None where the payload is none."""
+        if self.unpacks:
+            (payload,) = unpacked([payload])
         if self.are_all_exact:
             (payload,) = as_objects([payload])
         try:
@@ -215,6 +221,8 @@ class JsonFormat:
         known = self._with_declared(schema)
         if not payloads:
             return Decoded(known.to_frame(), (), (), known)
+        if self.unpacks:
+            payloads = unpacked(payloads)
         if not self.are_all_exact:
             return self._decode(payloads, known)
         decoded = self._decode(as_objects(payloads), known)
@@ -247,6 +255,7 @@ class JsonFormat:
 
     def decode_partly(self, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:
         """Return the ``wanted`` fields of refused payloads, of those in which they can be read."""
+        payloads = unpacked(payloads) if self.unpacks else payloads
         frame, accepted = decode_fields(self._quoted(payloads), wanted, self.declared_fields)
         return Decoded(frame, accepted, (), wanted)
 

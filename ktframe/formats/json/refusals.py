@@ -6,11 +6,15 @@ import json
 import re
 from typing import Any, Final
 
+from ktframe.formats.json.packed import BOM, GZIP
+
 WHITESPACE: Final = b" \t\r\n"
 """What JSON allows around a value."""
 
-_BOM: Final = b"\xef\xbb\xbf"
-_GZIP: Final = b"\x1f\x8b"
+IS_MARKED: Final = "not JSON: starts with a byte order mark"
+IS_GZIP: Final = "not JSON: gzip-compressed"
+"""Why packed values are refused; ``unpack=`` reads them."""
+
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 _NAMES: Final = {list: "list", str: "string", bool: "boolean", type(None): "null"}
 
@@ -26,10 +30,10 @@ def why_no_json(payload: bytes, error: ValueError) -> str:
     """Return why a payload is refused of which a parser said ``error``."""
     if not payload.strip(WHITESPACE):
         return "blank value"
-    if payload.startswith(_BOM):
-        return _read_by("not JSON: starts with a byte order mark", "json.loads(value)")
-    if payload.startswith(_GZIP):
-        return _read_by("not JSON: gzip-compressed", "json.loads(gzip.decompress(value))")
+    if payload.startswith(BOM):
+        return _read_by(IS_MARKED, "json.loads(value)")
+    if payload.startswith(GZIP):
+        return _read_by(IS_GZIP, "json.loads(gzip.decompress(value))")
     try:
         text = payload.decode()
     except UnicodeDecodeError as invalid:

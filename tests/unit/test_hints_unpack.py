@@ -1,0 +1,120 @@
+"""``unpack=True``: JSON in gzip, and behind a byte order mark."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import polars as pl
+import pytest
+from support.hinted import hinted, met
+from support.hints import Hint
+
+from ktframe.context.topic_spec import topic_spec
+from ktframe.errors import ConfigurationError
+from ktframe.formats.json import packed
+from ktframe.testing import FakeBroker
+
+BOM = b"\xef\xbb\xbf"
+ROWS = [{"id": 1, "type": "a"}, {"id": 2, "type": "b"}, {"id": 3, "type": "a"}, {"id": 4, "type": "a"}]
+
+
+def packed_rows() -> list[bytes]:
+    """Return the rows as they are sent: in gzip of one and of several members, behind a mark, both, and as they are."""
+    texts = [json.dumps(row).encode() for row in ROWS]
+    return [
+        gzip.compress(texts[0][:5]) + gzip.compress(texts[0][5:]),
+        BOM + texts[1],
+        gzip.compress(BOM + texts[2]),
+        texts[3],
+    ]
+
+
+def broker_of(*values: bytes) -> FakeBroker:
+    """Return a broker whose topic ``t`` has these values."""
+    broker = FakeBroker()
+    for number, value in enumerate(values):
+        broker.produce("t", f"k{number}", value)
+    return broker
+
+
+def test_values_are_read_by_what_is_inside(tmp_path: Path) -> None:
+    """In tables, by a key of theirs, by a condition, and in streams; also when they are opened again."""
+    for _ in range(2):
+        with broker_of(*packed_rows()).connect(state_dir=tmp_path) as kt:
+            assert kt.table("t", unpack=True).to_polars().sort("key").drop("key").to_dicts() == ROWS
+            assert kt.table("t", "id", unpack=True)[3]["type"] == "a"
+            assert len(kt.table("t", where={"type": "a"}, unpack=True)) == 3
+            assert kt.stream("t", unpack=True).to_polars()["id"].to_list() == [1, 2, 3, 4]
+            plain = kt.table("t", on_refused="ignore")
+            assert plain.to_polars().height == 1
+            assert plain.status().refused == 3
+
+
+def test_what_can_not_be_unpacked_is_refused() -> None:
+    """Damaged, cut off, of another kind inside, and larger than memory should hold."""
+    whole = gzip.compress(b'{"id": 1}')
+    values = [
+        whole,
+        whole[:-4],
+        whole[:-8] + b"\0" * 8,
+        gzip.compress(b"[1]"),
+        gzip.compress(whole),
+        b"\x1f\x8b",
+    ]
+    values.append(gzip.compress(b'{"id": 1}' + b" " * 100))
+    with patch.object(packed, "LARGEST_BYTES", 100), broker_of(*values).connect() as kt:
+        table = kt.table("t", unpack=True, on_refused="ignore")
+        assert table.to_polars()["id"].to_list() == [1]
+        assert table.status().refused == 6
+        assert "unpack=True" not in str(table.status())
+
+
+@pytest.mark.parametrize("value", [BOM + b'{"id": 1}', gzip.compress(b'{"id": 1}')], ids=["mark", "gzip"])
+def test_the_hint_of_a_refusal_reads_it(value: bytes) -> None:
+    """Where most are read, and where none is."""
+    with broker_of(b'{"id": 0}', value).connect() as kt:
+        table = kt.table("t", on_refused="ignore")
+        table.to_polars()
+        found = met(
+            Hint("fold/remedies.py", "unpack=True reads JSON in gzip, and behind a byte order mark."),
+            str(table.status()),
+        )
+        assert kt.table("t", **found.arguments).to_polars().height == 2
+
+
+def test_inspect_proposes_it() -> None:
+    """With the columns of what is inside, also beside values that are not packed; samples show it."""
+    with broker_of(*packed_rows()).connect() as kt:
+        seen = kt.inspect("t")
+        assert seen.suggestion == 'ktframe.table("t", unpack=True)'
+        assert seen.columns["column"].to_list() == ["id", "type"]
+        assert all(text.startswith("{") for text in seen.samples["value"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ({"unpack": "gzip"}, Hint("context/topic_spec.py", "give unpack=True or leave it out.")),
+        ({"unpack": True, "value": "bytes"}, Hint("context/topic_spec.py", "leave unpack= out.")),
+    ],
+)
+def test_what_it_can_not_be(wrong: Any, hint: Hint) -> None:
+    """It is about JSON, and either said or not."""
+    with hinted(hint) as found:
+        topic_spec("t", **wrong)
+    assert isinstance(found.error, ConfigurationError)
+    plain = topic_spec("t").settings()
+    assert topic_spec("t", unpack=True).settings() == {**plain, "unpack": "True"}
+    assert topic_spec("t", unpack=False).settings() == plain
+
+
+def test_times_and_structs_of_what_is_inside() -> None:
+    """Together with the other arguments about shapes."""
+    value = gzip.compress(b'{"data": {"at": "2026-01-01T00:00:00Z"}}')
+    with broker_of(value).connect() as kt:
+        frame = kt.table("t", unpack=True, unnest="data", times="auto").to_polars()
+        assert frame.schema["at"] == pl.Datetime("us", "UTC")
