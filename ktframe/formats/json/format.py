@@ -209,7 +209,7 @@ class JsonFormat:
     def begun(self, payloads: Sequence[bytes | None], schema: pl.Schema) -> Sequence[bytes | None]:
         """Return ``payloads``, of which many are parsed meanwhile as ``decode`` by ``schema`` would begin with."""
         known = self._with_declared(schema)
-        if not known or self.are_all_exact or self.all_forms:
+        if not known or self.are_all_exact or self.all_forms or self.unpacks:
             return payloads
         return begun(payloads, known, self.declared_fields)
 
