@@ -80,7 +80,7 @@ def table(
         ``"auto"``: text of JSON values that is ISO 8601 with an offset, also inside of lists and objects, becomes
         ``Datetime("us", "UTC")`` (``"ns"`` where some are finer), in fields where all of the records that decide types have
         it. Later text there that is no such time is refused. Dates, times without an offset and fields of the key stay
-        text; ``schema`` comes first. None: text stays text.
+        text; ``schema`` comes first, and so do the schemas of a registry. None: text stays text.
     key_format
         Format of the record keys: ``"string"``, ``"int"``, ``"long"``, ``"bytes"``, ``"json"``, ``"avro"``,
         ``"protobuf"``, or ``"auto"`` (by the schema that a key names, else text), the default with a registry;

@@ -160,7 +160,7 @@ class RegistryFormat:
             When a schema is needed and the registry can't be asked now.
         """
         if (plain := self._plain_for_all(payloads, schema)) is not None:
-            return plain.decode(payloads, schema)
+            return self._typed_by_schemas(plain).decode(payloads, schema)
         groups, unreadable = self._groups(payloads)
         merged = self.readers.merged_columns
         columns = columns_of(schema or self.initial_schema, merged)
@@ -308,6 +308,15 @@ class RegistryFormat:
                 raise ConflictError(message, (column.name,))
         return columns
 
+    def _typed_by_schemas(self, plain: SchemalessFormat) -> SchemalessFormat:
+        """Return ``plain`` as it reads beside values that name a schema: text stays text.
+
+        All fields of these are typed batch by batch: which text were times would depend on how batches were cut.
+        """
+        if self.inferring is None and isinstance(plain, JsonFormat) and plain.reads_times:
+            return replace(plain, reads_times=False)
+        return plain
+
     def _read_plain(
         self, plain: SchemalessFormat, groups: Sequence[_Group], columns: tuple[Column, ...], encrypted: Paths
     ) -> tuple[Part, tuple[Column, ...]]:
@@ -319,7 +328,7 @@ class RegistryFormat:
         readable = pl.Schema(
             {name: dtype for name, dtype in known.items() if plain.supports(pl.Schema({name: dtype}))}
         )
-        decoded = plain.decode([body for _, body in order], readable)
+        decoded = self._typed_by_schemas(plain).decode([body for _, body in order], readable)
         lines = [line for line, _ in order]
         refused = tuple(replace(refusal, index=lines[refusal.index]) for refusal in decoded.refused)
         accepted = [lines[index] for index in decoded.accepted]

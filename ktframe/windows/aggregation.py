@@ -78,7 +78,7 @@ def require_named(exprs: Sequence[pl.Expr], by: Sequence[str], columns: Sequence
 
 
 def _no_such(what: str, name: str, columns: Sequence[str], nested: Sequence[str] = ()) -> ConfigurationError:
-    suggestion = did_you_mean(similar_fields(name, (*columns, *nested)))
+    suggestion = did_you_mean(similar_fields(name, dict.fromkeys((*columns, *nested))))
     hint = f"{suggestion} There are" if suggestion else "choose from"
     return ConfigurationError(f"{what}: there is no such column.", f"{hint} {', '.join(columns)}.")
 

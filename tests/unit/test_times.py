@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ktframe.config.settings import TableDeclaration
 from ktframe.context.topic_spec import topic_spec
 from ktframe.errors import ConfigurationError
 from ktframe.fold import learning
-from ktframe.testing import FakeBroker
+from ktframe.testing import FakeBroker, FakeRegistry
 
 UTC_TIME = pl.Datetime("us", "UTC")
 FINE_TIME = pl.Datetime("ns", "UTC")
@@ -152,6 +153,20 @@ def test_event_time_and_conditions() -> None:
             "1d"
         )
         assert windows.to_polars()["window_start"].to_list() == [NEW_YEAR, NEW_YEAR]
+
+
+def test_schemas_of_a_registry_decide() -> None:
+    """Where a value names one, text is what that says, also in fields that it does not have."""
+    registry = FakeRegistry()
+    schema = {"type": "object", "properties": {"at": {"type": "string"}}}
+    prefix = registry.prefix(registry.register("t-value", json.dumps(schema), "JSON"))
+    text = "2026-01-01T00:00:00Z"
+    broker = broker_of(*(prefix + json.dumps({"at": text, "extra": text}).encode() for _ in range(2)))
+    with broker.connect(registry=registry) as kt:
+        table = kt.table("t", times="auto")
+        assert table.to_polars().dtypes == [pl.String] * 3
+        broker.produce("t", "k9", prefix + b'{"extra": "n/a"}')
+        assert table.to_polars().height == 3
 
 
 def test_the_argument_is_part_of_the_store(tmp_path: Path) -> None:
