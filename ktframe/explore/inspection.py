@@ -11,7 +11,7 @@ import polars as pl
 
 from ktframe.config.durations import describe_duration
 from ktframe.explore.event_types import EventType
-from ktframe.explore.readings import AVRO, Reading
+from ktframe.explore.readings import AVRO, NOTHING_READ, Reading, Readings
 from ktframe.explore.time_fields import TimeField
 from ktframe.formats import VALUE_COLUMN
 
@@ -63,13 +63,14 @@ class Inspection:
     sample (0 to 1), its ``columns``, and what ``where=`` takes for it (``where``)."""
     deletes: tuple[Any, ...] = ()
     """What ``deletes=`` takes for deletes in other spellings than Kafka's null value."""
-    readings: tuple[Reading, Reading, Reading] = (Reading(None), Reading(None), Reading(None))
-    """How keys are read, how values are, and how values are read so that none is refused: the arguments of the calls."""
+    readings: Readings = NOTHING_READ
+    """How keys and values are read: the arguments of the calls."""
 
     @property
     def suggestion(self) -> str:
         """The call that loads the topic, with the arguments that its sample asks for: a stream where most have no key."""
-        return self._stream(self.readings[1]) if self._is_keyless else self._table()
+        found = self.readings
+        return self._stream(found.keys, found.values) if self._is_keyless else self._table()
 
     @property
     def suggestions(self) -> list[str]:
@@ -78,7 +79,11 @@ class Inspection:
         The last one is the stream that has every record of the sample as an event: with it none of them is refused.
         """
         types = [self._table(f"where={_literal(each.where)}") for each in self.types]
-        return [*dict.fromkeys([*(types or [self.suggestion]), self._stream(self.readings[2])])]
+        return [*dict.fromkeys([*(types or [self.suggestion]), self._whole])]
+
+    @property
+    def _whole(self) -> str:
+        return self._stream(self.readings.all_keys, self.readings.all_values)
 
     @property
     def _is_keyless(self) -> bool:
@@ -86,7 +91,7 @@ class Inspection:
         return null_keys is not None and null_keys > _KEYLESS_SHARE
 
     def _table(self, *more: str) -> str:
-        arguments = self._arguments(self.readings[1])
+        arguments = self._arguments(self.readings.keys, self.readings.values)
         if self._is_keyless:
             arguments.insert(0, 'key="<field>"')
         if self.deletes:
@@ -94,20 +99,19 @@ class Inspection:
             arguments.append(f"deletes={_literal(several)}")
         return f"ktframe.table({', '.join([_quoted(self.topic), *arguments, *more])})"
 
-    def _stream(self, values: Reading) -> str:
-        arguments = self._arguments(values)
+    def _stream(self, keys: Reading, values: Reading) -> str:
+        arguments = self._arguments(keys, values)
         newest = self._facts()["last_timestamp"]
         if newest is not None and newest > self.taken_at.timestamp() * 1_000 + _DAY_MS:
             arguments.append("max_future_skew=None")
         return f"ktframe.stream({', '.join([_quoted(self.topic), *arguments])})"
 
-    def _arguments(self, values: Reading) -> list[str]:
+    def _arguments(self, keys: Reading, values: Reading) -> list[str]:
         arguments = []
         if values.format not in (None, *_DEFAULT_VALUES):
             arguments.append(f"value={_quoted(values.format)}")
-        keys = self.readings[0].format
-        if keys not in (None, *_DEFAULT_KEYS):
-            arguments.append(f"key_format={_quoted(keys)}")
+        if keys.format not in (None, *_DEFAULT_KEYS):
+            arguments.append(f"key_format={_quoted(keys.format)}")
         if values.unpack:
             arguments.append("unpack=True")
         if values.json_fields:
@@ -174,8 +178,9 @@ class Inspection:
             shown = zip(self.types[:_NAMED_COLUMNS], self.suggestions, strict=False)
             notes += [f"  {call}  # {_percent(each.share)}" for each, call in shown]
             notes += [f"  ... ({len(self.types)} in all)"] if len(self.types) > _NAMED_COLUMNS else []
-        if self.readings[1] != self.readings[2] and self._stream(self.readings[2]) != self.suggestion:
-            notes.append(f"every record as an event, whatever its value: {self._stream(self.readings[2])}")
+        found = self.readings
+        if (found.keys, found.values) != (found.all_keys, found.all_values):
+            notes.append(f"every record as an event, whatever it holds: {self._whole}")
         if self.deletes:
             notes.append("some values delete a row by other means than Kafka's null")
         tagged = [

@@ -37,6 +37,9 @@ class Reading:
     """Whether values are in gzip, or behind a byte order mark."""
 
 
+_NOTHING: Final = Reading(None)
+
+
 def is_text(payload: bytes) -> bool:
     """Say whether ``payload`` is UTF-8 that a person could read."""
     try:
@@ -45,8 +48,28 @@ def is_text(payload: bytes) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """How a sample is read: into the rows that are of most use, and so that no record is refused."""
+
+    keys: Reading = _NOTHING
+    values: Reading = _NOTHING
+    all_keys: Reading = _NOTHING
+    all_values: Reading = _NOTHING
+
+
+NOTHING_READ: Final = Readings()
+
+
 def reading_of_keys(keys: Sequence[bytes], guess: str | None, fetch: Fetch) -> Reading:
-    """Return the guess where it reads all ``keys``, else text or bytes."""
+    """Return the guess where it reads all ``keys``, else text or bytes; JSON where it reads at least half of them."""
+    if guess == JsonFormat.name and 2 * len(_refusals(key_format(guess), keys)) <= len(keys):
+        return Reading(guess)
+    return reading_of_all_keys(keys, guess, fetch)
+
+
+def reading_of_all_keys(keys: Sequence[bytes], guess: str | None, fetch: Fetch) -> Reading:
+    """Return the guess where it reads all ``keys``, else text or bytes: no key is refused."""
     schemas = TopicSchemas(fetch)
     return _first_reading(keys, guess, lambda name: key_format(name, schemas=schemas))
 

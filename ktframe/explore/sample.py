@@ -15,9 +15,10 @@ from ktframe.errors import ConfigurationError, RegistryError
 from ktframe.explore.event_types import EventType, deletes_in, event_types
 from ktframe.explore.readings import (
     AVRO,
-    Reading,
+    Readings,
     is_text,
     reading_of_all,
+    reading_of_all_keys,
     reading_of_keys,
     reading_of_values,
 )
@@ -239,15 +240,19 @@ class TopicSample:
         """Return which values delete a row beside Kafka's null."""
         return deletes_in(self._values, self._objects) if self._objects else ()
 
-    def readings(self) -> tuple[Reading, Reading, Reading]:
-        """Return how keys are read, how values are, and how values are read so that none is refused."""
+    def readings(self) -> Readings:
+        """Return how keys and values are read."""
         # What deletes by other means than null has no fields; in a stream it is a record like any other.
         deleting = {b""} if "empty" in self.deletes() else set()
         deleting |= {b"null"} if "null" in self.deletes() else set()
         values = [value for value in self._values if value.strip(WHITESPACE) not in deleting]
-        keys = reading_of_keys(self._keys, self.key_format, self.fetch)
         of_values = reading_of_values(values, self.value_format)
-        return keys, of_values, reading_of_all(self._values, of_values, self.fetch)
+        return Readings(
+            reading_of_keys(self._keys, self.key_format, self.fetch),
+            of_values,
+            reading_of_all_keys(self._keys, self.key_format, self.fetch),
+            reading_of_all(self._values, of_values, self.fetch),
+        )
 
     def times(self) -> tuple[TimeField, ...]:
         """Return the fields of the values that hold times."""

@@ -93,6 +93,8 @@ def kinds() -> Iterator[Kind]:
     yield Kind("JSON text keys", _each(lambda n: {"id": n}, key=lambda n: f'"k{n}"'.encode()))
     yield Kind("JSON object keys", _each(lambda n: {"v": n}, key=lambda n: {"id": n, "region": "eu"}))
     yield Kind("JSON keys of lists", _each(lambda n: {"v": n}, key=lambda n: {"ids": [n]}))
+    mixed = [*_each(lambda n: {"id": n}, key=lambda n: f'"k{n}"'.encode()), (b"42", {"id": 1})]
+    yield Kind("JSON keys and an odd one", mixed, rows=_COUNT)
     yield Kind("byte order mark", _each(lambda n: BOM + json.dumps({"id": n}).encode()))
     yield Kind("gzip", _each(lambda n: gzip.compress(json.dumps({"id": n}).encode())))
     packed = _each(lambda n: gzip.compress(b'{"id": 1}') if n % 2 else b'{"id": 2}')

@@ -13,7 +13,7 @@ from ktframe.tables.stream import KStream
 from ktframe.testing import FakeRegistry
 
 KINDS = list(kinds())
-REFUSING = {"some broken", "some without a key"}
+REFUSING = {"some broken", "some without a key", "JSON keys and an odd one"}
 """Where a table of fields, or of keys, is of more use than one that takes all."""
 
 
