@@ -11,7 +11,7 @@ from typing import Final
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.identity import Tombstone
 from ktframe.fold.records import Cause
-from ktframe.formats import reads_json_alone, unpacks
+from ktframe.formats import reads_json_alone, reads_times, unpacks
 from ktframe.formats.base import VALUE_COLUMN, Fault
 from ktframe.formats.json.refusals import IS_GZIP, IS_MARKED
 
@@ -136,8 +136,15 @@ def _time(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
 
 
 def _where(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
-    del decoder, topic, fields
-    return "an expression that casts the field, such as pl.col(...).cast(pl.Float64, strict=False) > 5, takes any kind of value."
+    del topic, fields
+    sentences = [
+        "an expression that casts the field, such as pl.col(...).cast(pl.Float64, strict=False) > 5, takes any kind of value."
+    ]
+    if reads_times(decoder.value_format):
+        sentences.append(
+            'Times are text for where=, unless schema={...: pl.Datetime("us", "UTC")} declares them.'
+        )
+    return " ".join(sentences)
 
 
 def _header(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
 from typing import Final, NamedTuple, TypeAlias
 
 import polars as pl
@@ -88,35 +89,47 @@ class UnnestedFields:
         for name, prefix in self.structs:
             column = columns.get(name)
             if column is not None:
-                columns = _lifted(columns, name, column, prefix, taken)
+                columns = self._lifted(columns, name, column, prefix, taken)
         return columns
 
+    def _lifted(
+        self, columns: dict[str, _Column], name: str, column: _Column, prefix: str, taken: Collection[str]
+    ) -> dict[str, _Column]:
+        """Return ``columns`` with the fields of one in its place."""
+        if not isinstance(column.dtype, pl.Struct | pl.Null):
+            message = f"unnest={name!r}, but {name!r} is {column.dtype}: only the fields of an object become columns."
+            raise SchemaError(message, f"leave {name!r} out of unnest=.")
+        inner = struct_fields(column.dtype) if isinstance(column.dtype, pl.Struct) else {}
+        fields = {f"{prefix}{field}": _Column(dtype, (*column.path, field)) for field, dtype in inner.items()}
+        others = columns.keys() - {name}
+        for field, inside in fields.items():
+            prefixed = self._with_prefix(name, prefix, inner, {*others, *taken})
+            hint = f"unnest={prefixed!r} puts a prefix before the names of its fields."
+            if field in others:
+                message = f"unnest={name!r}: {name!r} has a field that would be the column {field!r}, and there is one already."
+                raise SchemaError(message, hint)
+            if field in taken:
+                message = f"unnest={name!r}: the key is the field {field!r} of records, and {name!r} has one of that name too."
+                key = field_name(inside.path)
+                raise SchemaError(
+                    message, hint if key == field else f"name the one that is meant, such as key={key!r}."
+                )
+        shown: dict[str, _Column] = {}
+        for other, known in columns.items():
+            shown |= fields if other == name else {other: known}
+        return shown
 
-def _lifted(
-    columns: dict[str, _Column], name: str, column: _Column, prefix: str, taken: Collection[str]
-) -> dict[str, _Column]:
-    """Return ``columns`` with the fields of one in its place."""
-    if not isinstance(column.dtype, pl.Struct | pl.Null):
-        message = (
-            f"unnest={name!r}, but {name!r} is {column.dtype}: only the fields of an object become columns."
-        )
-        raise SchemaError(message, f"leave {name!r} out of unnest=.")
-    inner = struct_fields(column.dtype) if isinstance(column.dtype, pl.Struct) else {}
-    fields = {f"{prefix}{field}": _Column(dtype, (*column.path, field)) for field, dtype in inner.items()}
-    for field, inside in fields.items():
-        if field in columns.keys() - {name}:
-            message = f"unnest={name!r}: {name!r} has a field that would be the column {field!r}, and there is one already."
-            prefixed = {name: f"{name}_"}
-            raise SchemaError(message, f"unnest={prefixed!r} puts a prefix before the names of its fields.")
-        if field in taken:
-            message = f"unnest={name!r}: the key is the field {field!r} of records, and {name!r} has one of that name too."
-            raise SchemaError(
-                message, f"name the one that is meant, such as key={field_name(inside.path)!r}."
-            )
-    shown: dict[str, _Column] = {}
-    for other, known in columns.items():
-        shown |= fields if other == name else {other: known}
-    return shown
+    def _with_prefix(
+        self, name: str, prefix: str, inner: Iterable[str], others: Collection[str]
+    ) -> dict[str, str]:
+        """Return the argument with another prefix for the fields of ``name``, by which none is called as ``others`` are."""
+        underlined = (name + "_" * count for count in count_from(1))
+        new = next(each for each in underlined if not any(f"{each}{field}" in others for field in inner))
+        # One that is lifted later may be among them.
+        renamed = {f"{prefix}{field}": f"{new}{field}" for field in inner}
+        at = self.names.index(name)
+        later = {renamed.get(other, other): further for other, further in self.structs[at + 1 :]}
+        return {**dict(self.structs[:at]), name: new, **later}
 
 
 def unnested_fields(argument: object) -> UnnestedFields:

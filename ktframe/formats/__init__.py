@@ -48,6 +48,7 @@ __all__ = [
     "map_dtype",
     "partial_rows",
     "reads_json_alone",
+    "reads_times",
     "schemas_of",
     "unpacks",
     "value_format",
@@ -203,6 +204,12 @@ def reads_json_alone(format_: Format) -> bool:
     """Say whether ``format_`` was asked to read JSON in a way that other formats can't: times, or packed payloads."""
     plain = format_.plain if isinstance(format_, RegistryFormat) else format_
     return isinstance(plain, JsonFormat) and (plain.reads_times or plain.unpacks)
+
+
+def reads_times(format_: Format) -> bool:
+    """Say whether fields whose text is a time are times, though nothing declares them."""
+    plain = format_.plain if isinstance(format_, RegistryFormat) else format_
+    return isinstance(plain, JsonFormat) and plain.reads_times
 
 
 def unpacks(format_: Format) -> bool:

@@ -117,7 +117,7 @@ class Presentation:
         known = {column.name: column for column in columns}
         if isinstance(metadata, bool):
             return list(known.values()) if metadata else []
-        wanted = [metadata] if isinstance(metadata, str) else list(metadata)
+        wanted = [metadata] if isinstance(metadata, str) else [*dict.fromkeys(metadata)]
         unknown = [name for name in wanted if name not in known]
         if HEADERS_NAME in unknown:
             message = f"metadata={metadata!r}: the headers of records were not read."

@@ -429,3 +429,18 @@ def test_the_fake_broker_looks_offsets_up_by_time(broker: FakeBroker) -> None:
     assert broker.offsets_at("orders", [0, 1], NOW_MS + 100) == {0: 6, 1: 5}
     assert broker.offsets_at("orders", [0, 1], -1) == {0: 1, 1: 0}
     assert broker.cleanup_policy("empty") == "compact"
+
+
+def test_a_call_for_a_type_with_odd_characters_is_python() -> None:
+    """Line breaks, quotes, backslashes and others: pasted it gives the records of that type."""
+    broker = FakeBroker()
+    odd = ["ü\n", "\"'\\", "\x00\x7f\u2028"]
+    for number, name in enumerate(odd * 8):
+        broker.produce("t", f"k{number}", {"type": name, f"of{odd.index(name)}": number})
+    with broker.connect() as kt:
+        calls = kt.inspect("t").suggestions
+        assert len(calls) == 4
+        for call in calls[:3]:
+            table = eval(call, {"ktframe": kt})  # noqa: S307 - the call that was proposed
+            assert table.to_polars().height == 8
+            table.close()

@@ -549,3 +549,11 @@ def test_equal_declarations_are_one_table() -> None:
         assert kt.table("t", metadata=["headers"]) is kt.table("t", metadata="headers")
         with pytest.raises(ConfigurationError, match="already there with metadata"):
             kt.table("t", metadata=["headers", "offset"])
+
+
+def test_a_column_about_the_record_that_is_named_twice_is_there_once() -> None:
+    """As with fields of the key."""
+    broker = FakeBroker()
+    broker.produce("t", "a", {"n": 1})
+    with broker.connect() as kt:
+        assert kt.table("t").to_polars(metadata=["offset", "offset"]).columns == ["key", "n", "offset"]

@@ -31,6 +31,42 @@ def test_a_prefix_tells_two_columns_apart(kt: Context) -> None:
     assert kt.table("t", **found.arguments).to_polars().columns == ["key", "id", "n", "data_id", "data_x"]
 
 
+@pytest.mark.parametrize(
+    ("value", "unnest", "columns"),
+    [
+        ({"x": 1, "d": {"e": {"x": 2}}}, ["d", "e"], ["x", "e_x"]),
+        ({"d": {"x": 1}, "e": {"x": 2}}, ["d", "e"], ["x", "e_x"]),
+        ({"x": 1, "d": {"x": 2, "e": {"y": 3}}}, ["d", "e"], ["x", "d_x", "y"]),
+        ({"d": {"x": 1}, "d_x": 2}, {"d": "d_"}, ["d__x", "d_x"]),
+        ({"d": {"x": 1}, "d_x": 2, "x": 3}, "d", ["d__x", "d_x", "x"]),
+    ],
+)
+def test_a_prefix_is_one_that_is_free_and_keeps_the_others(
+    value: dict[str, Any], unnest: Any, columns: list[str]
+) -> None:
+    """Also where what is lifted next is a field of what gets the prefix."""
+    broker = FakeBroker()
+    broker.produce("t", "k", value)
+    with broker.connect() as kt:
+        with hinted(
+            Hint("fold/unnested_fields.py", "unnest={} puts a prefix before the names of its fields.")
+        ) as found:
+            kt.table("t", unnest=unnest).to_polars()
+        assert kt.table("t", **found.arguments).to_polars().columns == ["key", *columns]
+
+
+def test_a_key_that_is_called_like_a_lifted_field() -> None:
+    """It is named already as it is in the record: the other one gets another name."""
+    broker = FakeBroker()
+    broker.produce("t", "k", {"d": {"id": 1}})
+    with broker.connect() as kt:
+        with hinted(
+            Hint("fold/unnested_fields.py", "unnest={} puts a prefix before the names of its fields.")
+        ) as found:
+            kt.table("t", "d.id", unnest={"d": "d."}).to_polars()
+        assert kt.table("t", "d.id", **found.arguments).to_polars().columns == ["d.id", "d_id"]
+
+
 def test_a_key_is_named_as_it_is_in_the_record() -> None:
     """Not as its column."""
     broker = FakeBroker()

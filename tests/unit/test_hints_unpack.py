@@ -70,6 +70,10 @@ def test_what_can_not_be_unpacked_is_refused() -> None:
         table = kt.table("t", unpack=True, on_refused="ignore")
         assert table.to_polars()["id"].to_list() == [1]
         assert table.status().refused == 6
+        reasons = table.errors()["reason"].str.split(";").list.first().to_list()
+        assert reasons.count("not JSON: gzip that is cut or damaged") == 3
+        assert reasons.count("not JSON: gzip inside of gzip") == 1
+        assert reasons.count("not JSON: gzip-compressed, with more than 0 MiB inside") == 1  # 100 bytes here
         assert "unpack=True" not in str(table.status())
 
 

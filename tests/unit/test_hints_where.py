@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,7 @@ from support.hinted import evaluated, hinted, met
 from support.hints import Hint
 
 from ktframe.config.settings import TableDeclaration
-from ktframe.errors import ConfigurationError, SchemaError
+from ktframe.errors import ConfigurationError, IncompleteError, SchemaError
 from ktframe.fold.condition import condition
 from ktframe.fold.judging import judged
 from ktframe.fold.records import Position
@@ -367,3 +368,18 @@ def test_a_list_of_many_kinds_is_judged_as_texts(item: Any) -> None:
         assert table.status().left_out == 1
         (reason,) = table.errors()["reason"]
         assert reason.startswith("field 'tags[]'")
+
+
+def test_times_that_are_inferred_are_declared_for_a_condition() -> None:
+    """A condition is judged by what was sent, which is text; where the field is declared it is a time for it, too."""
+    with _broker({"at": "2026-01-01T00:00:00Z"}, {"at": "2026-03-01T00:00:00Z"}).connect() as kt:
+        where = pl.col("at") > datetime(2026, 2, 1, tzinfo=UTC)
+        hint = Hint(
+            "fold/remedies.py",
+            'Times are text for where=, unless schema={...: pl.Datetime("us", "UTC")} declares them.',
+        )
+        with pytest.raises(IncompleteError) as error:
+            kt.table("t", times="auto", where=where).to_polars()
+        found = met(hint, error.value.hint or "")
+        declared = evaluated(found.text.split("schema=")[1].split(" declares")[0].replace("...", '"at"'))
+        assert kt.table("t", schema=declared, where=where).to_polars().height == 1

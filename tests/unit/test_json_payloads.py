@@ -57,7 +57,10 @@ def test_a_reason_says_what_a_payload_is_and_what_reads_it(payload: bytes, fact:
         (b'[{"a":1},5]', "a JSON list, not an object"),
         (b"{" * 5000, "not JSON: "),
         (b'{"a":1}' + b"[" * 5000, "not JSON: "),
-        (b"\x1f\x8b\xff", "not JSON: gzip-compressed"),
+        (b"\x1f\x8b\xff", "not JSON: gzip that is cut or damaged"),
+        (gzip.compress(b'{"a":1}')[:-4], "not JSON: gzip that is cut or damaged"),
+        (gzip.compress(gzip.compress(b'{"a":1}')), "not JSON: gzip inside of gzip"),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', "not JSON: several byte order marks"),
     ],
 )
 def test_what_is_none_of_these_has_its_own_reason(payload: bytes, reason: str) -> None:

@@ -13,6 +13,8 @@ GZIP: Final = b"\x1f\x8b"
 LARGEST_BYTES: Final = 2**26
 """What is larger when it is decompressed stays as it is: a few kB could fill the memory."""
 
+_DAMAGED: Final = (OSError, EOFError, zlib.error)
+
 
 def unpacked(payloads: Sequence[bytes]) -> Sequence[bytes]:
     """Return what is inside of the payloads, themselves where that can't be read; ``payloads`` where none is packed."""
@@ -21,12 +23,29 @@ def unpacked(payloads: Sequence[bytes]) -> Sequence[bytes]:
     return [_unpacked(payload) for payload in payloads]
 
 
+def why_packed(payload: bytes) -> str | None:
+    """Return why what is inside of a payload of gzip can't be read; None where it is at hand."""
+    try:
+        content = _content(payload)
+    except _DAMAGED:
+        return "gzip that is cut or damaged"
+    if len(content) > LARGEST_BYTES:
+        return f"gzip-compressed, with more than {LARGEST_BYTES // 2**20} MiB inside"
+    return "gzip inside of gzip" if content.startswith(GZIP) else None
+
+
 def _unpacked(payload: bytes) -> bytes:
     if payload.startswith(GZIP):
         try:
-            with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
-                content = file.read(LARGEST_BYTES + 1)
-        except (OSError, EOFError, zlib.error):
+            content = _content(payload)
+        except _DAMAGED:
             return payload
-        payload = payload if len(content) > LARGEST_BYTES else content
+        # What is packed twice stays as it was sent, for the reason of its refusal.
+        payload = payload if len(content) > LARGEST_BYTES or content.startswith(GZIP) else content
     return payload.removeprefix(BOM)
+
+
+def _content(payload: bytes) -> bytes:
+    """Return what is inside, and of that no more than shows that it is too large."""
+    with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
+        return file.read(LARGEST_BYTES + 1)

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from ktframe.formats.json.packed import BOM, GZIP
+from ktframe.formats.json.packed import BOM, GZIP, why_packed
 
 WHITESPACE: Final = b" \t\r\n"
 """What JSON allows around a value."""
@@ -30,15 +30,22 @@ def why_no_json(payload: bytes, error: ValueError) -> str:
     """Return why a payload is refused of which a parser said ``error``."""
     if not payload.strip(WHITESPACE):
         return "blank value"
-    if payload.startswith(BOM):
-        return _read_by(IS_MARKED, "json.loads(value)")
-    if payload.startswith(GZIP):
-        return _read_by(IS_GZIP, "json.loads(gzip.decompress(value))")
+    if payload.startswith((BOM, GZIP)):
+        return _why_packed(payload)
     try:
         text = payload.decode()
     except UnicodeDecodeError as invalid:
         return f"not UTF-8 text: byte {payload[invalid.start]:#04x} at {invalid.start}"
     return _why_several(text) or f"not JSON: {error}"
+
+
+def _why_packed(payload: bytes) -> str:
+    if payload.startswith(BOM + BOM):
+        return "not JSON: several byte order marks"
+    if payload.startswith(BOM):
+        return _read_by(IS_MARKED, "json.loads(value)")
+    why = why_packed(payload)
+    return _read_by(IS_GZIP, "json.loads(gzip.decompress(value))") if why is None else f"not JSON: {why}"
 
 
 def _why_several(text: str) -> str | None:
