@@ -15,13 +15,13 @@ from ktframe.fold.stale import newest_marks
 
 
 def combined(parts: Sequence[Changes]) -> Changes:
-    """Return the changes of one or more batches, the earliest first, as decoding all their records at once would give them.
+    """Return the changes of one or more batches, the earliest first, with the last line of each identity and partition.
 
     They have the same fields, and know of what was learned and seen before them.
     """
     last = parts[-1]
     if len(parts) == 1:
-        return last
+        return replace(last, lines=last_of_each(last.lines))
     marks = [part.stale for part in parts if part.stale.height]
     return replace(
         last,

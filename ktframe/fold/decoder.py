@@ -32,7 +32,7 @@ from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
 from ktframe.fold.key_column import KeyColumn, part_names, part_types, parts_of
 from ktframe.fold.learning import Learner, Records, decode_and_learn
-from ktframe.fold.lines import at, last_of_each, lines_of
+from ktframe.fold.lines import at, lines_of
 from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import accepted, key_tombstones, late_records, refused_records
@@ -284,7 +284,7 @@ class TopicDecoder:
         refused: Sequence[Refusal],
         schema: pl.Schema,
     ) -> Changes:
-        """Return the last line of each identity and partition."""
+        """Return a line for each row, of which ``combined`` keeps the last one of each identity."""
         rows, use = assigned.rows, self.identity.key_use
         tombstones: tuple[KeyTombstone, ...] = ()
         if use is KeyUse.DELETES_BY:
@@ -298,17 +298,16 @@ class TopicDecoder:
         if STALE in rows.columns:
             stale = stale_marks(rows.filter(STALE), self.identity.columns)
             rows = rows.filter(~pl.col(STALE)).drop(STALE)
-        folded = last_of_each(rows)
         keeps_all = self.identity.tombstone is not Tombstone.REMOVES
         stored = pack_records(batch, with_keys=self._keeps_key_bytes, with_tombstones=keeps_all)
-        for_store, is_keyless = [folded[IDENTITY], at(folded[LINE], stored).alias(STORED)], False
+        for_store, is_keyless = [rows[IDENTITY], at(rows[LINE], stored).alias(STORED)], False
         if use.is_for_deletes:
-            keys = at(folded[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
-            is_keyless = keys.null_count() > 0 and bool((keys.is_null() & ~folded[TOMBSTONE]).any())
+            keys = at(rows[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
+            is_keyless = keys.null_count() > 0 and bool((keys.is_null() & ~rows[TOMBSTONE]).any())
             for_store += [keys] if use is KeyUse.DELETES_BY else []
         records = Counter(dict(pl.Series(batch.partitions).value_counts().iter_rows()))
         return Changes(
-            self._lines(folded, for_store, schema),
+            self._lines(rows, for_store, schema),
             refused=refused_records(batch, refused),
             late=late_records(batch, assigned.late),
             tombstones=tombstones,
@@ -322,13 +321,13 @@ class TopicDecoder:
             is_keyless=is_keyless,
         )
 
-    def _lines(self, folded: pl.DataFrame, for_store: list[pl.Series], schema: pl.Schema) -> pl.DataFrame:
+    def _lines(self, rows: pl.DataFrame, for_store: list[pl.Series], schema: pl.Schema) -> pl.DataFrame:
         """Return the lines of changes: the columns of the view, and those ``for_store``."""
-        removed = folded[TOMBSTONE] & (not self._are_rows)
+        removed = rows[TOMBSTONE] & (not self._are_rows)
         added = [removed.alias(REMOVED)]
         if SIZE in self.identity.extra_columns:
             added.append(for_store[1].bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
-        frame = self.unnested.apply(folded.hstack(added), self.fields(schema))
+        frame = self.unnested.apply(rows.hstack(added), self.fields(schema))
         known = set(frame.columns)
         frame = frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]
         return frame.hstack(for_store)

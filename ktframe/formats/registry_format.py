@@ -20,6 +20,7 @@ from ktframe.formats.dtypes import struct_fields
 from ktframe.formats.encrypted import NONE_ENCRYPTED, Paths, marked_columns, marked_frame, unmarked_schema
 from ktframe.formats.errors import ConflictError, UnusableSchemaError
 from ktframe.formats.field_names import FieldPath, field_name
+from ktframe.formats.json.batches import BegunPayloads
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.json.forms import TEXT, Forms
@@ -210,8 +211,7 @@ class RegistryFormat:
     def _plain_for_all(self, payloads: Sequence[bytes], schema: pl.Schema) -> SchemalessFormat | None:
         """Return the plain format where no payload has a schema, and nothing has to be fitted to other columns."""
         plain = self.plain
-        smallest = min(filter(None, payloads), default=None)  # no other one has a smaller first byte
-        if plain is None or (smallest is not None and smallest[0] <= LARGEST_MAGIC_BYTE):
+        if plain is None or not (isinstance(payloads, BegunPayloads) or _have_no_magic_byte(payloads)):
             return None
         # The fields of keys are fixed; the plain format alone would add some.
         may_widen = self.is_key and bool(schema) and not plain.is_canonical
@@ -359,6 +359,11 @@ def _has(dtype: pl.DataType, wanted: pl.DataType) -> bool:
         have = struct_fields(dtype)
         return all(name in have and _has(have[name], inner) for name, inner in struct_fields(wanted).items())
     return dtype == wanted or (wanted == pl.Int64 and dtype == pl.Int32)
+
+
+def _have_no_magic_byte(payloads: Sequence[bytes]) -> bool:
+    smallest = min(filter(None, payloads), default=None)  # no other one has a smaller first byte
+    return smallest is None or smallest[0] > LARGEST_MAGIC_BYTE
 
 
 def _read(group: _Group, reader: BodyReader) -> Part:

@@ -14,6 +14,7 @@ from hypothesis import example, given
 from support.examples import examples
 
 from ktframe.columns import DELETED_BY, HASH, IDENTITY, KEY, OFFSET, REMOVED, STORED, TIMESTAMP
+from ktframe.fold.combined import combined
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import hash_identities
@@ -69,7 +70,7 @@ class Table:
             values=[record.value for record in records],
             positions=dict(self.offsets),
         )
-        changes = self.decoder.decode(batch, self.schema)
+        changes = combined([self.decoder.decode(batch, self.schema)])
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema

@@ -59,7 +59,8 @@ class _Plan:
 class BegunPayloads(list[bytes]):
     """Payloads that Arrow has begun to parse on a thread of its own, which does not hold the interpreter's lock.
 
-    ``text`` is what ``_text_of`` returns of them; Arrow reads it as ``plan`` says.
+    Each of them begins with a brace, and none is None. ``text`` is what ``_text_of`` returns of them; Arrow reads it as
+    ``plan`` says.
     """
 
     def __init__(self, payloads: Sequence[bytes], text: bytes, plan: _Plan) -> None:
@@ -69,6 +70,11 @@ class BegunPayloads(list[bytes]):
         self._table: Future[Any] = Future()
         # Not a daemon: Python waits for it at its end, when Arrow can't be left in the middle of its work.
         Thread(target=self._parse, name="ktframe-json", daemon=False).start()
+
+    def __contains__(self, payload: object) -> bool:
+        return payload is not None and super().__contains__(
+            payload
+        )  # whether there are tombstones is asked often
 
     def _parse(self) -> None:
         try:
@@ -86,10 +92,12 @@ def begun(
     payloads: Sequence[bytes | None], schema: pl.Schema, declared: frozenset[str]
 ) -> Sequence[bytes | None]:
     """Return ``payloads``, of which Arrow parses a copy meanwhile if ``read_batch`` would ask it for these columns."""
-    if None in payloads:
-        return payloads
     values = cast(Sequence[bytes], payloads)
-    plan, text = _plan_of(values, schema, declared), _text_of(values)
+    try:
+        text = _text_of(values)
+    except TypeError:  # there are tombstones among them
+        return payloads
+    plan = _plan_of(values, schema, declared)
     if plan.parse_options is None or text is None:
         return payloads
     try:
