@@ -23,9 +23,8 @@ def lines_of(batch: RecordBatch) -> pl.DataFrame:
 
 def _are_tombstones(batch: RecordBatch) -> pl.Series:
     if None not in batch.values:
-        return pl.Series(TOMBSTONE, [False]).new_from_index(
-            0, len(batch)
-        )  # pl.repeat() takes ten times as long
+        # pl.repeat() takes ten times as long.
+        return pl.Series(TOMBSTONE, [False]).new_from_index(0, len(batch))
     return pl.Series(TOMBSTONE, [value is None for value in batch.values], dtype=pl.Boolean)
 
 

@@ -191,7 +191,9 @@ class KeyTombstone:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a batch does to a store and its view. Applied are those that ``combined`` returns: at most one line per identity.
+    """What a batch does to a store and its view: a line for each row.
+
+    Only what ``combined`` returns is applied, which has at most one line per partition and identity.
 
     ``lines`` have the columns of the view, and those for the store: ``IDENTITY``, ``STORED`` (null removes the row) and, where
     the record key is not the identity, ``DELETED_BY`` (of a removal it is the tombstone's key).

@@ -13,8 +13,6 @@ GZIP: Final = b"\x1f\x8b"
 LARGEST_BYTES: Final = 2**26
 """What is larger when it is decompressed stays as it is: a few kB could fill the memory."""
 
-_DAMAGED: Final = (OSError, EOFError, zlib.error)
-
 
 def unpacked(payloads: Sequence[bytes]) -> Sequence[bytes]:
     """Return what is inside of the payloads, themselves where that can't be read; ``payloads`` where none is packed."""
@@ -25,27 +23,25 @@ def unpacked(payloads: Sequence[bytes]) -> Sequence[bytes]:
 
 def why_packed(payload: bytes) -> str | None:
     """Return why what is inside of a payload of gzip can't be read; None where it is at hand."""
-    try:
-        content = _content(payload)
-    except _DAMAGED:
-        return "gzip that is cut or damaged"
-    if len(content) > LARGEST_BYTES:
-        return f"gzip-compressed, with more than {LARGEST_BYTES // 2**20} MiB inside"
-    return "gzip inside of gzip" if content.startswith(GZIP) else None
+    return _opened(payload)[1]
 
 
 def _unpacked(payload: bytes) -> bytes:
     if payload.startswith(GZIP):
-        try:
-            content = _content(payload)
-        except _DAMAGED:
-            return payload
-        # What is packed twice stays as it was sent, for the reason of its refusal.
-        payload = payload if len(content) > LARGEST_BYTES or content.startswith(GZIP) else content
+        content, _ = _opened(payload)
+        payload = (
+            payload if content is None else content
+        )  # what can't be read stays, for the reason of its refusal
     return payload.removeprefix(BOM)
 
 
-def _content(payload: bytes) -> bytes:
-    """Return what is inside, and of that no more than shows that it is too large."""
-    with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
-        return file.read(LARGEST_BYTES + 1)
+def _opened(payload: bytes) -> tuple[bytes, None] | tuple[None, str]:
+    """Return what is inside of gzip, or why that can't be read."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(payload)) as file:
+            content = file.read(LARGEST_BYTES + 1)  # no more than shows that it is too large
+    except (OSError, EOFError, zlib.error):
+        return None, "gzip that is cut or damaged"
+    if len(content) > LARGEST_BYTES:
+        return None, f"gzip-compressed, with more than {LARGEST_BYTES // 2**20} MiB inside"
+    return (None, "gzip inside of gzip") if content.startswith(GZIP) else (content, None)
