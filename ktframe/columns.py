@@ -63,9 +63,16 @@ IDENTITY: Final = own_name("identity")
 """The canonical bytes of the identity."""
 STORED: Final = own_name("stored")
 """The row as the store keeps it; null removes it."""
+FLAGS: Final = own_name("flags")
+"""The first byte of it. Rows are packed when they are written: these three columns are what that needs beside the offset."""
+SENT_AT: Final = own_name("sent_at")
+"""The record's own timestamp (ms), 0 where it has none."""
+BODY: Final = own_name("body")
+"""What follows in it; null removes the row."""
 DELETED_BY: Final = own_name("deleted_by")
 """The record key whose tombstone deletes the row, where that is not the identity."""
-STORE_COLUMNS: Final = (IDENTITY, STORED, DELETED_BY)
+UNPACKED: Final = (FLAGS, SENT_AT, BODY)
+STORE_COLUMNS: Final = (IDENTITY, STORED, *UNPACKED, DELETED_BY)
 """The columns of changes that are for the store alone."""
 REMOVED: Final = own_name("removed")
 """Whether the line removes its row."""

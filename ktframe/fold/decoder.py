@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from ktframe.columns import (
+    BODY,
     BOOKKEEPING,
     DELETED_BY,
     EXTRA_COLUMNS,
@@ -21,7 +22,6 @@ from ktframe.columns import (
     REMOVED,
     SIZE,
     STALE,
-    STORED,
     TOMBSTONE,
     WINDOW,
     is_field,
@@ -36,7 +36,7 @@ from ktframe.fold.lines import at, lines_of
 from ktframe.fold.nested_fields import NONE_NESTED, NestedFields
 from ktframe.fold.records import BatchContext, Changes, KeyTombstone, RecordBatch, StaleMarks, StoredRows
 from ktframe.fold.refused import accepted, key_tombstones, late_records, refused_records
-from ktframe.fold.row_codec import headers_of, pack_records, record_key_of, unpack_rows
+from ktframe.fold.row_codec import headers_of, record_key_of, stored_sizes, unpack_rows, unpacked
 from ktframe.fold.schema_names import with_schema_names
 from ktframe.fold.sifting import Sieve
 from ktframe.fold.stale import marks_of, stale_marks, with_stale_lines
@@ -299,8 +299,8 @@ class TopicDecoder:
             stale = stale_marks(rows.filter(STALE), self.identity.columns)
             rows = rows.filter(~pl.col(STALE)).drop(STALE)
         keeps_all = self.identity.tombstone is not Tombstone.REMOVES
-        stored = pack_records(batch, with_keys=self._keeps_key_bytes, with_tombstones=keeps_all)
-        for_store, is_keyless = [rows[IDENTITY], at(rows[LINE], stored).alias(STORED)], False
+        stored = unpacked(batch, with_keys=self._keeps_key_bytes, with_tombstones=keeps_all)
+        for_store, is_keyless = [rows[IDENTITY], *(at(rows[LINE], column) for column in stored)], False
         if use.is_for_deletes:
             keys = at(rows[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
             is_keyless = keys.null_count() > 0 and bool((keys.is_null() & ~rows[TOMBSTONE]).any())
@@ -326,7 +326,8 @@ class TopicDecoder:
         removed = rows[TOMBSTONE] & (not self._are_rows)
         added = [removed.alias(REMOVED)]
         if SIZE in self.identity.extra_columns:
-            added.append(for_store[1].bin.size().fill_null(0).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
+            (body,) = (column for column in for_store if column.name == BODY)
+            added.append(stored_sizes(body).cast(EXTRA_COLUMNS[SIZE]).alias(SIZE))
         frame = self.unnested.apply(rows.hstack(added), self.fields(schema))
         known = set(frame.columns)
         frame = frame[[name for name in (*self.frame_schema(schema), REMOVED) if name in known]]

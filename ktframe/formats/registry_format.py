@@ -211,7 +211,7 @@ class RegistryFormat:
     def _plain_for_all(self, payloads: Sequence[bytes], schema: pl.Schema) -> SchemalessFormat | None:
         """Return the plain format where no payload has a schema, and nothing has to be fitted to other columns."""
         plain = self.plain
-        if plain is None or not (isinstance(payloads, BegunPayloads) or _have_no_magic_byte(payloads)):
+        if plain is None or not (_are_objects(payloads) or _have_no_magic_byte(payloads)):
             return None
         # The fields of keys are fixed; the plain format alone would add some.
         may_widen = self.is_key and bool(schema) and not plain.is_canonical
@@ -359,6 +359,11 @@ def _has(dtype: pl.DataType, wanted: pl.DataType) -> bool:
         have = struct_fields(dtype)
         return all(name in have and _has(have[name], inner) for name, inner in struct_fields(wanted).items())
     return dtype == wanted or (wanted == pl.Int64 and dtype == pl.Int32)
+
+
+def _are_objects(payloads: Sequence[bytes]) -> bool:
+    """Say whether it is known that each payload begins with a brace."""
+    return isinstance(payloads, BegunPayloads) and payloads.text is not None
 
 
 def _have_no_magic_byte(payloads: Sequence[bytes]) -> bool:

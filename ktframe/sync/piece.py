@@ -13,14 +13,14 @@ from typing import Final
 import polars as pl
 
 from ktframe.clock import Clock
-from ktframe.fold.combined import combined, in_write_order, newest_times
+from ktframe.fold.combined import combined, for_store, newest_times
 from ktframe.fold.records import Changes
 
 logger = logging.getLogger("ktframe.sync")
 _LOGGED_REFUSALS: Final = 3
 _RECORD_BYTES: Final = 500
 """What a refused record takes beside its key and value."""
-_SECONDS: Final = 3.0
+_SECONDS: Final = 5.0
 """For so long rows may wait: reads that don't wait for them find what was written."""
 _BYTES: Final = 2**28
 """With so many it is looked which lines are overwritten; where more than half is left, that is written."""
@@ -84,10 +84,10 @@ class Piece:
         return newest_times(part.stream_times for part in self._parts)
 
     def take(self) -> Changes:
-        """Return all changes as those of one batch, in the order in which they are written; nothing is left."""
+        """Return all changes as those of one batch, as they are written; nothing is left."""
         parts = self._parts
         self.clear()  # first: what can't be combined is not tried again, but read again
-        return in_write_order(combined(parts))
+        return for_store(combined(parts))
 
     def clear(self) -> None:
         """Forget everything, for it to be read again."""

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from support.examples import examples
 
 from ktframe.columns import DELETED_BY, HASH, IDENTITY, KEY, OFFSET, REMOVED, STORED, TIMESTAMP
-from ktframe.fold.combined import combined
+from ktframe.fold.combined import combined, for_store
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.field_key import FieldKey
 from ktframe.fold.identity import hash_identities
@@ -70,7 +70,7 @@ class Table:
             values=[record.value for record in records],
             positions=dict(self.offsets),
         )
-        changes = combined([self.decoder.decode(batch, self.schema)])
+        changes = for_store(combined([self.decoder.decode(batch, self.schema)]))
         changes = resolve_tombstones(changes, self.store, self.decoder.identity.columns)
         self.store.apply(changes, batch.positions)
         self.schema = changes.schema
@@ -223,7 +223,7 @@ def test_keys_of_every_declared_type_can_be_removed(dtype: pl.DataType, value: o
     """Identity, row and removal agree whatever dtype the key field has."""
     table = by_fields("id", declared=pl.Schema({"id": dtype}))
     put = RecordBatch([0], [0], [0], [1], [K], [json.dumps({"id": value}).encode()], positions={0: 1})
-    changes = table.decoder.decode(put, table.schema)
+    changes = for_store(table.decoder.decode(put, table.schema))
     assert (len(changes), changes.refused) == (1, ())
     table.store.apply(changes, {0: 1})
     table.view.apply(changes.frame, table.decoder.frame_schema(table.schema), {0: 1})

@@ -10,9 +10,17 @@ import polars as pl
 import pytest
 from hypothesis import given
 
-from ktframe.columns import OFFSET, TIMESTAMP, TOMBSTONE
+from ktframe.columns import OFFSET, STORED, TIMESTAMP, TOMBSTONE
 from ktframe.fold.records import RecordBatch
-from ktframe.fold.row_codec import headers_of, is_marker, pack_records, record_key_of, unpack_rows
+from ktframe.fold.row_codec import (
+    headers_of,
+    is_marker,
+    record_key_of,
+    stored_sizes,
+    unpack_rows,
+    unpacked,
+    with_packed_rows,
+)
 
 int64 = st.integers(-(2**63), 2**63 - 1)
 timestamps = st.tuples(st.sampled_from([0, 1, 2]), int64)
@@ -32,7 +40,16 @@ def packed(rows: list[Row], *, with_keys: bool = False, with_tombstones: bool = 
         [key for _, _, key, _ in rows],
         [value for *_, value in rows],
     )
-    return pack_records(batch, with_keys=with_keys, with_tombstones=with_tombstones).to_list()
+    return stored_of(batch, with_keys=with_keys, with_tombstones=with_tombstones)
+
+
+def stored_of(batch: RecordBatch, *, with_keys: bool, with_tombstones: bool) -> list[Any]:
+    """Return the stored bytes of each record, packed as lines are."""
+    parts = unpacked(batch, with_keys=with_keys, with_tombstones=with_tombstones)
+    lines = pl.DataFrame([pl.Series(OFFSET, batch.offsets, dtype=pl.Int64), *parts])
+    stored = with_packed_rows(lines)[STORED].to_list()
+    assert stored_sizes(parts[-1]).to_list() == [len(row or b"") for row in stored]
+    return stored
 
 
 @pytest.mark.parametrize(
@@ -83,8 +100,8 @@ def test_headers_lie_between_key_and_value(key: bytes | None, with_keys: bool) -
     batch = RecordBatch(
         [0] * 3, [7, 8, 9], [1] * 3, [1] * 3, [key] * 3, [b"{}", b"", b"{}"], [headers, None, []]
     )
-    stored = pack_records(batch, with_keys=with_keys, with_tombstones=False).to_list()
-    without = pack_records(replace(batch, headers=None), with_keys=with_keys, with_tombstones=False).to_list()
+    stored = stored_of(batch, with_keys=with_keys, with_tombstones=False)
+    without = stored_of(replace(batch, headers=None), with_keys=with_keys, with_tombstones=False)
     assert stored[1:] == without[1:]
     assert [headers_of(row) for row in stored] == [headers, None, None]
     assert unpack_rows(stored)[1] == [b"{}", b"", b"{}"]

@@ -57,16 +57,16 @@ class _Plan:
 
 
 class BegunPayloads(list[bytes]):
-    """Payloads that Arrow has begun to parse on a thread of its own, which does not hold the interpreter's lock.
+    """Payloads that a thread of its own has begun to look at and to parse, mostly without holding the interpreter's lock.
 
-    Each of them begins with a brace, and none is None. ``text`` is what ``_text_of`` returns of them; Arrow reads it as
-    ``plan`` says.
+    None of them is None. ``joined`` are the payloads joined with newlines; Arrow reads them as ``plan`` says.
     """
 
-    def __init__(self, payloads: Sequence[bytes], text: bytes, plan: _Plan) -> None:
+    def __init__(self, payloads: Sequence[bytes], joined: bytes, plan: _Plan) -> None:
         super().__init__(payloads)
-        self.text = text
         self.plan = plan
+        self._joined = joined
+        self._text: Future[bytes | None] = Future()
         self._table: Future[Any] = Future()
         # Not a daemon: Python waits for it at its end, when Arrow can't be left in the middle of its work.
         Thread(target=self._parse, name="ktframe-json", daemon=False).start()
@@ -78,13 +78,26 @@ class BegunPayloads(list[bytes]):
 
     def _parse(self) -> None:
         try:
+            self._text.set_result(_proven(self, self._joined))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the text is asked for
+            self._text.set_exception(error)
+            return
+        finally:
+            self._joined = b""
+        try:
+            text = self._text.result()
             # One thread: the other core is busy with what is done meanwhile.
-            self._table.set_result(_parsed(self, self.text, self.plan, is_shared=True))
+            self._table.set_result(text and _parsed(self, text, self.plan, is_shared=True))
         except BaseException as error:  # noqa: BLE001 - it is raised where the table is asked for
             self._table.set_exception(error)
 
+    @property
+    def text(self) -> bytes | None:
+        """What ``_text_of`` returns of them, when it is known."""
+        return self._text.result()
+
     def table(self) -> Any:
-        """Return the table when it is there, or raise what kept Arrow from reading it."""
+        """Return the table when it is there, or raise what kept Arrow from reading it; only if there is a ``text``."""
         return self._table.result()
 
 
@@ -94,14 +107,14 @@ def begun(
     """Return ``payloads``, of which Arrow parses a copy meanwhile if ``read_batch`` would ask it for these columns."""
     values = cast(Sequence[bytes], payloads)
     try:
-        text = _text_of(values)
+        joined = b"\n".join(values)
     except TypeError:  # there are tombstones among them
         return payloads
     plan = _plan_of(values, schema, declared)
-    if plan.parse_options is None or text is None:
+    if plan.parse_options is None:
         return payloads
     try:
-        return BegunPayloads(values, text, plan)
+        return BegunPayloads(values, joined, plan)
     except RuntimeError:  # no thread is to be had
         return payloads
 
@@ -163,7 +176,11 @@ def _text_of(payloads: Sequence[bytes]) -> bytes | None:
     """
     if isinstance(payloads, BegunPayloads):
         return payloads.text
-    text = _one_object_a_line(payloads)
+    return _proven(payloads, b"\n".join(payloads))
+
+
+def _proven(payloads: Sequence[bytes], joined: bytes) -> bytes | None:
+    text = _one_object_a_line(payloads, joined)
     if text is None or len(text) > _LARGEST_BYTES:
         return None
     try:
@@ -174,9 +191,9 @@ def _text_of(payloads: Sequence[bytes]) -> bytes | None:
     return text
 
 
-def _one_object_a_line(payloads: Sequence[bytes]) -> bytes | None:
+def _one_object_a_line(payloads: Sequence[bytes], joined: bytes) -> bytes | None:
     for strip in (False, True):
-        buffer = b"\n".join([payload.strip(WHITESPACE) for payload in payloads] if strip else payloads)
+        buffer = b"\n".join([payload.strip(WHITESPACE) for payload in payloads]) if strip else joined
         has_braces = buffer.startswith(b"{") and buffer.endswith(b"}")
         if has_braces and _are_between_braces(buffer, len(payloads) - 1):
             return buffer
