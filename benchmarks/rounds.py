@@ -24,11 +24,12 @@ class Topic:
     name: str
     records: int
     partitions: int
+    records_a_key: int = RECORDS_A_KEY
 
     @property
     def keys(self) -> int:
         """The number of keys that are written."""
-        return max(self.records // RECORDS_A_KEY, 1)
+        return max(self.records // self.records_a_key, 1)
 
     def expected(self) -> dict[str, int]:
         """Return the number of records and keys, and the sum of the amounts of the latest rows, in cents."""

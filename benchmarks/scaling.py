@@ -1,7 +1,8 @@
-"""Does a load grow with the topic, and with its partitions? Five times the records, and sixteen times the partitions.
+"""Does a load grow with the topic, its keys and its partitions? Five times the records and keys, sixteen times the partitions.
 
-ktframe and tuned bare ``consume()`` load three topics in turn, as ``load.py`` has them: a million orders in 4 partitions, five
-million in 4, a million in 64. Prints what each record takes, wall and CPU time and memory, and the ratios to the first topic.
+ktframe and tuned bare ``consume()`` load four topics in turn, as ``load.py`` has them: a million orders in 4 partitions, five
+million in 4, of as many keys and of five times as many, and a million in 64. Prints what each record takes, wall and CPU time
+and memory, and the ratios to the first topic.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from contenders import BARE, CONTENDERS, KTFRAME
 from history import record
 from load import PARTITIONS, RECORDS, RUNS, compare
-from rounds import Score, Topic
+from rounds import RECORDS_A_KEY, Score, Topic
 
 LARGER = 5
 MANY_PARTITIONS = 64
@@ -31,7 +32,8 @@ def line(score: Score, first: Score) -> str:
         f"{score.times(first):10.2f}",
         f"{cpu_a_record(score) / cpu_a_record(first):10.2f}",
     )
-    return f"{score.contender.name:24}{records:>12,}{score.topic.partitions:>6}" + "".join(figures)
+    topic = f"{records:>12,}{score.topic.keys:>12,}{score.topic.partitions:>6}"
+    return f"{score.contender.name:24}{topic}" + "".join(figures)
 
 
 def cpu_a_record(score: Score) -> float:
@@ -47,7 +49,8 @@ def main() -> None:
     given = parser.parse_args()
     topics = (
         Topic("orders", given.records, PARTITIONS),
-        Topic("more-orders", given.records * LARGER, PARTITIONS),
+        Topic("more-orders", given.records * LARGER, PARTITIONS, RECORDS_A_KEY * LARGER),
+        Topic("orders-of-more-keys", given.records * LARGER, PARTITIONS),
         Topic("orders-in-more-partitions", given.records, MANY_PARTITIONS),
     )
     pair = [each for each in CONTENDERS if each.name in {BARE, KTFRAME}]
@@ -55,13 +58,16 @@ def main() -> None:
     if failures := [score.failure for score in scores if score.failure]:
         sys.exit(f"no result: {failures}")
     found = {(score.contender.name, score.topic): score for score in scores}
-    print(f"\n{'':42}{'us wall':>10}{'us CPU':>10}{'peak MB':>10}{'wall x':>10}{'CPU x':>10}")
+    print(
+        f"\n{'':24}{'records':>12}{'keys':>12}{'parts':>6}{'us wall':>10}{'us CPU':>10}{'peak MB':>10}{'wall x':>10}{'CPU x':>10}"
+    )
     for score in scores:
         print(line(score, found[score.contender.name, topics[0]]))
-    first, more, many = (found[KTFRAME, topic] for topic in topics)
+    first, more, keys, many = (found[KTFRAME, topic] for topic in topics)
     if given.records >= RECORDS:
         ratios = {
             "time a record, 1 M / 5 M": 1 / more.times(first),
+            "time a record, 1 M of 200,000 keys / 5 M of 1 M": 1 / keys.times(first),
             "time a record, 4 / 64 partitions": 1 / many.times(first),
         }
         record("scaling", ratios)

@@ -8,18 +8,17 @@ from ktframe.columns import HASH
 
 
 def is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
-    """Say of each hash whether it is among ``wanted``: in halves, which Polars looks at in parallel."""
-    frame, half = hashes.to_frame().lazy(), -(-len(hashes) // 2)
-    is_wanted = pl.col(HASH).is_in(wanted.implode())
-    return pl.concat([frame.slice(at, half).select(is_wanted) for at in (0, half)]).collect()[HASH]
+    """Say of each hash whether it is among ``wanted``."""
+    if len(wanted) == 1:
+        are_wanted: pl.Series = hashes == wanted[0]
+        return are_wanted
+    return hashes.is_in(wanted.implode())
 
 
 def of_hashes(lines: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
     """Return the lines whose hash is among ``wanted``."""
-    if len(wanted) != 1:
-        return lines.filter(lines[HASH].is_in(wanted.implode()))
-    is_wanted: pl.Series = lines[HASH] == wanted[0]
-    if is_wanted.sum() > 1:
+    is_wanted = is_among(lines[HASH], wanted)
+    if len(wanted) != 1 or is_wanted.sum() > 1:
         return lines.filter(is_wanted)
     # One line, mostly: to filter all columns for it takes as long as to look at all hashes.
     return lines.slice(is_wanted.arg_max() or 0, 1) if is_wanted.any() else lines.clear()

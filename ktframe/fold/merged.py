@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from ktframe.columns import HASH, RECORD_KEY, REMOVED
+from ktframe.fold.chunks import in_few_chunks, parted
 from ktframe.fold.compact import latest_rows
 from ktframe.fold.hashes import contested_hashes, is_among, of_hashes
-from ktframe.fold.stack import in_few_chunks, stack
+from ktframe.fold.stack import stack
 
 
 def _none_contested() -> pl.Series:
@@ -74,8 +75,8 @@ class Merged:
 
     def folded(self, delta: pl.DataFrame, row: Sequence[str], *, keeps_markers: bool) -> Merged:
         """Return this with later lines folded in: at most one for each identity ``row``, with ``REMOVED``."""
-        is_hit = self.rows[HASH].is_in(delta[HASH].implode())
-        outlived = self.rows.filter(is_hit).join(delta.select(row), on=row, how="anti", nulls_equal=True)
+        unhit, hits = parted(self.rows, is_among(self.rows[HASH], delta[HASH]))
+        outlived = hits.join(delta.select(row), on=row, how="anti", nulls_equal=True)
         living, removed = _parted(delta)
         markers = self.markers
         if keeps_markers and (markers.height or removed.height):
@@ -87,7 +88,7 @@ class Merged:
             unchanged = self.contested.filter(~self.contested.is_in(delta[HASH].implode()))
             contested = pl.concat([unchanged, contested])
         added = [part for part in (outlived, living) if part.height]
-        rows = pl.concat([self.rows.filter(~is_hit), *added], rechunk=False)
+        rows = pl.concat([unhit, *added], rechunk=False)
         return replace(self, rows=in_few_chunks(rows), markers=markers, contested=contested)
 
     def one_per_key(self, user_key: Sequence[str]) -> pl.DataFrame:

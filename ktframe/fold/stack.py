@@ -1,4 +1,4 @@
-"""Frames under each other: with all columns of each, and in few chunks."""
+"""Frames under each other: with all columns of each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Mapping
 import polars as pl
 
 from ktframe.formats.dtypes import common_dtype, widened
-
-MAX_CHUNKS = 4
-_RECHUNK_FRACTION = 4
 
 
 def stack(frames: list[pl.DataFrame]) -> pl.DataFrame:
@@ -41,13 +38,3 @@ def _widened(frame: pl.DataFrame, schema: pl.Schema, target: Mapping[str, pl.Dat
     return frame.with_columns(
         widened(pl.col(name), dtype, target[name]).alias(name) for name, dtype in narrow.items()
     )
-
-
-def in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return ``frame`` in few chunks: the first and large one as it is, the small ones behind it as one."""
-    if frame.n_chunks() <= MAX_CHUNKS:
-        return frame
-    head_rows = frame.to_series(0).chunk_lengths()[0]
-    if (frame.height - head_rows) * _RECHUNK_FRACTION > head_rows:
-        return frame.rechunk()
-    return pl.concat([frame.head(head_rows), frame.slice(head_rows).rechunk()], rechunk=False)

@@ -19,6 +19,7 @@ from time import perf_counter
 import polars as pl
 
 from ktframe.columns import HASH, OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
+from ktframe.fold.chunks import parted
 from ktframe.fold.hashes import is_among, of_hashes
 from ktframe.fold.merged import Merged
 from ktframe.fold.stack import stack
@@ -151,15 +152,9 @@ class View:
         if not self._waiting or now < self._next_merge or not self._merging.acquire(blocking=False):
             return
         try:
-            merged = self._merge_held()
+            self._merge_held()
         finally:
             self._merging.release()
-        # In one piece, which is grouped and filtered fastest. No read waits for that: where one has merged more meanwhile,
-        # its rows count.
-        in_one_piece = replace(merged, rows=merged.rows.rechunk())
-        with self._lock:
-            if self._base is merged:
-                self._base = in_one_piece
         done = perf_counter()
         self._next_merge = done + (done - now) * _IDLE_FACTOR
 
@@ -331,8 +326,8 @@ class View:
         names = base.columns if columns is None else list(columns)
         if not delta.height:
             return base.select(names)
-        is_hit = is_among(base[HASH], delta[HASH])
-        hits = base.select(self._row)[is_hit.arg_true()]
+        wanted = dict.fromkeys((*names, *self._row))
+        unhit, hits = parted(base.select([*wanted]), is_among(base[HASH], delta[HASH]))
         outlived = hits.join(delta.select(self._row), on=self._row, how="anti", nulls_equal=True)
         living = delta.filter(~pl.col(REMOVED))
         if outlived.height or living[HASH].is_duplicated().any():
@@ -340,8 +335,7 @@ class View:
         deleted = pl.concat([markers[HASH], delta.filter(REMOVED)[HASH]])
         if len(deleted) and deleted.is_in(living[HASH].implode()).any():
             return None
-        # In one piece: grouping takes Polars longer on several.
-        return pl.concat([base.select(names).filter(~is_hit), living.select(names)], rechunk=True)
+        return pl.concat([unhit.select(names), living.select(names)], rechunk=False)
 
     def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows of all partitions, contested and outdated ones too, and the tombstones' markers.
