@@ -2,14 +2,14 @@
 
 The note lies in the store, and says which write it is itself. RocksDB numbers its writes, and comes back from a crash with
 a prefix of them. So where the note is there, and the last write is the note, the store holds exactly what the files were
-made of: nothing was written since, by no version of ktframe.
+made of: nothing was written since, by no version of ktframe. Where rows were written since, and nothing else, a log tells which.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from weakref import ReferenceType, ref
@@ -18,11 +18,18 @@ import orjson
 import polars as pl
 import pyarrow as pa
 
+from ktframe.store.change_log import ChangeLog, forget
+from ktframe.store.engine import Batch
+from ktframe.store.layout import put_metadata
 from ktframe.store.protocol import DecodedRows
 from ktframe.store.view_files import DamagedFileError, FrameFile, keep_only, map_frame, write_frame
 
 logger = logging.getLogger("ktframe.store")
+NOTE: Final = "view"
+"""The name in slot 0 of the note."""
 _DIRECTORY: Final = "view"
+_NOTE_WRITES: Final = 2
+"""How many writes ``Note.put`` counts for: the note is the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,20 @@ class Note:
     def pack(self) -> bytes:
         """Return the stored bytes: a JSON object."""
         return orjson.dumps(self)
+
+    @classmethod
+    def after(cls, last_write: int, view: DecodedRows, files: Mapping[str, FrameFile]) -> Note:
+        """Return the note of files with the rows of ``view``, as ``put`` writes it after this write."""
+        return cls(last_write + _NOTE_WRITES, view.made_by, view.sees_deletes, files)
+
+    def is_of(self, raw: bytes | None) -> bool:
+        """Say whether the note that was written last names the same, and nothing was written since."""
+        return raw == replace(self, write=self.write - _NOTE_WRITES).pack()
+
+    def put(self, batch: Batch) -> None:
+        """Put the note into a batch that has nothing else, and forget what was changed before it."""
+        forget(batch)
+        put_metadata(batch, {NOTE: self.pack()})
 
     @classmethod
     def unpack(cls, raw: bytes) -> Note:
@@ -77,22 +98,24 @@ class ViewFiles:
         is_there = file is not None and (self._directory / file.name).is_file()
         return file if is_there and known is not None and known() is frame else None
 
-    def read(self, raw: bytes | None, last_write: int, made_by: str) -> DecodedRows | None:
-        """Return the frames by the note ``raw``; None where the store is not as it was then, or a file is damaged.
+    def read(self, raw: bytes | None, log: ChangeLog, made_by: str) -> DecodedRows | None:
+        """Return the frames by the note ``raw``; None where they are not what the ``log`` can tell from, or a file is damaged.
 
         Files of no use are removed.
         """
-        view = None if raw is None else self._read(raw, last_write, made_by)
+        view = None if raw is None else self._read(raw, log, made_by)
         if view is None:
+            log.stop()
             self.remove()
         return view
 
-    def _read(self, raw: bytes, last_write: int, made_by: str) -> DecodedRows | None:
+    def _read(self, raw: bytes, log: ChangeLog, made_by: str) -> DecodedRows | None:
         try:
             note = Note.unpack(raw)
         except (ValueError, TypeError, KeyError, AttributeError):  # another version's
             return None
-        if (note.write, note.made_by) != (last_write, made_by):
+        changed = log.since(note.write) if note.made_by == made_by else None
+        if changed is None:
             return None
         frames: dict[str, pl.DataFrame] = {}
         for kind, file in note.files.items():
@@ -106,7 +129,10 @@ class ViewFiles:
                 return None
         self._known = {kind: (ref(frame), note.files[kind]) for kind, frame in frames.items()}
         self.keep(note.files)
-        return DecodedRows(frames, made_by, sees_deletes=note.sees_deletes)
+        is_current = log.is_at(note.write)
+        return DecodedRows(
+            frames, made_by, sees_deletes=note.sees_deletes, changed=None if is_current else changed
+        )
 
     def keep(self, files: Mapping[str, FrameFile]) -> None:
         """Remove all but these files."""

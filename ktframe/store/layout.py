@@ -5,6 +5,7 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
     slot 0   metadata      a name                     the value of that name
     slot 0   position      partition (u32)            the slot of that partition (u32)
     slot 0   rebuilding    partition (u32)            the slot that it is read into again (u32), and why
+    slot 0   changed       number of a write (u64)    the rows that the batch after it changed, see ``change_log``
     slot n   position      nothing                    offset i64, stream time i64, refused u64, conflicts u64,
                                                       late u64, horizon i64, dropped u64, cut i64, lost u64,
                                                       records u64, accepted u64, present i64; of the
@@ -42,7 +43,7 @@ from ktframe.store.protocol import stored_lines
 FORMAT_VERSION = 7
 _ROW_KEYS_SINCE = 2
 """The first version whose keys of partitions and rows are those of today."""
-METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE, REBUILDING = range(9)
+METADATA, POSITION, ROW, LATE, REFUSED, INDEX, STALE, CAUSE, REBUILDING, CHANGED = range(10)
 _PREFIX = Struct(">IB")
 _U32 = Struct(">I")
 _U64 = Struct(">Q")
@@ -69,6 +70,10 @@ def prefix_end(slot: int, kind: int) -> bytes:
     return _PREFIX.pack(slot, kind + 1)
 
 
+CHANGED_RANGE = (prefix(0, CHANGED), prefix_end(0, CHANGED))
+"""The keys of all changed rows."""
+
+
 def slot_range(slot: int) -> tuple[bytes, bytes]:
     """Return the first key of ``slot`` and the first one after it."""
     return _U32.pack(slot), _U32.pack(slot + 1)
@@ -92,6 +97,16 @@ def partition_key(partition: int) -> bytes:
 def rebuilding_key(partition: int) -> bytes:
     """Return the key in slot 0 that holds the slot into which ``partition`` is read again."""
     return prefix(0, REBUILDING) + _U32.pack(partition)
+
+
+def changed_key(after: int) -> bytes:
+    """Return the key in slot 0 of the rows that the batch behind this write has changed; see ``change_log``."""
+    return prefix(0, CHANGED) + _U64.pack(after)
+
+
+def changed_after(key: bytes) -> int:
+    """Return the write that ``changed_key`` was given."""
+    return int(_U64.unpack(key[-_U64.size :])[0])
 
 
 def pack_rebuilding(slot: int, why: str) -> bytes:

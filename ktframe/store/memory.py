@@ -162,7 +162,7 @@ class MemoryStore:
         with self._locked():
             return {name: part for name, part in self._learned.items() if part}
 
-    def learn(self, parts: Mapping[str, bytes]) -> None:
+    def learn(self, parts: Mapping[str, bytes], *, changes_rows: bool = True) -> None:  # noqa: ARG002 - none are kept decoded
         """Keep what decides the columns of rows."""
         with self._locked():
             self._learned |= parts
@@ -261,6 +261,11 @@ class MemoryStore:
 
     def kept_view(self, made_by: str) -> None:
         """Return None: there was no open before this one."""
+
+    @property
+    def is_view_kept(self) -> bool:
+        """Whether there is nothing to keep: always."""
+        return True
 
     def flush(self) -> None:
         """Do nothing: there is no crash to survive."""

@@ -62,6 +62,10 @@ class Rebuild:
     position: Position
 
 
+ChangedRows: TypeAlias = Mapping[int, Sequence[bytes]]
+"""Identities by partition, of which the rows were written or removed."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecodedRows:
     """The rows of a store as they were decoded, with what belongs to them: ``frames`` by name, of which empty ones may lack."""
@@ -71,6 +75,8 @@ class DecodedRows:
     """What decoded them: what another one would make of the same rows may differ."""
     sees_deletes: bool = True
     """Whether every row has a record key by which a tombstone could delete it."""
+    changed: ChangedRows | None = None
+    """The rows that were written since, and are no longer as in ``frames``, nor are the marks; None: nothing was written."""
 
 
 class StateStore(Protocol):
@@ -136,10 +142,11 @@ class StateStore(Protocol):
     def learned(self) -> dict[str, bytes]:
         """Return what ``learn`` was given last by each name."""
 
-    def learn(self, parts: Mapping[str, bytes]) -> None:
+    def learn(self, parts: Mapping[str, bytes], *, changes_rows: bool = True) -> None:
         """Keep what decides the columns of the rows applied from now on; it survives a crash if those rows do.
 
-        Parts of other names stay. No bytes stand for a part that is gone.
+        Parts of other names stay. No bytes stand for a part that is gone. ``changes_rows`` says whether rows that are there may
+        be decoded otherwise from now on.
         """
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
@@ -193,10 +200,17 @@ class StateStore(Protocol):
         """
 
     def keep_view(self, view: DecodedRows) -> None:
-        """Keep all shown rows as they were decoded, until something is written; a disk that refuses them is not an error."""
+        """Keep all shown rows as they were decoded, for the next open; a disk that refuses them is not an error."""
 
     def kept_view(self, made_by: str) -> DecodedRows | None:
-        """Return what ``keep_view`` was given, if ``made_by`` made it and nothing was written since; else None."""
+        """Return what ``keep_view`` was given, with the rows that ``apply`` has changed since.
+
+        None if something else was written since, many rows were, or ``made_by`` did not make it.
+        """
+
+    @property
+    def is_view_kept(self) -> bool:
+        """Whether ``kept_view`` would return rows after a crash, or nothing outlives one."""
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash."""

@@ -13,18 +13,17 @@ import polars as pl
 from ktframe.errors import StoreCorruptError, StoreError
 from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks, StoredRows
 from ktframe.store import layout
+from ktframe.store.change_log import ChangeLog
 from ktframe.store.engine import Batch, Engine
-from ktframe.store.kept_view import Note, ViewFiles
+from ktframe.store.kept_view import NOTE, Note, ViewFiles
 from ktframe.store.layout import delete_refused, put_metadata, put_refused, put_rows, put_stale
 from ktframe.store.protocol import Causes, DecodedRows, Horizon, Rebuild, dropped
-from ktframe.store.slots import Slot, Slots, applied, put_slots, scan, shares_of
+from ktframe.store.slots import Slot, Slots, applied, put_slots, scan, shares_of, stale_marks
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
 _LEARNED = "learned:"
 """The prefix of the names of the parts of what decides the columns; that of the part follows."""
-_VIEW = "view"
-"""The name in slot 0 of the note of files with decoded rows; see ``kept_view``."""
 REPLACED = "replaced"
 """The name in slot 0 of what tells which store of another format version this one replaces; see ``replacement``."""
 
@@ -42,11 +41,12 @@ class RocksDBStore:
         self._unused: list[tuple[bytes, bytes]] = []
         """Ranges of keys that were removed in a switch, which must not take long."""
         self._view_files = ViewFiles(engine.path)
+        self._changed = ChangeLog(engine)
         self._load_state()
 
     def _load_state(self) -> None:
-        self._slots = Slots()
-        self._schema = pl.Schema()
+        self._changed.stop()  # what was written may be gone
+        self._slots, self._schema = Slots(), pl.Schema()
         try:
             self.metadata: dict[str, bytes] = {
                 layout.metadata_name(key): value
@@ -61,18 +61,18 @@ class RocksDBStore:
             raise StoreCorruptError(str(self._engine.path), f"its metadata is damaged: {error}") from error
         self._is_outdated = False
 
-    def set_metadata(self, values: Mapping[str, bytes]) -> None:
-        """Write names and values of slot 0."""
+    def set_metadata(self, values: Mapping[str, bytes], *, changes_rows: bool = True) -> None:
+        """Write names and values of slot 0; ``changes_rows`` as in ``learn``."""
+        write = self._engine.write if changes_rows else self._changed.write
         with self._writing():
-            self._engine.write(lambda batch: put_metadata(batch, values))
+            write(lambda batch: put_metadata(batch, values))
             self.metadata |= values
 
     @property
     def topic_id(self) -> str | None:
         """Kafka's id of the topic that was read, None while unknown."""
         with self._locked():
-            raw = self.metadata.get("topic_id")
-        return raw.decode() if raw else None
+            return self.metadata.get("topic_id", b"").decode() or None
 
     def get(self, identity: bytes) -> list[tuple[int, bytes]]:
         """Return the (partition, stored row) pairs of ``identity``."""
@@ -134,17 +134,8 @@ class RocksDBStore:
 
     def stale(self, *, rebuilt: bool = False) -> StaleMarks:
         """Return the marks of refused records whose identity is known."""
-        marks: list[tuple[int, bytes, int, int | None]] = []
         with self._locked():
-            slots = self._read_slots(rebuilt=rebuilt)
-            for partition, slot in sorted((p, slot) for p, slot in slots.items() if slot.is_marked):
-                head = layout.prefix(slot.number, layout.STALE)
-                for keys, values in scan(self._engine, slot.number, layout.STALE):
-                    places = map(layout.unpack_stale, values)
-                    marks += [
-                        (partition, key[len(head) :], *place) for key, place in zip(keys, places, strict=True)
-                    ]
-        return StaleMarks(*(list(column) for column in zip(*marks, strict=True)))
+            return stale_marks(self._engine, self._read_slots(rebuilt=rebuilt))
 
     def late(self) -> list[RefusedRecord]:
         """Return the kept late records, in offset order per partition."""
@@ -187,9 +178,10 @@ class RocksDBStore:
                 if part and name.startswith(_LEARNED)
             }
 
-    def learn(self, parts: Mapping[str, bytes]) -> None:
+    def learn(self, parts: Mapping[str, bytes], *, changes_rows: bool = True) -> None:
         """Keep what decides the columns of the rows applied from now on."""
-        self.set_metadata({f"{_LEARNED}{name}": part for name, part in parts.items()})
+        values = {f"{_LEARNED}{name}": part for name, part in parts.items()}
+        self.set_metadata(values, changes_rows=changes_rows)
 
     def apply(self, changes: Changes, positions: Mapping[int, int]) -> None:
         """Write ``changes`` and the next offset of (at least) every partition that they touch; each partition in one step."""
@@ -225,7 +217,7 @@ class RocksDBStore:
                 after.put(batch, before.causes)
                 delete_refused(batch, after.number, surplus)
 
-        self._engine.write(build)
+        self._changed.write(build, changes.lines)
         self._slots, self._schema = changed, schema
 
     def drop(self, horizons: Mapping[int, Horizon]) -> None:
@@ -349,25 +341,29 @@ class RocksDBStore:
             self._is_outdated |= not self._engine.has_failed
 
     def keep_view(self, view: DecodedRows) -> None:
-        """Keep the decoded rows in files, until something is written."""
+        """Keep the decoded rows in files; which rows are written afterwards is noted."""
         last_write = self._engine.last_write()
         files = self._view_files.write(view.frames)
         if files is None:
             return
-        note, known = (
-            Note(at, view.made_by, view.sees_deletes, files).pack() for at in (last_write + 1, last_write)
-        )
         with self._writing():
-            if self.metadata.get(_VIEW) != known:
-                self._engine.write(lambda batch: put_metadata(batch, {_VIEW: note}))
-                self.metadata[_VIEW] = note
+            note = Note.after(last_write, view, files)
+            if not note.is_of(self.metadata.get(NOTE)):
+                self._engine.write(note.put)
+                self.metadata[NOTE] = note.pack()
+                last_write = note.write
+            self._changed.begin(last_write)
         self._view_files.keep(files)
 
     def kept_view(self, made_by: str) -> DecodedRows | None:
-        """Return the rows of the files that are kept, if nothing was written since."""
+        """Return the rows of the files that are kept, and which rows were written since, if that is known."""
         with self._locked():
-            note, last_write = self.metadata.get(_VIEW), self._engine.last_write()
-        return self._view_files.read(note, last_write, made_by)
+            return self._view_files.read(self.metadata.get(NOTE), self._changed, made_by)
+
+    @property
+    def is_view_kept(self) -> bool:
+        """Whether files are kept, and all rows that were written since are noted."""
+        return self._changed.is_whole
 
     def flush(self) -> None:
         """Make everything applied so far survive a crash, and free the disk space of slots that others have replaced."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ktframe.columns import PARTITION
-from ktframe.fold.records import Changes, Position, RefusedRecord
+from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
 from ktframe.store.protocol import REFUSED_KEPT, Causes, Rebuild, advanced, with_refused
@@ -137,6 +137,17 @@ class Slots:
 def scan(engine: Engine, slot: int, kind: int) -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Yield chunks of the keys and values of one kind in a slot."""
     return engine.scan(layout.prefix(slot, kind), layout.prefix_end(slot, kind))
+
+
+def stale_marks(engine: Engine, slots: Mapping[int, Slot]) -> StaleMarks:
+    """Return the marks of refused records in the slots of partitions."""
+    marks: list[tuple[int, bytes, int, int | None]] = []
+    for partition, slot in sorted((p, slot) for p, slot in slots.items() if slot.is_marked):
+        head = layout.prefix(slot.number, layout.STALE)
+        for keys, values in scan(engine, slot.number, layout.STALE):
+            places = map(layout.unpack_stale, values)
+            marks += [(partition, key[len(head) :], *place) for key, place in zip(keys, places, strict=True)]
+    return StaleMarks(*(list(column) for column in zip(*marks, strict=True)))
 
 
 def put_slots(batch: Batch, before: Slots, after: Slots, gone: Sequence[Slot]) -> None:

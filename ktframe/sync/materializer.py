@@ -248,7 +248,8 @@ class Materializer:
 
     def _learn(self, learned: Learned) -> None:
         if learned is not self.learned:
-            self.store.learn(learned.changes_since(self.learned))
+            are_new = learned.forms != self.learned.forms
+            self.store.learn(learned.changes_since(self.learned), changes_rows=are_new)
             self.learned = learned
 
     def _retain(self) -> None:

@@ -41,14 +41,14 @@ class Upkeep:
             # Elsewhere a tombstone stays as long as other records; where reading resumes those are forgotten that went.
             if cleanup.policy is None or "compact" in cleanup.policy:
                 materializer.forget_deletes(materializer.ages.before(at_ms, cleanup.tombstones_ms))
-            self._keep_when_calm(materializer)
+            self._keep_when_due(materializer)
             self._tidied = now
 
-    def _keep_when_calm(self, materializer: Materializer) -> None:
-        """Keep the rows while the process may still be killed, once nothing has come for a while."""
+    def _keep_when_due(self, materializer: Materializer) -> None:
+        """Keep the rows while the process may still be killed: once nothing has come for a while, or none are kept."""
         positions, began = materializer.written.positions(), self._clock.monotonic()
         is_calm, self._seen = positions == self._seen, positions
-        if is_calm and began >= self._next_keep:
+        if (is_calm or not materializer.store.is_view_kept) and began >= self._next_keep:
             materializer.keep_rows()
             materializer.store.flush()
             done = self._clock.monotonic()

@@ -49,7 +49,9 @@ RECORDS = st.tuples(
 )
 STEPS = histories(
     st.one_of(
-        RECORDS, RECORDS, st.sampled_from([("read",), ("reopen",), ("kill",), ("flush",), ("narrow",)])
+        RECORDS,
+        RECORDS,
+        st.sampled_from([("read",), ("reopen",), ("kill",), ("flush",), ("keep",), ("narrow",)]),
     ),
     longest=30,
 )
@@ -98,6 +100,9 @@ class Place:
         """Take a step other than to write."""
         if step == "read":
             self.table.to_polars()
+        elif step == "keep":
+            self.table.to_polars()
+            self.table._reader.binding.materializer.keep_rows()
         elif step == "flush" and self.table._reader.binding.materializer is not None:
             self.table._reader.binding.materializer.store.flush()
         elif step == "kill":

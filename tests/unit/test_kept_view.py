@@ -22,7 +22,7 @@ from support.waiting import wait_until
 from ktframe.context.context import Context
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Position, StoredRows
-from ktframe.store import view_files
+from ktframe.store import change_log, view_files
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import DecodedRows, Horizon, Rebuild, StateStore
 from ktframe.store.rocksdb import RocksDBStore
@@ -52,14 +52,13 @@ def switch(store: StateStore) -> None:
 WRITES: dict[str, Callable[[StateStore], object]] = {
     "add_document": lambda store: store.add_document(b"document"),
     "learn": lambda store: store.learn({"part": b"1"}),
-    "apply": lambda store: store.apply(changes_of([(0, b"b", b"2")]), {0: 1}),
     "drop": lambda store: store.drop({0: Horizon(1, b"", 0)}),
     "keep_note": lambda store: store.keep_note("retention", "1"),
     "clear": lambda store: store.clear([0]),
     "rebuild": lambda store: store.rebuild({0: Rebuild("why", Position(0))}),
     "switch": switch,
 }
-"""Every way to write to a store, by its name."""
+"""Every way to write to a store but ``apply``, by its name."""
 NO_WRITES = {
     *(
         "topic_id",
@@ -85,7 +84,7 @@ NO_WRITES = {
         "flush",
         "close",
     ),
-    *("keep_view", "kept_view"),
+    *("keep_view", "kept_view", "is_view_kept"),
 }
 
 
@@ -135,10 +134,68 @@ def test_no_write_leaves_rows_in_use(name: str, manager: StoreManager, store: Ro
     assert names_in(directory_of(manager)) == []
 
 
+def test_rows_that_were_written_are_told(manager: StoreManager, store: RocksDBStore) -> None:
+    """Each once, with those that were removed, by partition; over several opens."""
+    assert store.is_view_kept
+    store.apply(changes_of([(0, b"b", b"2"), (1, b"b", b"1")]), {0: 2, 1: 1})
+    store.apply(changes_of([(0, b"a", None), (0, b"b", b"3")]), {0: 4})
+    again = reopened(manager, store)
+    found = again.kept_view("this")
+    assert found is not None
+    assert found.changed == {0: [b"b", b"a"], 1: [b"b"]}
+    again.apply(changes_of([]), {0: 5})
+    again.learn({"part": b"1"}, changes_rows=False)
+    again.apply(changes_of([(1, b"c", b"1")]), {1: 2})
+    assert again.is_view_kept
+    again = reopened(manager, again)
+    found = again.kept_view("this")
+    assert found is not None
+    assert found.changed == {0: [b"b", b"a"], 1: [b"b", b"c"]}
+    again.keep_view(DecodedRows({"rows": FRAME}, "this"))
+    found = reopened(manager, again).kept_view("this")
+    assert found is not None
+    assert found.changed is None
+
+
+def test_a_batch_without_rows_is_told_of_too(manager: StoreManager, store: RocksDBStore) -> None:
+    """It may have brought marks of refused records."""
+    store.apply(changes_of([]), {0: 2})
+    found = reopened(manager, store).kept_view("this")
+    assert found is not None
+    assert found.changed == {}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_other_writes_between_those_of_rows_leave_no_rows_in_use(
+    name: str, manager: StoreManager, store: RocksDBStore
+) -> None:
+    """Neither before nor after them is all known that was written; not by a version that notes nothing, either."""
+    store.apply(changes_of([(0, b"b", b"2")]), {0: 2})
+    WRITES[name](store)
+    assert not store.is_view_kept
+    store.apply(changes_of([(0, b"c", b"2")]), {0: 3})
+    assert reopened(manager, store).kept_view("this") is None
+
+
+def test_where_many_rows_were_written_all_are_decoded(
+    manager: StoreManager, store: RocksDBStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is noted any longer then, until they are kept again."""
+    monkeypatch.setattr(change_log, "MOST_ROWS", 3)
+    for count in (2, 3):
+        assert store.is_view_kept
+        store.apply(changes_of([(0, b"%d" % n, b"2") for n in range(count)]), {0: count})
+    assert not store.is_view_kept
+    again = reopened(manager, store)
+    assert again.kept_view("this") is None
+    again.keep_view(KEPT)
+    assert again.is_view_kept
+
+
 def test_the_ways_to_write_are_all_that_there_are() -> None:
     """Whoever adds one to the protocol of stores adds it here."""
     members = {name for name, _ in inspect.getmembers(StateStore) if not name.startswith("_")}
-    assert members == WRITES.keys() | NO_WRITES
+    assert members == WRITES.keys() | NO_WRITES | {"apply"}
 
 
 def test_a_write_that_a_crash_loses_leaves_rows_in_use(manager: StoreManager, store: RocksDBStore) -> None:
@@ -153,7 +210,9 @@ def test_a_write_that_a_crash_loses_leaves_rows_in_use(manager: StoreManager, st
     # The number of the write that was lost is given again, to another one.
     left.apply(changes_of([(0, b"c", b"3")]), {0: 2})
     other.close(left)
-    assert other.get_or_open(ORDERS, OPTIONS).kept_view("this") is None
+    found = other.get_or_open(ORDERS, OPTIONS).kept_view("this")
+    assert found is not None
+    assert found.changed == {0: [b"c"]}
     other.close_all()
 
 
@@ -259,6 +318,29 @@ def shown(table: Any) -> list[Any]:
 def said_of_stores(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return the lines about stores."""
     return [record.getMessage() for record in caplog.records if record.name == "ktframe.store"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_after_a_kill_only_rows_that_came_since_are_decoded(
+    kind: str, broker: FakeBroker, tmp_path: Path, decoded: list[int]
+) -> None:
+    """Rows, tombstones, refused records and a key in another partition, after rows were kept and before the kill."""
+    first, killed = tmp_path / "first", tmp_path / "killed"
+    with broker.connect(first) as context:
+        table = KINDS[kind](context)
+        table.to_polars()
+        table._reader.binding.materializer.keep_rows()
+        for at, (key, value) in enumerate(
+            [("k1", {"id": 1}), ("k4", None), ("k5", b"no JSON"), ("k6", {"id": 6}), ("new", {"id": 7})]
+        ):
+            broker.produce("t", key, value, partition=at % 2, timestamp=3_000_000 + at)
+        expected = shown(table)
+        table._reader.binding.materializer.store.flush()
+        shutil.copytree(first, killed)
+    decoded.clear()
+    with broker.connect(killed) as context:
+        assert shown(KINDS[kind](context)) == expected
+    assert 0 < sum(decoded) < 10
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -12,6 +12,7 @@ class _Rows:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
         self.written, self.store, self.at, self.kept = self, self, 0, 0
+        self.is_view_kept = True
 
     def positions(self) -> dict[int, int]:
         return {0: self.at}
@@ -30,12 +31,23 @@ def test_rows_are_kept_seldom_and_only_while_nothing_comes() -> None:
     rows, care = _Rows(clock), Upkeep(clock, lambda: 5.0)
     for _ in range(3):
         rows.at += 1
-        care._keep_when_calm(rows)  # type: ignore[arg-type]
+        care._keep_when_due(rows)  # type: ignore[arg-type]
     assert rows.kept == 0
     for _ in range(999):
-        care._keep_when_calm(rows)  # type: ignore[arg-type]
+        care._keep_when_due(rows)  # type: ignore[arg-type]
         clock.advance(1)
     assert rows.kept == 1
     clock.advance(2)
-    care._keep_when_calm(rows)  # type: ignore[arg-type]
+    care._keep_when_due(rows)  # type: ignore[arg-type]
     assert rows.kept == 2
+
+
+def test_where_no_rows_are_kept_nothing_calm_is_waited_for() -> None:
+    """However busy a topic is: after a kill, all of them would have to be decoded."""
+    clock = ManualClock()
+    rows, care = _Rows(clock), Upkeep(clock, lambda: 5.0)
+    rows.is_view_kept = False
+    for _ in range(3):
+        rows.at += 1
+        care._keep_when_due(rows)  # type: ignore[arg-type]
+    assert rows.kept == 1
