@@ -358,7 +358,8 @@ class RocksDBStore:
     def kept_view(self, made_by: str) -> DecodedRows | None:
         """Return the rows of the files that are kept, and which rows were written since, if that is known."""
         with self._locked():
-            return self._view_files.read(self.metadata.get(NOTE), self._changed, made_by)
+            note = self.metadata.get(NOTE)
+        return self._view_files.read(note, self._changed, made_by)
 
     @property
     def is_view_kept(self) -> bool:
