@@ -1,7 +1,4 @@
-"""Frames in chunks of some ten thousand rows: what changes in one of them leaves the others as they are, and is not copied.
-
-Polars groups, filters and sorts a frame in such chunks as fast as one in a single piece (measured up to a million rows).
-"""
+"""Frames in chunks of some ten thousand rows: what changes in one of them leaves the others as they are, and is not copied."""
 
 from __future__ import annotations
 
@@ -45,6 +42,8 @@ def in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
     """Return ``frame`` in few chunks: where there are too many, small ones that follow each other become one."""
     if frame.n_chunks() <= most_chunks(frame.height):
         return frame
+    if not frame.height:
+        return frame.clear()
     chunks = list[pl.DataFrame]()
     start = rows = 0
     for _, length in [*_bounds(frame), (frame.height, ROWS_A_CHUNK)]:

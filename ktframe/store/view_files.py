@@ -14,7 +14,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, cast
 
 import polars as pl
 import pyarrow as pa
@@ -22,6 +22,7 @@ import pyarrow as pa
 WRITE_SECONDS: Final = 10.0
 """How long a file may take: whoever closes a table waits for it."""
 _PIECE_BYTES: Final = 1 << 26
+_NEWEST: Final = pl.CompatLevel.newest()
 
 
 class DamagedFileError(Exception):
@@ -83,12 +84,17 @@ def write_frame(directory: Path, kind: str, frame: pl.DataFrame) -> FrameFile:
     """
     directory.mkdir(mode=0o700, exist_ok=True)
     path = directory / f"{kind}-{secrets.token_hex(8)}.arrow"
-    table = frame.to_arrow(compat_level=pl.CompatLevel.newest())
+    frame.clear().to_arrow(compat_level=_NEWEST)  # raises for types that Arrow does not have
     try:
         sink = _Sink(path)
         try:
-            with pa.ipc.new_file(pa.PythonFile(sink, "w"), table.schema) as writer:
-                writer.write_table(table)
+            # By Polars: Arrow writes the texts that several chunks share once for each of them.
+            frame.write_ipc(
+                cast("IO[bytes]", sink),
+                compression="uncompressed",
+                compat_level=_NEWEST,
+                record_batch_size=frame.height if frame.n_chunks() == 1 else None,
+            )
             sink.flush()
         finally:
             sink.close()

@@ -293,6 +293,46 @@ def test_the_writer_does_not_wait_for_a_merging_reader(monkeypatch: pytest.Monke
     assert values(view) == {"a": 1}
 
 
+def test_a_read_does_not_wait_for_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the thread of the binding copies the rows into one piece, reads find and merge what comes; nothing is lost."""
+    view = view_of(delta((0, "a", 1, 1), (0, "b", 1, 1)), delta((0, "c", 1, 1)))
+    rechunk = pl.DataFrame.rechunk
+    read: list[dict[str, int | None]] = []
+
+    def copy_slowly(frame: pl.DataFrame) -> pl.DataFrame:
+        monkeypatch.undo()
+        view.apply(delta((0, "a", 2, 2)), SCHEMA, {0: 3})
+        reader = threading.Thread(target=lambda: read.append(values(view)), daemon=True)
+        reader.start()
+        reader.join(5)
+        return rechunk(frame)
+
+    monkeypatch.setattr(pl.DataFrame, "rechunk", copy_slowly)
+    view.merge_when_idle()
+    assert read == [values(view)] == [{"a": 2, "b": 1, "c": 1}]
+
+
+def test_a_table_of_many_chunks_may_become_empty() -> None:
+    """All rows of all chunks are removed at once, and some come again."""
+    view = view_of(delta((0, "k0", 0, 0)))
+    for number in range(1, 9):
+        view.apply(delta((0, f"k{number}", number, number)), SCHEMA, {0: number})
+        view.snapshot()
+    view.apply(delta(*[(0, f"k{number}", 20, None) for number in range(9)]), SCHEMA, {0: 20})
+    assert values(view) == {}
+    view.apply(delta((0, "k3", 21, 3)), SCHEMA, {0: 21})
+    assert values(view) == {"k3": 3}
+
+
+def test_at_leisure_the_rows_become_one_piece() -> None:
+    """What was merged is in one chunk, so that it is grouped and filtered fast."""
+    view = view_of(delta((0, "a", 1, 1), (0, "b", 1, 1)), delta((0, "c", 1, 1)))
+    view.snapshot()
+    view.apply(delta((0, "d", 1, 1)), SCHEMA, {0: 3})
+    view.merge_when_idle()
+    assert view.snapshot().rows.n_chunks("all") == [1] * len(SCHEMA)
+
+
 def test_reading_often_keeps_the_chunks_few() -> None:
     """A thousand reads between small batches leave a frame of few chunks with every row in it."""
     view = view_of(delta(*[(0, f"k{number}", 0, 0) for number in range(1000)]))

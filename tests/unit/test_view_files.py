@@ -64,6 +64,16 @@ def test_a_mapped_frame_takes_no_memory(tmp_path: Path) -> None:
     assert found.equals(frame)
 
 
+def test_a_frame_in_chunks_takes_no_more_than_in_one(tmp_path: Path) -> None:
+    """Chunks that were cut from one share their texts, which are written once."""
+    whole = pl.DataFrame({"n": range(10_000), "text": [f"the text of line {n}" for n in range(10_000)]})
+    chunks = pl.concat([whole.slice(at, 100) for at in range(0, 10_000, 100)], rechunk=False)
+    assert chunks.n_chunks() == 100
+    found = write_frame(tmp_path, "rows", chunks)
+    assert found.size < 1.5 * write_frame(tmp_path, "rows", whole).size
+    assert map_frame(tmp_path, found).equals(whole)
+
+
 def test_a_mapped_frame_outlives_its_file(tmp_path: Path) -> None:
     """Whoever has it goes on reading."""
     frame = pl.DataFrame({"n": range(100_000)})
