@@ -127,10 +127,9 @@ def table(
     store
         How this table's store is kept, where it differs from the settings.
     on_refused
-        What a read does when records were refused, that is, could not become rows: ``"warn"`` (default) issues a
-        ``KtframeWarning``, once for each cause, and again when its share has grown tenfold; it raises
-        ``IncompleteError`` where all records were refused for one cause. ``"raise"`` always raises. ``"ignore"`` gives
-        the frame as it is. ``errors()`` has the records.
+        What a read does when records were refused, that is, could not become rows: ``"warn"`` (default) issues a ``KtframeWarning``,
+        once for each cause, and again when its share has grown tenfold; it raises ``IncompleteError`` where all records were
+        refused for one cause. ``"raise"`` always raises. ``"ignore"`` gives the frame as it is. ``errors()`` has the records.
     stale
         What a read does with rows whose newest record was refused: ``"hide"`` (default) leaves them out, ``"show"``
         gives the older record, ``"raise"`` raises ``StaleRowsError``.
@@ -186,6 +185,7 @@ def stream(
     *,
     start: Moment | None = None,
     unpack: bool | None = None,
+    explode: bool | None = None,
     unnest: Unnest | None = None,
     where: Where | None = None,
     headers: HeadersLike | None = None,
@@ -210,6 +210,10 @@ def stream(
     start
         Read from this moment on: a datetime, ISO 8601 text, or ``"-2h"``, which is looked up again whenever the
         stream is opened. None: all that the topic holds.
+    explode
+        True: each object of a JSON value that is a list of them, or several in a row (such as lines), is an event; ``metadata``
+        adds its ``index`` in the record, from 0. Of a list, what is no object is refused alone; an empty one is no event. Where a
+        part is not JSON, the whole value is refused.
     retention
         How much to keep: a duration (``"7d"``, in stream time) or bytes in the store (a number, ``"500MB"``).
     value, schema, time, time_unit, times, key_format, unpack, unnest, where, headers, metadata
@@ -246,6 +250,7 @@ def stream(
         topic,
         start=start,
         unpack=unpack,
+        explode=explode,
         unnest=unnest,
         where=where,
         headers=headers,
@@ -270,10 +275,9 @@ def topics() -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        Sorted by name, without internal topics: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64,
-        an upper bound: offsets of compacted records and transaction markers count), ``bytes`` (Int64, estimated
-        from the newest records, uncompressed), ``cleanup_policy`` (String), ``last_timestamp``
-        (``Datetime("ms", "UTC")``). Null where it is not known, or there is none.
+        Sorted by name, without internal topics: ``topic`` (String), ``partitions`` (Int32), ``records`` (Int64, an upper bound:
+        offsets of compacted records and transaction markers count), ``bytes`` (Int64, estimated from the newest records,
+        uncompressed), ``cleanup_policy`` (String), ``last_timestamp`` (``Datetime("ms", "UTC")``). Null: not known, or none.
 
     Raises
     ------
@@ -294,9 +298,7 @@ def topics() -> pl.DataFrame:
 
 @with_known_keywords
 def inspect(topic: str, sample: int = 100) -> Inspection:
-    """Look at a topic before it is loaded: size, formats, columns and how long loading may take.
-
-    Reads a few thousand of its newest records, for a few seconds at most.
+    """Look at a topic before it is loaded: size, formats, columns, time to load. Reads a few thousand of its newest records.
 
     Parameters
     ----------
@@ -351,9 +353,9 @@ def publish(
         The column that becomes a header of its name, or several; they are no part of the value. Text, numbers, flags, dates and times
         are written as the text that ``table(headers=...)`` reads, bytes as they are, and a null as no header.
     value, key_format
-        Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic
-        (subjects ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text. Text is
-        written as text: a frame does not know which of its columns hold JSON text, as a table does.
+        Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic (subjects
+        ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text. Text is written as text: a frame
+        does not know which of its columns hold JSON text, as a table does.
     atomic
         Write all or none: in one transaction.
     dry_run

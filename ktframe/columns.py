@@ -47,11 +47,19 @@ TOMBSTONE: Final = own_name("tombstone")
 """Whether the record's value was null."""
 HEADERS: Final = own_name("headers")
 """All headers of the record: a list of structs of ``key`` and ``value``, empty where there are none."""
+ITEM: Final = own_name("item")
+"""The number of the object in its record, from 0, where each object of a record is a row."""
 SIZE: Final = own_name("size")
 """The bytes that the row takes in the store."""
 
 EXTRA_COLUMNS: Final = pl.Schema(
-    {WINDOW: pl.Int64(), RECORD_KEY: pl.Binary(), TOMBSTONE: pl.Boolean(), SIZE: pl.UInt32()},
+    {
+        WINDOW: pl.Int64(),
+        ITEM: pl.Int32(),
+        RECORD_KEY: pl.Binary(),
+        TOMBSTONE: pl.Boolean(),
+        SIZE: pl.UInt32(),
+    },
 )
 """Columns that some identities add to the view."""
 

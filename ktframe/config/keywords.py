@@ -5,10 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from ktframe.config.spelling import similar_names
 from ktframe.errors import ConfigurationError, did_you_mean
+
+_ELSEWHERE: Final = {
+    (
+        "table",
+        "explode",
+    ): "a table has a row per key; ktframe.stream(..., explode=True) has an event for each object.",
+}
+"""Arguments that another function has, by the function that was called and their names."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,8 +34,9 @@ def with_known_keywords(function: Callable[P, T]) -> Callable[P, T]:
         for name in kwargs:
             if name not in names:
                 message = f"{function.__name__}() has no argument {name!r}."
+                elsewhere = _ELSEWHERE.get((function.__name__, name))
                 hint = did_you_mean(similar_names(name, names)) or f"there are {', '.join(names)}."
-                raise ConfigurationError(message, hint)
+                raise ConfigurationError(message, elsewhere or hint)
         return function(*args, **kwargs)
 
     return call

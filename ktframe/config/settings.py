@@ -115,6 +115,7 @@ class TableDeclaration:
     times: Times | None = None
     start: str | None = None
     unpack: bool | None = None
+    explode: bool | None = None
     unnest: Any = None
     where: Any = None
     deletes: Any = None

@@ -200,7 +200,9 @@ class Catalog:
                         StoreSpec.of_stream(spec, skew_ms, options["retention"], options["store"])
                     )
                 )
-                presentation = _presentation(spec, options, Presentation((KEY,), is_stream=True))
+                presentation = _presentation(
+                    spec, options, Presentation((KEY,), is_stream=True, has_index=spec.explode)
+                )
                 stream = KStream(reader, presentation, policy=policy, close=self.close)
                 entry = self._streams[spec, skew_ms, policy] = _Entry(stream, reader, options)
             return entry.rows

@@ -23,7 +23,7 @@ from ktframe.context.declaration import ResolvedTopic, resolve_topic
 from ktframe.context.factory import BindingFactory
 from ktframe.context.headers import HeadersLike
 from ktframe.context.schema import SchemaLike
-from ktframe.errors import ContextClosedError, NotWritableError
+from ktframe.errors import ConfigurationError, ContextClosedError, NotWritableError
 from ktframe.explore.inspection import Inspection
 from ktframe.explore.topics import inspect_topic, topics_frame
 from ktframe.fold.condition import Where
@@ -132,7 +132,9 @@ class Context:
         arguments |= {"unpack": unpack, "unnest": unnest, "where": where, "deletes": deletes}
         arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": stale}
-        resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
+        resolved = self._resolve(topic, {**arguments, "explode": None, "start": start}, store, policy)
+        if resolved.spec.explode:
+            raise _no_table(topic)
         sizes = [windows] if isinstance(windows, int | str | timedelta) else windows
         window_specs = [WindowSpec.parse(size) for size in (*resolved.windows, *sizes)]
         shown = {"key_name": key_name, "metadata": resolved.metadata}
@@ -167,6 +169,7 @@ class Context:
         *,
         start: Moment | None = None,
         unpack: bool | None = None,
+        explode: bool | None = None,
         unnest: Unnest | None = None,
         where: Where | None = None,
         headers: HeadersLike | None = None,
@@ -191,7 +194,7 @@ class Context:
         """
         arguments: dict[str, Any] = {"value": value, "schema": schema, "key_format": key_format}
         arguments |= {"time": time, "time_unit": time_unit, "times": times}
-        arguments |= {"unpack": unpack, "unnest": unnest, "where": where}
+        arguments |= {"unpack": unpack, "explode": explode, "unnest": unnest, "where": where}
         arguments |= {"headers": headers, "metadata": metadata}
         policy = {"on_refused": on_refused, "stale": None}
         resolved = self._resolve(topic, {**arguments, "start": start}, store, policy)
@@ -204,10 +207,15 @@ class Context:
         return self._catalog.stream(spec, parse_skew(max_future_skew), options, resolved.policy)
 
     def initialize(self) -> list[KTable]:
-        """Open every table that the settings declare, and start reading."""
-        tables = [self.table(name) for name in self.settings.tables]
-        for table in tables:
-            table.readiness()
+        """Open every table that the settings declare, and start reading; what they declare with ``explode`` as a stream.
+
+        Returns the tables.
+        """
+        declared = self.settings.tables.items()
+        tables = [self.table(name) for name, each in declared if not each.explode]
+        streams = [self.stream(name) for name, each in declared if each.explode]
+        for rows in (*tables, *streams):
+            rows.readiness()
         return tables
 
     def materialized(self) -> list[MaterializedTopic]:
@@ -349,3 +357,10 @@ class Context:
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else f"{len(self.tables())} tables"
         return f"Context({self.settings.bootstrap!r}, {state})"
+
+
+def _no_table(topic: str | type) -> ConfigurationError:
+    name = topic if isinstance(topic, str) else topic.__name__
+    message = f"{name} is declared with explode=True: each object is an event, and a table has a row per key."
+    shown = repr(name) if isinstance(topic, str) else name
+    return ConfigurationError(message, f"ktframe.stream({shown}) has them all.")

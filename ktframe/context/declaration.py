@@ -25,6 +25,18 @@ from ktframe.windows.parsing import Minutes
 
 T = TypeVar("T")
 _DECLARED = "__ktframe_entity__"
+_OF_FIELDS = (
+    "key",
+    "schema",
+    "time",
+    "time_unit",
+    "times",
+    "unpack",
+    "explode",
+    "unnest",
+    "where",
+    "deletes",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +61,13 @@ def entity(
     time_unit: TimeUnit | None = None,
     times: Times | None = None,
     unpack: bool | None = None,
+    explode: bool | None = None,
     unnest: Unnest | None = None,
     value: str = "auto",
 ) -> Callable[[type[T]], type[T]]:
     """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
 
-    ``ktframe.table(Order)`` then gives the table.
+    ``ktframe.table(Order)`` then gives the table; with ``explode=True`` it is ``ktframe.stream(Order)``, a table has no such rows.
 
     Raises
     ------
@@ -82,6 +95,7 @@ def entity(
             "time_unit": time_unit,
             "times": times,
             "unpack": unpack,
+            "explode": explode,
             "unnest": unnest,
             "value": value,
             "schema": declared,
@@ -147,9 +161,7 @@ def resolve_topic(
     else:
         declared = {"topic": topic}
     if not has_fields(arguments["value"]):  # so that value="bytes" has every record, whatever was declared
-        declared = _without(
-            declared, "key", "schema", "time", "time_unit", "times", "unpack", "unnest", "where", "deletes"
-        )
+        declared = _without(declared, *_OF_FIELDS)
     if arguments["time"] is not None:  # the unit is that of the field that was declared
         declared = _without(declared, "time_unit")
     chosen = {"key_format": key_format, **_given(declared), **_given(arguments)}

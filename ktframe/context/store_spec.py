@@ -9,7 +9,7 @@ from typing import Self
 from ktframe.config.settings import StoreOptions
 from ktframe.context.topic_spec import TopicSpec
 from ktframe.fold.identity import Identity
-from ktframe.fold.stream_key import StreamKey
+from ktframe.fold.stream_key import ItemKey, StreamKey
 from ktframe.fold.window_key import WindowKey
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.windows.retention import Retention, WindowRetention
@@ -52,6 +52,6 @@ class StoreSpec:
     def of_stream(
         cls, topic: TopicSpec, skew_ms: int | None, retention: Retention | None, options: StoreOptions
     ) -> Self:
-        """Return the store of a stream: every record."""
-        identity = StreamKey(skew_ms, retention, topic.event_time)
+        """Return the store of a stream: every record, or every object of each."""
+        identity = (ItemKey if topic.explode else StreamKey)(skew_ms, retention, topic.event_time)
         return cls(f"{topic.topic} stream", topic, identity, options, {"skew": repr(skew_ms)})

@@ -65,6 +65,8 @@ class TopicSpec:
     start: Start | None = None
     unpack: bool = False
     """Whether gzip and byte order marks are taken off JSON values."""
+    explode: bool = False
+    """Whether each object of a JSON value that holds several is an event."""
     unnest: UnnestedFields = NONE_UNNESTED
     """The structs whose fields become columns."""
     where: Condition | None = None
@@ -93,6 +95,7 @@ class TopicSpec:
         sieve |= {"headers": repr(self.headers.identity)} if self.headers else {}
         times = {} if self.times is None else {"times": repr(self.times)}
         unpack = {"unpack": "True"} if self.unpack else {}
+        explode = {"explode": "True"} if self.explode else {}
         unnest = {} if not self.unnest.structs else {"unnest": repr(self.unnest.structs)}
         unit = {} if self.time_unit is None else {"time_unit": repr(self.time_unit)}
         schema = {
@@ -109,6 +112,7 @@ class TopicSpec:
             **unit,
             **times,
             **unpack,
+            **explode,
             **unnest,
             **sieve,
         }
@@ -181,6 +185,7 @@ def topic_spec(
     times: Times | None = None,
     start: Moment | None = None,
     unpack: bool | None = None,
+    explode: bool | None = None,
     unnest: Unnest | None = None,
     where: Where | None = None,
     deletes: Deletes | None = None,
@@ -215,8 +220,7 @@ def topic_spec(
         _check_unit(time_unit, time, declared or pl.Schema())
     if times is not None:
         _check_times(times, value)
-    if unpack is not None:
-        _check_unpack(unpack, value)
+    _check_flags(value, unpack=unpack, explode=explode)
     unnested = NONE_UNNESTED if unnest is None else unnested_fields(unnest)
     if unnested.structs:
         _check_unnested(unnested, declared or pl.Schema(), value)
@@ -237,6 +241,7 @@ def topic_spec(
         times=times,
         start=None if start is None else parse_start("start", start),
         unpack=bool(unpack),
+        explode=bool(explode),
         unnest=unnested,
         where=condition_,
         deletes=rule,
@@ -299,13 +304,14 @@ def _check_times(times: object, value: str | None) -> None:
         raise ConfigurationError(message, "leave times= out, and cast columns of the frame.")
 
 
-def _check_unpack(unpack: object, value: str | None) -> None:
-    if not isinstance(unpack, bool):
-        message = f"unpack can't be {unpack!r}."
-        raise ConfigurationError(message, "give unpack=True or leave it out.")
-    if unpack and value not in (None, "auto", "json"):
-        message = f"unpack=True is about JSON values, not value={value!r}."
-        raise ConfigurationError(message, "leave unpack= out.")
+def _check_flags(value: str | None, **flags: object) -> None:
+    for name, flag in flags.items():
+        if flag is not None and not isinstance(flag, bool):
+            message = f"{name} can't be {flag!r}."
+            raise ConfigurationError(message, f"give {name}=True or leave it out.")
+        if flag and value not in (None, "auto", "json"):
+            message = f"{name}=True is about JSON values, not value={value!r}."
+            raise ConfigurationError(message, f"leave {name}= out.")
 
 
 def _check_unnested(unnested: UnnestedFields, declared: pl.Schema, value: str | None) -> None:

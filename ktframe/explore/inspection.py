@@ -69,18 +69,29 @@ class Inspection:
 
     @property
     def suggestion(self) -> str:
-        """The call that loads the topic, with the arguments that its sample asks for: a stream where most have no key."""
-        found = self.readings
-        return self._stream(found.keys, found.values) if self._is_keyless else self._table()
+        """The call that loads the topic, with the arguments that its sample asks for.
+
+        It is a stream where most records have no key, or hold several objects.
+        """
+        return self._call() if self._is_stream else self._table()
 
     @property
     def suggestions(self) -> list[str]:
-        """Calls to paste: a table of each type of records, the commonest first, or ``suggestion`` where there are no types.
+        """Calls to paste: one for each type of records, the commonest first, or ``suggestion`` where there are no types.
 
-        The last one is the stream that has every record of the sample as an event: with it none of them is refused.
+        The last one is the stream that has every record of the sample as an event, or every object in them: with it none of
+        them is refused.
         """
-        types = [self._table(f"where={_literal(each.where)}") for each in self.types]
+        call = self._call if self.readings.values.explode else self._table
+        types = [call(f"where={_literal(each.where)}") for each in self.types]
         return [*dict.fromkeys([*(types or [self.suggestion]), self._whole])]
+
+    @property
+    def _is_stream(self) -> bool:
+        return self._is_keyless or self.readings.values.explode
+
+    def _call(self, *more: str) -> str:
+        return self._stream(self.readings.keys, self.readings.values, *more)
 
     @property
     def _whole(self) -> str:
@@ -100,12 +111,12 @@ class Inspection:
             arguments.append(f"deletes={_literal(several)}")
         return f"ktframe.table({', '.join([_quoted(self.topic), *arguments, *more])})"
 
-    def _stream(self, keys: Reading, values: Reading) -> str:
+    def _stream(self, keys: Reading, values: Reading, *more: str) -> str:
         arguments = self._arguments(keys, values)
         newest = self._facts()["last_timestamp"]
         if newest is not None and newest > self.taken_at.timestamp() * 1_000 + _DAY_MS:
             arguments.append("max_future_skew=None")
-        return f"ktframe.stream({', '.join([_quoted(self.topic), *arguments])})"
+        return f"ktframe.stream({', '.join([_quoted(self.topic), *arguments, *more])})"
 
     def _arguments(self, keys: Reading, values: Reading) -> list[str]:
         arguments = []
@@ -115,6 +126,8 @@ class Inspection:
             arguments.append(f"key_format={_quoted(keys.format)}")
         if values.unpack:
             arguments.append("unpack=True")
+        if values.explode:
+            arguments.append("explode=True")
         if values.json_fields:
             fields = ", ".join(f"{_literal(name)}: ktframe.Json" for name in values.json_fields)
             arguments.append(f"schema={{{fields}}}")
@@ -172,16 +185,13 @@ class Inspection:
         if self.times:
             more = f", ... ({len(self.times)} in all)" if len(self.times) > _NAMED_COLUMNS else ""
             notes.append(f"fields for time=: {', '.join(map(str, self.times[:_NAMED_COLUMNS]))}{more}")
-        if self.types:
-            notes.append(
-                f"{len(self.types)} types of records by {self.types[0].field!r}, with different fields:"
-            )
-            shown = zip(self.types[:_NAMED_COLUMNS], self.suggestions, strict=False)
-            notes += [f"  {call}  # {_percent(each.share)}" for each, call in shown]
-            notes += [f"  ... ({len(self.types)} in all)"] if len(self.types) > _NAMED_COLUMNS else []
+        notes += self._notes_on_types()
         found = self.readings
+        if found.values.explode:
+            notes.append("values hold several objects, in a list or in a row: each of them is an event")
         if (found.keys, found.values) != (found.all_keys, found.all_values):
-            notes.append(f"every record as an event, whatever it holds: {self._whole}")
+            what = "object" if found.all_values.explode else "record"
+            notes.append(f"every {what} as an event, whatever it holds: {self._whole}")
         if self.deletes:
             notes.append("some values delete a row by other means than Kafka's null")
         tagged = [
@@ -196,11 +206,21 @@ class Inspection:
             ids = ", ".join(map(str, self.schema_ids[:3])) + (", ..." if len(self.schema_ids) > 3 else "")  # noqa: PLR2004
             where = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
             notes.append(f"values name schema id {ids} of a registry{where}")
-        if facts["null_keys"] is not None and facts["null_keys"] > _KEYLESS_SHARE:
+        if self._is_keyless and not found.values.explode:
             notes.append(
                 f"most records have no key: {self._table()} has the latest row of each, by the fields that identify it"
             )
         return notes
+
+    def _notes_on_types(self) -> list[str]:
+        if not self.types:
+            return []
+        shown = zip(self.types[:_NAMED_COLUMNS], self.suggestions, strict=False)
+        return [
+            f"{len(self.types)} types of records by {self.types[0].field!r}, with different fields:",
+            *(f"  {call}  # {_percent(each.share)}" for each, call in shown),
+            *([f"  ... ({len(self.types)} in all)"] if len(self.types) > _NAMED_COLUMNS else []),
+        ]
 
     def _age(self, at_ms: int) -> str:
         seconds = self.taken_at.timestamp() - at_ms / 1_000

@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError, SchemaError
-from ktframe.formats import Format, JsonFormat, key_format, value_format
+from ktframe.formats import Format, JsonFormat, key_format, several_in, value_format
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.json.packed import unpacked
@@ -35,6 +35,8 @@ class Reading:
     json_fields: tuple[str, ...] = ()
     unpack: bool = False
     """Whether values are in gzip, or behind a byte order mark."""
+    explode: bool = False
+    """Whether each object of values that hold several is read by itself."""
 
 
 _NOTHING: Final = Reading(None)
@@ -74,28 +76,47 @@ def reading_of_all_keys(keys: Sequence[bytes], guess: str | None, fetch: Fetch) 
     return _first_reading(keys, guess, lambda name: key_format(name, schemas=schemas))
 
 
-def reading_of_values(values: Sequence[bytes], guess: str | None) -> Reading:
+def objects_in(values: Sequence[bytes]) -> list[bytes]:
+    """Return what ``values`` hold: each object of those that hold several, and all others as they are."""
+    objects: list[bytes] = []
+    for value in values:
+        several = several_in(JsonFormat(unpacks=True), value)
+        objects += [value] if several is None else several
+    return objects
+
+
+def reading_of_values(values: Sequence[bytes], guess: str | None, *, explode: bool = False) -> Reading:
     """Return the guess where it reads all ``values``, else text or bytes; JSON and Avro wherever they were guessed.
 
-    Where a field disagrees with its column in some of them it is kept as JSON text.
+    Where a field disagrees with its column in some of them, or with ``explode`` in some objects of theirs, it is kept as JSON text.
     """
     if guess == AVRO:
         return Reading(guess)
     if guess != JsonFormat.name:
         return _first_reading(values, guess, value_format)
-    return Reading(guess, _odd_fields(values), unpack=unpacked(values) is not values)
+    objects = objects_in(values) if explode else values
+    return Reading(guess, _odd_fields(objects), unpack=unpacked(values) is not values, explode=explode)
 
 
 def reading_of_all(values: Sequence[bytes], reading: Reading, fetch: Fetch) -> Reading:
-    """Return ``reading`` where it reads all ``values``, else text or bytes: no record is refused."""
+    """Return ``reading`` where it reads all ``values``, or all objects of theirs, else text or bytes: no record is refused."""
     if reading.format == JsonFormat.name:
-        declared = pl.Schema(dict.fromkeys(reading.json_fields, pl.String()))
-        format_ = JsonFormat(declared, json_fields=frozenset(declared), unpacks=reading.unpack)
-        if not _refusals(_decided(format_, values), values):
+        if _reads_all(values, reading):
             return reading
+        objects = reading_of_values(values, reading.format, explode=True)
+        if not reading.explode and _reads_all(values, objects):
+            return objects
     elif reading.format is None or not _refusals(_format(reading.format, fetch), values):
         return reading
     return _first_reading(values, "string", value_format)
+
+
+def _reads_all(values: Sequence[bytes], reading: Reading) -> bool:
+    """Say whether none of ``values`` is refused, as JSON."""
+    declared = pl.Schema(dict.fromkeys(reading.json_fields, pl.String()))
+    format_ = JsonFormat(declared, json_fields=frozenset(declared), unpacks=reading.unpack)
+    payloads = objects_in(values) if reading.explode else values
+    return not _refusals(_decided(format_, payloads), payloads)
 
 
 def _format(name: str, fetch: Fetch) -> Format:

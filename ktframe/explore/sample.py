@@ -17,6 +17,7 @@ from ktframe.explore.readings import (
     AVRO,
     Readings,
     is_text,
+    objects_in,
     reading_of_all,
     reading_of_all_keys,
     reading_of_keys,
@@ -160,7 +161,24 @@ class TopicSample:
     @cached_property
     def value_format(self) -> str | None:
         """The guessed format of the values."""
+        return JsonFormat.name if self._explodes else self._format_as_sent
+
+    @cached_property
+    def _format_as_sent(self) -> str | None:
         return guess_format(self._values)
+
+    @cached_property
+    def _explodes(self) -> bool:
+        """Whether the values are JSON if each object of those that hold several is read by itself, and not otherwise."""
+        if self._format_as_sent in (None, JsonFormat.name):
+            return False
+        objects = objects_in(self._values)
+        return objects != self._values and guess_format(objects) == JsonFormat.name
+
+    @cached_property
+    def _payloads(self) -> list[bytes]:
+        """The values as they are read."""
+        return objects_in(self._values) if self._explodes else self._values
 
     def schema_ids(self) -> tuple[int, ...]:
         """Return the Confluent schema ids of the values, where they seem to have any."""
@@ -189,7 +207,7 @@ class TopicSample:
 
     @cached_property
     def _decoded(self) -> tuple[Decoded | None, float]:
-        return _decode_timed(self._value_form, self._values)
+        return _decode_timed(self._value_form, self._payloads)
 
     @cached_property
     def _value_form(self) -> Format | None:
@@ -229,7 +247,9 @@ class TopicSample:
         if self.value_format != "json":
             return []
         return [
-            record for value in self._values if (record := JsonFormat(unpacks=True).parse(value)) is not None
+            record
+            for value in self._payloads
+            if (record := JsonFormat(unpacks=True).parse(value)) is not None
         ]
 
     def types(self) -> tuple[EventType, ...]:
@@ -238,7 +258,8 @@ class TopicSample:
 
     def deletes(self) -> tuple[Any, ...]:
         """Return which values delete a row beside Kafka's null."""
-        return deletes_in(self._values, self._objects) if self._objects else ()
+        # What takes values apart is a stream: nothing is deleted there.
+        return deletes_in(self._values, self._objects) if self._objects and not self._explodes else ()
 
     def readings(self) -> Readings:
         """Return how keys and values are read."""
@@ -246,7 +267,7 @@ class TopicSample:
         deleting = {b""} if "empty" in self.deletes() else set()
         deleting |= {b"null"} if "null" in self.deletes() else set()
         values = [value for value in self._values if value.strip(WHITESPACE) not in deleting]
-        of_values = reading_of_values(values, self.value_format)
+        of_values = reading_of_values(values, self.value_format, explode=self._explodes)
         return Readings(
             reading_of_keys(self._keys, self.key_format, self.fetch),
             of_values,

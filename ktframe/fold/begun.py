@@ -18,7 +18,8 @@ def begun(batch: RecordBatch, decoder: TopicDecoder, schema: pl.Schema) -> Recor
     """
     format_ = inferring(decoder.value_format)
     names_schemas = batch.headers is not None and any(batch.headers)
-    if format_ is None or decoder.sieve is not None or names_schemas:
+    are_whole = decoder.sieve is None and not decoder.identity.takes_apart
+    if format_ is None or not are_whole or names_schemas:
         return batch
     values = format_.begun(batch.values, decoder.fields(schema))
     return batch if values is batch.values else replace(batch, values=values)

@@ -27,6 +27,7 @@ from ktframe.columns import (
     is_field,
 )
 from ktframe.fold.event_time import RECORD_TIME, EventTime
+from ktframe.fold.exploded import exploded
 from ktframe.fold.headers import NO_HEADER_COLUMNS, HeaderColumns
 from ktframe.fold.identity import Assigned, Identity, KeyUse, Tombstone
 from ktframe.fold.identity_codec import encode_keys
@@ -176,7 +177,7 @@ class TopicDecoder:
 
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
         """Return what ``batch`` changes: every record becomes a row, a removal, late, refused or left out, once."""
-        batch = self._with_schema_names(batch)
+        batch = self._prepared(batch)
         headers, sifted = self.headers.read_batch(batch), None
         read = batch
         if self.sieve is not None:
@@ -234,7 +235,7 @@ class TopicDecoder:
 
     def read(self, batch: RecordBatch, schema: pl.Schema) -> Records:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
-        batch = self._with_schema_names(batch)
+        batch = self._prepared(batch)
         headers = self.headers.read_batch(batch)
         return headers.checked(headers.added(self._decoded(batch, schema)), of_tombstones=self._are_rows)
 
@@ -244,10 +245,12 @@ class TopicDecoder:
         absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
         return self.unnested.apply(rows.with_columns(absent), self.fields(schema))
 
-    def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
+    def _prepared(self, batch: RecordBatch) -> RecordBatch:
+        """Return ``batch`` with the names of schemas before what they are of, and a line for each row that there may be."""
         # Keys that are not decoded stay as they are: Kafka compares bytes.
         has_keys = self.key_schemas is not None and self.decodes_keys
-        return with_schema_names(batch, values=self.value_schemas is not None, keys=has_keys)
+        batch = with_schema_names(batch, values=self.value_schemas is not None, keys=has_keys)
+        return exploded(batch, self.value_format) if self.identity.takes_apart else batch
 
     @property
     def key_fields(self) -> tuple[str, ...]:
@@ -305,7 +308,7 @@ class TopicDecoder:
             keys = at(rows[LINE], pl.Series(DELETED_BY, batch.keys, dtype=pl.Binary))
             is_keyless = keys.null_count() > 0 and bool((keys.is_null() & ~rows[TOMBSTONE]).any())
             for_store += [keys] if use is KeyUse.DELETES_BY else []
-        records = Counter(dict(pl.Series(batch.partitions).value_counts().iter_rows()))
+        records = Counter(dict(pl.Series(batch.partitions).value_counts().iter_rows())) + Counter(batch.empty)
         return Changes(
             self._lines(rows, for_store, schema),
             refused=refused_records(batch, refused),

@@ -2,7 +2,7 @@
 
 A frame is the fold of a topic by an identity: the last record per identity, each partition alone in offset order.
 Stores, views and the sync loop know only the base class here, never which identity it is. The identities are
-``record_key.RecordKey``, ``field_key.FieldKey``, ``window_key.WindowKey`` and ``stream_key.StreamKey``.
+``record_key.RecordKey``, ``field_key.FieldKey``, ``window_key.WindowKey``, ``stream_key.StreamKey`` and ``stream_key.ItemKey``.
 """
 
 from __future__ import annotations
@@ -99,6 +99,8 @@ class Identity(ABC):
     """How far ahead of the wall clock a timestamp may be; None: as far as it likes."""
     time: EventTime = RECORD_TIME
     """Where timestamps come from, for messages."""
+    takes_apart: ClassVar[bool] = False
+    """Whether each object of a value that holds several is a row."""
 
     @property
     @abstractmethod

@@ -267,7 +267,7 @@ def _sample(
 
     ``formed`` are the fields whose columns don't show what kinds of values they had.
     """
-    partition, offsets = batch.partitions[lines[0]], batch.offsets
+    offsets = batch.offsets
     count = 0 if earlier is None else earlier.records
     head = lines[: max(0, HEAD_RECORDS - count)]
     values, keys = Sightings(), Sightings()
@@ -291,8 +291,8 @@ def _sample(
             key = batch.keys[line]
             record = None if key is None else learner.keys.parse(key)
             if record is not None:
-                keys.add_record(record, partition, offsets[line])
-                keys.add_names(record, partition, offsets[line])
+                keys.add_record(record, *batch.place(line))
+                keys.add_names(record, *batch.place(line))
     return Sample(offsets[lines[0]], offsets[lines[-1]] + 1, len(lines), values, keys)
 
 
@@ -309,8 +309,8 @@ def _count_values(
         value = batch.values[line]
         record = None if value is None else format_.parse(value)
         if record is not None:
-            place = batch.partitions[line], batch.offsets[line]
-            seen.add_record(record, *place, with_nulls=with_nulls, with_times=format_.reads_times, only=only)
+            times = format_.reads_times
+            seen.add_record(record, *batch.place(line), with_nulls=with_nulls, with_times=times, only=only)
 
 
 def _count_columns(

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import polars as pl
 
-from ktframe.columns import BOOKKEEPING, IDENTITY, LINE, OFFSET, PARTITION, ROW, TIMESTAMP, TOMBSTONE
+from ktframe.columns import (
+    BOOKKEEPING,
+    EXTRA_COLUMNS,
+    IDENTITY,
+    ITEM,
+    LINE,
+    OFFSET,
+    PARTITION,
+    ROW,
+    TIMESTAMP,
+    TOMBSTONE,
+)
 from ktframe.fold.records import RecordBatch
 
 
 def lines_of(batch: RecordBatch) -> pl.DataFrame:
     """Return the bookkeeping of all records of ``batch``."""
-    return pl.DataFrame(
-        [
-            pl.Series(LINE, range(len(batch)), dtype=pl.UInt32),
-            pl.Series(PARTITION, batch.partitions, dtype=BOOKKEEPING[PARTITION]),
-            pl.Series(OFFSET, batch.offsets, dtype=BOOKKEEPING[OFFSET]),
-            _record_times(batch),
-            _are_tombstones(batch),
-        ]
-    )
+    columns = [
+        pl.Series(LINE, range(len(batch)), dtype=pl.UInt32),
+        pl.Series(PARTITION, batch.partitions, dtype=BOOKKEEPING[PARTITION]),
+        pl.Series(OFFSET, batch.offsets, dtype=BOOKKEEPING[OFFSET]),
+        _record_times(batch),
+        _are_tombstones(batch),
+    ]
+    if batch.indices is not None:
+        columns.append(pl.Series(ITEM, batch.indices, dtype=EXTRA_COLUMNS[ITEM]))
+    return pl.DataFrame(columns)
 
 
 def _are_tombstones(batch: RecordBatch) -> pl.Series:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from typing import TypeVar
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from ktframe.columns import BOOKKEEPING, PARTITION, STORE_COLUMNS
 from ktframe.fold.learned import Learned
 from ktframe.formats.base import Fault, Headers
 
+T = TypeVar("T")
 _NOTHING_LEARNED = Learned()
 
 
@@ -66,9 +68,35 @@ class RecordBatch:
     positions: Mapping[int, int] = field(default_factory=dict)
     last: Mapping[int, LastRecord] = field(default_factory=dict)
     """The last record of each partition; one of a partition that is missing is not remembered."""
+    indices: Sequence[int] | None = None
+    """The number of each in its record, from 0, where each object of a value became a line; None: they are whole records."""
+    empty: Mapping[int, int] = field(default_factory=dict)
+    """How many records of each partition have no line, since their values are lists without objects."""
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def place(self, line: int) -> tuple[int, int, int]:
+        """Return partition and offset of a line, and its number in its record."""
+        return self.partitions[line], self.offsets[line], 0 if self.indices is None else self.indices[line]
+
+    def at(self, lines: Sequence[int]) -> RecordBatch:
+        """Return these lines, one for each time that they are named."""
+
+        def picked(column: Sequence[T]) -> list[T]:
+            return [column[line] for line in lines]
+
+        return replace(
+            self,
+            partitions=picked(self.partitions),
+            offsets=picked(self.offsets),
+            timestamps=picked(self.timestamps),
+            timestamp_types=picked(self.timestamp_types),
+            keys=picked(self.keys),
+            values=picked(self.values),
+            headers=None if self.headers is None else picked(self.headers),
+            indices=None if self.indices is None else picked(self.indices),
+        )
 
     def __add__(self, later: RecordBatch) -> RecordBatch:
         """Return both batches as one, this one first."""
@@ -119,6 +147,8 @@ class RefusedRecord:
     """The fields that disagree with their columns; not known either then."""
     headers: Headers = None
     """Those of its headers that were asked for."""
+    index: int | None = None
+    """Its number in its record, from 0, where each object of a value is read by itself; None: it is a whole record."""
 
 
 def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
@@ -217,7 +247,7 @@ class Changes:
     accepted: Mapping[int, int] = field(default_factory=dict)
     """How many records of each partition with a value were not refused."""
     records: Mapping[int, int] = field(default_factory=dict)
-    """How many records of each partition there were."""
+    """How many records of each partition there were; where each object of a value is a row, so many objects."""
     learned: Learned = _NOTHING_LEARNED
     """What decides the types of inferred fields, as known after this batch."""
     present: Mapping[int, int] = field(default_factory=dict)

@@ -36,6 +36,7 @@ def refused_record(batch: RecordBatch, refusal: Refusal) -> RefusedRecord:
         fault=refusal.fault,
         fields=refusal.fields,
         headers=None if batch.headers is None else batch.headers[line] or None,
+        index=None if batch.indices is None else batch.indices[line],
     )
 
 

@@ -11,9 +11,9 @@ from typing import Final
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.identity import Tombstone
 from ktframe.fold.records import Cause
-from ktframe.formats import reads_json_alone, reads_times, unpacks
+from ktframe.formats import inferring, reads_json_alone, reads_times, unpacks
 from ktframe.formats.base import VALUE_COLUMN, Fault
-from ktframe.formats.json.refusals import IS_GZIP, IS_MARKED
+from ktframe.formats.json.refusals import IS_GZIP, IS_MARKED, holds_objects
 
 _MOST_FIELDS: Final = 10
 _DELETES: Final = {
@@ -32,11 +32,24 @@ def remedy(causes: Iterable[Cause], decoder: TopicDecoder, topic: str) -> str:
             sentences.append(_DELETES[cause.reason])
         if cause.reason.startswith((IS_MARKED, IS_GZIP)) and not unpacks(decoder.value_format):
             sentences.append("unpack=True reads JSON in gzip, and behind a byte order mark.")
+        if holds_objects(cause.reason) and _can_explode(decoder):
+            sentences += [_explode(decoder, topic)]
         by_fault.setdefault(cause.fault, []).extend(cause.fields)
     sentences += [
         _SENTENCES[fault](decoder, topic, [*dict.fromkeys(fields)]) for fault, fields in by_fault.items()
     ]
     return " ".join(dict.fromkeys(sentences))
+
+
+def _can_explode(decoder: TopicDecoder) -> bool:
+    # A value that names a schema is what that describes.
+    return not decoder.identity.takes_apart and inferring(decoder.value_format) is not None
+
+
+def _explode(decoder: TopicDecoder, topic: str) -> str:
+    if decoder.identity.tombstone is Tombstone.IS_ROW:
+        return "explode=True makes an event of each object in a value."
+    return f"{_stream(decoder, topic, explodes=True)} makes an event of each object in a value."
 
 
 def _fields(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
@@ -75,12 +88,12 @@ def _key_argument(decoder: TopicDecoder) -> str:
 def _value(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del fields
     needs_fields = decoder.key_fields or decoder.time or decoder.declared_fields or decoder.unnested.structs
-    if not (needs_fields or reads_json_alone(decoder.value_format)):
+    if not (needs_fields or decoder.identity.takes_apart or reads_json_alone(decoder.value_format)):
         return 'value="bytes" keeps any value, as bytes.'
     return f"{_stream(decoder, topic, value='bytes')} keeps any value, as bytes."
 
 
-def _stream(decoder: TopicDecoder, topic: str, *, value: str | None = None) -> str:
+def _stream(decoder: TopicDecoder, topic: str, *, value: str | None = None, explodes: bool = False) -> str:
     """Return the call that gives every record, with what is needed to read them; ``...`` stands for what was given."""
     arguments = [repr(topic)]
     for name, format_, defaults in (
@@ -88,6 +101,8 @@ def _stream(decoder: TopicDecoder, topic: str, *, value: str | None = None) -> s
         ("key_format", decoder.key_format.name, ("auto", "string")),
     ):
         arguments += [] if format_ in defaults else [f'{name}="{format_}"']
+    flags = (("unpack", explodes and unpacks(decoder.value_format)), ("explode", explodes))
+    arguments += [f"{name}=True" for name, is_given in flags if is_given]
     arguments += ["schema=..."] if decoder.declared_fields and value is None else []
     return f"ktframe.stream({', '.join(arguments)})"
 

@@ -265,7 +265,7 @@ def _without_left_out(
     seen = [*fields_seen((records[line] for line in left if line in records), condition)]
     kept = [line for line in range(len(batch)) if line not in out] if out else range(len(batch))
     now = {line: number for number, line in enumerate(kept)}
-    passing = _at(batch, kept) if out else batch
+    passing = batch.at(kept) if out else batch
     is_all = passed.sieve.deletes is None and passed.headers.dtypes.keys() >= {*condition.names}
     return replace(
         passed,
@@ -304,22 +304,6 @@ def _with_deletes(passed: Sifted, deletes: DeleteRule, format_: JsonFormat | Non
         lines=lines,
         open=refused,
         struck=struck,
-    )
-
-
-def _at(batch: RecordBatch, lines: Sequence[int]) -> RecordBatch:
-    def picked(column: Sequence[Any]) -> list[Any]:
-        return [column[line] for line in lines]
-
-    return replace(
-        batch,
-        partitions=picked(batch.partitions),
-        offsets=picked(batch.offsets),
-        timestamps=picked(batch.timestamps),
-        timestamp_types=picked(batch.timestamp_types),
-        keys=picked(batch.keys),
-        values=picked(batch.values),
-        headers=None if batch.headers is None else picked(batch.headers),
     )
 
 

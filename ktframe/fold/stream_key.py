@@ -1,13 +1,17 @@
-"""Partition and offset as the identity: Kafka's KStream."""
+"""Partition and offset as the identity, Kafka's KStream; and with them the number of an object in its record."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ktframe.columns import KEY, OFFSET, PARTITION, SIZE, TOMBSTONE
+import polars as pl
+
+from ktframe.columns import ITEM, KEY, OFFSET, PARTITION, SIZE, TOMBSTONE
 from ktframe.fold.event_time import RECORD_TIME, EventTime
 from ktframe.fold.identity import Identity, KeyUse, Tombstone
+from ktframe.fold.identity_codec import decode_column, encode_parts
 from ktframe.windows.retention import Retention
 
 
@@ -28,3 +32,19 @@ class StreamKey(Identity):
     key_use: ClassVar[KeyUse] = KeyUse.COLUMN
     tombstone: ClassVar[Tombstone] = Tombstone.IS_ROW
     keeps_history: ClassVar[bool] = True
+
+
+_ENCODED_PLACE_BYTES = len(encode_parts((0, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class ItemKey(StreamKey):
+    """Every object of every record is a row: those of one record are told apart by their numbers, from 0."""
+
+    columns: ClassVar[tuple[str, ...]] = (PARTITION, OFFSET, ITEM)
+    takes_apart: ClassVar[bool] = True
+
+    def decode(self, identities: Sequence[bytes], dtypes: pl.Schema) -> pl.DataFrame:
+        """Return the numbers of objects in their records; rows hold the rest by themselves."""
+        encoded = pl.Series(identities, dtype=pl.Binary)
+        return decode_column(encoded.bin.slice(_ENCODED_PLACE_BYTES), dtypes[ITEM]).alias(ITEM).to_frame()

@@ -25,6 +25,7 @@ from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.format import JsonFormat
 from ktframe.formats.json.forms import NO_FORMS, Forms, map_dtype
+from ktframe.formats.json.several import several
 from ktframe.formats.plain import BytesFormat, IntFormat, LongFormat, StringFormat
 from ktframe.formats.registry_format import RegistryFormat
 from ktframe.formats.schemas import Schemas, TopicSchemas, without_registry
@@ -50,6 +51,7 @@ __all__ = [
     "reads_json_alone",
     "reads_times",
     "schemas_of",
+    "several_in",
     "unpacks",
     "value_format",
     "with_forms",
@@ -216,6 +218,11 @@ def unpacks(format_: Format) -> bool:
     """Say whether gzip and byte order marks are taken off the payloads of ``format_``."""
     plain = format_.plain if isinstance(format_, RegistryFormat) else format_
     return isinstance(plain, JsonFormat) and plain.unpacks
+
+
+def several_in(format_: Format, payload: bytes) -> Sequence[bytes] | None:
+    """Return the JSON objects that a payload of ``format_`` holds, and what else is among them; None where it is read as it is."""
+    return several(payload, unpacks=unpacks(format_))
 
 
 def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:

@@ -14,7 +14,8 @@ A key is a slot (u32, big-endian), a kind (1 byte), and what the kind adds::
                                                       u64, where that is not 0
     slot n   row           identity                   see row_codec.py
     slot n   late          offset (u64)               see pack_refused; the reason holds the windows
-    slot n   refused       offset (u64)               see pack_refused
+    slot n   refused       offset (u64), and where each object of a record is a row its number there (u32)
+                                                      see pack_refused
     slot n   index         length u32, record key, identity     nothing
     slot n   stale         identity                   offset i64, timestamp i64 of the refused record
     slot n   cause         what its reasons have in common      JSON, see pack_cause
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from struct import Struct
+from typing import TypeAlias
 
 import orjson
 import polars as pl
@@ -51,6 +53,8 @@ _POSITION = Struct(">qqQQQqQqQQQqqqQq")
 _STALE = Struct(">qq")
 _REFUSED = Struct(">BqI")
 _NONE = -(1 << 63)
+RefusedPlace: TypeAlias = tuple[int, int | None]
+"""The offset of a late or refused record, and the number of what was refused in it, None for all of it."""
 _IS_KEY = {b"ktframe": b"record key"}
 _HAS_TIME, _HAS_KEY, _HAS_VALUE, _IS_CONFLICT, _HAS_HEADERS = 1, 2, 4, 8, 16
 
@@ -176,14 +180,16 @@ def index_prefix(slot: int, record_key: bytes) -> bytes:
     return prefix(slot, INDEX) + _U32.pack(len(record_key)) + record_key
 
 
-def refused_key(slot: int, kind: int, offset: int) -> bytes:
-    """Return the key of the late or refused record at ``offset``."""
-    return prefix(slot, kind) + _U64.pack(offset)
+def refused_key(slot: int, kind: int, offset: int, index: int | None = None) -> bytes:
+    """Return the key of the late or refused record at ``offset``, or of what has the number ``index`` in it."""
+    return prefix(slot, kind) + _U64.pack(offset) + (b"" if index is None else _U32.pack(index))
 
 
-def refused_offset(key: bytes) -> int:
-    """Return the offset in the key of a late or refused record."""
-    return int(_U64.unpack(key[-_U64.size :])[0])
+def refused_place(key: bytes) -> RefusedPlace:
+    """Return the offset in the key of a late or refused record, and the number of what was refused, None for all of it."""
+    end = _PREFIX.size + _U64.size
+    (offset,) = _U64.unpack(key[_PREFIX.size : end])
+    return int(offset), unpack_u32(key) if len(key) > end else None
 
 
 def pack_refused(record: RefusedRecord) -> bytes:
@@ -203,8 +209,9 @@ def pack_refused(record: RefusedRecord) -> bytes:
     return head + key + reason + pack_headers(record.headers) + (record.value or b"")
 
 
-def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
+def unpack_refused(partition: int, place: RefusedPlace, raw: bytes) -> RefusedRecord:
     """Return the record that ``pack_refused`` was given."""
+    offset, index = place
     flags, timestamp, key_length = _REFUSED.unpack_from(raw)
     start = _REFUSED.size + _U32.size
     (reason_length,) = _U32.unpack_from(raw, _REFUSED.size)
@@ -221,6 +228,7 @@ def unpack_refused(partition: int, offset: int, raw: bytes) -> RefusedRecord:
         reason=raw[reason_at:reason_end].decode(),
         is_conflict=bool(flags & _IS_CONFLICT),
         headers=unpack_headers(raw, reason_end) if has_headers else None,
+        index=index,
     )
 
 
@@ -302,12 +310,12 @@ def put_stale(batch: Batch, changes: Changes, slots: Mapping[int, int], marked: 
 def put_refused(batch: Batch, kind: int, records: Sequence[RefusedRecord], slots: Mapping[int, int]) -> None:
     """Put late or refused records."""
     for record in records:
-        key = refused_key(slots[record.partition], kind, record.offset)
+        key = refused_key(slots[record.partition], kind, record.offset, record.index)
         batch.put(key, pack_refused(record))
 
 
-def delete_refused(batch: Batch, slot: int, offsets: Mapping[int, Sequence[int]]) -> None:
-    """Delete the late and refused records at ``offsets``, by kind, to make room."""
-    for kind, surplus in offsets.items():
-        for offset in surplus:
-            batch.delete(refused_key(slot, kind, offset))
+def delete_refused(batch: Batch, slot: int, places: Mapping[int, Sequence[RefusedPlace]]) -> None:
+    """Delete the late and refused records at ``places``, by kind, to make room."""
+    for kind, surplus in places.items():
+        for offset, index in surplus:
+            batch.delete(refused_key(slot, kind, offset, index))

@@ -18,7 +18,7 @@ from ktframe.store.engine import Batch, Engine
 from ktframe.store.kept_view import NOTE, Note, ViewFiles
 from ktframe.store.layout import delete_refused, put_metadata, put_refused, put_rows, put_stale
 from ktframe.store.protocol import Causes, DecodedRows, Horizon, Rebuild, dropped
-from ktframe.store.slots import Slot, Slots, applied, put_slots, scan, shares_of, stale_marks
+from ktframe.store.slots import Slot, Slots, Surplus, applied, put_slots, scan, shares_of, stale_marks
 
 _DOCUMENT = "document:"
 """The prefix of the names of documents in slot 0; a number follows."""
@@ -144,7 +144,7 @@ class RocksDBStore:
     def _refused_of(self, kind: int) -> list[RefusedRecord]:
         with self._locked():
             return [
-                layout.unpack_refused(partition, layout.refused_offset(key), value)
+                layout.unpack_refused(partition, layout.refused_place(key), value)
                 for partition, slot in sorted(self._slots.shown.items())
                 for keys, values in scan(self._engine, slot.number, kind)
                 for key, value in zip(keys, values, strict=True)
@@ -196,9 +196,7 @@ class RocksDBStore:
                 mine = changes if len(shares) == 1 else changes.of(share)
                 self._write_share(mine, {p: (known[p], after[p], surplus[p]) for p in share})
 
-    def _write_share(
-        self, changes: Changes, slots: Mapping[int, tuple[Slot, Slot, Mapping[int, Sequence[int]]]]
-    ) -> None:
+    def _write_share(self, changes: Changes, slots: Mapping[int, tuple[Slot, Slot, Surplus]]) -> None:
         """Write the ``changes`` of some partitions, whose slots are given: as they are, as they will be, and what makes room."""
         schema = changes.schema if len(changes.schema) else self._schema
         numbers = {partition: slot.number for partition, (slot, _, _) in slots.items()}

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from ktframe.columns import PARTITION
 from ktframe.fold.records import Changes, Position, RefusedRecord, StaleMarks
 from ktframe.store import layout
 from ktframe.store.engine import Batch, Engine
+from ktframe.store.layout import RefusedPlace
 from ktframe.store.protocol import REFUSED_KEPT, Causes, Rebuild, advanced, with_refused
+
+Surplus: TypeAlias = Mapping[int, Sequence[RefusedPlace]]
+"""The places of late and refused records that make room for newer ones, by kind."""
 
 _WRITE_LINES = 50_000
 """So many lines are written at once, unless one partition has more: 12 ms, in which no other thread runs."""
@@ -21,8 +26,8 @@ class Slot:
 
     number: int
     position: Position = field(default_factory=lambda: Position(0))
-    kept: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    """Offsets of the late and of the refused records that are kept, by kind, the oldest first."""
+    kept: Mapping[int, tuple[RefusedPlace, ...]] = field(default_factory=dict)
+    """The places of the late and of the refused records that are kept, by kind, the oldest first."""
     causes: Causes = field(default_factory=dict)
     is_marked: bool = False
     """Whether there may be marks of refused records."""
@@ -36,7 +41,7 @@ class Slot:
             layout.unpack_position(engine.get(layout.prefix(number, layout.POSITION)) or b""),
             {
                 kind: tuple(
-                    layout.refused_offset(key) for keys, _ in scan(engine, number, kind) for key in keys
+                    layout.refused_place(key) for keys, _ in scan(engine, number, kind) for key in keys
                 )
                 for kind in (layout.LATE, layout.REFUSED)
             },
@@ -48,11 +53,13 @@ class Slot:
             any(keys for keys, _ in scan(engine, number, layout.STALE)),
         )
 
-    def keep(self, kind: int, records: Sequence[RefusedRecord], most: int) -> tuple[Slot, Sequence[int]]:
-        """Return this with late or refused records, ``most`` of a kind, and the offsets of those that make room."""
-        offsets = (*self.kept.get(kind, ()), *(record.offset for record in records))
-        surplus = max(0, len(offsets) - most)
-        return replace(self, kept={**self.kept, kind: offsets[surplus:]}), offsets[:surplus]
+    def keep(
+        self, kind: int, records: Sequence[RefusedRecord], most: int
+    ) -> tuple[Slot, Sequence[RefusedPlace]]:
+        """Return this with late or refused records, ``most`` of a kind, and the places of those that make room."""
+        places = (*self.kept.get(kind, ()), *((record.offset, record.index) for record in records))
+        surplus = max(0, len(places) - most)
+        return replace(self, kept={**self.kept, kind: places[surplus:]}), places[:surplus]
 
     def put(self, batch: Batch, causes: Causes) -> None:
         """Put the position, and the causes that are others than these so far."""
@@ -172,8 +179,8 @@ def applied(
     changes: Changes,
     positions: Mapping[int, int],
     by_kind: Mapping[int, Sequence[RefusedRecord]],
-) -> tuple[dict[int, Slot], dict[int, dict[int, Sequence[int]]]]:
-    """Return the slots after ``changes``, and the offsets of the late and refused records that make room, by kind."""
+) -> tuple[dict[int, Slot], dict[int, Surplus]]:
+    """Return the slots after ``changes``, and the places of the late and refused records that make room, by kind."""
     moved = advanced({partition: slot.position for partition, slot in known.items()}, changes, positions)
     causes = with_refused({partition: slot.causes for partition, slot in known.items()}, changes.refused)
     marked = set(changes.stale[PARTITION] if changes.stale.height else ())
@@ -186,12 +193,12 @@ def applied(
         )
         for p, slot in known.items()
     }
-    surplus: dict[int, dict[int, Sequence[int]]] = {p: {} for p in known}
+    surplus: dict[int, dict[int, Sequence[RefusedPlace]]] = {p: {} for p in known}
     for kind, records in by_kind.items():
         for partition in {record.partition for record in records}:
             mine = [record for record in records if record.partition == partition]
             after[partition], surplus[partition][kind] = after[partition].keep(kind, mine, REFUSED_KEPT)
-    return after, surplus
+    return after, dict(surplus)
 
 
 def shares_of(changes: Changes, partitions: Iterable[int]) -> list[list[int]]:

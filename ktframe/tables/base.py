@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 import polars as pl
 
 from ktframe.call_site import CallSite, call_site
-from ktframe.columns import OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
+from ktframe.columns import ITEM, OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.config.settings import ReadPolicy
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
@@ -333,7 +333,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
             before = {p: at.offset for p, at in materializer.store.positions().items()}
             positions = {p: before[p] for p in materializer.store.rebuilds()} | materializer.view.positions()
             lines = self._live_lines(materializer)
-            order = [name for name in (WINDOW, TIMESTAMP, OFFSET) if name in lines.columns]
+            order = [name for name in (WINDOW, TIMESTAMP, OFFSET, ITEM) if name in lines.columns]
             top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
             return RecentRows(
                 rows=self._present(top, strict=False),

@@ -135,7 +135,8 @@ class CompleteReads(ABC):
             ``partition`` (Int32), ``offset`` (Int64), ``timestamp`` (Datetime("ms", "UTC")), ``key`` and ``value``
             (Binary, as the producer sent them), ``reason`` (String), ``key_text`` and ``value_text`` (String, null where
             they are no UTF-8 text); of a table that reads headers these too: ``headers`` (List of Struct of ``key``, String,
-            and ``value``, Binary).
+            and ``value``, Binary). Of a stream with ``explode=True`` it is objects that are refused, each with its own bytes as
+            ``value``; its number in the record is ``index`` (Int32), behind ``offset``.
 
             By reason: ``reason`` (String), ``records`` (Int64), ``share`` (Float64, of all records), ``first`` and
             ``last`` (Struct of ``partition`` and ``offset``), ``example`` (String: the value of a record, with escapes
@@ -160,7 +161,10 @@ class CompleteReads(ABC):
                 return reasons_frame(self._missing(materializer), records)
             if stale:
                 return self._stale_keys(materializer, records)
-            return refused_frame(records, with_headers=bool(materializer.decoder.headers))
+            decoder = materializer.decoder
+            return refused_frame(
+                records, with_headers=bool(decoder.headers), with_index=decoder.identity.takes_apart
+            )
 
         return self._reader.read(take, fresh=fresh)
 

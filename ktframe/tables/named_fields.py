@@ -36,7 +36,8 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     """
     decoder = materializer.decoder
     where = None if decoder.sieve is None else decoder.sieve.where
-    if where is not None and not missing.accepted:
+    are_values = missing.accepted > 0 and _are_objects(materializer)
+    if where is not None and not are_values:
         known = decoder.fields(materializer.schema)
         seen = {*filter(is_field, materializer.learned.seen), *known, *field_names(known)}
         seen |= {*decoder.headers.names} if seen else set()
@@ -44,7 +45,7 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
         if error is not None:
             return replace(missing, misnamed=error, hint=error.hint)
     fields = decoder.fields(materializer.schema)
-    is_read = missing.accepted > 0 or any(cause.fault in _OF_READ_VALUES for cause in missing.causes)
+    is_read = are_values or any(cause.fault in _OF_READ_VALUES for cause in missing.causes)
     if not is_read and decoder.declared_fields.issuperset(fields):
         return missing  # no value was read yet
     named = [("key", name) for name in decoder.key_fields]
@@ -64,6 +65,11 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
             error = SchemaError(message, meant or f"the fields are {_listed(_near(name, fields))}.")
             return replace(missing, misnamed=error, hint=error.hint)
     return missing
+
+
+def _are_objects(materializer: Materializer) -> bool:
+    """Say whether what was accepted has fields: a list without objects is accepted too where values are taken apart."""
+    return not materializer.decoder.identity.takes_apart or materializer.view.snapshot().rows.height > 0
 
 
 def _misnamed_condition(where: Condition, seen: AbstractSet[str], topic: str) -> SchemaError | None:

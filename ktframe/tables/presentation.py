@@ -12,6 +12,7 @@ import polars as pl
 
 from ktframe.columns import (
     HEADERS,
+    ITEM,
     KEY,
     OFFSET,
     PARTITION,
@@ -67,7 +68,8 @@ _RECORD = (
     _OwnColumn(TIMESTAMP, "timestamp", SHOWN_TIME),
 )
 
-_EVENT = (*_RECORD, _OwnColumn(KEY, "key"), _OwnColumn(TOMBSTONE, "is_tombstone", pl.Boolean()))
+_INDEX = _OwnColumn(ITEM, "index", pl.Int32())
+_EVENT = (_OwnColumn(KEY, "key"), _OwnColumn(TOMBSTONE, "is_tombstone", pl.Boolean()))
 
 HEADERS_NAME: Final = "headers"
 _HEADERS = _OwnColumn(HEADERS, HEADERS_NAME)
@@ -87,7 +89,8 @@ class Presentation:
 
     The record key is shown as ``key_name`` (None: hidden); of a stream (``is_stream``) it is among the metadata. Rows in
     windows (``is_windowed``) begin with these. ``metadata`` are the columns about the record that frames have unless they are
-    asked for otherwise; all its headers can be one of them where rows have these (``has_headers``).
+    asked for otherwise; all its headers can be one of them where rows have these (``has_headers``), and the number of an
+    object in its record where each of its objects is a row (``has_index``).
     """
 
     key: tuple[str, ...]
@@ -95,6 +98,7 @@ class Presentation:
     is_windowed: bool = False
     is_stream: bool = False
     has_headers: bool = False
+    has_index: bool = False
     metadata: Metadata = False
 
     def names(self, fields: pl.Schema, *, metadata: Metadata = False) -> dict[str, _OwnColumn | None]:
@@ -113,7 +117,9 @@ class Presentation:
         return shown | {unique_name(column.name, taken): column for column in wanted}
 
     def _metadata(self, metadata: Metadata) -> list[_OwnColumn]:
-        columns = (*(_EVENT if self.is_stream else _RECORD), *([_HEADERS] if self.has_headers else []))
+        partition, offset, timestamp = _RECORD
+        columns = [partition, offset, *([_INDEX] if self.has_index else []), timestamp]
+        columns += [*(_EVENT if self.is_stream else ()), *([_HEADERS] if self.has_headers else [])]
         known = {column.name: column for column in columns}
         if isinstance(metadata, bool):
             return list(known.values()) if metadata else []

@@ -19,7 +19,9 @@ _PLACE: Final = pl.Struct({"partition": pl.Int32(), "offset": pl.Int64()})
 _MOST_EXAMPLE: Final = 200  # characters
 
 
-def refused_frame(records: Sequence[RefusedRecord], *, with_headers: bool = False) -> pl.DataFrame:
+def refused_frame(
+    records: Sequence[RefusedRecord], *, with_headers: bool = False, with_index: bool = False
+) -> pl.DataFrame:
     """Return refused records one by one: their place, bytes, reason, the texts that the bytes are, and wanted headers."""
     schema = {
         "partition": pl.Int32,
@@ -38,6 +40,9 @@ def refused_frame(records: Sequence[RefusedRecord], *, with_headers: bool = Fals
     frame = pl.DataFrame(rows, schema=schema, orient="row").with_columns(
         as_shown_times(pl.col("timestamp")).alias("timestamp")
     )
+    if with_index:
+        numbers = pl.Series("index", [record.index for record in records], dtype=pl.Int32)
+        frame.insert_column(frame.columns.index("offset") + 1, numbers)
     if not with_headers:
         return frame
     return frame.with_columns(all_headers([record.headers for record in records]).alias("headers"))

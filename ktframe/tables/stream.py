@@ -31,8 +31,9 @@ class KStream(MaterializedTopic):
     """Every event of a topic. Make one with ``ktframe.stream``.
 
     Nothing is replaced or deleted: a record with a null value is an event whose fields are null. Frames have the
-    value's fields; ``metadata=`` adds ``partition``, ``offset``, ``timestamp``, ``key`` and ``is_tombstone``. Each
-    partition is in offset order.
+    value's fields; ``metadata=`` adds ``partition``, ``offset``, ``timestamp``, ``key`` and ``is_tombstone``; with
+    ``explode=True`` also ``index`` (Int32), behind ``offset``: the number of the event in its record, from 0. Each
+    partition is in offset order, and the events of a record in their own.
     """
 
     _kind: ClassVar[str] = "KStream"

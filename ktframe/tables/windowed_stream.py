@@ -9,6 +9,7 @@ import polars as pl
 
 from ktframe.columns import (
     FINAL,
+    ITEM,
     OFFSET,
     OPEN,
     PARTITION,
@@ -133,9 +134,14 @@ class WindowedKStream(WindowedTopic):
         return self._rows(materializer).filter(pl.col(TIMESTAMP).is_null())
 
     def _refused(self, materializer: Materializer) -> list[RefusedRecord]:
-        identities = materializer.decoder.identity.encode(self._timeless(materializer)).to_list()
-        rows = materializer.store.get_many(identities)
-        records = [_without_timestamp(partition, stored) for places in rows for partition, stored in places]
+        timeless = self._timeless(materializer)
+        rows = materializer.store.get_many(materializer.decoder.identity.encode(timeless).to_list())
+        indices = timeless[ITEM].to_list() if ITEM in timeless.columns else [None] * timeless.height
+        records = [
+            _without_timestamp(partition, index, stored)
+            for index, places in zip(indices, rows, strict=True)
+            for partition, stored in places
+        ]
         return [*super()._refused(materializer), *records]
 
     def _counted_missing(self, materializer: Materializer) -> Missing:
@@ -249,7 +255,7 @@ class WindowedKStream(WindowedTopic):
         return self._range.filter(lines)
 
 
-def _without_timestamp(partition: int, stored: bytes) -> RefusedRecord:
+def _without_timestamp(partition: int, index: int | None, stored: bytes) -> RefusedRecord:
     """Return a stored event without a timestamp as a refused record."""
     columns, (value,) = unpack_rows([stored])
     return RefusedRecord(
@@ -260,4 +266,5 @@ def _without_timestamp(partition: int, stored: bytes) -> RefusedRecord:
         value=None if columns[TOMBSTONE].item() else value,
         reason=_TIMELESS,
         headers=headers_of(stored),
+        index=index,
     )

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
+from ktframe.columns import ITEM, OFFSET, PARTITION, TIMESTAMP, TOMBSTONE, WINDOW, WINDOW_END
 from ktframe.config.spelling import similar_fields
 from ktframe.errors import ConfigurationError, did_you_mean
 from ktframe.windows.base import Windows
 from ktframe.windows.events import EventWindows
 
 _MOST_FILLED = 10_000_000
-_BOOKKEEPING = (PARTITION, OFFSET, TIMESTAMP, TOMBSTONE)
+_BOOKKEEPING = (PARTITION, OFFSET, ITEM, TIMESTAMP, TOMBSTONE)
 
 
 def expressions(exprs: Sequence[pl.Expr], named: Mapping[str, pl.Expr]) -> list[pl.Expr]:
@@ -120,7 +120,8 @@ def aggregate_events(
     by: Sequence[str],
 ) -> pl.DataFrame:
     """Return ``WINDOW, WINDOW_END``, ``by`` and the values, a row per window and group, of the events of a stream."""
-    events = rows.select(*_BOOKKEEPING, *columns.needed(exprs, by))
+    own = [name for name in _BOOKKEEPING if name in rows.columns]
+    events = rows.select(*own, *columns.needed(exprs, by))
     return windows.aggregate(events, by, exprs)
 
 

@@ -1,7 +1,7 @@
 """Windows over the events of a stream: what all kinds have in common, and those of the clock: tumbling, hopping, calendar.
 
 Events are a frame with ``PARTITION``, ``OFFSET``, ``TIMESTAMP`` (Int64, ms since 1970), ``TOMBSTONE`` and the user's
-columns, in any order. Everything here is a pure function of it. An event without a timestamp is in no window.
+columns, and ``ITEM`` where a record may hold several, in any order. Everything here is a pure function of it. An event without a timestamp is in no window.
 Windows whose bounds follow from the events are in ``sliding.py`` and ``sessions.py``.
 """
 

@@ -15,7 +15,6 @@ import polars as pl
 from ktframe.columns import (
     GROUP,
     ISLAND,
-    OFFSET,
     PARTITION,
     ROW,
     SESSION_LIMIT,
@@ -26,7 +25,7 @@ from ktframe.columns import (
     WINDOW_END,
 )
 from ktframe.windows.events import EventWindows, starts_run
-from ktframe.windows.stream_time import has_closed
+from ktframe.windows.stream_time import has_closed, in_partition
 
 _HELPERS: Final = (GROUP, WINDOW_CLOSE_TIME, ROW)
 
@@ -74,7 +73,7 @@ class SessionWindows(EventWindows):
         begins = starts_run(GROUP, self.gap_ms)
         time = pl.col(TIMESTAMP)
         return (
-            accepted.sort(GROUP, TIMESTAMP, PARTITION, OFFSET)
+            accepted.sort(GROUP, TIMESTAMP, PARTITION, *in_partition(accepted))
             .with_columns(
                 pl.when(begins).then(time).forward_fill().alias(WINDOW),
                 pl.when(begins.shift(-1, fill_value=True)).then(time).backward_fill().alias(WINDOW_END),
@@ -105,13 +104,13 @@ def _steps(rows: pl.DataFrame, gap_ms: int) -> pl.DataFrame:
     meet, and an island with no event that may be late is left out. The events between two that may be late are all
     accepted: they are put together, as the few sessions that they make among themselves.
     """
-    is_doubtful = pl.col(SESSION_LIMIT).is_not_null()
+    is_doubtful, arrived = pl.col(SESSION_LIMIT).is_not_null(), in_partition(rows)
     islands = (
-        rows.select(ROW, PARTITION, OFFSET, GROUP, TIMESTAMP, SESSION_LIMIT)
+        rows.select(ROW, PARTITION, *arrived, GROUP, TIMESTAMP, SESSION_LIMIT)
         .sort(PARTITION, GROUP, TIMESTAMP)
         .with_columns(starts_run([PARTITION, GROUP], gap_ms).cum_sum().alias(ISLAND))
         .filter(is_doubtful.any().over(ISLAND))
-        .sort(ISLAND, OFFSET)
+        .sort(ISLAND, *arrived)
         .with_columns(is_doubtful.cum_sum().over(ISLAND).alias(STRETCH))
     )
     together = (

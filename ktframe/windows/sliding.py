@@ -22,7 +22,6 @@ from ktframe.columns import (
     INDEX,
     LAST,
     LATE_FOR_OWN_WINDOW,
-    OFFSET,
     OWN_WINDOW,
     PARTITION,
     PARTLY_LATE,
@@ -34,7 +33,7 @@ from ktframe.columns import (
     WINDOW_END,
 )
 from ktframe.windows.events import EventWindows, field_names, with_group
-from ktframe.windows.stream_time import has_closed, with_close_time
+from ktframe.windows.stream_time import has_closed, in_partition, with_close_time
 
 
 def mark_late(rows: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
@@ -61,7 +60,7 @@ def mark_late(rows: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
 
 def _arrivals(rows: pl.DataFrame, late: pl.DataFrame, difference_ms: int) -> pl.DataFrame:
     """Return the late events that can be in an open window, and the others that can have opened one, by arrival."""
-    columns = (PARTITION, GROUP, OFFSET, TIMESTAMP)
+    columns = (PARTITION, GROUP, *in_partition(rows), TIMESTAMP)
     doubtful = late.filter(pl.col(TIMESTAMP) + difference_ms >= pl.col(WINDOW_CLOSE_TIME)).select(
         *columns, WINDOW_CLOSE_TIME, ROW
     )
@@ -82,7 +81,7 @@ def _arrivals(rows: pl.DataFrame, late: pl.DataFrame, difference_ms: int) -> pl.
         .filter(pl.col(ROW).is_not_null())
         .select(columns)
     )
-    arrivals = pl.concat([doubtful, others], how="diagonal").sort(PARTITION, GROUP, OFFSET)
+    arrivals = pl.concat([doubtful, others], how="diagonal").sort(PARTITION, GROUP, *in_partition(rows))
     return arrivals.select(PARTITION, GROUP, TIMESTAMP, WINDOW_CLOSE_TIME, ROW)
 
 
@@ -156,7 +155,7 @@ class SlidingWindows(EventWindows):
         # Tombstones advance the stream time before they are skipped.
         timed = with_close_time(events, self.grace_ms, self.seen)
         rows = with_group(timed.filter(pl.col(TIMESTAMP).is_not_null(), ~pl.col(TOMBSTONE)), by)
-        return mark_late(rows.sort(GROUP, TIMESTAMP, PARTITION, OFFSET), self.difference_ms)
+        return mark_late(rows.sort(GROUP, TIMESTAMP, PARTITION, *in_partition(rows)), self.difference_ms)
 
     def _in_time(self, rows: pl.DataFrame) -> pl.DataFrame:
         kept = rows.filter(~pl.col(DROPPED))

@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from ktframe.columns import OFFSET, PARTITION, TIMESTAMP, WINDOW_CLOSE_TIME, WINDOW_END
+from ktframe.columns import ITEM, OFFSET, PARTITION, TIMESTAMP, WINDOW_CLOSE_TIME, WINDOW_END
 
 _NOTHING_SEEN: Final[Mapping[int, int]] = MappingProxyType({})
 
@@ -24,7 +24,7 @@ def with_close_time(
     Parameters
     ----------
     events
-        Events with ``PARTITION``, ``OFFSET`` and ``TIMESTAMP``, in any order.
+        Events with ``PARTITION``, ``OFFSET`` (and ``ITEM``) and ``TIMESTAMP``, in any order.
     grace_ms
         How long windows stay open behind stream time; None: for ever, and ``WINDOW_CLOSE_TIME`` is null.
     seen
@@ -37,11 +37,16 @@ def with_close_time(
     """
     if grace_ms is None:
         return events.with_columns(pl.lit(None, dtype=pl.Int64).alias(WINDOW_CLOSE_TIME))
-    stream_time = pl.col(TIMESTAMP).cum_max().forward_fill().over(PARTITION, order_by=OFFSET)
+    stream_time = pl.col(TIMESTAMP).cum_max().forward_fill().over(PARTITION, order_by=in_partition(events))
     if seen:
         before = pl.col(PARTITION).replace_strict(dict(seen), default=None, return_dtype=pl.Int64)
         stream_time = pl.max_horizontal(stream_time, before)
     return events.with_columns((stream_time - grace_ms).alias(WINDOW_CLOSE_TIME))
+
+
+def in_partition(events: pl.DataFrame) -> list[str]:
+    """Return the columns by which the events of a partition are in the order in which they came."""
+    return [name for name in (OFFSET, ITEM) if name in events.columns]
 
 
 def has_closed(watermark: int | None, delay_ms: int | None) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Topics as they really are: twenty-odd kinds of records, and how many rows or events there must be of each."""
+"""Topics as they really are: forty kinds of records, and how many rows or events there must be of each."""
 
 from __future__ import annotations
 
@@ -30,11 +30,18 @@ class Kind:
     records: Records
     rows: int | None = None
     """How many rows each proposed table has, of one more type or one less; None: a row for each record."""
+    events: int | None = None
+    """How many events the last proposed stream has; None: one for each record."""
 
     @property
     def wanted(self) -> int:
         """How many rows the proposed table has."""
         return len(self.records) if self.rows is None else self.rows
+
+    @property
+    def wanted_events(self) -> int:
+        """How many events the stream has that refuses nothing."""
+        return len(self.records) if self.events is None else self.events
 
 
 def _each(make: Callable[[int], Any], key: Callable[[int], Any] = lambda n: f"k{n}") -> Records:
@@ -99,9 +106,7 @@ def kinds() -> Iterator[Kind]:
     yield Kind("gzip", _each(lambda n: gzip.compress(json.dumps({"id": n}).encode())))
     packed = _each(lambda n: gzip.compress(b'{"id": 1}') if n % 2 else b'{"id": 2}')
     yield Kind("some in gzip", packed)
-    yield Kind("lists of objects", _each(lambda n: json.dumps([{"id": n}, {"id": -n}]).encode()))
-    yield Kind("lines of objects", _each(lambda n: f'{{"id": {n}}}\n{{"id": {-n}}}\n'.encode()))
-    yield Kind("objects in a row", _each(lambda n: f'{{"id": {n}}}{{"id": {-n}}}'.encode()))
+    yield from _of_several_objects()
     yield Kind("CloudEvents", _each(_cloud_event))
     yield Kind("text", _each(lambda n: f"line {n}".encode()))
     yield Kind("bytes", _each(lambda n: b"\xff\xfe\x00" + bytes([n])))
@@ -120,6 +125,35 @@ def kinds() -> Iterator[Kind]:
     yield Kind("some broken", [*_each(lambda n: {"id": n}), ("broken", b'{"id": 4')], rows=_COUNT)
     yield Kind("keys of two encodings", [*_each(lambda n: {"id": n}), (b"\xff\xfe", {"id": 1})])
     yield Kind("some without a key", [*_each(lambda n: {"id": n}), (None, {"id": 1})], rows=_COUNT)
+
+
+def _of_several_objects() -> Iterator[Kind]:
+    """Yield kinds whose values hold several objects: each of them is an event."""
+    twice = {"rows": 2 * _COUNT, "events": 2 * _COUNT}
+    lists = _each(lambda n: json.dumps([{"id": n}, {"id": -n}]).encode())
+    yield Kind("lists of objects", lists, **twice)
+    yield Kind("lists without keys", [(None, value) for _, value in lists], **twice)
+    yield Kind("lines of objects", _each(lambda n: f'{{"id": {n}}}\n{{"id": {-n}}}\n'.encode()), **twice)
+    yield Kind("objects in a row", _each(lambda n: f'{{"id": {n}}}{{"id": {-n}}}'.encode()), **twice)
+    yield Kind("lists in gzip", [(key, gzip.compress(value)) for key, value in lists], **twice)
+    yield Kind("lists behind a mark", [(key, BOM + value) for key, value in lists], **twice)
+    single = [(key, {"id": n} if n % 2 else value) for n, (key, value) in enumerate(lists)]
+    yield Kind("lists and single objects", single, rows=3 * _COUNT // 2, events=3 * _COUNT // 2)
+    empty = [(key, b"[]" if n % 4 else value) for n, (key, value) in enumerate(lists)]
+    yield Kind("lists, most of them empty", empty, rows=_COUNT // 2, events=_COUNT // 2)
+    yield Kind(
+        "a list among objects",
+        [*_each(lambda n: {"id": n}), ("list", lists[0][1])],
+        rows=_COUNT,
+        events=_COUNT + 2,
+    )
+    odd = [*lists, ("odd", b'[{"id": 1}, 5]')]
+    yield Kind("lists and an odd item", odd, rows=2 * _COUNT + 1)
+    kinds = _each(lambda n: json.dumps([_of_types(n), _of_types(n + 1), _of_types(n + 2)]).encode())
+    yield Kind("lists of event types", kinds, rows=_COUNT, events=3 * _COUNT)
+    competing = _each(lambda n: json.dumps([{"v": n}, {"v": f"text {n}"}]).encode())
+    yield Kind("lists whose kinds compete", competing, **twice)
+    yield Kind("lists of numbers", _each(lambda n: f"[{n}, 1]".encode()))
 
 
 def broker_of(kind: Kind) -> FakeBroker:

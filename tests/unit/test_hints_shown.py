@@ -170,6 +170,7 @@ ARGUMENTS = [
     (Hint("explore/inspection.py", "key_format={}"), b"\xff", {"v": 1}, None),
     (Hint("explore/inspection.py", "schema={{}}"), b"k", {"v": "n/a"}, None),
     (Hint("explore/inspection.py", "unpack=True"), b"k", b'\xef\xbb\xbf{"v": 1}', None),
+    (Hint("explore/inspection.py", "explode=True"), b"k", b'[{"v": 1}]', None),
     (Hint("explore/inspection.py", "max_future_skew=None"), b"k", {"v": 1}, 4_102_444_800_000),
     (Hint("explore/inspection.py", "ktframe.stream({})"), None, b"{broken", None),
 ]

@@ -102,8 +102,8 @@ def test_inspect_proposes_it() -> None:
 @pytest.mark.parametrize(
     ("wrong", "hint"),
     [
-        ({"unpack": "gzip"}, Hint("context/topic_spec.py", "give unpack=True or leave it out.")),
-        ({"unpack": True, "value": "bytes"}, Hint("context/topic_spec.py", "leave unpack= out.")),
+        ({"unpack": "gzip"}, Hint("context/topic_spec.py", "give {}=True or leave it out.")),
+        ({"unpack": True, "value": "bytes"}, Hint("context/topic_spec.py", "leave {}= out.")),
     ],
 )
 def test_what_it_can_not_be(wrong: Any, hint: Hint) -> None:

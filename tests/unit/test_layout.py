@@ -45,6 +45,7 @@ def test_kinds_are_pinned() -> None:
         (layout.prefix(3, layout.LATE), "00000003 03"),
         (layout.refused_key(3, layout.LATE, 258), "00000003 03 0000000000000102"),
         (layout.refused_key(3, layout.REFUSED, 258), "00000003 04 0000000000000102"),
+        (layout.refused_key(3, layout.REFUSED, 258, 5), "00000003 04 0000000000000102 00000005"),
         (layout.index_prefix(0x01020304, b"key") + b"\x01", "01020304 05 00000003 6b6579 01"),
         (layout.index_prefix(1, b""), "00000001 05 00000000"),
         (layout.prefix_end(3, layout.INDEX), "00000003 06"),
@@ -110,7 +111,7 @@ def test_any_last_record_comes_back(epoch: int | None) -> None:
 def test_refused_records_are_pinned(record: RefusedRecord, expected: str) -> None:
     """Flags tell null from empty; lengths come before the texts."""
     assert layout.pack_refused(record) == bytes.fromhex(expected)
-    assert layout.unpack_refused(0, 7, bytes.fromhex(expected)) == record
+    assert layout.unpack_refused(0, (7, None), bytes.fromhex(expected)) == record
 
 
 def test_numbers_are_pinned() -> None:
@@ -144,14 +145,16 @@ records = st.builds(
     reason=st.text(),
     is_conflict=st.booleans(),
     headers=st.none() | st.lists(st.tuples(st.text(), st.none() | st.binary()), min_size=1),
+    index=st.none() | st.integers(0, 2**31 - 1),
 )
 
 
 @given(records)
 def test_any_refused_record_comes_back(record: RefusedRecord) -> None:
     """Packing a refused record loses nothing, whatever bytes and text it has."""
-    assert layout.refused_offset(layout.refused_key(9, layout.LATE, record.offset)) == record.offset
-    assert layout.unpack_refused(3, record.offset, layout.pack_refused(record)) == record
+    place = (record.offset, record.index)
+    assert layout.refused_place(layout.refused_key(9, layout.LATE, *place)) == place
+    assert layout.unpack_refused(3, place, layout.pack_refused(record)) == record
 
 
 @given(st.tuples(st.integers(0, 2**32 - 2), st.binary()), st.tuples(st.integers(0, 2**32 - 2), st.binary()))

@@ -15,15 +15,32 @@ IS_MARKED: Final = "not JSON: starts with a byte order mark"
 IS_GZIP: Final = "not JSON: gzip-compressed"
 """Why packed values are refused; ``unpack=`` reads them."""
 
+_SEVERAL: Final = re.compile(r"(a JSON list of [\d,]+ |an empty JSON list|[\d,]+ JSON objects, not one)")
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-_NAMES: Final = {list: "list", str: "string", bool: "boolean", type(None): "null"}
+_NAMES: Final = {str: "string", bool: "boolean", type(None): "null"}
 
 
 def why_no_object(value: Any) -> str:
     """Return why a payload is refused that was parsed to something else than an object."""
-    if type(value) is list and value and all(type(item) is dict for item in value):
-        return _read_by(f"a JSON list of {len(value):,} objects, not an object", "json.loads(value)")
+    if type(value) is list:
+        return _why_list(value)
     return f"a JSON {_NAMES.get(type(value), 'number')}, not an object"
+
+
+def _why_list(value: list[Any]) -> str:
+    are_objects = [type(item) is dict for item in value]
+    if not value:
+        return "an empty JSON list, not an object"
+    if all(are_objects):
+        return _read_by(f"a JSON list of {len(value):,} objects, not an object", "json.loads(value)")
+    if any(are_objects):
+        return f"a JSON list of {len(value):,} values, some of them objects, not an object"
+    return "a JSON list, not an object"
+
+
+def holds_objects(reason: str) -> bool:
+    """Say whether a value was refused for this ``reason`` because it holds several objects, or none, in a list or in a row."""
+    return _SEVERAL.match(reason) is not None
 
 
 def why_no_json(payload: bytes, error: ValueError) -> str:

@@ -47,6 +47,11 @@ EMPTY: Final = "[]"
 
 Place: TypeAlias = tuple[int, int, int]
 """Partition and offset of a record, and the number of the value in it."""
+Name: TypeAlias = tuple[int, int, int]
+"""Partition and offset of a record, and the number of the object in it that is counted as a record."""
+
+_OBJECT_VALUES: Final = 2**32
+"""The numbers of the values of an object are fewer, so that those of the next one in the record come behind."""
 
 LAST: Final[Place] = (2**63, 0, 0)
 """After all places: where something is that has none."""
@@ -56,20 +61,20 @@ Path: TypeAlias = tuple[str | None, ...]
 
 
 class _Record:
-    """A record while it is counted: its partition and offset, whether nulls and times are, and the objects to collapse."""
+    """A record while it is counted: its name, whether nulls and times are, and the objects to collapse."""
 
     __slots__ = ("_numbers", "crowded", "name", "with_nulls", "with_times")
 
-    def __init__(self, name: tuple[int, int], *, with_nulls: bool, with_times: bool) -> None:
+    def __init__(self, name: Name, *, with_nulls: bool, with_times: bool) -> None:
         self.name = name
         self.with_nulls = with_nulls
         self.with_times = with_times
         self.crowded: list[Sightings] = []
-        self._numbers = count()
+        self._numbers = count(name[2] * _OBJECT_VALUES)
 
     def next_place(self) -> Place:
         """Return the place of the next value."""
-        return (*self.name, next(self._numbers))
+        return (self.name[0], self.name[1], next(self._numbers))
 
 
 class Sightings:
@@ -83,7 +88,7 @@ class Sightings:
         self.items: Sightings | None = None
         self.entries: Sightings | None = None
         """The values under all names together, each of which counts, where there are too many: ``fields`` is empty then."""
-        self._latest: dict[str, tuple[int, int]] = {}
+        self._latest: dict[str, Name] = {}
 
     def records(self, kind: str) -> int:
         """Return in how many records the kind was seen."""
@@ -114,16 +119,17 @@ class Sightings:
         record: Mapping[str, Any],
         partition: int,
         offset: int,
+        index: int = 0,
         *,
         with_nulls: bool = True,
         with_times: bool = False,
         only: Collection[str] | None = None,
     ) -> None:
-        """Count the fields of an object, or ``only`` those.
+        """Count the fields of an object, the one of this ``index`` in its record, or ``only`` those.
 
         ``with_nulls`` also notes where fields are null, ``with_times`` which text is a time.
         """
-        counted = _Record((partition, offset), with_nulls=with_nulls, with_times=with_times)
+        counted = _Record((partition, offset, index), with_nulls=with_nulls, with_times=with_times)
         others = Sightings()
         for name, value in record.items():
             if value is not None or with_nulls:
@@ -132,9 +138,10 @@ class Sightings:
         for crowded in counted.crowded:
             crowded.collapse()
 
-    def add_names(self, record: Mapping[str, Any], partition: int, offset: int) -> None:
+    def add_names(self, record: Mapping[str, Any], partition: int, offset: int, index: int = 0) -> None:
         """Count which names an object has, all together."""
-        self._note(orjson.dumps(sorted(record)).decode(), 1, (partition, offset, 0))
+        place = (partition, offset, index * _OBJECT_VALUES)
+        self._note(orjson.dumps(sorted(record)).decode(), 1, place)
 
     @property
     def commonest_names(self) -> frozenset[str]:
@@ -181,7 +188,7 @@ class Sightings:
             # Not now: another object of the record may have the same names, and each counts once a record.
             record.crowded.append(self)
 
-    def _add_number(self, value: Any, record: tuple[int, int], place: Place) -> None:
+    def _add_number(self, value: Any, record: Name, place: Place) -> None:
         self._count(NUMBER, record, place)
         if not isinstance(value, int):
             self._count(REAL, record, place)
@@ -195,7 +202,7 @@ class Sightings:
             if not INT64_MIN <= value <= INT64_MAX:
                 self._count(size_beyond_int64(value), record, place)
 
-    def _count(self, kind: str, record: tuple[int, int], place: Place) -> None:
+    def _count(self, kind: str, record: Name, place: Place) -> None:
         if self._latest.get(kind) != record:
             self._latest[kind] = record
             self._note(kind, 1, place)
