@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError, SchemaError
-from ktframe.formats import Format, JsonFormat, key_format, several_in, value_format
+from ktframe.formats import Format, JsonFormat, key_format, several, value_format
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.json.packed import unpacked
@@ -80,8 +80,8 @@ def objects_in(values: Sequence[bytes]) -> list[bytes]:
     """Return what ``values`` hold: each object of those that hold several, and all others as they are."""
     objects: list[bytes] = []
     for value in values:
-        several = several_in(JsonFormat(unpacks=True), value)
-        objects += [value] if several is None else several
+        held = several(value, unpacks=True)
+        objects += [value] if held is None else held
     return objects
 
 

@@ -175,9 +175,14 @@ class TopicDecoder:
 
     # --- from records ---------------------------------------------------------------------------------------------
 
+    def parts(self, batch: RecordBatch) -> Iterable[RecordBatch]:
+        """Return ``batch`` in the parts in which it is decoded: with a line for each object of a value where that is a row."""
+        is_apart = self.identity.takes_apart
+        return exploded(self._with_schema_names(batch), self.value_format) if is_apart else (batch,)
+
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
-        """Return what ``batch`` changes: every record becomes a row, a removal, late, refused or left out, once."""
-        batch = self._prepared(batch)
+        """Return what ``batch``, one of ``parts``, changes: each record becomes a row, a removal, late, refused or left out."""
+        batch = self._with_schema_names(batch)
         headers, sifted = self.headers.read_batch(batch), None
         read = batch
         if self.sieve is not None:
@@ -235,7 +240,7 @@ class TopicDecoder:
 
     def read(self, batch: RecordBatch, schema: pl.Schema) -> Records:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
-        batch = self._prepared(batch)
+        batch = self._with_schema_names(batch)
         headers = self.headers.read_batch(batch)
         return headers.checked(headers.added(self._decoded(batch, schema)), of_tombstones=self._are_rows)
 
@@ -245,12 +250,10 @@ class TopicDecoder:
         absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
         return self.unnested.apply(rows.with_columns(absent), self.fields(schema))
 
-    def _prepared(self, batch: RecordBatch) -> RecordBatch:
-        """Return ``batch`` with the names of schemas before what they are of, and a line for each row that there may be."""
+    def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
         # Keys that are not decoded stay as they are: Kafka compares bytes.
         has_keys = self.key_schemas is not None and self.decodes_keys
-        batch = with_schema_names(batch, values=self.value_schemas is not None, keys=has_keys)
-        return exploded(batch, self.value_format) if self.identity.takes_apart else batch
+        return with_schema_names(batch, values=self.value_schemas is not None, keys=has_keys)
 
     @property
     def key_fields(self) -> tuple[str, ...]:

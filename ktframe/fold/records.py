@@ -76,6 +76,9 @@ class RecordBatch:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def __bool__(self) -> bool:
+        return bool(self.offsets or self.empty)
+
     def place(self, line: int) -> tuple[int, int, int]:
         """Return partition and offset of a line, and its number in its record."""
         return self.partitions[line], self.offsets[line], 0 if self.indices is None else self.indices[line]

@@ -10,7 +10,8 @@ from ktframe.formats.wire import KEY_HEADER, VALUE_HEADER, with_header_ref
 
 def with_schema_names(batch: RecordBatch, *, values: bool, keys: bool) -> RecordBatch:
     """Put what a header says of the schema of a value, or a key, before it: it is kept with it from here on."""
-    if batch.headers is None or not any(batch.headers):
+    is_apart = batch.indices is not None  # a header names the schema of a whole value
+    if is_apart or batch.headers is None or not any(batch.headers):
         return batch
     named_keys, named_values = batch.keys, batch.values
     if values:

@@ -51,7 +51,7 @@ __all__ = [
     "reads_json_alone",
     "reads_times",
     "schemas_of",
-    "several_in",
+    "several",
     "unpacks",
     "value_format",
     "with_forms",
@@ -218,11 +218,6 @@ def unpacks(format_: Format) -> bool:
     """Say whether gzip and byte order marks are taken off the payloads of ``format_``."""
     plain = format_.plain if isinstance(format_, RegistryFormat) else format_
     return isinstance(plain, JsonFormat) and plain.unpacks
-
-
-def several_in(format_: Format, payload: bytes) -> Sequence[bytes] | None:
-    """Return the JSON objects that a payload of ``format_`` holds, and what else is among them; None where it is read as it is."""
-    return several(payload, unpacks=unpacks(format_))
 
 
 def partial_rows(format_: Format, payloads: Sequence[bytes], wanted: pl.Schema) -> Decoded:

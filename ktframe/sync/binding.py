@@ -252,16 +252,22 @@ class TopicBinding:
 
     def _take(self, batch: RecordBatch) -> None:
         """Decode ``batch``, and apply it now unless it may wait for those that follow."""
-        materializer = self.required()
-        if must_resume(materializer, batch):
+        if must_resume(self.required(), batch):
             self._read_again()
             return
-        if not len(batch):
+        self.activity.heard(batch.partitions)
+        for part in self.required().decoder.parts(batch):
+            self._take_part(part)
+            if self._reopen.is_set():  # what it has taught may have the whole topic read again
+                break
+
+    def _take_part(self, batch: RecordBatch) -> None:
+        materializer = self.required()
+        if not batch:
             self._apply()
             materializer.advance(batch.positions)
             self._applied(batch.positions, None)
         else:
-            self.activity.heard(batch.partitions)
             changes = materializer.decode(batch)
             may_wait = materializer.piece.may_take(changes, materializer.schema)
             if materializer.piece and not may_wait:

@@ -20,7 +20,7 @@ from support.several_objects import found_in, values_of
 from support.window_oracle import ORACLES, arrivals, members
 
 from ktframe import Context, KStream, WindowedKStream
-from ktframe.fold import learning
+from ktframe.fold import exploded, learning
 from ktframe.formats.json.several import several
 from ktframe.testing import FakeBroker
 from ktframe.testing.log import read_log
@@ -49,8 +49,9 @@ CUTS = st.sampled_from([1, 2, 3, 50])
 
 @contextmanager
 def cut(most: int) -> Iterator[None]:
-    """Have ``most`` offsets of each partition in a batch, at most."""
-    with patch("ktframe.testing.broker.read_log", partial(read_log, most=most)):
+    """Have ``most`` offsets of each partition in a batch, at most, and little more objects in each part of it."""
+    fewer = patch("ktframe.testing.broker.read_log", partial(read_log, most=most))
+    with fewer, patch.object(exploded, "MOST_LINES", most):
         yield
 
 
@@ -224,11 +225,11 @@ def test_types_are_those_of_a_record_for_each_object(
     records: Sequence[tuple[int, bytes | None]], options: Any, most: int, head: int, sample: int
 ) -> None:
     """Columns, their order and types, rows and reasons equal those of a topic with an object in each record."""
-    exploded, plain = FakeBroker(), FakeBroker()
-    for broker in (exploded, plain):
+    apart, plain = FakeBroker(), FakeBroker()
+    for broker in (apart, plain):
         broker.create_topic("t", 2)
     for partition, value in records:
-        exploded.produce("t", "k", value, partition=partition)
+        apart.produce("t", "k", value, partition=partition)
         parts = None if value is None else several(value, unpacks=True)
         for part in [value] if parts is None else parts:
             plain.produce("t", "k", part, partition=partition)
@@ -236,7 +237,7 @@ def test_types_are_those_of_a_record_for_each_object(
         patch.object(learning, "HEAD_RECORDS", head),
         patch.object(learning, "SAMPLE_RECORDS", sample),
     )
-    with patches[0], patches[1], exploded.connect() as taken_apart, plain.connect() as as_sent:
+    with patches[0], patches[1], apart.connect() as taken_apart, plain.connect() as as_sent:
         with cut(most):
             one = outcome_of(
                 taken_apart.stream("t", explode=True, unpack=True, on_refused="ignore", **options)

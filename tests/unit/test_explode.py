@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ktframe.context.topic_spec import topic_spec
 from ktframe.errors import ConfigurationError, IncompleteError, SchemaError
 from ktframe.fold.exploded import exploded
 from ktframe.fold.identity_codec import encode_parts
-from ktframe.fold.records import RecordBatch
+from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.fold.stream_key import ItemKey
 from ktframe.formats import JsonFormat
 from ktframe.formats.json.several import several
@@ -86,7 +87,7 @@ def test_a_value_of_several_objects_is_taken_apart(value: bytes, parts: list[byt
         b'[{"a": 1}',
         b'[{"a": 1}] [{"a": 2}]',
         b'{"x": [\n{"a": 1}\n{"a": 2}\n]}',
-        gzip.compress(LIST),
+        gzip.compress(LIST, mtime=0),
         b"\xef\xbb\xbf" + LIST,
         b"[INFO] started",
     ],
@@ -115,12 +116,29 @@ def test_a_batch_gets_a_line_for_each_object() -> None:
         headers=[[("h", b"1")], None, [], None],
         positions={0: 10, 1: 4},
     )
-    lines = exploded(batch, JsonFormat())
+    (lines,) = exploded(batch, JsonFormat())
     assert (lines.partitions, lines.offsets, lines.indices) == ([0, 0, 1, 0], [7, 7, 3, 8], [0, 1, 0, 0])
     assert (lines.keys, lines.timestamp_types) == ([b"a", b"a", b"b", None], [1, 1, 1, 0])
     assert lines.values == [*(several(LIST) or ()), None, SINGLE]
     assert lines.headers == [[("h", b"1")], [("h", b"1")], None, []]
-    assert (lines.positions, lines.empty) == (batch.positions, {0: 1})
+    assert (lines.positions, lines.last, lines.empty) == (batch.positions, batch.last, {0: 1})
+
+
+def test_a_large_batch_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of whole records, each with the positions behind them; empty lists are counted where they are."""
+    monkeypatch.setattr("ktframe.fold.exploded.MOST_LINES", 2)
+    values = [LIST, b"[]", SINGLE, LINES, b"[]", ROW, b"[]"]
+    count = len(values)
+    last = {0: LastRecord(12, 0, 1), 1: LastRecord(9, 0, 2)}
+    batch = RecordBatch(
+        [0, 0, 1, 0, 1, 0, 0], [7, 8, 3, 9, 4, 11, 12], [0] * count, [1] * count, [None] * count, values
+    )
+    parts = [*exploded(replace(batch, positions={0: 13, 1: 9}, last=last), JsonFormat())]
+    assert [part.offsets for part in parts] == [[7, 7], [3, 9, 9], [11, 11], []]
+    assert [part.positions for part in parts] == [{0: 8}, {0: 10, 1: 4}, {0: 12, 1: 5}, {0: 13, 1: 9}]
+    assert [part.empty for part in parts] == [{}, {0: 1}, {1: 1}, {0: 1}]
+    assert [part.last for part in parts] == [{}, {}, {}, last]
+    assert all(parts)
 
 
 def test_identities_are_pinned() -> None:

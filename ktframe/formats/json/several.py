@@ -14,8 +14,7 @@ import msgspec
 from ktframe.formats.json.constants import hidden_constants, may_have_constants, shown_constants
 from ktframe.formats.json.packed import unpacked
 
-_LIST: Final = re.compile(rb"[ \t\r\n]*\[")
-_OBJECT: Final = re.compile(rb"[ \t\r\n]*\{")
+_START: Final = re.compile(rb"[ \t\r\n]*([\[{])")
 # Outside of a string nothing else can follow on an object inside of another one.
 _MORE_BEHIND: Final = re.compile(rb"\}[ \t\r\n]*[^ \t\r\n,\]}]")
 _ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError)
@@ -34,12 +33,13 @@ def several(payload: bytes, *, unpacks: bool = False) -> Sequence[bytes] | None:
     """
     if unpacks:
         (payload,) = unpacked([payload])
-    if _LIST.match(payload):
+    start = _START.match(payload)
+    if start is None:
+        return None
+    if start[1] == b"[":
         return _parts(payload, _of_list)
-    if _OBJECT.match(payload) and _MORE_BEHIND.search(payload):
-        values = _parts(payload, _in_a_row)
-        return None if values is None or len(values) == 1 else values
-    return None
+    values = _parts(payload, _in_a_row) if _MORE_BEHIND.search(payload) else None
+    return None if values is None or len(values) == 1 else values
 
 
 def _parts(payload: bytes, values: _Values) -> Sequence[bytes] | None:
