@@ -30,7 +30,8 @@ class _Part:
 
     def of(self, batch: RecordBatch, end: int) -> RecordBatch:
         """Return this part of ``batch``, whose next one begins at the line ``end``."""
-        taken = batch.at(self.lines)
+        is_as_sent = len(self.lines) == end - self.start == len(batch) and not self.empty
+        taken = batch if is_as_sent else batch.at(self.lines)
         if end < len(batch):
             records = range(self.start, end)
             positions = {batch.partitions[line]: batch.offsets[line] + 1 for line in records}

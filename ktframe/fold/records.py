@@ -308,7 +308,7 @@ class Position:
     lost: int = 0
     """How many offsets the log had lost before they were read, where the rows before them stayed."""
     records: int = 0
-    """How many records were applied; compaction and transactions leave offsets without one."""
+    """How many records (or objects in them) were applied; compaction and transactions leave offsets without one."""
     accepted: int = 0
     """How many of these have a value and were not refused."""
     present: int | None = None

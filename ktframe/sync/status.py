@@ -68,7 +68,7 @@ class TableStatus:
     stale: int = 0
     """Rows whose newest record was refused; they are hidden, unless the table was asked for with ``stale="show"``."""
     records: int = 0
-    """Records that were applied, the refused ones among them."""
+    """Records that were applied, the refused ones among them; of a stream with ``explode=True`` it is objects that count."""
     left_out: int = 0
     """How many of them ``where=`` has left out."""
 

@@ -26,12 +26,14 @@ OPTIONS = StoreOptions(flush_interval=3_600)
 
 
 def _value(number: int | None) -> bytes | None:
-    """Return a value: none, one that can't be read, one with a field that most have not, or a usual one."""
+    """Return a value: none, one that can't be read, one of several objects, one with a rare field, or a usual one."""
     match number:
         case None:
             return None
         case 0:
             return b"no JSON"
+        case 9:
+            return b'[{"id": 0, "n": 9}, {"id": 1, "n": 9}, null]'
         case 1 | 2:
             return json.dumps(
                 {"id": 1, f"new {number}": {"x": [number]}, "text": "long enough " * 3}
@@ -67,6 +69,9 @@ KINDS: dict[str, Callable[[Context, StoreOptions, int], Any]] = {
         "t", on_refused="ignore", store=options, retention=f"{minutes}m"
     ),
     "stream": lambda context, options, _: context.stream("t", on_refused="ignore", store=options),
+    "exploded stream": lambda context, options, minutes: context.stream(
+        "t", explode=True, on_refused="ignore", store=options, retention=f"{minutes}m"
+    ),
 }
 
 

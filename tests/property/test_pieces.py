@@ -38,6 +38,7 @@ KINDS: dict[str, Callable[[Context], Any]] = {
     ).window(1),
     "stream": lambda context: context.stream("t"),
     "kept stream": lambda context: context.stream("t", retention="5m"),
+    "exploded stream": lambda context: context.stream("t", explode=True),
 }
 NUMBERS = [1, 2, 2**53 + 1, 0.5, "x", None]
 
@@ -46,6 +47,8 @@ def _value(number: int) -> bytes:
     """Return JSON that fits for the most part; its field ``n`` changes its type now and then."""
     if number == 0:
         return b"no JSON"
+    if number == 3:
+        return b'[{"id": 0, "n": 1}, {"id": 1, "n": 0.5}, {"id": 2}]'
     value = {"id": number % 3} if number < 8 else {"id": number % 3, "later": number}
     return json.dumps({**value, "n": NUMBERS[number % 12] if number % 12 < len(NUMBERS) else number}).encode()
 

@@ -35,6 +35,8 @@ Log: TypeAlias = list[tuple[bytes | None, bytes | None, int]]
 def _value(number: int | None) -> bytes | None:
     if number is None:
         return None
+    if number == 1:
+        return b'[{"id": 1, "n": 1}, 5, {"id": 2, "n": 1}]'
     return b"no JSON" if number == 0 else json.dumps({"id": number % 3, "n": number}).encode()
 
 
@@ -65,6 +67,7 @@ KINDS: dict[str, Callable[[Context, StoreOptions], Any]] = {
     ),
     "stream": lambda context, options: context.stream("t", store=options),
     "kept stream": lambda context, options: context.stream("t", store=options, retention="5m"),
+    "exploded stream": lambda context, options: context.stream("t", explode=True, store=options),
 }
 
 
@@ -105,8 +108,9 @@ def batch_of(partition: int, log: Log, start: int, end: int) -> RecordBatch:
 
 def apply(rows: Materializer, batch: RecordBatch) -> None:
     """Apply one batch by itself."""
-    rows.collect(batch, rows.decode(batch))
-    rows.apply()
+    for part in rows.decoder.parts(batch):
+        rows.collect(part, rows.decode(part))
+        rows.apply()
 
 
 def described(rows: Materializer) -> dict[str, Any]:

@@ -24,8 +24,9 @@ EVENTS = st.lists(
 
 def rows(context: Context, kind: str, retention: str | None) -> list[Any]:
     """Return all rows, with the places of their records."""
-    if kind == "stream":
-        frame = context.stream("t", retention=retention).to_polars(metadata=True)
+    if kind != "windows":
+        explode = kind == "exploded stream"
+        frame = context.stream("t", retention=retention, explode=explode).to_polars(metadata=True)
     else:
         table = context.table("t", store=StoreOptions(retention=retention))
         frame = table.window("5s").to_polars(metadata=True)
@@ -33,7 +34,7 @@ def rows(context: Context, kind: str, retention: str | None) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["stream", "windows"])
+@pytest.mark.parametrize("kind", ["stream", "exploded stream", "windows"])
 @few_examples()
 @given(openings=st.lists(st.tuples(EVENTS, RETENTIONS), min_size=2, max_size=5))
 def test_retention_may_change(kind: str, openings: list[tuple[Any, str | None]]) -> None:
@@ -47,7 +48,8 @@ def test_retention_may_change(kind: str, openings: list[tuple[Any, str | None]])
             for partition, key, later, is_tombstone in events:
                 number += 1
                 now = max(now, now + later)
-                value = None if is_tombstone else {"n": number}
+                objects = [{"n": number}, {"n": -number}] if kind == "exploded stream" else {"n": number}
+                value = None if is_tombstone else objects
                 at = max(0, now + min(later, 0)) * SECOND
                 broker.produce("t", f"k{key}", value, timestamp=at, partition=partition)
             with broker.connect(path) as context:

@@ -23,6 +23,7 @@ from ktframe.fold.records import LastRecord, RecordBatch
 from ktframe.fold.stream_key import ItemKey
 from ktframe.formats import JsonFormat
 from ktframe.formats.json.several import several
+from ktframe.sync.binding import TopicBinding
 from ktframe.testing import FakeBroker, FakeRegistry
 
 MINUTE = 60_000
@@ -356,6 +357,24 @@ def test_rows_are_kept_decoded_and_removed_by_start(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("view/*"))
     with broker.connect(tmp_path) as kt:
         assert kt.stream("t", explode=True, store=options).to_polars()["id"].to_list() == [1, 2, 3, 4, 5, 6]
+
+
+def test_behind_a_part_that_has_all_read_again_nothing_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash would leave a position behind records that have no rows."""
+    taken, take_part = [], TopicBinding._take_part
+
+    def note(binding: TopicBinding, part: RecordBatch) -> None:
+        taken.append([*part.offsets])
+        if len(taken) == 1:
+            binding._read_again()
+        else:
+            take_part(binding, part)
+
+    monkeypatch.setattr("ktframe.fold.exploded.MOST_LINES", 1)
+    monkeypatch.setattr(TopicBinding, "_take_part", note)
+    with broker_of(LIST, SINGLE, ROW).connect() as kt:
+        assert kt.stream("t", explode=True).to_polars()["id"].to_list() == [1, 2, 7, 5, 6]
+    assert taken == [[0, 0], [0, 0], [1], [2, 2]]
 
 
 def test_a_topic_that_was_made_anew_is_read_anew() -> None:
