@@ -91,6 +91,7 @@ SHOWN = {
             "base",
             "bodies",
             "body_readers",
+            "compact_json",
             "dtypes",
             "field_names",
             "header_values",

@@ -364,11 +364,16 @@ def _require_boolean(atom: Atom, where: pl.Expr) -> None:
         raise _no_condition(where, "is neither true nor false.")
 
 
-def value_at(record: Mapping[str, Any], name: str) -> Any:
-    """Return the value of a field of ``record``: that of the top which is called so, else the nested one."""
+def value_at(record: Mapping[str, Any], name: str, *, or_around: bool = False) -> Any:
+    """Return the value of a field of ``record``: that of the top which is called so, else the nested one.
+
+    ``or_around``: where something else stands in the place of an object around it, that.
+    """
     value = record.get(name)
     if value is None and ("." in name or "\\" in name):
         value = record
         for part in field_path(name):
-            value = value.get(part) if isinstance(value, Mapping) else None
+            if not isinstance(value, Mapping):
+                return value if or_around else None
+            value = value.get(part)
     return value

@@ -7,14 +7,12 @@ the whole is true is a record not judged.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-import orjson
 import polars as pl
 
 from ktframe.fold.condition import (
@@ -28,6 +26,7 @@ from ktframe.fold.condition import (
     result,
     value_at,
 )
+from ktframe.formats.compact_json import compact_json
 from ktframe.formats.dtypes import struct_fields
 
 PASSES: Final = True
@@ -202,15 +201,8 @@ def _taken(value: Any, usage: Usage) -> Any:
     if usage and isinstance(value, Mapping):
         return {name: _taken(value.get(name), inner) for name, inner in usage.items()}
     if isinstance(value, list) and dtype_of(value) == pl.List(pl.String):
-        return [item if item is None or isinstance(item, str) else _text(item) for item in value]
+        return [item if item is None or isinstance(item, str) else compact_json(item) for item in value]
     return value
-
-
-def _text(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # an integer beyond 64 bits
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def dtype_of(value: Any, usage: Usage | None = None) -> pl.DataType | None:

@@ -23,7 +23,7 @@ from ktframe.fold.as_sent import (
     judged_as_sent,
     parsed,
 )
-from ktframe.fold.condition import Condition
+from ktframe.fold.condition import Condition, value_at
 from ktframe.fold.deletes import DeleteRule
 from ktframe.fold.headers import HeaderValues
 from ktframe.fold.judging import judged, values_of
@@ -134,7 +134,11 @@ class Sifted:
         """
         records, sifted = self._judged_by_columns(records, keys)
         # One without such fields deletes as a tombstone does, by its record key.
-        keyed = [line for line, record in self.struck.items() if any(_has(record, key) for key in keys)]
+        keyed = [
+            line
+            for line, record in self.struck.items()
+            if any(value_at(record, key, or_around=True) is not None for key in keys)
+        ]
         fields = pl.Schema({name: dtype for name, dtype in records.schema.items() if is_field(name)})
         if not keyed or not fields.keys() >= {field_path(key)[0] for key in keys}:  # no row has a key yet
             return records, sifted
@@ -230,18 +234,6 @@ def _replaced(records: Records, lines: pl.DataFrame, refused: Sequence[Refusal] 
     rows = pl.concat([others, lines], how="diagonal_relaxed").sort(LINE)
     kept = [refusal for refusal in records.refused if refusal.index not in known]
     return records._replace(rows=rows, refused=[*kept, *refused])
-
-
-def _has(record: Mapping[str, Any], key: str) -> bool:
-    """Say whether there is something at the place of a key field, be it of another kind than the key."""
-    if record.get(key) is not None:
-        return True
-    value: Any = record
-    for part in field_path(key):
-        if not isinstance(value, Mapping):
-            return value is not None
-        value = value.get(part)
-    return value is not None
 
 
 def _unread(lines: Iterable[int], keys: Sequence[str]) -> list[Refusal]:

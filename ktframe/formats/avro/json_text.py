@@ -17,6 +17,7 @@ from ktframe.formats.avro.types import (
     shortened,
 )
 from ktframe.formats.bodies import NO_DEFAULT
+from ktframe.formats.compact_json import compact_json
 from ktframe.formats.errors import RefusedError
 
 _BITS = {"int": 31, "long": 63}
@@ -80,7 +81,7 @@ class _TextReader:
 
     def _reference(self, record: AvroType, value: Any, level: int) -> str:
         self.read(record, value, level)
-        return _json(value)
+        return compact_json(value)
 
     def _record(self, avro: AvroType, value: dict[str, Any], level: int) -> dict[str, Any]:
         unknown = value.keys() - {field.name for field in avro.fields}
@@ -148,7 +149,7 @@ class _DefaultReader(_TextReader):
 
     def _reference(self, record: AvroType, value: Any, level: int) -> str:
         self.read(record, value, level)
-        return _json(self._named(record, value, level))
+        return compact_json(self._named(record, value, level))
 
     def _named(self, avro: AvroType, value: Any, level: int) -> Any:
         """Return a default in the form of a reference's text: with every field, and every branch named."""
@@ -166,10 +167,6 @@ class _DefaultReader(_TextReader):
         if avro.kind == "map":
             return {key: self._named(avro.inner[0], item, level + 1) for key, item in value.items()}
         return value
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _leaf(avro: AvroType, value: Any) -> Any:

@@ -7,7 +7,6 @@ union of null and one type is the plain value. ``json_text`` reads this text bac
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 from ktframe.formats.avro.binary import read_block, read_boolean, read_bytes, read_int, read_long, read_text
 from ktframe.formats.avro.bounds import CellBudget, item_size
 from ktframe.formats.avro.types import DEEPEST, AvroSchema, AvroType
+from ktframe.formats.compact_json import compact_json
 from ktframe.formats.errors import RefusedError
 
 _READ: dict[str, Callable[[bytes, int], tuple[Any, int]]] = {
@@ -31,7 +31,7 @@ def reference_text(
 ) -> tuple[str, int]:
     """Return the JSON text of the record at ``at`` and the position after it; lists are charged to ``budget``."""
     value, at = _Json(schema, body, budget).read(avro, at, 1)
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")), at
+    return compact_json(value), at
 
 
 class _Json:
