@@ -21,7 +21,7 @@ from ktframe.formats import NO_FORMS, JsonFormat
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision, wide_paths
-from ktframe.formats.json.sightings import EMPTY, Sightings, unseen
+from ktframe.formats.json.sightings import EMPTY, Sightings, kept_below, unseen
 
 HEAD_RECORDS: Final = 100
 """So many records of each partition are looked at one by one: they decide the order of fields, nulls among them."""
@@ -160,7 +160,12 @@ def _settled(
     has_changed = (
         decision is not None
         and likely is not None
-        and (decision.in_force != likely.in_force or decision.change_from(likely) is not None)
+        and (
+            decision.in_force != likely.in_force
+            or decision.change_from(likely) is not None
+            # Refused by what only some records had decided: for another reason now, or for none.
+            or (_has_misfits(records) and decision.schema != likely.schema)
+        )
     )
     if (
         has_changed
@@ -171,6 +176,10 @@ def _settled(
         records = decode(_fitted(decision, key, schema), decision)
     fitted = _fitted(decision, key, records.schema)
     return (records if fitted == records.schema else decode(fitted, decision)), decision
+
+
+def _has_misfits(records: Records) -> bool:
+    return any(refusal.fault is Fault.FIELD for refusal in records.refused)
 
 
 def _agree(decision: Decision | None, key: pl.DataType, schema: pl.Schema) -> bool:
@@ -215,7 +224,7 @@ def _with_heads(learner: Learner, batch: RecordBatch, learned: Learned) -> Learn
     if learner.values is None or learned.has_records(set(batch.partitions), most):
         return learned
     for partition, lines in _fresh_lines(batch, learned, most):
-        values = Sightings()
+        values = learner.values.nothing_seen()
         _count_values(values, learner.values, batch, lines, with_nulls=True)
         more = Sample(batch.offsets[lines[0]], batch.offsets[lines[-1]] + 1, len(lines), values)
         learned = learned.plus(partition, more)
@@ -272,6 +281,7 @@ def _sample(
     head = lines[: max(0, HEAD_RECORDS - count)]
     values, keys = Sightings(), Sightings()
     if learner.values is not None:
+        values = learner.values.nothing_seen()
         _count_values(values, learner.values, batch, head, with_nulls=True)
         rest = lines[len(head) :]
         if rest and not is_exact:
@@ -326,7 +336,7 @@ def _count_columns(
     rows = rows.filter(~pl.col(LINE).is_in(list(firsts))) if firsts else rows
     counted = Sightings()
     for name in fields:
-        column = Sightings()
+        column = Sightings(kept_below(seen.kept, name))
         column.add_column(rows[name], with_times=with_times)
         if column.kinds:
             counted.fields[name] = column

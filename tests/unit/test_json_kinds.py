@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 import polars as pl
 import pytest
 
@@ -16,6 +18,7 @@ from ktframe.context.topic_spec import topic_spec
 from ktframe.errors import SchemaError
 from ktframe.fold import learning
 from ktframe.formats import NO_FORMS, JsonFormat, map_dtype
+from ktframe.formats.json import inference, sightings
 from ktframe.formats.json.forms import MAP, TEXT
 from ktframe.formats.json.inference import MOST_NEW
 from ktframe.formats.json.sightings import MOST_NAMES, Sightings
@@ -203,6 +206,87 @@ def test_memory_of_counts_is_bounded() -> None:
         parts = counted(range(cut)), counted(range(cut, len(records)))
         assert parts[0].plus(parts[1]).as_json() == whole.as_json() == parts[1].plus(parts[0]).as_json()
     assert Sightings.from_json(whole.as_json()).as_json() == whole.as_json()
+
+
+@pytest.mark.parametrize(
+    ("given", "inside"),
+    [
+        ({"key": "v.id"}, "id"),
+        ({"time": "v.at"}, "at"),
+        ({"key": "v.id", "time": "v.at"}, "id"),
+        ({"unnest": "v"}, ""),
+    ],
+)
+def test_an_object_of_thousands_of_names_keeps_what_is_named_inside(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], inside: str
+) -> None:
+    """What holds a key or a time, or is lifted, is no map: its first names are columns, and records with others refused."""
+    monkeypatch.setattr(sightings, "MOST_NAMES", 300)
+    monkeypatch.setattr(inference, "MOST_NAMES", 300)
+    sent = [{"id": n % 7, "at": n, f"name {n}": n} for n in range(350)]
+    broker = topic(*map(json.dumps, sent))
+    with broker.connect() as context:
+        table = context.table("t", **given, on_refused="ignore", stale="show")
+        frame = table.to_polars()
+        rows = 298
+        assert frame.height == (7 if "key" in given else rows)
+        assert table.errors().height == len(sent) - rows
+        assert (
+            table.errors()["reason"].to_list()[-1] == f"field 'v.name {len(sent) - 1}' is not in the schema"
+        )
+        if inside:
+            assert {"id", "at"} <= {each.name for each in frame.schema["v"].fields}  # type: ignore[attr-defined]
+            assert not frame["v"].struct.field(inside).null_count()
+
+
+def test_an_object_in_the_place_of_a_time_may_be_a_map() -> None:
+    """It is no time either way, and its values are there."""
+    sent = [{f"name {n}": n} for n in range(MOST_NAMES + 50)]
+    broker = topic(*map(json.dumps, sent))
+    dtype, values, refused = column(broker, time="v")
+    assert (dtype, refused) == (MAP_OF_INTEGERS, 0)
+    assert values[-1] == [{"key": f"name {len(sent) - 1}", "value": len(sent) - 1}]
+
+
+@pytest.mark.parametrize("cuts", [[], [50, 150, 300]], ids=["one batch", "several"])
+def test_names_beyond_the_first_records_are_columns(cuts: list[int]) -> None:
+    """All records that decide do so, not only those that are looked at first, however they are cut into batches."""
+    few, many = [{f"n{at}": 1 for at in range(40)}] * 100, [{f"n{at}": 1 for at in range(40, 400)}] * 300
+    broker = FakeBroker()
+    with broker.connect() as context:
+        table = context.table("t", on_refused="raise")
+        for number, value in enumerate([*few, *many]):
+            broker.produce("t", f"k{number}", {"v": value})
+            if number in cuts:
+                table.to_polars()
+        frame = table.to_polars()
+        assert frame.height == 400
+        assert len(frame.schema["v"].fields) == 400  # type: ignore[attr-defined]
+
+
+def test_a_refused_record_is_told_what_the_column_is() -> None:
+    """Not what it was thought to be before the records that came with it were counted."""
+    later = ['{"a":1}'] * 3
+    broker = topic(*["null"] * 150, '[0,""]', *later)
+    with broker.connect() as context:
+        table = context.table("t", on_refused="ignore", stale="show")
+        assert table.to_polars().schema["v"] == pl.Struct({"a": pl.Int64})
+        (reason,) = table.errors()["reason"]
+        assert reason.startswith("field 'v': wanted Struct, found List")
+
+
+def test_what_is_kept_apart_comes_back_from_the_store() -> None:
+    """Counts that were stored keep an object whole, added to each other and to others."""
+    halves = []
+    for start in (0, MOST_NAMES // 2 + 1):
+        seen = Sightings(frozenset({("user",)}))
+        for number in range(start, start + MOST_NAMES // 2 + 1):
+            seen.add_record({"user": {"id": 1, f"n{number}": 1}, "map": {f"n{number}": 1}}, 0, number)
+        halves.append(Sightings.from_json(orjson.loads(orjson.dumps(seen.as_json()))))
+    for both in (halves[0].plus(halves[1]), Sightings().plus(halves[1]).plus(halves[0])):
+        assert len(both.fields["user"].fields) == MOST_NAMES + 3
+        assert both.fields["user"].entries is None
+        assert both.fields["map"].entries is not None
 
 
 def test_names_without_end_after_the_first_records_are_refused() -> None:

@@ -187,7 +187,8 @@ class Decision:
             inner = as_instance(dtype.inner)
             return seen.items is None or self._all_agree(inner, seen.items, field.at(None))
         fields = struct_fields(dtype) if isinstance(dtype, pl.Struct) else {}
-        return all(
+        is_within = not field.is_crowded(seen) or fields.keys() <= dict(field.columns(seen)).keys()
+        return is_within and all(
             self._all_agree(inner, seen.fields[name], field.at(name))
             for name, inner in fields.items()
             if name in seen.fields

@@ -191,6 +191,10 @@ class JsonFormat:
         is_unfit = self.are_all_exact and not all(map(_is_key_part, record.values()))
         return None if is_unfit else record
 
+    def nothing_seen(self) -> Sightings:
+        """Return counts of no record yet, which keep apart what is beside a key or a time, however many names it has."""
+        return Sightings(self.objects)
+
     def infers_from(self, name: str, value: Any) -> bool:
         """Say whether the value of a field has a type that is inferred."""
         if self.are_all_exact or name in self.exact_fields:

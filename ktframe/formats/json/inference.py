@@ -58,6 +58,8 @@ class InferenceRules:
 
     fixed: frozenset[str] = frozenset()
     """Declared fields: their types never change."""
+    reserved: frozenset[str] = frozenset()
+    """Names of other columns, which no field can have."""
     exact: frozenset[str] = frozenset()
     """Fields of an identity: String, integers or Boolean only."""
     are_all_exact: bool = False
@@ -105,7 +107,7 @@ def inferred_schema(
     changes. With the types that were ``decided``, an empty list is an object where these are objects, and if ``is_capped``,
     an object gets no more than ``MOST_NEW`` further names: the names of maps would make columns without end.
     """
-    seen = Sightings()
+    seen = Sightings(rules.objects)
     for number, record in enumerate(records):
         seen.add_record(record, 0, number, with_times=rules.reads_times)
     schema = dict(known)
@@ -169,10 +171,11 @@ class FieldRules:
         before = dict(fields)
         base = struct_fields(decided) if isinstance(decided, pl.Struct) else {}
         most = MOST_NAMES if decided is None else len(base) + MOST_NEW
-        # What holds a key or a time can be no map: its names are columns, however many they are.
-        is_capped = self.is_capped and not self.rules.is_named(self.path)
+        if self.path in self.rules.objects:
+            most = max(len(base), min(most, MOST_NAMES))
         for name, inner in seen.fields.items():
-            if name in fields or len(fields) < most or not is_capped:
+            is_named = self.rules.is_named((*self.path, name))
+            if name in fields or len(fields) < most or not self.is_capped or is_named:
                 known_inner = fields.get(name, pl.Null())
                 inner_base = None if decided is None else base.get(name, pl.Null())
                 fields[name] = self.at(name).widened(known_inner, inner, whole, inner_base)
@@ -186,12 +189,25 @@ class FieldRules:
         if kind == LIST:
             return pl.List(pl.Null() if seen.items is None else self.at(None).dtype(seen.items))
         if kind == STRUCT:
-            return pl.Struct({name: self.at(name).dtype(inner) for name, inner in seen.fields.items()})
+            return pl.Struct({name: self.at(name).dtype(inner) for name, inner in self.columns(seen)})
         if kind == NUMBER and self.is_float(seen):
             return pl.Float64()
         if kind == STRING:
             return self.text_dtype(seen)
         return self.integer_dtype(seen) if kind in (NUMBER, INTEGER) else _SIMPLE[kind]
+
+    def is_crowded(self, seen: Sightings) -> bool:
+        """Say whether an object that can be no map has more names than become columns."""
+        return self.path in self.rules.objects and len(seen.fields) > MOST_NAMES
+
+    def columns(self, seen: Sightings) -> Iterable[tuple[str, Sightings]]:
+        """Return the fields of an object that are columns: so many of those that came first, where it can be no map."""
+        fields = seen.fields.items()
+        if not self.is_crowded(seen):
+            return fields
+        named = [name for name in seen.fields if self.rules.is_named((*self.path, name))]
+        first = sorted(fields, key=lambda field: (field[1].place or LAST, field[0]))[:MOST_NAMES]
+        return {**dict(first), **{name: seen.fields[name] for name in named}}.items()
 
     def text_dtype(self, seen: Sightings) -> pl.DataType:
         """Return the type of text: a time in UTC where all that was seen are times that one column holds."""
@@ -240,7 +256,8 @@ class FieldRules:
 
     def is_map(self, seen: Sightings) -> bool:
         """Say whether the names of an object don't settle: most of them are in few of the objects."""
-        if self.rules.is_named(self.path) or self.kind(seen) != STRUCT:
+        # What a key or a time is inside of is none; an object in the place of a time is no time either way.
+        if self.path in self.rules.objects or self.kind(seen) != STRUCT:
             return False
         values = [sum(map(inner.records, VALUE_KINDS)) for inner in seen.fields.values()]
         names = len(values) - values.count(0)

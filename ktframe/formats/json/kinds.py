@@ -94,10 +94,10 @@ def items_of(records: pl.Series, lists: pl.Series) -> tuple[pl.Series, pl.Series
 def is_empty(objects: pl.Series) -> pl.Series:
     """Return which of ``objects`` are there, and have no field that is."""
     mask = objects.is_not_null()
-    for name in objects.struct.fields:
+    for column in objects.struct.unnest():
         if not mask.any():
             break
-        mask &= objects.struct.field(name).is_null()
+        mask &= column.is_null()
     return mask
 
 

@@ -78,11 +78,15 @@ class _Record:
 
 
 class Sightings:
-    """In how many records each kind was seen at one path, and where first; several times in one record count once."""
+    """In how many records each kind was seen at one path, and where first; several times in one record count once.
 
-    __slots__ = ("_latest", "entries", "fields", "items", "kinds")
+    ``kept`` are the paths of objects from here on whose names are columns, however many there are.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_latest", "entries", "fields", "items", "kept", "kinds")
+
+    def __init__(self, kept: frozenset[Path] = frozenset()) -> None:
+        self.kept = kept
         self.kinds: dict[str, tuple[int, Place | None]] = {}
         self.fields: dict[str, Sightings] = {}
         self.items: Sightings | None = None
@@ -130,7 +134,7 @@ class Sightings:
         ``with_nulls`` also notes where fields are null, ``with_times`` which text is a time.
         """
         counted = _Record((partition, offset, index), with_nulls=with_nulls, with_times=with_times)
-        others = Sightings()
+        others = Sightings(self.kept)
         for name, value in record.items():
             if value is not None or with_nulls:
                 seen = self if only is None or name in only else others
@@ -244,10 +248,10 @@ class Sightings:
                 self._note(special, 1, None)
 
     def _add_parts(self, values: pl.Series, records: pl.Series | None, *, with_times: bool) -> None:
-        for part in values.struct.fields:
-            column = values.struct.field(part)
+        # All at once: each for itself takes Polars as long as there are fields.
+        for column in values.struct.unnest():
             if column.null_count() < len(column):
-                self.at(part).add_column(column, records, with_times=with_times)
+                self.at(column.name).add_column(column, records, with_times=with_times)
         self.collapse()
 
     def _add_numbers(self, values: pl.Series, records: pl.Series | None) -> None:
@@ -267,7 +271,7 @@ class Sightings:
 
     def plus(self, other: Sightings) -> Sightings:
         """Return the counts of both."""
-        both = Sightings()
+        both = Sightings(self.kept | other.kept)
         both.kinds = dict(self.kinds)
         for kind, (records, place) in other.kinds.items():
             both._note(kind, records, place)
@@ -287,14 +291,15 @@ class Sightings:
         """Return where the values of a field are counted."""
         seen = self.fields.get(name)
         if seen is None:
-            seen = self.fields[name] = Sightings()
+            seen = self.fields[name] = Sightings(kept_below(self.kept, name))
         return seen
 
     def collapse(self) -> None:
         """Put the values of an object with too many names together; those of one that has had too many, each time."""
         # The record itself is no map: it is counted in no kind.
-        is_crowded = self.entries is not None or len(self.fields) > MOST_NAMES
-        if is_crowded and self.fields and STRUCT in self.kinds:
+        if () in self.kept or STRUCT not in self.kinds:
+            return
+        if self.fields and (self.entries is not None or len(self.fields) > MOST_NAMES):
             self.entries, self.fields = self.all_entries(), {}
 
     def as_json(self) -> dict[str, Any]:
@@ -302,12 +307,13 @@ class Sightings:
         fields = {name: seen.as_json() for name, seen in self.fields.items()}
         items = None if self.items is None else self.items.as_json()
         entries = None if self.entries is None else self.entries.as_json()
-        return {"kinds": self.kinds, "fields": fields, "items": items, "entries": entries}
+        kept = {"kept": True} if () in self.kept else {}
+        return {"kinds": self.kinds, "fields": fields, "items": items, "entries": entries, **kept}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Sightings:
         """Return the counts that ``as_json`` gave."""
-        seen = cls()
+        seen = cls(frozenset({()}) if value.get("kept") else frozenset())
         seen.kinds = {
             kind: (records, None if place is None else (place[0], place[1], place[2]))
             for kind, (records, place) in value["kinds"].items()
@@ -337,14 +343,19 @@ def unseen(values: pl.Series, records: pl.Series, seen: Sightings) -> set[int]:
     if kind is STRUCT:
         # An empty list may have become an object without fields.
         firsts |= set(records.filter(is_empty(values)))
-        for part in values.struct.fields:
-            firsts |= unseen(values.struct.field(part), records, seen.fields.get(part, _NOTHING))
+        for column in values.struct.unnest():
+            firsts |= unseen(column, records, seen.fields.get(column.name, _NOTHING))
     elif kind is LIST:
         numbers, items = items_of(records, values)
         if FILLED not in seen.kinds:
             firsts |= set(numbers.head(1))
         firsts |= unseen(items, numbers, seen.items or _NOTHING)
     return firsts
+
+
+def kept_below(kept: frozenset[Path], name: str) -> frozenset[Path]:
+    """Return the paths of ``kept`` that lead through a field, from that on."""
+    return frozenset(path[1:] for path in kept if path and path[0] == name) if kept else kept
 
 
 def wide_integers(value: Any, path: Path = ()) -> frozenset[Path]:
