@@ -71,7 +71,7 @@ def table(
         ``pl.Datetime("us", "UTC")`` takes ISO 8601 text and whole numbers of that unit since 1970, ``pl.Date`` numbers of days;
         ``ktframe.Map(dtype)`` is a list of structs of ``key`` and ``value``, the entries of an object.
     time
-        Field that holds the event time, nested ones as in ``key``; None: the record timestamp is it.
+        Field that holds the event time, nested ones as in ``key``, or one of ``headers``; None: the record timestamp is it.
     time_unit
         What numbers in that field count since 1970, also numbers that are sent as text: ``"d"`` (days), ``"s"``, ``"ms"``,
         ``"us"`` or ``"ns"``. None: integers are milliseconds, floats seconds, and text is ISO 8601. Dates and datetimes
@@ -116,8 +116,8 @@ def table(
         Headers that are columns, with their types: ``{"event-type": pl.String}``. A column has the last header of its name, as
         Kafka's ``lastHeader``, null where there is none or its value is null. Text, numbers, ``true`` and ``false``, dates and
         times are read from UTF-8 text, times as ISO 8601; ``pl.Binary`` has the bytes. A record whose header can't be read so is
-        refused. ``where`` and ``deletes`` can name them, and then need not read the values of what they leave out. A
-        header can't have the name of a field of the value.
+        refused. ``where`` and ``deletes`` can name them, and then need not read the values of what they leave out; ``time`` can
+        name one, ``key`` can't. A record whose value has a field of that name is refused.
     metadata
         The columns about the record that frames have unless they are asked for otherwise, as ``to_polars`` takes them.
         ``"headers"`` (or True, for all) also reads and keeps all headers: a List of Struct of ``key`` (String) and ``value``
@@ -364,8 +364,8 @@ def publish(
     Returns
     -------
     polars.DataFrame
-        The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64); without the last two
-        of a dry run.
+        The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64), both null after a dry run, and
+        ``headers`` (List of Struct of ``key``, String, and ``value``, Binary).
 
     Raises
     ------

@@ -14,9 +14,11 @@ import polars as pl
 
 from ktframe.config.keywords import with_known_keywords
 from ktframe.config.settings import ReadPolicy, Settings, StoreOptions, Times, TimeUnit
-from ktframe.context.headers import shown_metadata
+from ktframe.context.headers import HeadersLike, shown_metadata
 from ktframe.context.topic_spec import TopicSpec, topic_spec
 from ktframe.errors import SchemaError
+from ktframe.fold.condition import Where
+from ktframe.fold.deletes import Deletes
 from ktframe.fold.unnested_fields import Unnest
 from ktframe.formats import has_fields
 from ktframe.formats.field_names import field_path
@@ -63,11 +65,15 @@ def entity(
     unpack: bool | None = None,
     explode: bool | None = None,
     unnest: Unnest | None = None,
+    where: Where | None = None,
+    deletes: Deletes | None = None,
+    headers: HeadersLike | None = None,
     value: str = "auto",
 ) -> Callable[[type[T]], type[T]]:
     """Declare a dataclass as the rows of ``topic``: its fields are the schema, ``key`` and ``time`` name some of them.
 
     ``ktframe.table(Order)`` then gives the table; with ``explode=True`` it is ``ktframe.stream(Order)``, a table has no such rows.
+    The other arguments are those of ``table``; a call wins over them.
 
     Raises
     ------
@@ -97,13 +103,20 @@ def entity(
             "unpack": unpack,
             "explode": explode,
             "unnest": unnest,
+            "where": where,
+            "deletes": deletes,
+            "headers": headers,
             "value": value,
             "schema": declared,
         }
         spec = topic_spec(**arguments)
         names = spec.schema or pl.Schema()
         for name in (*(spec.key or ()), *(() if time is None else (time,))):
-            if name not in names and nested_dtype(names, field_path(name)) is None:
+            if (
+                name not in names
+                and name not in spec.headers.names
+                and nested_dtype(names, field_path(name)) is None
+            ):
                 message = f"{cls.__name__} has no field {name!r}."
                 raise SchemaError(message, f"its fields are {', '.join(names)}.")
         setattr(declared, _DECLARED, arguments)

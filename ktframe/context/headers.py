@@ -65,30 +65,46 @@ def shown_metadata(metadata: object) -> bool | tuple[str, ...]:
 
 def check_headers(
     headers: HeaderColumns,
-    fields: Mapping[str, Sequence[str]],
+    key: Sequence[str],
+    time: str | None,
     where: Condition | None,
     deletes: DeleteRule | None,
 ) -> None:
-    """Check that no header is named where only a field can be, and none compared with what it can't equal.
-
-    ``fields`` are those that arguments name, by argument.
+    """Check that no header is the key, one that is the ``time`` can be one, and none is compared with what it can't equal.
 
     Raises
     ------
     SchemaError
-        When a header has the name of a key's or the time's field.
+        When a header has the name of a field of the key, or a type that is no time.
     ConfigurationError
         When a condition compares a header with a value of another type.
     """
-    for argument, names in fields.items():
-        headers.require_no_other({column_name(name) for name in names}, argument)
+    types = dict(headers.types)
+    named = next((name for name in key if column_name(name) in types), None)
+    if named is not None:
+        message = f"key={named!r} names a header: the record key, or fields of the value, identify rows."
+        raise SchemaError(message, _last_of_each(column_name(named)))
+    if time in types and not _can_be_time(types[time]):
+        message = f"time={time!r} names a header that is declared {types[time]}, which is no time."
+        hint = f'declare headers={{{time!r}: pl.Datetime("us", "UTC")}} for ISO 8601 text, pl.Int64 for milliseconds.'
+        raise SchemaError(message, hint)
     conditions: Iterable[Condition] = () if deletes is None else deletes.conditions
     for argument, each in (("where", where), *(("deletes", each) for each in conditions)):
         for name, value in ((each and each.equal) or {}).items():
-            dtype = dict(headers.types).get(name)
+            dtype = types.get(name)
             if dtype is not None and not _can_equal(dtype, value):
                 message = f"{argument}={{{name!r}: {value!r}}}, but headers= declares {name!r} as {dtype}, which never equals that."
                 raise ConfigurationError(message, _equal_hint(name, value))
+
+
+def _last_of_each(name: str) -> str:
+    """Return what to do instead of a header as the key."""
+    return f'where a field is meant, leave {name!r} out of headers=; ktframe.stream(..., headers={{{name!r}: pl.String}}).to_polars().unique({name!r}, keep="last", maintain_order=True) has the last event of each.'
+
+
+def _can_be_time(dtype: pl.DataType) -> bool:
+    is_time = dtype.is_temporal() or dtype.is_integer() or dtype.is_float()
+    return is_time or dtype == pl.String
 
 
 def _can_equal(dtype: pl.DataType, value: object) -> bool:

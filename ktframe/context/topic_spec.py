@@ -5,7 +5,7 @@ Whoever asks with equal specs gets the same table, and the same store on disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import get_args
 
@@ -79,12 +79,15 @@ class TopicSpec:
     @property
     def event_time(self) -> EventTime:
         """When records happened."""
-        return EventTime(None if self.time is None else column_name(self.time), self.time_unit)
+        if self.time is None or self.time in self.headers.names:
+            return EventTime(self.time, self.time_unit)
+        return EventTime(column_name(self.time), self.time_unit)
 
     @property
     def nested(self) -> NestedFields:
         """The fields inside of structs that are the key, or the event time."""
-        names = (*(self.key or ()), *(() if self.time is None else (self.time,)))
+        is_field = self.time is not None and self.time not in self.headers.names
+        names = (*(self.key or ()), *([self.time] if self.time is not None and is_field else []))
         return NestedFields.of(names, self.schema or pl.Schema())
 
     def settings(self) -> dict[str, str]:
@@ -154,6 +157,7 @@ class TopicSpec:
             if keeps_integers
             else frozenset(),
             objects=nested.objects | self.unnest.objects,
+            reserved=frozenset(self.headers.names),
             reads_times=self.times is not None,
             unpacks=self.unpack,
             schemas=values,
@@ -206,28 +210,29 @@ def topic_spec(
         if text is not None:
             _check_text(name, text)
     fields = _key_fields(key)
-    for name in (*(fields or ()), *(() if time is None else (time,))):
+    columns = HeaderColumns(() if headers is None else header_types(headers), wants_headers(metadata))
+    timed = () if time is None or time in columns.names else (time,)
+    for name in (*(fields or ()), *timed):
         check_field_name(name)
-    _check_columns(*(fields or ()), *(() if time is None else (time,)))
+    _check_columns(*(fields or ()), *timed)
     declared = None if schema is None else as_schema(schema)
     texts = frozenset() if schema is None else json_fields(schema)
     if declared:
-        _check_nested(declared, texts, key=fields or (), time=() if time is None else (time,))
+        _check_nested(declared, texts, key=fields or (), time=timed)
     if time in texts:
         message = f"time={time!r} is declared ktframe.Json: a time can't be read from JSON text."
         raise SchemaError(message, f'schema={{"{time}": pl.String}} for ISO 8601, pl.Int64 for milliseconds.')
     if time_unit is not None:
-        _check_unit(time_unit, time, declared or pl.Schema())
+        _check_unit(time_unit, time, declared or pl.Schema(), dict(columns.types))
     if times is not None:
         _check_times(times, value)
     _check_flags(value, unpack=unpack, explode=explode)
     unnested = NONE_UNNESTED if unnest is None else unnested_fields(unnest)
     if unnested.structs:
         _check_unnested(unnested, declared or pl.Schema(), value)
-    columns = HeaderColumns(() if headers is None else header_types(headers), wants_headers(metadata))
     condition_ = None if where is None else condition(where)
     rule = None if deletes is None else delete_rule(deletes)
-    check_headers(columns, {"key": fields or (), "time": () if time is None else (time,)}, condition_, rule)
+    check_headers(columns, fields or (), time, condition_, rule)
     return TopicSpec(
         topic=topic,
         key=fields,
@@ -280,7 +285,9 @@ def _check_nested(declared: pl.Schema, texts: frozenset[str], **arguments: Seque
                 raise SchemaError(message, hint)
 
 
-def _check_unit(unit: object, time: str | None, declared: pl.Schema) -> None:
+def _check_unit(
+    unit: object, time: str | None, declared: pl.Schema, headers: Mapping[str, pl.DataType]
+) -> None:
     units = get_args(TimeUnit)
     if unit not in units:
         message = f"time_unit can't be {unit!r}."
@@ -288,10 +295,11 @@ def _check_unit(unit: object, time: str | None, declared: pl.Schema) -> None:
     if time is None:
         message = f"time_unit={unit!r} says what numbers in a field count, and no field is named."
         raise ConfigurationError(message, 'name the field that holds the time: time="created_at".')
-    dtype = declared.get(time, nested_dtype(declared, field_path(time)))
+    dtype = headers.get(time) or declared.get(time, nested_dtype(declared, field_path(time)))
     if dtype is not None and dtype.is_temporal():
         message = f"time_unit={unit!r}, but {time!r} is declared {dtype}, which says what its numbers count."
-        raise SchemaError(message, f"leave time_unit= out, or {time!r} out of schema=.")
+        hint = f"leave time_unit= out, or {time!r} out of schema=."
+        raise SchemaError(message, "leave time_unit= out." if time in headers else hint)
 
 
 def _check_times(times: object, value: str | None) -> None:

@@ -195,7 +195,7 @@ class TopicDecoder:
             schema,
             context.learned,
         )
-        records = headers.added(records)
+        records = headers.added(records, self.event_time)
         if sifted is not None:
             keys = self.key_fields if self.identity.key_use is KeyUse.DELETES_BY else ()
             records, sifted = sifted.after(records, self.values, keys)
@@ -211,6 +211,7 @@ class TopicDecoder:
                 values=self.values,
                 key_fields=self.key_fields,
                 time=self.event_time,
+                times=headers.column(self.time),
             )
         assigned = self.identity.assign(rows, context)
         known = {refusal.index for refusal in records.refused}
@@ -242,7 +243,8 @@ class TopicDecoder:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
         batch = self._with_schema_names(batch)
         headers = self.headers.read_batch(batch)
-        return headers.checked(headers.added(self._decoded(batch, schema)), of_tombstones=self._are_rows)
+        records = headers.added(self._decoded(batch, schema), self.event_time)
+        return headers.checked(records, of_tombstones=self._are_rows)
 
     def rows_of(self, batch: RecordBatch, schema: pl.Schema) -> pl.DataFrame:
         """Return the rows that ``read`` gives, with all columns of ``schema``, as the view shows them."""
@@ -278,7 +280,7 @@ class TopicDecoder:
             else replace(self.values, format=decided_by(self.value_format, decision))
         )
         valued, fields = values.read(batch, keyed.rows, self.fields(schema))
-        rows = self.event_time.apply(valued.rows)
+        rows = valued.rows if self.time in self.headers.names else self.event_time.apply(valued.rows)
         self.headers.require_no_field(fields)
         known = self._keys.with_type(fields, keyed.rows)
         return Records(rows, [*keyed.refused, *valued.refused], known, keyed.rows)

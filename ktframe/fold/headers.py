@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from ktframe.columns import HEADERS, LINE, TOMBSTONE
 from ktframe.errors import SchemaError
+from ktframe.fold.event_time import EventTime
 from ktframe.fold.judging import ODD, values_of
 from ktframe.fold.learning import Records
 from ktframe.fold.lines import at
@@ -60,6 +61,13 @@ class HeaderValues:
                 found[line] |= odd
         return found
 
+    def column(self, name: str | None) -> pl.DataFrame | None:
+        """Return the header that is the column ``name``, with the ``LINE`` of each record; None where no header is."""
+        found = next((column for column in self.columns if column.name == name), None)
+        if found is None:
+            return None
+        return pl.DataFrame([pl.Series(LINE, range(len(found)), dtype=pl.UInt32), found])
+
     def odd(self, names: Sequence[str]) -> dict[int, dict[str, Any]]:
         """Return ``ODD`` for each header among ``names`` that can't be read, by line and name."""
         return {
@@ -67,12 +75,13 @@ class HeaderValues:
             for line, refusal in self.unread.items()
         }
 
-    def added(self, records: Records) -> Records:
-        """Return ``records`` with the columns of headers."""
+    def added(self, records: Records, time: EventTime) -> Records:
+        """Return ``records`` with the columns of headers, and the event time where one of these is its field."""
         if not self.columns:
             return records
         lines = records.rows[LINE]
-        return records._replace(rows=records.rows.hstack([at(lines, column) for column in self.columns]))
+        rows = records.rows.hstack([at(lines, column) for column in self.columns])
+        return records._replace(rows=time.apply(rows) if time.field in self.dtypes else rows)
 
     def checked(self, records: Records, *, of_tombstones: bool) -> Records:
         """Return ``records`` without the rows of those that have a header which can't be read: these are refused.
@@ -195,20 +204,15 @@ class HeaderColumns:
 
     def require_no_field(self, fields: Collection[str]) -> None:
         """Raise a SchemaError where a column of the value has the name of a header's."""
-        self._require_none(fields, "is a field of the value too")
-
-    def require_no_other(self, fields: Collection[str], argument: str) -> None:
-        """Raise a SchemaError where an argument names a field of the value by the name of a header's column."""
-        self._require_none(fields, f"is what {argument}= names, a field of the value,")
-
-    def _require_none(self, fields: Collection[str], why: str) -> None:
         name = next((name for name in self.names if name in fields), None)
         if name is not None:
-            message = f"headers={{{name!r}: ...}}: {name!r} {why} and both would be one column."
-            hint = (
-                f'leave {name!r} out of headers=; metadata="headers" has it among all headers of the record.'
-            )
-            raise SchemaError(message, hint)
+            message = f"headers={{{name!r}: ...}}: {name!r} is a field of the value too and both would be one column."
+            raise SchemaError(message, leave_out(name))
+
+
+def leave_out(name: str) -> str:
+    """Return what to do where a field of the value has the name of a header's column."""
+    return f'leave {name!r} out of headers=; metadata="headers" has it among all headers of the record.'
 
 
 _UNREADABLE: Final = "its headers can't be read: the name of one is not UTF-8 text"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ktframe.fold.decoder import TopicDecoder
+from ktframe.fold.headers import leave_out
 from ktframe.fold.identity import Tombstone
 from ktframe.fold.records import Cause
 from ktframe.formats import inferring, reads_json_alone, reads_times, unpacks
@@ -173,6 +174,11 @@ def _header(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     return f"headers={{{types}}} keeps any header, as bytes."
 
 
+def _name(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
+    del topic
+    return " ".join(leave_out(name) for name in decoder.headers.names if name in fields)
+
+
 def _skew(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
     del decoder, topic, fields
     return "max_future_skew=None keeps records of any time."
@@ -181,6 +187,7 @@ def _skew(decoder: TopicDecoder, topic: str, fields: Sequence[str]) -> str:
 _SENTENCES: Final[dict[Fault, Callable[[TopicDecoder, str, Sequence[str]], str]]] = {
     Fault.VALUE: _value,
     Fault.FIELD: _fields,
+    Fault.NAME: _name,
     Fault.SCHEMA: _value,
     Fault.UNKNOWN_SCHEMA: _unknown_schema,
     Fault.KEY: _key,

@@ -56,10 +56,12 @@ def with_stale_lines(
     values: ValueColumns,
     key_fields: Sequence[str],
     time: EventTime,
+    times: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """Return the rows, and the refused records of which the fields can be read that their identity needs.
 
     These are marked (``STALE``). They make the older rows of their identities stale, and are rows no longer then.
+    ``times`` have the event time by ``LINE`` where a header says it.
     """
     lines = records.keyed.filter(pl.col(LINE).is_in([refusal.index for refusal in records.refused]))
     if not lines.height:
@@ -68,7 +70,8 @@ def with_stale_lines(
         lines = values.read_some(batch, lines, key_fields, fields)
     if time.field is not None and time.field not in key_fields:
         # Also a record whose time can't be read is newer than the rows of its partition.
-        timed = values.read_some(batch, lines, [time.field], fields).select(LINE, time.field)
+        read = values.read_some(batch, lines, [time.field], fields) if times is None else times
+        timed = read.select(LINE, time.field)
         lines = lines.join(timed, on=LINE, how="left", maintain_order="left")
     lines = time.apply(lines).with_columns(pl.lit(value=True).alias(STALE))
     rows = pl.concat([records.rows, lines], how="diagonal_relaxed").sort(LINE)

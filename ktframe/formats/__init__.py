@@ -80,6 +80,7 @@ def value_format(
     exact_paths: frozenset[FieldPath] = frozenset(),
     integer_paths: frozenset[FieldPath] = frozenset(),
     objects: frozenset[FieldPath] = frozenset(),
+    reserved: frozenset[str] = frozenset(),
     reads_times: bool = False,
     unpacks: bool = False,
     schemas: Schemas | None = None,
@@ -104,6 +105,8 @@ def value_format(
         Fields inside of structs whose integers never become floats.
     objects
         Fields in which a key or a time is looked for.
+    reserved
+        Names that other columns have: JSON with such a field is refused.
     reads_times
         Whether inferred fields whose text is a time become times; only for JSON.
     unpacks
@@ -133,6 +136,7 @@ def value_format(
                 exact_paths=exact_paths,
                 integer_paths=integer_paths,
                 objects=objects,
+                reserved=reserved,
                 reads_times=reads_times,
                 unpacks=unpacks,
             )

@@ -39,6 +39,8 @@ class Fault(StrEnum):
     """The value can't be read."""
     FIELD = "field"
     """A field of the value disagrees with its column."""
+    NAME = "name"
+    """A field of the value has the name of another column: that of a header."""
     SCHEMA = "schema"
     """The schema of the value disagrees with the columns."""
     UNKNOWN_SCHEMA = "unknown schema"
@@ -74,7 +76,7 @@ class Refusal:
     @property
     def is_conflict(self) -> bool:
         """Whether the payload is well formed but disagrees with the columns."""
-        return self.fault in (Fault.FIELD, Fault.SCHEMA)
+        return self.fault in (Fault.FIELD, Fault.NAME, Fault.SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def with_misnamed(missing: Missing, materializer: Materializer, topic: str) -> M
     if not is_read and decoder.declared_fields.issuperset(fields):
         return missing  # no value was read yet
     named = [("key", name) for name in decoder.key_fields]
-    if decoder.time is not None:
+    if decoder.time is not None and decoder.time not in decoder.headers.names:
         named.append(("time", decoder.time))
     absent = decoder.unnested.absent(fields)
     if absent is not None:

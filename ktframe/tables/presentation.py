@@ -22,6 +22,7 @@ from ktframe.columns import (
     WINDOW_END,
     is_field,
 )
+from ktframe.config.spelling import similar_names
 from ktframe.errors import ConfigurationError
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.identity_codec import physical_part
@@ -125,12 +126,17 @@ class Presentation:
             return list(known.values()) if metadata else []
         wanted = [metadata] if isinstance(metadata, str) else [*dict.fromkeys(metadata)]
         unknown = [name for name in wanted if name not in known]
-        if HEADERS_NAME in unknown:
-            message = f"metadata={metadata!r}: the headers of records were not read."
-            kind = "stream" if self.is_stream else "table"
-            raise ConfigurationError(message, f'ktframe.{kind}(..., metadata="headers") reads them.')
         if unknown:
+            kind = "stream" if self.is_stream else "table"
+            if HEADERS_NAME in unknown:
+                message = f"metadata={metadata!r}: the headers of records were not read."
+                raise ConfigurationError(message, f'ktframe.{kind}(..., metadata="headers") reads them.')
             message = f"metadata={metadata!r}: a record has no {unknown[0]!r}."
+            if HEADERS_NAME not in known and similar_names(unknown[0], [*known, HEADERS_NAME]) == (
+                HEADERS_NAME,
+            ):
+                hint = f'did you mean "headers"? ktframe.{kind}(..., metadata="headers") reads them.'
+                raise ConfigurationError(message, hint)
             raise ConfigurationError(message, f"choose from {', '.join(known)}, or True for all.")
         return [known[name] for name in wanted]
 

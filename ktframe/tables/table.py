@@ -149,7 +149,8 @@ class KTable(Filterable, MaterializedTopic):
     ) -> pl.DataFrame:
         """Write one row to the topic, as a whole, and return once this table has it; see ``upsert``.
 
-        ``orders.put({**orders["o-17"], "status": "paid"})`` changes one field of a row that is there.
+        ``orders.put({**orders["o-17"], "status": "paid"})`` changes one field of a row that is there. Of the headers of its
+        record those are written that are columns of the table (``headers=``); others say where that record came from.
         """
         return self._writer().put(row, record_key=record_key, dry_run=dry_run)
 
@@ -180,8 +181,9 @@ class KTable(Filterable, MaterializedTopic):
         Returns
         -------
         polars.DataFrame
-            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64). After a dry run the
-            offset is null, and so is the partition of a new key.
+            The records: ``key``, ``value`` (Binary), ``partition`` (Int32), ``offset`` (Int64), ``headers`` (List of Struct
+            of ``key``, String, and ``value``, Binary). After a dry run the offset is null, and so is the partition of a new
+            key.
 
         Raises
         ------

@@ -186,7 +186,7 @@ class TableWriter:
         written = decoder.headers.write(shown)
         # The columns of nested keys are no fields: their values are where the frame has the structs.
         content = shown.drop(*decoder.nested.names.difference(fields), *decoder.headers.names, strict=False)
-        require_fields(content, fields)
+        require_fields(content, fields, self._presentation.names(fields, metadata=True))
         values = encoder.writer.write(content)
         own = [] if encoder.header is None else [encoder.header]
         without_key = [_headers(None, [*own, *more]) for more in written]

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 import polars as pl
 
 from ktframe.errors import RegistryError, SchemaError
-from ktframe.fold.headers import HeaderColumns
+from ktframe.fold.headers import ALL_HEADERS, HeaderColumns, all_headers
 from ktframe.formats import NO_FORMS, Forms
 from ktframe.formats.base import VALUE_COLUMN
 from ktframe.formats.bodies import SchemaDocument
@@ -39,7 +39,13 @@ _LAST_WORD_SECONDS: Final = 8.0
 _HEADERS: Final[Mapping[Role, str]] = {"key": KEY_HEADER, "value": VALUE_HEADER}
 
 WRITTEN: Final = pl.Schema(
-    {"key": pl.Binary(), "value": pl.Binary(), "partition": pl.Int32(), "offset": pl.Int64()}
+    {
+        "key": pl.Binary(),
+        "value": pl.Binary(),
+        "partition": pl.Int32(),
+        "offset": pl.Int64(),
+        "headers": ALL_HEADERS,
+    }
 )
 """The columns of the records that were written, or would be."""
 
@@ -184,7 +190,14 @@ def as_frame(records: OutgoingRecords, sent: Sent | None) -> pl.DataFrame:
     """Return the records that were written; without ``sent``, those that would be, with the partitions known so far."""
     partitions = (records.partitions or [None] * len(records)) if sent is None else sent.partitions
     offsets = [None] * len(records) if sent is None else sent.offsets
-    columns = {"key": records.keys, "value": records.values, "partition": partitions, "offset": offsets}
+    headers = all_headers(records.headers or [None] * len(records))
+    columns = {
+        "key": records.keys,
+        "value": records.values,
+        "partition": partitions,
+        "offset": offsets,
+        "headers": headers,
+    }
     return pl.DataFrame(columns, schema=WRITTEN)
 
 

@@ -31,7 +31,7 @@ class UnlikelyTimes:
         decoder = materializer.decoder
         if decoder.time is None or self._are_likely:
             return
-        fields = decoder.fields(materializer.schema)
+        fields = pl.Schema({**decoder.fields(materializer.schema), **dict(decoder.headers.types)})
         dtype = decoder.nested.dtypes(fields).get(decoder.time, fields.get(decoder.time, pl.Null()))
         unit = _unit(decoder, dtype)
         if unit is None:

@@ -5,7 +5,7 @@ Rows are encoded, then read back by the table's own decoder. Each check raises a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -57,9 +57,15 @@ def require_readable_schemas(materializer: Materializer) -> None:
         raise SchemaError(message, "connect(..., schema_registry=...) tells where the schema is.")
 
 
-def require_fields(content: pl.DataFrame, fields: pl.Schema) -> None:
-    """Refuse columns that the topic's records do not have."""
+def require_fields(content: pl.DataFrame, fields: pl.Schema, about: Collection[str] = ()) -> None:
+    """Refuse columns that the topic's records do not have, or that are ``about`` a record."""
     unknown = [name for name in content.columns if name not in fields]
+    told = [name for name in unknown if name in about]
+    if fields and told:
+        message = f"{', '.join(map(repr, told))} in a frame is about the record that a row comes from: no field of its value."
+        raise SchemaError(
+            message, "to_polars(metadata=False) gives rows without it, to change and write back."
+        )
     if fields and unknown:
         message = f"the topic's records have no field {', '.join(map(repr, unknown))}: there are {', '.join(fields)}."
         raise SchemaError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import fastavro
 import polars as pl
 import pytest
 
+import ktframe
 from ktframe import Context
 from ktframe.config.settings import TableDeclaration
 from ktframe.errors import ConfigurationError, SchemaError
@@ -449,6 +451,91 @@ def test_an_event_without_a_time_is_told_with_its_headers() -> None:
         assert windowed.errors()["value"].to_list() == [b'{"x": 1}']
 
 
+# --- event time -------------------------------------------------------------------------------------------------------
+
+TIMES: list[tuple[Any, dict[str, Any], list[bytes]]] = [
+    (pl.Datetime("us", "UTC"), {}, [b"1970-01-01T00:01:00Z", b"1970-01-01T01:07:00+01:00"]),
+    (pl.Int64, {}, [b"60000", b"420000"]),
+    (pl.Int64, {"time_unit": "s"}, [b"60", b"420"]),
+    (pl.String, {}, [b"1970-01-01T00:01:00Z", b"1970-01-01 00:07"]),
+    (pl.String, {"time_unit": "us"}, [b"60000000", b"420000000"]),
+]
+
+
+@pytest.mark.parametrize("is_avro", [False, True])
+@pytest.mark.parametrize(("dtype", "unit", "texts"), TIMES, ids=str)
+def test_a_header_is_the_event_time(
+    tmp_path: Path,
+    dtype: Any,
+    unit: dict[str, Any],
+    texts: list[bytes],
+    is_avro: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """In windows, in streams and after a restart; a tombstone has its own time, and one without the header none."""
+    registry = FakeRegistry()
+    registry.register("t-value", json.dumps(ORDER))
+    given: dict[str, Any] = {"headers": {"ce.time": dtype}, "time": "ce.time", **unit}
+    at = [datetime(1970, 1, 1, 0, minute, tzinfo=UTC) for minute in (1, 7)]
+    values = [_avro({"x": n}) if is_avro else {"x": n} for n in (1, 2, 3)]
+    broker = _broker(
+        ("a", values[0], [("ce.time", texts[0])]),
+        ("a", values[1], [("ce.time", texts[1])]),
+        ("b", values[2], [("ce.time", None)]),
+    )
+    for _ in range(2):
+        with broker.connect(state_dir=tmp_path, registry=registry) as kt:
+            windowed = kt.table("t", **given, on_refused="ignore").window(5, max_future_skew=None)
+            rows = windowed.to_polars().sort("window_start").select("window_start", "x").rows()
+            assert rows == [(at[0].replace(minute=0), 1), (at[1].replace(minute=5), 2)]
+            reason = windowed.errors()["reason"].item()
+            assert reason == "no usable time in 'ce.time': it is missing or null"
+            events = kt.stream("t", **given, metadata="timestamp", max_future_skew=None)
+            assert events.to_polars()["timestamp"].to_list() == [*at, None]
+            table = kt.table("t", **given)
+            assert table.to_polars(metadata="timestamp").sort("key")["timestamp"].to_list() == [at[1], None]
+    broker.produce("t", "a", None, timestamp=8 * MINUTE, headers=[("ce.time", texts[0])])
+    with broker.connect(state_dir=tmp_path, registry=registry) as kt:
+        windowed = kt.table("t", **given, on_refused="ignore").window(5, max_future_skew=None)
+        assert windowed.to_polars()["x"].to_list() == [1]
+
+
+def test_a_refused_record_is_as_new_as_its_header_says() -> None:
+    """Its row in another partition is stale only if that is older."""
+    broker = FakeBroker()
+    broker.create_topic("t", partitions=2)
+    for number in range(3):
+        broker.produce("t", f"k{number}", {"x": 1}, partition=0, timestamp=0, headers=[("at", b"100")])
+    broker.produce("t", "k0", {"x": "odd"}, partition=1, timestamp=0, headers=[("at", b"50")])
+    broker.produce("t", "k1", {"x": "odd"}, partition=1, timestamp=0, headers=[("at", b"150")])
+    with broker.connect() as kt:
+        table = kt.table("t", headers={"at": pl.Int64}, time="at", schema={"x": int}, on_refused="ignore")
+        assert sorted(table.to_polars()["key"]) == ["k0", "k2"]
+
+
+def test_a_field_with_the_name_of_a_header_refuses_its_record(tmp_path: Path) -> None:
+    """The others are rows, read at once as well as while they came; null is no field."""
+    sent: list[tuple[str, Any]] = [
+        ("a", {"x": 1}),
+        ("b", {"x": 2, "et": None}),
+        ("c", {"x": 3, "et": "field"}),
+        ("a", {"x": "odd", "et": 5}),
+        ("d", {"x": 4}),
+    ]
+    broker = _broker()
+    with broker.connect() as kt:
+        live = kt.table("t", headers={"et": str}, on_refused="ignore")
+        for key, value in sent:
+            broker.produce("t", key, value, headers=[("et", key.encode())])
+            live.to_polars()
+        with broker.connect(state_dir=tmp_path) as other:
+            loaded = other.table("t", headers={"et": str}, on_refused="ignore")
+            for table in (live, loaded):
+                rows = table.to_polars().sort("key").select("key", "x", "et").rows()
+                assert rows == [("b", 2, "b"), ("d", 4, "d")]  # the newest record of a was refused
+                reasons = table.errors().sort("offset")["reason"].to_list()
+                assert reasons == ["field 'et' has the name of the column of a header"] * 2
+
+
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
@@ -511,6 +598,24 @@ def test_columns_of_a_frame_are_published_as_headers() -> None:
         assert len(kt.table("t", headers={"et": str})) == 3
 
 
+def test_a_row_that_is_written_back_has_the_headers_that_are_columns_alone() -> None:
+    """The others say where the record that is replaced came from; what is to be written shows its headers."""
+    broker = _broker(("a", {"x": 1}, [("et", b"A"), ("trace", b"1")]))
+    with broker.connect(writable=True) as kt:
+        table = kt.table("t", headers={"et": str}, metadata="headers")
+        draft = table.put(table["a"], dry_run=True)
+        assert draft.columns == ["key", "value", "partition", "offset", "headers"]
+        assert draft["headers"].to_list() == [_shown(("et", b"A"))]
+        table.upsert(table.to_polars(metadata=False))
+        assert table.to_polars()["headers"].to_list() == [_shown(("et", b"A"))]
+        assert kt.table("t").put({"key": "b", "x": 2})["headers"].to_list() == [[]]
+        frame = pl.DataFrame({"id": ["a"], "x": [1], "et": ["A"]})
+        shown = kt.publish("t", frame, key="id", headers="et", dry_run=True)
+        assert shown["headers"].to_list() == [_shown(("et", b"A"))]
+        assert kt.publish("t", frame, dry_run=True)["headers"].to_list() == [[]]
+        assert shown.schema == draft.schema == kt.publish("t", frame).schema
+
+
 def test_where_looks_at_the_headers_of_what_is_written() -> None:
     """A row that would be left out is not written."""
     with _broker(("a", {"x": 1}, PLACED)).connect(writable=True) as kt:
@@ -541,6 +646,31 @@ def test_configuration_declares_headers() -> None:
         assert frame.rows() == [("a", 1, "Placed", _shown(("et", b"Placed")))]
         stream = kt.stream("orders", where={"et": "Gone"}, metadata=False)
         assert stream.to_polars().rows() == [(2, "Gone")]
+
+
+def test_a_class_declares_headers_and_conditions() -> None:
+    """As the arguments of a call; the call wins, and bytes keep the headers."""
+
+    @ktframe.entity(
+        topic="t",
+        headers={"et": str, "at": pl.Int64},
+        time="at",
+        where=pl.col("et") == "Placed",
+        deletes={"x": 0},
+    )
+    @dataclass
+    class Order:
+        x: int
+
+    placed = [*PLACED, ("at", b"60000")]
+    broker = _broker(
+        ("a", {"x": 1}, placed), ("b", {"x": 2}, GONE), ("c", {"x": 3}, placed), ("c", {"x": 0}, placed)
+    )
+    with broker.connect() as kt:
+        frame = kt.table(Order).to_polars(metadata="timestamp")
+        assert frame.rows() == [("a", 1, "Placed", 60_000, datetime(1970, 1, 1, 0, 1, tzinfo=UTC))]
+        assert kt.table(Order, where={"et": "Gone"}, time="x").to_polars()["x"].to_list() == [2]
+        assert kt.stream(Order, value="bytes", where={"et": "Gone"}).to_polars()["et"].to_list() == ["Gone"]
 
 
 def test_equal_declarations_are_one_table() -> None:

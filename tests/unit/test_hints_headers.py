@@ -34,9 +34,29 @@ THERE_ARE = Hint("tables/named_fields.py", "the headers are {}.")
 MEANT = Hint("errors.py", "did you mean {}?")
 PUBLISHED = Hint("tables/topic_writer.py", "headers= names the columns that become headers.")
 CAST = Hint("tables/topic_writer.py", "cast it to pl.String, or to pl.Binary.")
+KEY = Hint(
+    "context/headers.py",
+    'where a field is meant, leave {} out of headers=; ktframe.stream(..., headers={{}: pl.String}).to_polars().unique({}, keep="last", maintain_order=True) has the last event of each.',
+)
+TIME = Hint(
+    "context/headers.py",
+    'declare headers={{}: pl.Datetime("us", "UTC")} for ISO 8601 text, pl.Int64 for milliseconds.',
+)
+UNIT = Hint("context/topic_spec.py", "leave time_unit= out.")
+MISSPELT = Hint(
+    "tables/presentation.py", 'did you mean "headers"? ktframe.{}(..., metadata="headers") reads them.'
+)
+CHOOSE = Hint("tables/presentation.py", "choose from {}, or True for all.")
+ABOUT = Hint(
+    "tables/write_checks.py", "to_polars(metadata=False) gives rows without it, to change and write back."
+)
 ASK = Hint("tables/presentation.py", 'ktframe.{}(..., metadata="headers") reads them.')
 
 HEADERS = [("event-type", b"Placed"), ("x", b"5"), ("big-endian", (5).to_bytes(8))]
+
+
+BROKERS: dict[Context, FakeBroker] = {}
+"""The broker of the connection of a test."""
 
 
 @pytest.fixture
@@ -45,7 +65,9 @@ def kt() -> Iterator[Context]:
     broker = FakeBroker()
     broker.produce("t", "a", {"x": 1}, headers=HEADERS)
     with broker.connect(writable=True) as context:
+        BROKERS[context] = broker
         yield context
+        BROKERS.clear()
 
 
 @pytest.mark.parametrize("kind", ["table", "stream"])
@@ -122,19 +144,77 @@ def test_what_names_no_metadata_is_told_what_does(kt: Context, given: Any) -> No
     [
         {},
         {"schema": {"x": int}},
-        {"key": "x"},
-        {"time": "x"},
         {"where": pl.col("event-type") == "Placed", "headers": {"x": str, "event-type": str}},
     ],
 )
 def test_a_header_with_the_name_of_a_field_is_told(kt: Context, given: Any) -> None:
-    """At the call where that is known, else at the first read; ``metadata=`` has both."""
+    """At the call where that is known, else where all records are refused for it; ``metadata=`` has both."""
     with hinted(LEAVE_OUT) as found:
         kt.table("t", **{"headers": {"x": str}, **given}).to_polars()
     assert found.quoted[0] == "x"
     frame = kt.table("t", **{**given, **found.arguments, "headers": {"event-type": str}}).to_polars()
     assert frame["x"].to_list() == [1]
     assert {"key": "x", "value": b"5"} in frame["headers"].to_list()[0]
+
+
+def test_some_records_with_the_name_of_a_header_are_told_of(kt: Context) -> None:
+    """By a warning that names what is to be left out."""
+    table = kt.table("t", headers={"event-type": str, "y": str})
+    assert table.to_polars().height == 1
+    BROKERS[kt].produce("t", "b", {"x": 2, "y": 5})
+    with pytest.warns(ktframe.KtframeWarning, match="has the name of the column of a header") as warned:
+        assert table.to_polars().height == 1
+    found = met(LEAVE_OUT, str(warned[0].message))
+    assert found.quoted[0] == "y"
+    assert kt.table("t", headers={"event-type": str}, metadata="headers").to_polars().height == 2
+
+
+def test_a_key_is_no_header(kt: Context) -> None:
+    """Left out it is the field; the last event of each is what the stream of the hint has."""
+    with hinted(KEY) as found:
+        kt.table("t", "x", headers={"x": str})
+    assert kt.table("t", "x").to_polars()["x"].to_list() == [1]
+    with hinted(KEY) as found:
+        kt.table("t", ["event-type"], headers={"event-type": str})
+    BROKERS[kt].produce("t", "b", {"x": 2}, headers=[("event-type", b"Placed")])
+    frame = evaluated(found.calls[0].replace("...", '"t"'), ktframe=kt)
+    assert frame.select("x", "event-type").rows() == [(2, "Placed")]
+
+
+def test_a_header_that_is_no_time_is_told_which_type_is(kt: Context) -> None:
+    """Both that are named are times."""
+    BROKERS[kt].produce("t", "a", {"x": 1}, headers=[("at", b"1970-01-01T00:01:00Z"), ("ms", b"60000")])
+    for name, dtype in (("at", None), ("ms", pl.Int64)):
+        with hinted(TIME) as found:
+            kt.table("t", headers={name: pl.Binary}, time=name)
+        headers = found.arguments["headers"] if dtype is None else {name: dtype}
+        frame = kt.table("t", headers=headers, time=name).to_polars(metadata="timestamp")
+        assert frame["timestamp"].to_list() == [datetime(1970, 1, 1, 0, 1, tzinfo=UTC)]
+    with hinted(UNIT):
+        kt.table("t", headers={"at": pl.Date}, time="at", time_unit="s")
+
+
+@pytest.mark.parametrize("kind", ["table", "stream"])
+def test_a_misspelt_name_of_all_headers_is_told(kt: Context, kind: str) -> None:
+    """With the call that reads them, where they were not read."""
+    with hinted(MISSPELT) as found:
+        getattr(kt, kind)("t", metadata="header").to_polars()
+    frame = evaluated(found.calls[0].replace("...", '"t"'), ktframe=kt).to_polars()
+    assert len(frame["headers"][0]) == len(HEADERS)
+    with hinted(CHOOSE) as found:
+        frame_of = getattr(kt, kind)("t", metadata="headers").to_polars
+        frame_of(metadata=["Header"])
+    assert "headers" in found.names
+
+
+def test_columns_about_the_record_are_not_written(kt: Context) -> None:
+    """The frame of the hint is."""
+    table = kt.table("t", metadata=["offset", "headers"])
+    with hinted(ABOUT) as found:
+        table.upsert(table.to_polars())
+    assert "'offset', 'headers'" in str(found.error)
+    rows = evaluated(found.calls[0].replace("to_polars", "table.to_polars"), table=table)
+    assert table.upsert(rows).height == 1
 
 
 @pytest.mark.parametrize(

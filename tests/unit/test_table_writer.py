@@ -40,7 +40,7 @@ def sent(records: pl.DataFrame) -> list[tuple[Any, ...]]:
     """Return (key, value as an object, partition) of each record."""
     return [
         (key, None if value is None else orjson.loads(value), partition)
-        for key, value, partition, _ in records.rows()
+        for key, value, partition, *_ in records.rows()
     ]
 
 

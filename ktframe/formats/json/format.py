@@ -61,6 +61,8 @@ class JsonFormat:
         Declared fields whose column, a String, holds the JSON text of their values exactly as it was sent.
     map_fields
         Declared fields whose column, a list of structs of ``key`` and ``value``, holds the entries of an object.
+    reserved
+        Names of other columns: a record with such a field is refused, so that others keep theirs.
     reads_times
         Whether an inferred field whose text is ISO 8601 with an offset is a Datetime in UTC; no part of an identity is.
     unpacks
@@ -99,6 +101,7 @@ class JsonFormat:
     integer_paths: frozenset[FieldPath] = frozenset()
     objects: frozenset[FieldPath] = frozenset()
     map_fields: frozenset[str] = frozenset()
+    reserved: frozenset[str] = frozenset()
     reads_times: bool = False
     unpacks: bool = False
     forms: Forms = NO_FORMS
@@ -285,7 +288,9 @@ class JsonFormat:
     @property
     def _rules(self) -> InferenceRules:
         return InferenceRules(
-            fixed=frozenset(self.initial_schema),
+            # Never inferred, whatever records have under these names.
+            fixed=self.declared_fields | self.reserved,
+            reserved=self.reserved,
             exact=self.exact_fields,
             are_all_exact=self.are_all_exact,
             integer=self.integer_fields,

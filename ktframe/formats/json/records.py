@@ -205,8 +205,13 @@ def _read(
         try:
             rows[index] = read(record)
         except ConflictError as error:
-            unfit.append(Refusal(index, str(error), Fault.FIELD, error.fields))
+            unfit.append(_refusal(index, error, rules))
     return rows, unfit
+
+
+def _refusal(index: int, error: ConflictError, rules: InferenceRules) -> Refusal:
+    fault = Fault.FIELD if rules.reserved.isdisjoint(error.fields) else Fault.NAME
+    return Refusal(index, str(error), fault, error.fields)
 
 
 def _read_in_turn(
@@ -233,7 +238,7 @@ def _read_in_turn(
         except ConflictError as error:
             wider = inferred_schema(schema, [record], rules, whole, decided)
             if wider == schema:
-                unfit.append(Refusal(index, str(error), Fault.FIELD, error.fields))
+                unfit.append(_refusal(index, error, rules))
                 continue
             row, refusals = _read({index: record}, wider, rules)
             unfit += refusals

@@ -85,6 +85,8 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
         if isinstance(dtype, pl.Null) and (rules.are_all_exact or name in rules.exact - rules.fixed):
             readers[name] = _key_part_reader(name)
 
+    readers |= {name: _reserved_reader(name) for name in rules.reserved}
+
     def read(record: Mapping[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {}
         conflicts: dict[str, ConflictError] = {}
@@ -95,12 +97,14 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
                     row[name] = reader(item)
             except ConflictError as conflict:
                 conflicts[name] = conflict
+        if not rules.reserved.isdisjoint(conflicts):
+            conflicts = {name: conflicts[name] for name in conflicts if name in rules.reserved}
         if conflicts:
             name, first = next(iter(conflicts.items()))
-            # No schema= is about record keys, and no key or time is found in text.
+            # No schema= is about record keys or headers, and no key or time is found in text.
             remedy = (
                 ""
-                if rules.are_all_exact or (name,) in rules.objects
+                if rules.are_all_exact or (name,) in rules.objects or name in rules.reserved
                 else f"; schema= can declare {_remedy(name, first)}"
             )
             message = f"{first}{remedy}"
@@ -164,6 +168,17 @@ def _key_part_reader(path: str) -> Reader:
         if type(value) is int:  # one that has no type: the others have given the column theirs
             raise _out_of_range(path, pl.Decimal(MOST_DIGITS, 0), value)
         message = f"field {path!r} is part of the key, which can't be {_kind_name(value)}"
+        raise ConflictError(message)
+
+    return read
+
+
+def _reserved_reader(path: str) -> Reader:
+    """Return the reader of a field that can be no column, because another one has its name."""
+
+    def read(value: Any) -> Any:
+        del value
+        message = f"field {path!r} has the name of the column of a header"
         raise ConflictError(message)
 
     return read
