@@ -118,6 +118,34 @@ class RecordBatch:
             last={**self.last, **later.last},
         )
 
+    def cut(self, ends: Sequence[int]) -> list[RecordBatch]:
+        """Return the records as batches that end before the lines ``ends``, ascending, and after the last record."""
+        found, start = list[RecordBatch](), 0
+        for end in ends:
+            found.append(self._part(start, end))
+            start = end
+        return [*found, replace(self._part(start, len(self)), positions=self.positions, last=self.last)]
+
+    def _part(self, start: int, end: int) -> RecordBatch:
+        part = RecordBatch(
+            partitions=self.partitions[start:end],
+            offsets=self.offsets[start:end],
+            timestamps=self.timestamps[start:end],
+            timestamp_types=self.timestamp_types[start:end],
+            keys=self.keys[start:end],
+            values=self.values[start:end],
+            headers=None if self.headers is None else self.headers[start:end],
+        )
+        # The last record of each partition, whose offset is the greatest.
+        lines = {partition: line for line, partition in enumerate(part.partitions)}
+        last = {
+            partition: LastRecord.of(
+                part.offsets[line], part.timestamps[line], part.keys[line], part.values[line]
+            )
+            for partition, line in lines.items()
+        }
+        return replace(part, positions={p: record.offset + 1 for p, record in last.items()}, last=last)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchContext:

@@ -14,7 +14,7 @@ from ktframe.config.moments import Start
 from ktframe.config.settings import RetryPolicy
 from ktframe.errors import BrokerUnreachableError, ContextClosedError
 from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
-from ktframe.fold.begun import begun
+from ktframe.fold.begun import begun, cut, is_large
 from ktframe.fold.records import Changes, RecordBatch
 from ktframe.kafka.protocol import Cluster, TopicFacts
 from ktframe.kafka.reader import Reader
@@ -193,7 +193,9 @@ class TopicBinding:
     def _opened_reader(self) -> Reader:
         """Return the reader of this session."""
         if self._reader is None:
-            self._reader = ReadAhead(self._open_reader(), self._begun)
+            self._reader = ReadAhead(
+                self._open_reader(), self._begun, lambda batch: cut(batch, self.required().decoder)
+            )
         return self._reader
 
     def _attach(self) -> dict[int, int]:
@@ -240,7 +242,11 @@ class TopicBinding:
     def _next_batch(self, reader: Reader) -> RecordBatch | None:
         if not self.required().is_schema_open:
             return reader.poll()
-        return first_batch(reader, self._clock, lambda batch: self._is_behind(batch.positions))
+        return first_batch(
+            reader,
+            self._clock,
+            lambda batch: self._is_behind(batch.positions) and not is_large(batch, self.required().decoder),
+        )
 
     def _is_behind(self, positions: Mapping[int, int]) -> bool:
         return bool(self.monitor.behind(positions)) and not self._stop.is_set()

@@ -19,17 +19,26 @@ class ReadAhead:
     """A ``Reader`` that reads one batch further than it was asked.
 
     ``begin`` returns a batch on which work has begun, and for which one may wait while more is read; all others as they are.
+    ``cut`` returns a batch in the parts in which it is decoded.
     """
 
-    def __init__(self, reader: Reader, begin: Callable[[RecordBatch], RecordBatch]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        begin: Callable[[RecordBatch], RecordBatch],
+        cut: Callable[[RecordBatch], list[RecordBatch]] = lambda batch: [batch],
+    ) -> None:
         self._reader = reader
         self._begin = begin
+        self._cut = cut
+        self._parts: list[RecordBatch] = []
         self._next: RecordBatch | None = None
         self._failure: Exception | None = None
 
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read these partitions from these offsets, instead of those assigned before."""
         self._next = self._failure = None
+        self._parts = []
         self._reader.assign(positions)
 
     def first_records(
@@ -45,16 +54,22 @@ class ReadAhead:
             raise failure
         batch, self._next = self._next, None
         if batch is None:
-            batch = self._reader.poll()
+            batch = self._read()
         if batch is None or len(batch) < FULL_BATCH:
             return batch
         begun = self._begin(batch)
         if begun is not batch:
             try:
-                self._next = self._reader.poll()
+                self._next = self._read()
             except Exception as error:  # noqa: BLE001 - raised by the next call: this one has a batch to return
                 self._failure = error
         return begun
+
+    def _read(self) -> RecordBatch | None:
+        if not self._parts:
+            batch = self._reader.poll()
+            self._parts = [] if batch is None else self._cut(batch)
+        return self._parts.pop(0) if self._parts else None
 
     def close(self) -> None:
         """Stop reading."""

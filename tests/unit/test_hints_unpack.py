@@ -15,7 +15,10 @@ from support.hints import Hint
 
 from ktframe.context.topic_spec import topic_spec
 from ktframe.errors import ConfigurationError
+from ktframe.fold import begun
+from ktframe.fold.records import Changes, RecordBatch
 from ktframe.formats.json import packed
+from ktframe.sync.materializer import Materializer
 from ktframe.testing import FakeBroker
 
 BOM = b"\xef\xbb\xbf"
@@ -52,6 +55,50 @@ def test_values_are_read_by_what_is_inside(tmp_path: Path) -> None:
             plain = kt.table("t", on_refused="ignore")
             assert plain.to_polars().height == 1
             assert plain.status().refused == 3
+
+
+def test_what_is_unpacked_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small payloads with much inside are decoded in several batches; a large one alone; the rows are the same."""
+    payloads = [gzip.compress(b'{"id": %d}' % number + b" " * 1_000 * (number % 4)) for number in range(30)]
+    payloads[7:7] = [gzip.compress(b'{"id": 30}' + b" " * 20_000)]
+    found: list[list[int]] = []
+    decode = Materializer.decode
+
+    def note(materializer: Materializer, batch: RecordBatch) -> Changes:
+        found.append([len(gzip.decompress(value or b"")) for value in batch.values])
+        return decode(materializer, batch)
+
+    monkeypatch.setattr(Materializer, "decode", note)
+    monkeypatch.setattr(begun, "MOST_BYTES", 10_000)
+    broker = FakeBroker()
+    broker.create_topic("t", partitions=2)
+    for number, value in enumerate(payloads):
+        broker.produce("t", f"k{number}", value, partition=number % 2)
+    with broker.connect() as kt:
+        table = kt.table("t", unpack=True)
+        assert sorted(table.to_polars()["id"]) == [*range(31)]
+        broker.produce("t", "later", payloads[0])
+        assert table.to_polars().height == 32
+        assert table.position().offsets == {0: 17, 1: 15}
+    # The first ones are read as one until the bound is passed, since they decide the columns.
+    assert all(sum(sizes) <= 20_000 or len(sizes) == 1 for sizes in found)
+    assert len(found) > 3
+    with broker.connect() as kt:
+        found.clear()
+        assert kt.table("t", on_refused="ignore", value="bytes").to_polars().height == 32
+        assert len(found) == 1
+
+
+def test_a_batch_that_is_cut_is_whole_again() -> None:
+    """Each part ends with its last records, and the last one with what the whole batch ends with."""
+    broker = broker_of(b"a", b"b", b"c")
+    whole = broker._read("t", {0: 0})
+    assert whole is not None
+    first, second, third = whole.cut([1, 2])
+    assert [first.positions, second.positions, third.positions] == [{0: 1}, {0: 2}, {0: 3}]
+    assert [each.last[0].offset for each in (first, second, third)] == [0, 1, 2]
+    assert [*first.values, *second.values, *third.values] == [*whole.values]
+    assert third.last == whole.last
 
 
 def test_what_can_not_be_unpacked_is_refused() -> None:

@@ -15,6 +15,7 @@ from ktframe.fold.records import RecordBatch
 from ktframe.formats.json import batches
 from ktframe.formats.json.batches import BegunPayloads, begun, read_batch
 from ktframe.formats.json.format import JsonFormat
+from ktframe.formats.wire import VALUE_HEADER
 from ktframe.sync import read_ahead
 from ktframe.sync.binding import TopicBinding
 from ktframe.sync.read_ahead import ReadAhead
@@ -202,17 +203,25 @@ class _CutReader(FakeReader):
         if batch is None or len(batch) <= 150:
             return batch
         columns = {
-            name: [*getattr(batch, name)][:150]
-            for name in ("partitions", "offsets", "timestamps", "timestamp_types", "keys", "values")
+            name: [*(getattr(batch, name) or ())][:150]
+            for name in (
+                "partitions",
+                "offsets",
+                "timestamps",
+                "timestamp_types",
+                "keys",
+                "values",
+                "headers",
+            )
         }
         ends = dict(zip(columns["partitions"], columns["offsets"], strict=True))
         self._positions = before | {partition: offset + 1 for partition, offset in ends.items()}
         return RecordBatch(**columns, positions=dict(self._positions))
 
 
-@pytest.mark.parametrize("kind", ["table", "stream", "where"])
+@pytest.mark.parametrize("kind", ["table", "stream", "where", "headers", "names of schemas"])
 def test_a_load_reads_ahead_and_gives_the_rows_of_the_log(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Records that are refused, tombstones and new fields among them; each of them once."""
+    """Records that are refused, tombstones and new fields among them, headers too; each of them once."""
     was_begun: list[bool] = []
     take = TopicBinding._take
 
@@ -225,6 +234,8 @@ def test_a_load_reads_ahead_and_gives_the_rows_of_the_log(monkeypatch: pytest.Mo
     broker.create_topic("t", partitions=2)
     expected: dict[str, int] = {}
     events = 0
+    names = {"headers": "trace-id", "names of schemas": VALUE_HEADER}
+    headers = [(names[kind], b"x")] if kind in names else []
     for n in range(3_000):
         key = f"k{n % 700}"
         value: Any = {"n": n} | ({"late": n} if n > 2_000 else {})
@@ -232,7 +243,7 @@ def test_a_load_reads_ahead_and_gives_the_rows_of_the_log(monkeypatch: pytest.Mo
             value = None
         elif n % 333 == 332:
             value = {"n": "no number"}
-        broker.produce("t", key, value, partition=n % 700 % 2)
+        broker.produce("t", key, value, partition=n % 700 % 2, headers=headers)
         if value is None:
             expected.pop(key, None)
         elif isinstance(value["n"], int):
@@ -240,7 +251,7 @@ def test_a_load_reads_ahead_and_gives_the_rows_of_the_log(monkeypatch: pytest.Mo
     monkeypatch.setattr("ktframe.testing.broker.FakeReader", _CutReader)
     with broker.connect() as context:
         match kind:
-            case "table":
+            case "table" | "headers" | "names of schemas":
                 frame = context.table("t", stale="show", on_refused="ignore").to_polars()
                 assert dict(frame.select("key", "n").iter_rows()) == expected
             case "where":
@@ -251,4 +262,4 @@ def test_a_load_reads_ahead_and_gives_the_rows_of_the_log(monkeypatch: pytest.Mo
             case _:
                 frame = context.stream("t", on_refused="ignore").to_polars()
                 assert frame.drop_nulls("n").height == events
-    assert any(was_begun) == (kind != "where")
+    assert any(was_begun) == (kind not in ("where", "names of schemas"))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
 import pytest
 
 from ktframe.errors import RegistryError
+from ktframe.fold.records import RecordBatch
+from ktframe.fold.schema_names import with_schema_names
+from ktframe.formats.base import UNREADABLE_HEADERS
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.schemas import TopicSchemas, UnknownSchemaError
 from ktframe.formats.wire import (
@@ -70,6 +74,32 @@ def test_a_header_of_another_length_names_nothing(rest: bytes) -> None:
     schema_ref = b"\1" + GUID.bytes
     for header in (schema_ref[:-1], schema_ref + rest):
         assert with_header_ref(b"x", [(VALUE_HEADER, header)], VALUE_HEADER) == b"x"
+
+
+def test_other_headers_leave_a_batch_as_it_is() -> None:
+    """Only where a record somewhere has one of the two headers are payloads looked at, and only those that it may name."""
+    count = 5_000
+    batch = RecordBatch(
+        partitions=[0] * count,
+        offsets=range(count),
+        timestamps=[0] * count,
+        timestamp_types=[1] * count,
+        keys=[b"k"] * count,
+        values=[b"v"] * count,
+        headers=[[("trace", b"1")], None, [], UNREADABLE_HEADERS, [("x", None)]] * (count // 5),
+    )
+    assert with_schema_names(batch, values=True, keys=True) is batch
+    schema_ref = b"\1" + GUID.bytes
+    for at in (0, count - 1):
+        headers = [*(batch.headers or ())]
+        headers[at] = [("trace", b"1"), (VALUE_HEADER, schema_ref)]
+        named = with_schema_names(replace(batch, headers=headers), values=True, keys=True)
+        assert named.values[at] == schema_ref + b"v"
+        assert sum(value != b"v" for value in named.values) == 1
+        assert named.keys is batch.keys
+        assert (
+            with_schema_names(replace(batch, headers=headers), values=False, keys=True).values is batch.values
+        )
 
 
 class _Registry:

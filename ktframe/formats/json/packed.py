@@ -21,6 +21,13 @@ def unpacked(payloads: Sequence[bytes]) -> Sequence[bytes]:
     return [_unpacked(payload) for payload in payloads]
 
 
+def unpacked_bytes(payload: bytes) -> int:
+    """Return how many bytes a payload takes when it is unpacked, as gzip says at its end, and no more than may be unpacked."""
+    if not payload.startswith(GZIP):
+        return len(payload)
+    return min(max(len(payload), int.from_bytes(payload[-4:], "little")), LARGEST_BYTES)
+
+
 def why_packed(payload: bytes) -> str | None:
     """Return why what is inside of a payload of gzip can't be read; None where it is at hand."""
     return _opened(payload)[1]
