@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from ktframe.explore.event_types import EventType
 from ktframe.explore.readings import AVRO, NOTHING_READ, Reading, Readings
 from ktframe.explore.time_fields import TimeField
 from ktframe.formats import VALUE_COLUMN
+from ktframe.formats.compact_json import compact_json
 
 # Formats that a table detects by itself, so that the suggested call does not name them. A schema decides between Avro
 # and Protobuf.
@@ -64,6 +64,9 @@ class Inspection:
     sample (0 to 1), its ``columns``, and what ``where=`` takes for it (``where``)."""
     deletes: tuple[Any, ...] = ()
     """What ``deletes=`` takes for deletes in other spellings than Kafka's null value."""
+    additions: tuple[str, ...] = ()
+    """Arguments that one may add to the calls, as code: times of text that is a time in all records (``times="auto"``), the
+    fields of CloudEvents' ``data`` as columns (``unnest=``), headers that tell kinds of records apart (``headers=``)."""
     readings: Readings = NOTHING_READ
     """How keys and values are read: the arguments of the calls."""
 
@@ -186,14 +189,7 @@ class Inspection:
             more = f", ... ({len(self.times)} in all)" if len(self.times) > _NAMED_COLUMNS else ""
             notes.append(f"fields for time=: {', '.join(map(str, self.times[:_NAMED_COLUMNS]))}{more}")
         notes += self._notes_on_types()
-        found = self.readings
-        if found.values.explode:
-            notes.append("values hold several objects, in a list or in a row: each of them is an event")
-        if (found.keys, found.values) != (found.all_keys, found.all_values):
-            what = "object" if found.all_values.explode else "record"
-            notes.append(f"every {what} as an event, whatever it holds: {self._whole}")
-        if self.deletes:
-            notes.append("some values delete a row by other means than Kafka's null")
+        notes += self._notes_on_calls()
         tagged = [
             f"{name} ({', '.join(tags)})"
             for name, tags in self.columns.select("column", "tags").rows()
@@ -221,6 +217,18 @@ class Inspection:
             *(f"  {call}  # {_percent(each.share)}" for each, call in shown),
             *([f"  ... ({len(self.types)} in all)"] if len(self.types) > _NAMED_COLUMNS else []),
         ]
+
+    def _notes_on_calls(self) -> list[str]:
+        notes = [f"you may add: {', '.join(self.additions)}"] if self.additions else []
+        found = self.readings
+        if found.values.explode:
+            notes.append("values hold several objects, in a list or in a row: each of them is an event")
+        if (found.keys, found.values) != (found.all_keys, found.all_values):
+            what = "object" if found.all_values.explode else "record"
+            notes.append(f"every {what} as an event, whatever it holds: {self._whole}")
+        if self.deletes:
+            notes.append("some values delete a row by other means than Kafka's null")
+        return notes
 
     def _age(self, at_ms: int) -> str:
         seconds = self.taken_at.timestamp() - at_ms / 1_000
@@ -258,7 +266,7 @@ def _table(frame: pl.DataFrame) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # its escapes are Python's, too
+    return compact_json(text)  # its escapes are Python's, too
 
 
 def _literal(value: Any) -> str:

@@ -13,7 +13,6 @@ from ktframe.formats import Format, JsonFormat, key_format, several, value_forma
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.bodies import SchemaDocument
 from ktframe.formats.json.packed import unpacked
-from ktframe.formats.json.sightings import Sightings
 from ktframe.formats.schemas import TopicSchemas
 
 Fetch = Callable[[bytes], SchemaDocument]
@@ -37,6 +36,15 @@ class Reading:
     """Whether values are in gzip, or behind a byte order mark."""
     explode: bool = False
     """Whether each object of values that hold several is read by itself."""
+
+    def json_format(self) -> JsonFormat:
+        """Return the format of JSON that reads values so."""
+        declared = pl.Schema(dict.fromkeys(self.json_fields, pl.String()))
+        return JsonFormat(declared, json_fields=frozenset(declared), unpacks=self.unpack)
+
+    def payloads(self, values: Sequence[bytes]) -> Sequence[bytes]:
+        """Return what is read by itself: values, or the objects that they hold."""
+        return objects_in(values) if self.explode else values
 
 
 _NOTHING: Final = Reading(None)
@@ -65,7 +73,7 @@ NOTHING_READ: Final = Readings()
 
 def reading_of_keys(keys: Sequence[bytes], guess: str | None, fetch: Fetch) -> Reading:
     """Return the guess where it reads all ``keys``, else text or bytes; JSON where it reads at least half of them."""
-    if guess == JsonFormat.name and 2 * len(_refusals(key_format(guess), keys)) <= len(keys):
+    if guess == JsonFormat.name and 2 * len(refusals(key_format(guess), keys)) <= len(keys):
         return Reading(guess)
     return reading_of_all_keys(keys, guess, fetch)
 
@@ -106,17 +114,15 @@ def reading_of_all(values: Sequence[bytes], reading: Reading, fetch: Fetch) -> R
         objects = reading_of_values(values, reading.format, explode=True)
         if not reading.explode and _reads_all(values, objects):
             return objects
-    elif reading.format is None or not _refusals(_format(reading.format, fetch), values):
+    elif reading.format is None or not refusals(_format(reading.format, fetch), values):
         return reading
     return _first_reading(values, "string", value_format)
 
 
 def _reads_all(values: Sequence[bytes], reading: Reading) -> bool:
     """Say whether none of ``values`` is refused, as JSON."""
-    declared = pl.Schema(dict.fromkeys(reading.json_fields, pl.String()))
-    format_ = JsonFormat(declared, json_fields=frozenset(declared), unpacks=reading.unpack)
-    payloads = objects_in(values) if reading.explode else values
-    return not _refusals(_decided(format_, payloads), payloads)
+    payloads = reading.payloads(values)
+    return not refusals(decided(reading.json_format(), payloads), payloads)
 
 
 def _format(name: str, fetch: Fetch) -> Format:
@@ -132,31 +138,31 @@ def _first_reading(
 ) -> Reading:
     if guess is None:
         return Reading(None)
-    if guess != "string" and not _refusals(format_of(guess), payloads):
+    if guess != "string" and not refusals(format_of(guess), payloads):
         return Reading(guess)
     return Reading("string" if all(map(is_text, payloads)) else "bytes")
 
 
 def _odd_fields(values: Sequence[bytes]) -> tuple[str, ...]:
     """Return the fields that disagree with the columns which a table of these values alone would have."""
-    refused = _refusals(_decided(JsonFormat(unpacks=True), values), values)
+    refused = refusals(decided(JsonFormat(unpacks=True), values), values)
     names = dict.fromkeys(
         name for refusal in refused if refusal.fault is Fault.FIELD for name in refusal.fields
     )
     return tuple(names) if len(names) <= _MOST_FIELDS else ()
 
 
-def _decided(format_: JsonFormat, values: Sequence[bytes]) -> JsonFormat:
+def decided(format_: JsonFormat, values: Sequence[bytes]) -> JsonFormat:
     """Return the format with the types of fields as all ``values`` decide."""
-    seen = Sightings()
+    seen = format_.nothing_seen()
     for number, value in enumerate(values):
         record = format_.parse(value)
         if record is not None:
-            seen.add_record(record, 0, number)
+            seen.add_record(record, 0, number, with_times=format_.reads_times)
     return format_.decided_by(format_.decision_of(seen).for_rows_of(pl.Schema()))
 
 
-def _refusals(format_: Format, payloads: Sequence[bytes]) -> Sequence[Refusal]:
+def refusals(format_: Format, payloads: Sequence[bytes]) -> Sequence[Refusal]:
     """Return what is refused; all where a schema can't be had now."""
     try:
         return format_.decode(payloads, format_.initial_schema).refused

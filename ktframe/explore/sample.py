@@ -12,9 +12,11 @@ from typing import Any, Final
 import polars as pl
 
 from ktframe.errors import ConfigurationError, RegistryError
+from ktframe.explore.additions import additions
 from ktframe.explore.event_types import EventType, deletes_in, event_types
 from ktframe.explore.readings import (
     AVRO,
+    Reading,
     Readings,
     is_text,
     objects_in,
@@ -261,13 +263,27 @@ class TopicSample:
         # What takes values apart is a stream: nothing is deleted there.
         return deletes_in(self._values, self._objects) if self._objects and not self._explodes else ()
 
-    def readings(self) -> Readings:
-        """Return how keys and values are read."""
-        # What deletes by other means than null has no fields; in a stream it is a record like any other.
+    @cached_property
+    def _rows(self) -> list[bytes]:
+        """The values without those that delete by other means than null, which have no fields."""
         deleting = {b""} if "empty" in self.deletes() else set()
         deleting |= {b"null"} if "null" in self.deletes() else set()
-        values = [value for value in self._values if value.strip(WHITESPACE) not in deleting]
-        of_values = reading_of_values(values, self.value_format, explode=self._explodes)
+        return [value for value in self._values if value.strip(WHITESPACE) not in deleting]
+
+    @cached_property
+    def _reading(self) -> Reading:
+        return reading_of_values(self._rows, self.value_format, explode=self._explodes)
+
+    def additions(self) -> tuple[str, ...]:
+        """Return which arguments one may add to the calls."""
+        headers = self.newest.headers or [None] * len(self.newest)
+        columns = self.columns()["column"].to_list()
+        payloads = self._reading.payloads(self._rows)
+        return additions(payloads, self._objects, self._reading, headers, columns)
+
+    def readings(self) -> Readings:
+        """Return how keys and values are read; what deletes is a record like any other in a stream."""
+        of_values = self._reading
         return Readings(
             reading_of_keys(self._keys, self.key_format, self.fetch),
             of_values,

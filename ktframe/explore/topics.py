@@ -176,6 +176,7 @@ def inspect_topic(
         times=records.times(),
         types=records.types(),
         deletes=records.deletes(),
+        additions=records.additions(),
         readings=records.readings(),
         headers=records.header_names(),
     )

@@ -11,12 +11,16 @@ from typing import Any, Final
 
 import fastavro
 
+from ktframe.formats.wire import FIRST_MESSAGE, varint_bytes
 from ktframe.testing import FakeBroker, FakeRegistry
 
 NOW_S: Final = 1_767_225_600
 """2026-01-01 in UTC, in seconds since 1970."""
 _COUNT: Final = 40
 BOM: Final = b"\xef\xbb\xbf"
+
+TIMES: Final = 'times="auto"'
+UNNEST: Final = 'unnest={"data": "data_"}'
 
 Records = list[tuple[Any, Any]]
 """Keys and values."""
@@ -32,6 +36,10 @@ class Kind:
     """How many rows each proposed table has, of one more type or one less; None: a row for each record."""
     events: int | None = None
     """How many events the last proposed stream has; None: one for each record."""
+    headers: Callable[[int], list[tuple[str, bytes]]] = lambda number: []  # noqa: ARG005 - none, whatever the number
+    """The headers of a record, by its number."""
+    additions: tuple[str, ...] = ()
+    """The arguments that are proposed besides the call."""
 
     @property
     def wanted(self) -> int:
@@ -83,7 +91,12 @@ def kinds() -> Iterator[Kind]:
     yield Kind("event types", _each(_of_types), rows=14)
     for unit, scale in (("s", 1), ("ms", 10**3), ("us", 10**6)):
         yield Kind(f"epoch {unit}", _each(lambda n, scale=scale: {"id": n, "ts": (NOW_S + n) * scale}))  # type: ignore[misc]
-    yield Kind("ISO times", _each(lambda n: {"id": n, "at": f"2026-01-01T00:00:{n:02}Z"}))
+    iso = _each(lambda n: {"id": n, "at": f"2026-01-01T00:00:{n:02}Z"})
+    yield Kind("ISO times", iso, additions=(TIMES,))
+    inside = _each(lambda n: {"o": {"list": [f"2026-01-01T00:00:{n:02}.5+01:00"]}})
+    yield Kind("ISO times inside", inside, additions=(TIMES,))
+    yield Kind("times and other text", [*iso[1:], ("k0", {"id": 0, "at": "never"})])
+    yield Kind("times without an offset", _each(lambda n: {"at": f"2026-01-01T00:00:{n:02}"}))
     yield Kind("objects as maps", _each(lambda n: {"stock": {f"sku-{n * 7 + i}": i for i in range(5)}}))
     yield Kind("kinds that compete", _each(lambda n: {"v": n if n % 2 else f"text {n}"}))
     yield Kind("an odd kind", _each(lambda n: {"v": n or "n/a"}))
@@ -107,7 +120,11 @@ def kinds() -> Iterator[Kind]:
     packed = _each(lambda n: gzip.compress(b'{"id": 1}') if n % 2 else b'{"id": 2}')
     yield Kind("some in gzip", packed)
     yield from _of_several_objects()
-    yield Kind("CloudEvents", _each(_cloud_event))
+    yield Kind("CloudEvents", _each(_cloud_event), additions=(TIMES, UNNEST))
+    texts = _each(lambda n: {**_cloud_event(n), "data": f"text {n}"})
+    yield Kind("CloudEvents of text", texts, additions=(TIMES,))
+    yield Kind("data of something else", _each(lambda n: {"id": n, "data": {"id": n}}))
+    yield from _kinds_of_headers()
     yield Kind("text", _each(lambda n: f"line {n}".encode()))
     yield Kind("bytes", _each(lambda n: b"\xff\xfe\x00" + bytes([n])))
     yield Kind("int keys", _each(lambda n: {"id": n}, key=lambda n: n.to_bytes(4, "big")))
@@ -156,6 +173,36 @@ def _of_several_objects() -> Iterator[Kind]:
     yield Kind("lists of numbers", _each(lambda n: f"[{n}, 1]".encode()))
 
 
+def _kinds_of_headers() -> Iterator[Kind]:
+    several = ("event-type", "region")
+    yield Kind(
+        "headers",
+        _each(lambda n: {"id": n}),
+        headers=lambda n: [
+            *((name, b"%d" % (n % 3)) for name in several),
+            ("traceparent", b"00-%d" % n),
+            ("content-type", b"application/json"),
+            ("id", b"%d" % (n % 2)),
+            ("request", b"%d" % n),
+            ("twice", b"%d" % (n % 2)),
+            ("twice", b"x"),
+            ("raw", b"\xff%d" % (n % 2)),
+        ],
+        additions=('headers={"event-type": str, "region": str}',),
+    )
+    yield Kind(
+        "headers of some",
+        _each(lambda n: {"id": n}),
+        headers=lambda n: [("event-type", b"%d" % (n % 3))] if n % 4 else [],
+    )
+    yield Kind(
+        "headers of text",
+        _each(lambda n: f"line {n}".encode()),
+        headers=lambda n: [("kind", b"%d" % (n % 4))],
+        additions=('headers={"kind": str}',),
+    )
+
+
 def broker_of(kind: Kind) -> FakeBroker:
     """Return a broker that has the kind's records in the topic ``t``."""
     broker = FakeBroker()
@@ -163,22 +210,64 @@ def broker_of(kind: Kind) -> FakeBroker:
     for number, (key, value) in enumerate(kind.records):
         # A key stays in its partition.
         partition = number % _COUNT % 2
-        broker.produce("t", key, value, partition=partition, timestamp=NOW_S * 1_000)
+        headers = kind.headers(number)
+        broker.produce("t", key, value, partition=partition, timestamp=NOW_S * 1_000, headers=headers)
     return broker
 
 
 def avro_kind(registry: FakeRegistry) -> Kind:
     """Return records in Avro, whose schema ``registry`` has from now on."""
+    line = {
+        "type": "record",
+        "name": "Line",
+        "fields": [{"name": "sku", "type": "string"}, {"name": "count", "type": "long"}],
+    }
     fields = [
         {"name": "id", "type": "int"},
         {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "line", "type": ["null", line]},
     ]
     schema = {"type": "record", "name": "R", "fields": fields}
     prefix = registry.prefix(registry.register("t-value", json.dumps(schema)))
 
     def make(number: int) -> bytes:
         out = io.BytesIO()
-        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), {"id": number, "at": NOW_S * 1_000})
+        inner = {"sku": f"s{number}", "count": number} if number % 4 else None
+        record = {"id": number, "at": NOW_S * 1_000, "line": inner}
+        fastavro.schemaless_writer(out, fastavro.parse_schema(schema), record)
         return prefix + out.getvalue()
 
     return Kind("Avro", _each(make))
+
+
+PROTO: Final = """syntax = "proto3";
+package shop;
+message R {
+  message Line {
+    string sku = 1;
+    int64 count = 2;
+  }
+  int32 id = 1;
+  int64 at = 2;
+  optional Line line = 3;
+}
+"""
+
+
+def protobuf_kind(registry: FakeRegistry) -> Kind:
+    """Return records in Protobuf, whose schema ``registry`` has from now on: those of ``avro_kind``."""
+    prefix = registry.prefix(registry.register("t-value", PROTO, "PROTOBUF")) + FIRST_MESSAGE
+
+    def make(number: int) -> bytes:
+        body = _varint_field(1, number) + _varint_field(2, NOW_S * 1_000)
+        if number % 4:
+            sku = f"s{number}".encode()
+            inner = b"\x0a" + varint_bytes(len(sku)) + sku + _varint_field(2, number)
+            body += b"\x1a" + varint_bytes(len(inner)) + inner
+        return prefix + body
+
+    return Kind("Protobuf", _each(make))
+
+
+def _varint_field(number: int, value: int) -> bytes:
+    return varint_bytes(number << 3) + varint_bytes(value)

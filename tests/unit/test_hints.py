@@ -31,6 +31,10 @@ NOT_HINTS: dict[Hint, str] = {
     Hint("tables/named_fields.py", "where= names {}: no record of {} has a header of that name."): "a fact",
     Hint("sync/status.py", "where= has left out {}"): "a fact",
     Hint("store/errors.py", "it can't be closed: after {} s it is still used by {}."): "a fact",
+    **{
+        Hint("explore/additions.py", text): "an argument that test_topics_zoo runs"
+        for text in ('times="auto"', 'unnest={"{}": "{}"}', "headers={{}}")
+    },
     Hint("sync/relearning.py", "relearn() was called"): "why a topic is read again",
     Hint("sync/resume.py", "start= has moved on to {}, the store ends at {}"): "why a store is built again",
     Hint("sync/resume.py", "start= is at {} now, the stored rows begin at {}"): "why a store is built again",

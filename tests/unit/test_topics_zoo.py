@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.topics_zoo import Kind, avro_kind, broker_of, kinds
+from support.topics_zoo import Kind, avro_kind, broker_of, kinds, protobuf_kind
 
 import ktframe
 from ktframe.context.context import Context
@@ -53,6 +54,30 @@ def check(kt: Context, kind: Kind) -> None:
         else:
             assert rows.status().refused == 0
         assert frame.height in ((kind.wanted, kind.wanted - 1) if seen.types else (kind.wanted,))
+        check_additions(kt, kind, seen.additions, call)
+
+
+def check_additions(kt: Context, kind: Kind, additions: tuple[str, ...], call: str) -> None:
+    """Run the call with what is proposed besides: no record less is a row, and each argument adds columns."""
+    assert additions == kind.additions
+    before = rows_of(kt, call)
+    for some in ([each] for each in [*additions, ", ".join(additions)] if each):
+        more = rows_of(kt, f"{call[:-1]}, {', '.join(some)})")
+        assert more.to_polars().height == before.to_polars().height
+        assert more.status().refused == before.status().refused
+        assert more.schema != before.schema
+
+
+def test_what_may_be_added_is_said_in_a_line() -> None:
+    """Behind the call, which stays short; a topic that asks for nothing has no such line."""
+    by_name = {kind.name: kind for kind in KINDS}
+    with broker_of(by_name["CloudEvents"]).connect() as kt:
+        lines = repr(kt.inspect("t")).splitlines()
+        assert lines[0].startswith('ktframe.table("t")')
+        assert 'you may add: times="auto", unnest={"data": "data_"}' in lines
+        assert "you may add: " in kt.inspect("t")._repr_html_()
+    with broker_of(by_name["clean JSON"]).connect() as kt:
+        assert "you may add" not in repr(kt.inspect("t"))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
@@ -63,12 +88,32 @@ def test_every_record_is_a_row_or_an_event(kind: Kind) -> None:
         check(kt, kind)
 
 
-def test_records_of_a_registry_are_rows_or_events() -> None:
+@pytest.mark.parametrize("make", [avro_kind, protobuf_kind])
+def test_records_of_a_registry_are_rows_or_events(make: Callable[[FakeRegistry], Kind]) -> None:
     """With the registry fields, without it bytes."""
     registry = FakeRegistry()
-    kind = avro_kind(registry)
+    kind = make(registry)
     with broker_of(kind).connect(registry=registry) as kt:
         check(kt, kind)
     with broker_of(kind).connect() as kt:
         events = rows_of(kt, kt.inspect("t").suggestions[-1])
         assert events.to_polars().height == len(kind.records)
+
+
+@pytest.mark.parametrize("make", [avro_kind, protobuf_kind])
+def test_structs_of_a_registry_are_unnested(make: Callable[[FakeRegistry], Kind]) -> None:
+    """By Avro's and Protobuf's schemas as in JSON: a column for each field, null where there is no struct."""
+    registry = FakeRegistry()
+    with broker_of(make(registry)).connect(registry=registry) as kt:
+        plain = kt.table("t").to_polars().sort("id")
+        inner = plain["line"].struct.unnest()
+        frame = kt.table("t", unnest="line").to_polars().sort("id")
+        assert frame.columns == ["key", "id", "at", "sku", "count"]
+        assert frame.select("sku", "count").equals(inner)
+        assert frame.select("key", "id", "at").equals(plain.drop("line"))
+        assert frame["sku"].to_list()[:3] == [None, "s1", "s2"]
+        events = kt.stream("t", unnest={"line": "l_"})
+        assert events.to_polars().sort("id")["l_count"].to_list() == inner["count"].to_list()
+        keyed = kt.table("t", key="line.sku", unnest={"line": "l_"}, on_refused="ignore").to_polars()
+        assert keyed.height == inner["sku"].drop_nulls().n_unique()
+        assert keyed["at"].dtype == plain["at"].dtype
