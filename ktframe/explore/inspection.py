@@ -202,7 +202,7 @@ class Inspection:
             ids = ", ".join(map(str, self.schema_ids[:3])) + (", ..." if len(self.schema_ids) > 3 else "")  # noqa: PLR2004
             where = "" if names else ": connect(..., schema_registry=...) tells where to look it up"
             notes.append(f"values name schema id {ids} of a registry{where}")
-        if self._is_keyless and not found.values.explode:
+        if self._is_keyless and not self.readings.values.explode:
             notes.append(
                 f"most records have no key: {self._table()} has the latest row of each, by the fields that identify it"
             )

@@ -177,12 +177,11 @@ class TopicDecoder:
 
     def parts(self, batch: RecordBatch) -> Iterable[RecordBatch]:
         """Return ``batch`` in the parts in which it is decoded: with a line for each object of a value where that is a row."""
-        is_apart = self.identity.takes_apart
-        return exploded(self._with_schema_names(batch), self.value_format) if is_apart else (batch,)
+        return exploded(self._named(batch), self.value_format) if self.identity.takes_apart else (batch,)
 
     def decode(self, batch: RecordBatch, schema: pl.Schema, context: BatchContext = _NO_CONTEXT) -> Changes:
         """Return what ``batch``, one of ``parts``, changes: each record becomes a row, a removal, late, refused or left out."""
-        batch = self._with_schema_names(batch)
+        batch = self._named(batch)
         headers, sifted = self.headers.read_batch(batch), None
         read = batch
         if self.sieve is not None:
@@ -241,7 +240,7 @@ class TopicDecoder:
 
     def read(self, batch: RecordBatch, schema: pl.Schema) -> Records:
         """Return the records of ``batch`` as rows, unfolded and without identity."""
-        batch = self._with_schema_names(batch)
+        batch = self._named(batch)
         headers = self.headers.read_batch(batch)
         records = headers.added(self._decoded(batch, schema), self.event_time)
         return headers.checked(records, of_tombstones=self._are_rows)
@@ -252,7 +251,7 @@ class TopicDecoder:
         absent = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
         return self.unnested.apply(rows.with_columns(absent), self.fields(schema))
 
-    def _with_schema_names(self, batch: RecordBatch) -> RecordBatch:
+    def _named(self, batch: RecordBatch) -> RecordBatch:
         # Keys that are not decoded stay as they are: Kafka compares bytes.
         has_keys = self.key_schemas is not None and self.decodes_keys
         return with_schema_names(batch, values=self.value_schemas is not None, keys=has_keys)
@@ -274,12 +273,8 @@ class TopicDecoder:
 
     def _decoded(self, batch: RecordBatch, schema: pl.Schema, decision: Decision | None = None) -> Records:
         keyed = self._keys.read(batch, lines_of(batch), schema)
-        values = (
-            self.values
-            if decision is None
-            else replace(self.values, format=decided_by(self.value_format, decision))
-        )
-        valued, fields = values.read(batch, keyed.rows, self.fields(schema))
+        format_ = self.value_format if decision is None else decided_by(self.value_format, decision)
+        valued, fields = replace(self.values, format=format_).read(batch, keyed.rows, self.fields(schema))
         rows = valued.rows if self.time in self.headers.names else self.event_time.apply(valued.rows)
         self.headers.require_no_field(fields)
         known = self._keys.with_type(fields, keyed.rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Condition, Event, Lock
 
 from ktframe.clock import Clock, now_ms
@@ -15,7 +16,7 @@ from ktframe.config.settings import RetryPolicy
 from ktframe.errors import BrokerUnreachableError, ContextClosedError
 from ktframe.events import BindingState, Events, Reason, RowsChanged, TableRebuilt
 from ktframe.fold.begun import begun, cut, is_large
-from ktframe.fold.records import Changes, RecordBatch
+from ktframe.fold.records import RecordBatch
 from ktframe.kafka.protocol import Cluster, TopicFacts
 from ktframe.kafka.reader import Reader
 from ktframe.store.protocol import StateStore
@@ -193,9 +194,8 @@ class TopicBinding:
     def _opened_reader(self) -> Reader:
         """Return the reader of this session."""
         if self._reader is None:
-            self._reader = ReadAhead(
-                self._open_reader(), self._begun, lambda batch: cut(batch, self.required().decoder)
-            )
+            in_parts = partial(cut, decoder=self.required().decoder)
+            self._reader = ReadAhead(self._open_reader(), self._begun, in_parts)
         return self._reader
 
     def _attach(self) -> dict[int, int]:
@@ -279,7 +279,8 @@ class TopicBinding:
             if materializer.piece and not may_wait:
                 self._apply()
                 changes = materializer.decode(batch)
-            if self._is_outdated_by(changes):
+            is_ready = self.monitor.is_ready
+            if self._relearning.ask_if_outdated(materializer, changes.learned, is_ready=is_ready):
                 self._read_again()
                 return
             may_wait &= len(batch) >= FULL_BATCH
@@ -324,13 +325,6 @@ class TopicBinding:
             self.events.emit(TableRebuilt(switched.reasons, self._clock.now()))
         if rows is not None:
             self.events.emit(RowsChanged(rows, self.required().written.positions(), self._clock.now()))
-
-    def _is_outdated_by(self, changes: Changes) -> bool:
-        """Say whether the rows so far would be others by what ``changes`` have taught, and can be made anew."""
-        materializer, learned = self.required(), changes.learned
-        if not learned.differing or materializer.learned.differing:
-            return False
-        return self._relearning.ask_for(materializer, learned, is_ready=self.monitor.is_ready)
 
     def _read_again(self) -> None:
         """Have the topic opened again; whoever waits for rows waits until then, and nothing says that it is ready."""

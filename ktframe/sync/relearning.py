@@ -60,6 +60,11 @@ class Relearning:
         self._known = known
         return True
 
+    def ask_if_outdated(self, materializer: Materializer, learned: Learned, *, is_ready: bool) -> bool:
+        """Have the topic read again if the rows so far would be others by what was ``learned``, and can be made anew."""
+        is_news = bool(learned.differing) and not materializer.learned.differing
+        return is_news and self.ask_for(materializer, learned, is_ready=is_ready)
+
     def begin(self, materializer: Materializer) -> dict[int, str]:
         """Drop the rows if that is due; return their partitions, each with the reason."""
         order, self._order = self._order, None
