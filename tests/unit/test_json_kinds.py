@@ -275,6 +275,14 @@ def test_a_refused_record_is_told_what_the_column_is() -> None:
         assert reason.startswith("field 'v': wanted Struct, found List")
 
 
+def test_a_deep_list_in_the_place_of_a_map_is_refused_for_what_it_is() -> None:
+    """Not for its depth, which is as deep as a record may be."""
+    broker = topic(*(f'{{"U{number}":[]}}' for number in range(300)), "[" * 63 + "1" + "]" * 63)
+    with broker.connect() as context:
+        (reason,) = context.table("t", on_refused="ignore").errors()["reason"]
+    assert reason.startswith("field 'v[]': wanted Struct, found List")
+
+
 def test_what_is_kept_apart_comes_back_from_the_store() -> None:
     """Counts that were stored keep an object whole, added to each other and to others."""
     halves = []

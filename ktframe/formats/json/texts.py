@@ -25,6 +25,7 @@ Quoting: TypeAlias = Callable[[Any], Any]
 """Returns what stands in the place of JSON text: the text itself, or what msgspec writes instead of it."""
 
 _ERRORS: Final = (msgspec.DecodeError, ValueError, RecursionError, RefusedError)
+_NO_ENTRIES: Final = [[0]]
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _items = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
@@ -116,8 +117,8 @@ def _in_map(quote: Quoting | None) -> Quoting:
         try:
             fields = _fields(value)
         except msgspec.ValidationError:
-            # A list with items is no map, even where these look like entries: as an entry it is refused.
-            return [value] if bytes(value)[:1] == b"[" and _items(value) else value
+            # A list with items is no map, even where these look like entries: an entry that is a list is refused.
+            return _NO_ENTRIES if bytes(value)[:1] == b"[" and _items(value) else value
         return [
             {MAP_KEY: name, MAP_VALUE: item if quote is None else quote(item)}
             for name, item in fields.items()
