@@ -156,7 +156,8 @@ class TopicWriter:
                 patience=_LAST_WORD_SECONDS,
             )
             then(sent[0])
-            return as_frame(records, sent[0])
+            # Not on this thread: an interrupt in the middle of it would make Polars panic.
+            return uninterrupted(lambda _: as_frame(records, sent[0]))
         except KeyboardInterrupt as interrupt:
             cause = interrupt.__cause__
             if sent or cause is None:
