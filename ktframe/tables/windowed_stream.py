@@ -71,6 +71,8 @@ class WindowedKStream(WindowedTopic):
     def final(self) -> Self:
         """Return the windows that have closed, and are whole: no event can change them; see ``WindowedKTable.final``.
 
+        A session can still be joined, in Kafka too, by a chain of late events each of which joins the one before.
+
         Raises
         ------
         ConfigurationError

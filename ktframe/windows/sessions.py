@@ -49,7 +49,7 @@ class SessionWindows(EventWindows):
         return cut_ms + self.gap_ms + 1
 
     def finals(self, windows: pl.DataFrame, watermark: int | None) -> pl.Series:
-        """Say of each session whether no event can change it any more.
+        """Say of each session whether no event can change it any more, but a chain of late ones: each joins the one before.
 
         Stricter than Kafka's emit-final: an event as old as the limit is still accepted, and so is an older one that
         joins a session which ends later. A session has closed when it ended more than a gap before the limit, and so
