@@ -48,7 +48,7 @@ def test_the_lag_chart_draws_what_is_still_to_be_read(lab: Lab) -> None:
     seen = picture(notebook, 1).get_attribute("src")
     notebook.ask("broker.hold()\nfor n in range(7): broker.produce('orders', f'k-{n}', {'n': -n})")
     notebook.wait_for_text(
-        1, re.compile(r"behind orders.*\s7 to go at the last of .*, at most \d+ \(", re.DOTALL)
+        1, re.compile(r"(behind|restoring) orders.*\s7 to go at the last of .*, at most \d+ \(", re.DOTALL)
     )
     wait_until(lambda: ", 7.0]" in plotted(notebook, "chart"), "a line that ends at 7")
     wait_for_another_picture(notebook, 1, seen)
