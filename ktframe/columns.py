@@ -72,11 +72,11 @@ IDENTITY: Final = own_name("identity")
 STORED: Final = own_name("stored")
 """The row as the store keeps it; null removes it."""
 FLAGS: Final = own_name("flags")
-"""The first byte of it. Rows are packed when they are written: these three columns are what that needs beside the offset."""
+"""The first byte of a stored row. This column and the next two are packed into ``STORED`` when a row is written."""
 SENT_AT: Final = own_name("sent_at")
 """The record's own timestamp (ms), 0 where it has none."""
 BODY: Final = own_name("body")
-"""What follows in it; null removes the row."""
+"""The record key, headers and value of a stored row, behind its timestamp and offset; null removes the row."""
 DELETED_BY: Final = own_name("deleted_by")
 """The record key whose tombstone deletes the row, where that is not the identity."""
 UNPACKED: Final = (FLAGS, SENT_AT, BODY)

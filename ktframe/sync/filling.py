@@ -96,7 +96,7 @@ class Filling:
     def _removals(self, partition: int, identities: Sequence[bytes]) -> pl.DataFrame:
         """Return lines by which a view removes these rows."""
         count = len(identities)
-        # Without a time and from before all records, as marks no row is stale by.
+        # Marks have the columns of an identity, which is all that a removal needs; offset and time mean nothing in it.
         places = StaleMarks([partition] * count, identities, [-1] * count, [None] * count)
         lines = self.decoder.load_marks(places, self.schema).drop(IDENTITY)
         return lines.with_columns(pl.lit(value=True).alias(REMOVED))

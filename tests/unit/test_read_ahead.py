@@ -193,6 +193,27 @@ def test_tombstones_and_a_lack_of_threads_begin_nothing(monkeypatch: pytest.Monk
     assert not isinstance(begun(payloads[:1], SCHEMA, NONE), BegunPayloads)
 
 
+@pytest.mark.parametrize("half", ["_proven", "_parsed"])
+def test_an_error_of_the_thread_is_raised_where_its_work_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    """Whichever half of the work it ends: nobody waits for ever for the other one."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(batches, half, fail)
+    ahead = begun([b'{"a":1}'], SCHEMA, NONE)
+    assert isinstance(ahead, BegunPayloads)
+    with pytest.raises(MemoryError):
+        ahead.table()
+    if half == "_proven":
+        with pytest.raises(MemoryError):
+            assert ahead.text
+    else:
+        assert ahead.text == b'{"a":1}'
+
+
 class _CutReader(FakeReader):
     """Reads batches of 150 records, as far as they are there."""
 

@@ -72,24 +72,20 @@ class BegunPayloads(list[bytes]):
         Thread(target=self._parse, name="ktframe-json", daemon=False).start()
 
     def __contains__(self, payload: object) -> bool:
-        return payload is not None and super().__contains__(
-            payload
-        )  # whether there are tombstones is asked often
+        # Whether there are tombstones is asked often.
+        return payload is not None and super().__contains__(payload)
 
     def _parse(self) -> None:
         try:
-            self._text.set_result(_proven(self, self._joined))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the text is asked for
-            self._text.set_exception(error)
-            return
-        finally:
+            text = _proven(self, self._joined)
             self._joined = b""
-        try:
-            text = self._text.result()
+            self._text.set_result(text)
             # One thread: the other core is busy with what is done meanwhile.
             self._table.set_result(text and _parsed(self, text, self.plan, is_shared=True))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the table is asked for
-            self._table.set_exception(error)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the text or the table is asked for
+            for future in (self._text, self._table):
+                if not future.done():
+                    future.set_exception(error)
 
     @property
     def text(self) -> bytes | None:
