@@ -24,6 +24,7 @@ from ktframe.fold.unnested_fields import Unnest
 from ktframe.tables.presentation import Metadata
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
+from ktframe.tables.topic_writer import with_last_word
 from ktframe.windows.parsing import Minutes
 
 
@@ -326,6 +327,7 @@ def inspect(topic: str, sample: int = 100) -> Inspection:
     return default_context().inspect(topic, sample)
 
 
+@with_last_word
 @with_known_keywords
 def publish(
     topic: str,
@@ -347,15 +349,13 @@ def publish(
     rows
         A frame (Polars, or what speaks Arrow's PyCapsule protocol): one record a row.
     key
-        The column that becomes the record key, or several that together do; None: records have none. A column
-        that is called ``key`` and named here is not part of the value, others are.
+        The column that becomes the record key, or several; None: no key. Only ``"key"`` is then no part of the value.
     headers
         The column that becomes a header of its name, or several; they are no part of the value. Text, numbers, flags, dates and times
         are written as the text that ``table(headers=...)`` reads, bytes as they are, and a null as no header.
     value, key_format
-        Formats, as for ``table``. ``"auto"`` writes under the schema that is registered last for the topic (subjects
-        ``<topic>-value`` and ``<topic>-key``); where none is, values are JSON and keys text. Text is written as text: a frame
-        does not know which of its columns hold JSON text, as a table does.
+        Formats, as for ``table``. ``"auto"`` writes under the schema registered last for the topic (``<topic>-value``,
+        ``<topic>-key``), else JSON values and text keys. Text is text, also where it holds JSON: only a table knows that.
     atomic
         Write all or none: in one transaction.
     dry_run

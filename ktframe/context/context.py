@@ -42,7 +42,7 @@ from ktframe.tables.base import MaterializedTopic
 from ktframe.tables.presentation import Metadata
 from ktframe.tables.stream import KStream
 from ktframe.tables.table import KTable
-from ktframe.tables.topic_writer import publish
+from ktframe.tables.topic_writer import publish, with_last_word
 from ktframe.tables.window_spec import WindowSpec
 from ktframe.windows.parsing import Minutes, parse_skew
 from ktframe.windows.retention import EventTimeRetention, parse_retention
@@ -262,6 +262,7 @@ class Context:
         clients = self._clients
         return inspect_topic(clients.cluster, clients.open_sampler, topic, sample, clients.fetch_schema)
 
+    @with_last_word
     @with_known_keywords
     def publish(
         self,

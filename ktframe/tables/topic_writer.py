@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 import polars as pl
 
-from ktframe.errors import RegistryError, SchemaError
+from ktframe.errors import RegistryError, SchemaError, WriteError
 from ktframe.fold.headers import ALL_HEADERS, HeaderColumns, all_headers
 from ktframe.formats import NO_FORMS, Forms
 from ktframe.formats.base import VALUE_COLUMN
@@ -30,11 +32,17 @@ from ktframe.kafka.writer import RecordWriter, interrupted
 from ktframe.process.threads import ignore, uninterrupted, uninterruptible
 from ktframe.store.schemas import Role
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 Last: TypeAlias = tuple[bytes, bytes, SchemaDocument] | None
 """The schema of the newest record: its reference, the message within it (Protobuf), and its document."""
 
 _LAST_WORD_SECONDS: Final = 8.0
 """How long an interrupted write may take to find out what was written: to abort a transaction takes the longest."""
+
+_DONE: ContextVar[list[WriteError] | None] = ContextVar("done", default=None)
+"""What an interrupt has to say from here on: it holds the records of the write, once all are written."""
 
 _HEADERS: Final[Mapping[Role, str]] = {"key": KEY_HEADER, "value": VALUE_HEADER}
 
@@ -156,6 +164,9 @@ class TopicWriter:
                 patience=_LAST_WORD_SECONDS,
             )
             then(sent[0])
+            done = _DONE.get()
+            if done is not None:
+                done.append(interrupted(self._records.bootstrap, topic, records, are_written=True))
             # Not on this thread: an interrupt in the middle of it would make Polars panic.
             return uninterrupted(lambda _: as_frame(records, sent[0]))
         except KeyboardInterrupt as interrupt:
@@ -164,6 +175,28 @@ class TopicWriter:
                 cause = interrupted(self._records.bootstrap, topic, records, are_written=bool(sent))
             interrupt.args = (str(cause),)  # so that the last line of a traceback says it
             raise interrupt from cause
+
+
+def with_last_word(function: Callable[P, T]) -> Callable[P, T]:
+    """Let an interrupt have its cause also where it comes on the way out of ``function``, which has written records.
+
+    Python looks for interrupts after a call with ``*`` or ``**``, so every wrapper of a writing function is such a place.
+    This one is the outermost: there is none after it.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        _DONE.set([])
+        try:
+            return function(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            done = _DONE.get()
+            if interrupt.__cause__ is None and done:
+                interrupt.args = (str(done[0]),)
+                raise interrupt from done[0]
+            raise
+
+    return call
 
 
 def as_rows(rows: Any) -> pl.DataFrame:

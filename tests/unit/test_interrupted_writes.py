@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import signal
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +84,7 @@ def interrupted(write: Callable[[], object], when: threading.Event) -> BaseExcep
     return cause
 
 
-def slow_connection(broker: FakeBroker, writer: SlowWriter) -> Context:
+def slow_connection(broker: FakeBroker, writer: FakeWriter) -> Context:
     """Return a connection that writes slowly."""
     return Context(
         broker.connect(writable=True).settings,
@@ -173,6 +177,53 @@ def test_a_write_that_is_interrupted_before_it_sends_writes_nothing(
         assert interrupted(lambda: table.upsert(ROWS), when) is None
         broker.release()
         assert len(table) == 2
+
+
+class LastMoment(Sent):
+    """Where records are, as an object that can be referred to weakly."""
+
+
+class Pressed(weakref.ref[LastMoment]):
+    """Is told in C when what it refers to goes: there is no line of Python in which the interrupt would be too soon."""
+
+    press = _thread.interrupt_main
+
+
+class LastMomentWriter(FakeWriter):
+    """Writes as ever, and interrupts when what it returned is let go of: then the frame of the write is just gone."""
+
+    def send(self, topic: str, records: OutgoingRecords, **given: Any) -> Sent:
+        """Write the records."""
+        sent = super().send(topic, records, **given)
+        moment = LastMoment(sent.partitions, sent.offsets, sent.ends)
+        self._end = Pressed(moment, methodcaller("press"))
+        return moment
+
+
+@pytest.mark.parametrize("way", ["put", "upsert", "delete", "publish", "ktframe.publish"])
+def test_an_interrupt_on_the_way_out_of_a_write_does_not_hide_it(
+    broker: FakeBroker, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """It comes after the call, or has a cause: the records are written."""
+    with slow_connection(broker, LastMomentWriter(broker)) as kt:
+        monkeypatch.setattr(ktframe._api, "default_context", lambda: kt)
+        table = kt.table("t")
+        write: Callable[[], object] = {
+            "put": lambda: table.put(ROWS[0]),
+            "upsert": lambda: table.upsert(ROWS),
+            "delete": lambda: table.delete("a"),
+            "publish": lambda: kt.publish("t", ROWS, key="key"),
+            "ktframe.publish": lambda: ktframe.publish("t", ROWS, key="key"),
+        }[way]
+        returned: list[object] = []
+
+        def write_and_go_on() -> None:
+            returned[:] = [write()]
+            time.sleep(0)
+
+        with pytest.raises(KeyboardInterrupt) as caught:
+            write_and_go_on()
+        assert returned or isinstance(caught.value.__cause__, WriteError)
 
 
 @pytest.mark.slow
