@@ -7,12 +7,11 @@ import polars as pl
 from ktframe.columns import HASH
 
 
-def is_among(hashes: pl.Series, wanted: pl.Series) -> pl.Series:
-    """Say of each hash whether it is among ``wanted``."""
+def is_among(values: pl.Series, wanted: pl.Series) -> pl.Series:
+    """Say of each value, a hash or another, whether it is among ``wanted``; of null, nothing."""
     if len(wanted) == 1:
-        are_wanted: pl.Series = hashes == wanted[0]
-        return are_wanted
-    return hashes.is_in(wanted.implode())
+        return values == wanted
+    return values.is_in(wanted.implode())
 
 
 def of_hashes(lines: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:

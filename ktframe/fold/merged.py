@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from ktframe.columns import HASH, RECORD_KEY, REMOVED
-from ktframe.fold.chunks import in_few_chunks, parted
 from ktframe.fold.compact import latest_rows
 from ktframe.fold.hashes import contested_hashes, is_among, of_hashes
+from ktframe.fold.rows import Rows, Spill
 from ktframe.fold.stack import stack
 
 
@@ -22,7 +22,7 @@ def _none_contested() -> pl.Series:
 class Merged:
     """``rows``, the ``markers`` of tombstones, and the ``positions`` that they stand for; at most one line per identity."""
 
-    rows: pl.DataFrame
+    rows: Rows
     markers: pl.DataFrame
     positions: Mapping[int, int]
     contested: pl.Series = field(default_factory=_none_contested)
@@ -31,51 +31,58 @@ class Merged:
     @classmethod
     def empty(cls, schema: pl.Schema) -> Merged:
         """Return no rows, with the columns ``schema``."""
-        return cls(pl.DataFrame(schema=schema), pl.DataFrame(schema=schema), {})
+        return cls(Rows(pl.DataFrame(schema=schema)), pl.DataFrame(schema=schema), {})
 
     @classmethod
-    def of(cls, lines: pl.DataFrame, positions: Mapping[int, int]) -> Merged:
-        """Return the rows among ``lines``, and the markers, of which ``REMOVED`` says so."""
-        rows, markers = _parted(lines) if REMOVED in lines.columns else (lines, lines.clear())
-        return cls(rows, markers.select(rows.columns), positions, contested_hashes(rows[HASH], markers[HASH]))
+    def of(
+        cls, chunks: Iterable[pl.DataFrame], schema: pl.Schema, positions: Mapping[int, int], spill: Spill
+    ) -> Merged:
+        """Return the rows in ``chunks``, and the markers, of which ``REMOVED`` says so; at most one line per identity."""
+        empty = pl.DataFrame(schema=schema)
+        rows, markers = Rows(empty), [empty]
+        for chunk in chunks:
+            living, removed = _parted(chunk) if REMOVED in chunk.columns else (chunk, empty)
+            rows = rows.plus(stack([empty, living])).spilled(spill)
+            if removed.height:
+                markers.append(removed)
+        all_markers = stack(markers).rechunk()
+        rows = rows.rechunk()
+        return cls(rows, all_markers, positions, contested_hashes(rows.hashes(), all_markers[HASH]))
 
-    def with_schema(self, schema: pl.Schema) -> Merged:
+    def with_schema(self, schema: pl.Schema, spill: Spill) -> Merged:
         """Return this with the columns ``schema``, which are those of before or wider ones."""
         if self.rows.schema == schema:
             return self
-        rows, markers = (stack([pl.DataFrame(schema=schema), part]) for part in (self.rows, self.markers))
-        return replace(self, rows=rows, markers=markers)
+        markers = stack([pl.DataFrame(schema=schema), self.markers])
+        return replace(self, rows=self.rows.with_schema(schema, spill), markers=markers)
 
     def where(self, condition: pl.Expr) -> Merged:
         """Return the lines that ``condition`` holds for."""
-        rows, markers, contested = (
-            self.rows.filter(condition),
-            self.markers.filter(condition),
-            self.contested,
-        )
+        rows, markers, contested = self.rows.where(condition), self.markers.filter(condition), self.contested
         if len(contested):
-            hashes = (lines[HASH].filter(lines[HASH].is_in(contested.implode())) for lines in (rows, markers))
+            hashes = (each.filter(each.is_in(contested.implode())) for each in (rows.hashes(), markers[HASH]))
             contested = contested_hashes(*hashes)
         return Merged(rows, markers, self.positions, contested)
 
     def of_hashes(self, wanted: pl.Series) -> Merged:
         """Return the lines with one of these hashes: with those of their identities nothing else has to do."""
-        rows, markers, contested = of_hashes(self.rows, wanted), self.markers, self.contested
+        found, markers, contested = self.rows.of_hashes(wanted), self.markers, self.contested
         if markers.height:
             markers = of_hashes(markers, wanted)
         if len(contested):
             contested = contested.filter(is_among(contested, wanted))
-        return Merged(rows, markers, self.positions, contested)
+        return Merged(Rows(found), markers, self.positions, contested)
 
     def plus(self, other: Merged) -> Merged:
         """Return this with the lines of other partitions."""
-        rows, markers = stack([self.rows, other.rows]), stack([self.markers, other.markers])
+        rows = self.rows.plus(other.rows.memory).with_parts(other.rows.parts)
+        markers = stack([self.markers, other.markers])
         positions = {**self.positions, **other.positions}
-        return Merged(rows.rechunk(), markers, positions, contested_hashes(rows[HASH], markers[HASH]))
+        return Merged(rows, markers, positions, contested_hashes(rows.hashes(), markers[HASH]))
 
     def folded(self, delta: pl.DataFrame, row: Sequence[str], *, keeps_markers: bool) -> Merged:
         """Return this with later lines folded in: at most one for each identity ``row``, with ``REMOVED``."""
-        unhit, hits = parted(self.rows, is_among(self.rows[HASH], delta[HASH]))
+        unhit, hits = self.rows.split(HASH, delta[HASH])
         outlived = hits.join(delta.select(row), on=row, how="anti", nulls_equal=True)
         living, removed = _parted(delta)
         markers = self.markers
@@ -87,22 +94,54 @@ class Merged:
         if len(self.contested):
             unchanged = self.contested.filter(~self.contested.is_in(delta[HASH].implode()))
             contested = pl.concat([unchanged, contested])
-        added = [part for part in (outlived, living) if part.height]
-        rows = pl.concat([unhit, *added], rechunk=False)
-        return replace(self, rows=in_few_chunks(rows), markers=markers, contested=contested)
+        return replace(self, rows=unhit.plus(outlived, living), markers=markers, contested=contested)
 
-    def one_per_key(self, user_key: Sequence[str]) -> pl.DataFrame:
+    def part(
+        self,
+        delta: pl.DataFrame | None,
+        row: Sequence[str],
+        columns: Sequence[str] | None,
+        where: pl.Expr | None,
+    ) -> pl.DataFrame | None:
+        """Return ``columns`` (None: all) of the rows that ``where`` holds for with ``delta`` folded in, as ``folded`` does.
+
+        None where rows turn out to be contested. There are no contested rows before, nor tombstones told apart by record key.
+        """
+        schema = self.rows.schema
+        if delta is not None and where is not None:
+            delta = delta.filter(where)
+        if delta is None or not delta.height:
+            return self.rows.select(columns, where)
+        if RECORD_KEY in schema and delta[REMOVED].any():
+            return None  # which rows a marker outdates follows from record keys, not from the hash
+        names = schema.names() if columns is None else [*columns]
+        judged = () if where is None else where.meta.root_names()
+        rows = self.rows.of_columns([*dict.fromkeys((*names, *row, HASH, *judged))])
+        unhit, hits = (rows if where is None else rows.where(where)).split(HASH, delta[HASH])
+        outlived = hits.join(delta.select(row), on=row, how="anti", nulls_equal=True)
+        living = delta.filter(~pl.col(REMOVED))
+        if outlived.height or living[HASH].is_duplicated().any():
+            return None
+        deleted = pl.concat([self.markers[HASH], delta.filter(REMOVED)[HASH]])
+        if len(deleted) and deleted.is_in(living[HASH].implode()).any():
+            return None
+        found = pl.concat([unhit.select(names), living.select(names)], rechunk=False)
+        # In one piece, where that is cheap: grouping takes Polars longer on several.
+        return found if rows.parts else found.rechunk()
+
+    def one_per_key(self, user_key: Sequence[str]) -> Rows:
         """Return the rows with one line for each key that users know."""
         rows, markers, contested = self.rows, self.markers, self.contested
-        deletes_by_key = markers.height > 0 and RECORD_KEY in rows.columns
+        deletes_by_key = markers.height > 0 and RECORD_KEY in rows.schema
         if not len(contested) and not deletes_by_key:
             return rows
-        is_hit = rows[HASH].is_in(contested.implode())
+        rows, hits = rows.split(HASH, contested)
         if deletes_by_key:
-            is_hit |= rows[RECORD_KEY].is_in(markers[RECORD_KEY].implode()).fill_null(value=False)
+            rows, more = rows.split(RECORD_KEY, markers[RECORD_KEY].drop_nulls())
+            hits = pl.concat([hits, more])
         else:
             markers = markers.filter(markers[HASH].is_in(contested.implode()))
-        return pl.concat([rows.filter(~is_hit), latest_rows(rows.filter(is_hit), markers, user_key)])
+        return rows.plus(latest_rows(hits, markers, user_key))
 
 
 def _parted(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -19,14 +19,15 @@ from time import perf_counter
 import polars as pl
 
 from ktframe.columns import HASH, OFFSET, PARTITION, RECORD_KEY, REMOVED, TIMESTAMP
-from ktframe.fold.chunks import parted
-from ktframe.fold.hashes import is_among, of_hashes
+from ktframe.fold.hashes import of_hashes
 from ktframe.fold.merged import Merged
+from ktframe.fold.rows import Rows, Spill, in_memory
 from ktframe.fold.stack import stack
 from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, with_marks, without_outdated
 from ktframe.formats.resolution import rounding
 
 _MERGE_ABOVE_ROWS = 100_000
+_MERGE_AT_MOST_ROWS = 500_000
 _MERGE_ABOVE_DELTAS = 1_000
 _MERGE_FRACTION = 4
 _FEW_DELTAS = 100
@@ -46,7 +47,8 @@ class View:
     """The rows of one store, decoded.
 
     ``identity`` names the columns that make a row's identity, ``user_key`` those by which users tell rows apart: the hash
-    is over these. If it ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows.
+    is over these. If it ``keeps_markers`` a tombstone leaves a marker, which is kept apart from the rows. ``spill`` puts rows
+    into files, of tables that are large.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class View:
         *,
         user_key: Sequence[str] | None = None,
         keeps_markers: bool = False,
+        spill: Spill = in_memory,
     ) -> None:
+        self._spill = spill
         self._row = list(dict.fromkeys([PARTITION, *identity]))
         self._user_key = list(user_key or identity)
         self._keeps_markers = keeps_markers
@@ -73,6 +77,8 @@ class View:
         """The marks of refused records, in the order in which they came; see ``stale.py``."""
         self._last_stale = (NO_MARKS, NO_MARKS, NO_STALE)
         """The rows that ``stale`` was asked about last, the marks then, and the answer: rows are asked about again and again."""
+        self._last_rows: tuple[Merged | None, pl.DataFrame] = (None, pl.DataFrame())
+        """What the view was based on when all rows were read last, and these."""
         self._positions: dict[int, int] = {}
         self._next_merge = 0.0
 
@@ -88,10 +94,11 @@ class View:
 
         ``schema`` are the columns from now on.
         """
-        lines = stack([pl.DataFrame(schema=schema or self._schema), *chunks])
-        self._begin(Merged.of(lines.rechunk(), positions), without_outdated(marks, lines))
+        self._begin(Merged.of(chunks, schema or self._schema, positions, self._spill), marks)
 
     def _begin(self, base: Merged, marks: pl.DataFrame) -> None:
+        for lines in (*base.rows.lines(), base.markers):
+            marks = without_outdated(marks, lines)
         with self._merging, self._lock:
             self._base, self._schema = base, base.rows.schema
             self._deltas, self._waiting = (), 0
@@ -102,7 +109,7 @@ class View:
         """Return all that is in the view but its positions, as frames by name."""
         merged = self._merge()
         return {
-            "rows": merged.rows,
+            **merged.rows.frames(),
             "markers": merged.markers,
             "contested": merged.contested.to_frame(),
             "marks": self.marks(),
@@ -110,8 +117,9 @@ class View:
 
     def restore(self, frames: Mapping[str, pl.DataFrame], schema: pl.Schema) -> bool:
         """Take what ``frames`` returned, without copying it; empty frames may lack. Returns whether it has this schema."""
-        rows, markers = (frames.get(name, pl.DataFrame(schema=schema)) for name in ("rows", "markers"))
-        if rows.schema != schema or markers.schema != schema:
+        rows = Rows.of_frames(frames, schema)
+        markers = frames.get("markers", pl.DataFrame(schema=schema))
+        if rows is None or markers.schema != schema:
             return False
         contested = frames.get("contested", pl.DataFrame(schema={HASH: pl.UInt64}))[HASH]
         self._begin(Merged(rows, markers, {}, contested), frames.get("marks", NO_MARKS))
@@ -138,6 +146,7 @@ class View:
             self._schema = schema
             self._positions |= positions
             enough = max(_MERGE_ABOVE_ROWS, self._base.rows.height // _MERGE_FRACTION)
+            enough = min(enough, _MERGE_AT_MOST_ROWS)
             is_due = self._waiting > enough or len(self._deltas) > _MERGE_ABOVE_DELTAS
         # Without waiting: a reader that holds the lock merges anyway.
         if is_due and self._merging.acquire(blocking=False):
@@ -157,7 +166,7 @@ class View:
             self._merging.release()
         # In one piece, which is grouped fastest, and keeps nothing alive that was replaced. No read waits for that: where one
         # has merged more meanwhile, its rows count.
-        in_one_piece = replace(merged, rows=merged.rows.rechunk())
+        in_one_piece = replace(merged, rows=merged.rows.compacted(self._spill, 0).rechunk())
         with self._lock:
             if self._base is merged:
                 self._base = in_one_piece
@@ -182,7 +191,7 @@ class View:
 
     def below(self, column: str, horizons: Mapping[int, int]) -> dict[int, tuple[int, int | None]]:
         """Return how many rows of each partition have a ``column`` below its horizon, and their greatest timestamp."""
-        gone = self._merge().rows.filter(~_is_above(column, horizons))
+        gone = self._merge().rows.select([PARTITION, TIMESTAMP], ~_is_above(column, horizons))
         counts = gone.group_by(PARTITION).agg(pl.len(), pl.col(TIMESTAMP).max())
         return {partition: (count, newest) for partition, count, newest in counts.iter_rows()}
 
@@ -220,7 +229,7 @@ class View:
             return self._base.markers.clear()
         merged = self._merge()
         old = merged.markers.filter(~_is_above(OFFSET, before))
-        return old.filter(~old[HASH].is_in(merged.rows[HASH].implode())) if old.height else old
+        return old.filter(~old[HASH].is_in(merged.rows.hashes().implode())) if old.height else old
 
     def forget_markers(self, markers: pl.DataFrame) -> None:
         """Forget markers that ``idle_markers`` returned."""
@@ -274,8 +283,12 @@ class View:
 
     def snapshot(self) -> Snapshot:
         """Return the rows as of now, one per identity."""
-        merged = self._merge()
-        return Snapshot(merged.one_per_key(self._user_key), merged.positions)
+        merged = self._whole()
+        last, rows = self._last_rows
+        if last is not merged:
+            rows = merged.one_per_key(self._user_key).compacted(self._spill, 0).frame()
+            self._last_rows = (merged, rows)
+        return Snapshot(rows, merged.positions)
 
     def rows_of(self, hashes: pl.Series) -> pl.DataFrame:
         """Return the rows as of now, one per identity, whose hash is among ``hashes``: another identity may have it, too.
@@ -287,12 +300,12 @@ class View:
             merged, deltas, schema = self._base, self._deltas, self._schema
         if len(deltas) > _FEW_DELTAS:
             merged, deltas = self._merge(), ()
-        found = merged.of_hashes(hashes).with_schema(schema)
+        found = merged.of_hashes(hashes).with_schema(schema, in_memory)
         waiting = [some for delta in deltas if (some := of_hashes(delta, hashes)).height]
         if waiting:
-            delta = self._stacked(found.rows, tuple(waiting))
+            delta = self._stacked(schema, tuple(waiting))
             found = found.folded(delta, self._row, keeps_markers=self._keeps_markers)
-        return found.one_per_key(self._user_key)
+        return found.one_per_key(self._user_key).frame()
 
     def part(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
         """Return ``columns`` (None: all) of the rows as of now that ``where`` holds for; it names identity columns only.
@@ -303,54 +316,24 @@ class View:
         with self._lock:
             base, deltas, is_current = self._base, self._deltas, self._base.rows.schema == self._schema
             few = self._waiting * _FEW_SHARE <= base.rows.height and len(deltas) <= _FEW_DELTAS
-        deletes_by_key = base.markers.height > 0 and RECORD_KEY in base.rows.columns
+        deletes_by_key = base.markers.height > 0 and RECORD_KEY in base.rows.schema
         is_plain = few and is_current and not deletes_by_key and not len(base.contested)
-        part = self._unmerged(base.rows, base.markers, deltas, columns, where) if is_plain else None
-        if part is not None:
-            return part
+        if is_plain:
+            delta = self._stacked(base.rows.schema, deltas) if deltas else None
+            part = base.part(delta, self._row, columns, where)
+            if part is not None:
+                return part
         rows = self.snapshot().rows
         rows = rows if where is None else rows.filter(where)
         return rows if columns is None else rows.select(columns)
-
-    def _unmerged(
-        self,
-        base: pl.DataFrame,
-        markers: pl.DataFrame,
-        deltas: tuple[pl.DataFrame, ...],
-        columns: Sequence[str] | None,
-        where: pl.Expr | None,
-    ) -> pl.DataFrame | None:
-        """Return a part of ``base`` with ``deltas`` folded in; None where rows turn out to be contested."""
-        if not deltas:
-            rows = base if where is None else base.filter(where)
-            return rows if columns is None else rows.select(columns)
-        delta = self._stacked(base, deltas)
-        if where is not None:
-            base, delta = base.filter(where), delta.filter(where)
-        if RECORD_KEY in base.columns and delta[REMOVED].any():
-            return None  # which rows a marker outdates follows from record keys, not from the hash
-        names = base.columns if columns is None else list(columns)
-        if not delta.height:
-            return base.select(names)
-        wanted = dict.fromkeys((*names, *self._row))
-        unhit, hits = parted(base.select([*wanted]), is_among(base[HASH], delta[HASH]))
-        outlived = hits.join(delta.select(self._row), on=self._row, how="anti", nulls_equal=True)
-        living = delta.filter(~pl.col(REMOVED))
-        if outlived.height or living[HASH].is_duplicated().any():
-            return None
-        deleted = pl.concat([markers[HASH], delta.filter(REMOVED)[HASH]])
-        if len(deleted) and deleted.is_in(living[HASH].implode()).any():
-            return None
-        # In one piece: grouping takes Polars longer on several.
-        return pl.concat([unhit.select(names), living.select(names)], rechunk=True)
 
     def lines(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return the rows of all partitions, contested and outdated ones too, and the tombstones' markers.
 
         Larger windows are made of these: a row that is not shown in its own window can be the newest of a larger one.
         """
-        merged = self._merge()
-        return merged.rows, merged.markers
+        merged = self._whole()
+        return merged.rows.frame(), merged.markers
 
     def inexact(self, wider: pl.Schema, *, but: Sequence[int] = ()) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema.
@@ -360,7 +343,7 @@ class View:
         changed = [name for name, dtype in wider.items() if self._schema.get(name, dtype) != dtype]
         if not changed:
             return frozenset()
-        base = self._merge().rows
+        base = self._merge().rows.select([PARTITION, *(name for name in changed if name != PARTITION)])
         if but:
             base = base.filter(~pl.col(PARTITION).is_in(but))
         rounded = {name: rounding(pl.col(name), base.schema[name], wider[name]) for name in changed}
@@ -371,24 +354,36 @@ class View:
         with self._merging:
             return self._merge_held()
 
+    def _whole(self) -> Merged:
+        """Fold the deltas into the base, and leave no row in a file that is gone; return what the view is then."""
+        with self._merging:
+            merged = self._merge_held()
+            if merged.rows.has_gone:
+                merged = replace(merged, rows=merged.rows.compacted(self._spill, 0))
+                with self._lock:
+                    self._base = merged
+            return merged
+
     def _merge_held(self) -> Merged:
         """Fold the deltas into the base; return what the view is then."""
         with self._lock:
             base, deltas, schema, positions = self._base, self._deltas, self._schema, dict(self._positions)
-        merged = replace(base.with_schema(schema), positions=positions)
+        merged = replace(base.with_schema(schema, self._spill), positions=positions)
         if deltas:
-            delta = self._stacked(merged.rows, deltas)
+            delta = self._stacked(schema, deltas)
             merged = merged.folded(delta, self._row, keeps_markers=self._keeps_markers)
+            merged = replace(merged, rows=merged.rows.spilled(self._spill).compacted(self._spill))
         with self._lock:
+            if merged.rows is not base.rows:
+                self._last_rows = (None, pl.DataFrame())  # it keeps what was replaced alive
             self._base = merged
             self._deltas = self._deltas[len(deltas) :]
             self._waiting -= sum(delta.height for delta in deltas)
         return merged
 
-    def _stacked(self, base: pl.DataFrame, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
-        """Return ``deltas`` as one, with the columns of ``base`` and the last line of each identity."""
-        removed = pl.Series(REMOVED, [], dtype=pl.Boolean)
-        delta = stack([base.clear().hstack([removed]), *deltas])
+    def _stacked(self, schema: pl.Schema, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
+        """Return ``deltas`` as one, with the columns ``schema`` and the last line of each identity."""
+        delta = stack([pl.DataFrame(schema={**schema, REMOVED: pl.Boolean()}), *deltas])
         # Hashes first: to compare what makes the rows takes Polars ten times as long.
         if len(deltas) == 1 or not delta[HASH].is_duplicated().any():
             return delta

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Final
 from weakref import ReferenceType, ref
 
@@ -22,7 +24,14 @@ from ktframe.store.change_log import ChangeLog, forget
 from ktframe.store.engine import Batch
 from ktframe.store.layout import put_metadata
 from ktframe.store.protocol import DecodedRows
-from ktframe.store.view_files import DamagedFileError, FrameFile, keep_only, map_frame, write_frame
+from ktframe.store.view_files import (
+    DamagedFileError,
+    FrameFile,
+    keep_only,
+    make_lasting,
+    map_frame,
+    write_frame,
+)
 
 logger = logging.getLogger("ktframe.store")
 NOTE: Final = "view"
@@ -30,6 +39,7 @@ NOTE: Final = "view"
 _DIRECTORY: Final = "view"
 _NOTE_WRITES: Final = 2
 """How many writes ``Note.put`` counts for: the note is the last of them."""
+_CHECKS_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,35 +78,79 @@ class Note:
         return cls(**values, files=files)
 
 
+@dataclass(slots=True)
+class _Known:
+    """A frame that is in a file: while a view has it, the file is not written again."""
+
+    frame: ReferenceType[pl.DataFrame]
+    file: FrameFile
+    is_lasting: bool
+    lies_there: bool
+    """Whether the frame has no copy in memory, so that the file stays as long as the frame."""
+
+
 class ViewFiles:
-    """The files of one store, in ``view/``. The binding's thread calls it."""
+    """The files of one store, in ``view/``.
+
+    The binding's thread calls it; ``spill`` any thread that reads.
+    """
 
     def __init__(self, store: Path) -> None:
         self._store = store
         self._directory = store / _DIRECTORY
-        self._known: dict[str, tuple[ReferenceType[pl.DataFrame], FrameFile]] = {}
-        """The frames that were mapped or written last, by name: while a view still has one, its file is not written again."""
+        self._lock = Lock()
+        """Held while files are written or removed: what is being written nobody has yet."""
+        self._known: list[_Known] = []
+        self._kept: set[str] = set()
+        """The names of the files that the note names."""
+
+    def spill(self, frame: pl.DataFrame) -> pl.DataFrame | None:
+        """Return ``frame`` as it lies in a new file; None where the disk refuses it. A crash may take the file."""
+        with self._lock:
+            self._remove_unused()
+            try:
+                file = write_frame(self._directory, "part", frame.rechunk(), is_lasting=False)
+                mapped = map_frame(self._directory, file, is_checked=False)
+            except (OSError, DamagedFileError, pa.ArrowException) as error:
+                logger.warning("store %s: rows stay in memory: %s", self._store, error)
+                return None
+            self._known.append(_Known(ref(mapped), file, is_lasting=False, lies_there=True))
+            return mapped
 
     def write(self, frames: Mapping[str, pl.DataFrame]) -> dict[str, FrameFile] | None:
         """Return files with these frames, which are written where they are not yet; None where that failed."""
         files: dict[str, FrameFile] = {}
-        try:
-            for kind, frame in frames.items():
-                if frame.height:
-                    files[kind] = self._known_file(kind, frame) or write_frame(self._directory, kind, frame)
-        except (OSError, pa.ArrowException) as error:
-            logger.warning(
-                "store %s: its rows will be decoded again at the next open: %s", self._store, error
-            )
-            self.remove()
-            return None
-        self._known = {kind: (ref(frames[kind]), file) for kind, file in files.items()}
+        with self._lock:
+            try:
+                for kind, frame in frames.items():
+                    if frame.height:
+                        files[kind] = self._lasting_file(frame) or self._new_file(kind, frame)
+            except (OSError, pa.ArrowException) as error:
+                logger.warning(
+                    "store %s: its rows will be decoded again at the next open: %s", self._store, error
+                )
+                self._kept = set()
+                self._remove_unused()
+                return None
+            self._kept.update(
+                file.name for file in files.values()
+            )  # beside those of the note, until ``keep``
         return files
 
-    def _known_file(self, kind: str, frame: pl.DataFrame) -> FrameFile | None:
-        known, file = self._known.get(kind, (None, None))
-        is_there = file is not None and (self._directory / file.name).is_file()
-        return file if is_there and known is not None and known() is frame else None
+    def _new_file(self, kind: str, frame: pl.DataFrame) -> FrameFile:
+        file = write_frame(self._directory, kind, frame)
+        self._known.append(_Known(ref(frame), file, is_lasting=True, lies_there=False))
+        return file
+
+    def _lasting_file(self, frame: pl.DataFrame) -> FrameFile | None:
+        """Return the file that ``frame`` lies in, if there is one."""
+        for known in self._known:
+            if known.frame() is frame and (self._directory / known.file.name).is_file():
+                if not known.is_lasting:
+                    make_lasting(self._directory, known.file)
+                    known.is_lasting = True
+                return known.file
+        return None
 
     def read(self, raw: bytes | None, log: ChangeLog, made_by: str) -> DecodedRows | None:
         """Return the frames by the note ``raw``; None where they are not what the ``log`` can tell from, or a file is damaged.
@@ -106,7 +160,7 @@ class ViewFiles:
         view = None if raw is None else self._read(raw, log, made_by)
         if view is None:
             log.stop()
-            self.remove()
+            self.keep({})
         return view
 
     def _read(self, raw: bytes, log: ChangeLog, made_by: str) -> DecodedRows | None:
@@ -117,28 +171,38 @@ class ViewFiles:
         changed = log.since(note.write) if note.made_by == made_by else None
         if changed is None:
             return None
-        frames: dict[str, pl.DataFrame] = {}
-        for kind, file in note.files.items():
-            try:
-                frames[kind] = map_frame(self._directory, file)
-            except FileNotFoundError:  # a crash may have come between its removal and the next note
-                logger.info("store %s is decoded: %s is not there", self._store, file.name)
-                return None
-            except (DamagedFileError, OSError) as error:
-                logger.warning("store %s is decoded: %s is damaged: %s", self._store, file.name, error)
-                return None
-        self._known = {kind: (ref(frame), note.files[kind]) for kind, frame in frames.items()}
+        with ThreadPoolExecutor(_CHECKS_AT_ONCE) as pool:
+            mapped = list(pool.map(self._mapped, note.files.values()))
+        frames = {kind: frame for kind, frame in zip(note.files, mapped, strict=True) if frame is not None}
+        if len(frames) < len(mapped):
+            return None
+        self._known = [
+            _Known(ref(frames[kind]), file, is_lasting=True, lies_there=True)
+            for kind, file in note.files.items()
+        ]
         self.keep(note.files)
         is_current = log.is_at(note.write)
         return DecodedRows(
             frames, made_by, sees_deletes=note.sees_deletes, changed=None if is_current else changed
         )
 
-    def keep(self, files: Mapping[str, FrameFile]) -> None:
-        """Remove all but these files."""
-        keep_only(self._directory, {file.name for file in files.values()})
+    def _mapped(self, file: FrameFile) -> pl.DataFrame | None:
+        """Return the frame in a file; None where there is none."""
+        try:
+            return map_frame(self._directory, file)
+        except FileNotFoundError:  # a crash may have come between its removal and the next note
+            logger.info("store %s is decoded: %s is not there", self._store, file.name)
+        except (DamagedFileError, OSError) as error:
+            logger.warning("store %s is decoded: %s is damaged: %s", self._store, file.name, error)
+        return None
 
-    def remove(self) -> None:
-        """Remove all files."""
-        self._known = {}
-        self.keep({})
+    def keep(self, files: Mapping[str, FrameFile]) -> None:
+        """Remove all but these files, and those that rows lie in."""
+        with self._lock:
+            self._kept = {file.name for file in files.values()}
+            self._remove_unused()
+
+    def _remove_unused(self) -> None:
+        self._known = [known for known in self._known if known.frame() is not None]
+        in_use = (known.file.name for known in self._known if known.lies_there)
+        keep_only(self._directory, self._kept.union(in_use))

@@ -259,6 +259,9 @@ class MemoryStore:
     def keep_view(self, view: DecodedRows) -> None:
         """Do nothing: there is no other open."""
 
+    def spill(self, rows: pl.DataFrame) -> None:
+        """Return None: there are no files."""
+
     def kept_view(self, made_by: str) -> None:
         """Return None: there was no open before this one."""
 

@@ -202,6 +202,12 @@ class StateStore(Protocol):
     def keep_view(self, view: DecodedRows) -> None:
         """Keep all shown rows as they were decoded, for the next open; a disk that refuses them is not an error."""
 
+    def spill(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Return decoded rows as they lie in a file, and not in memory; None where there is no place for one.
+
+        Any thread may call it. The file is there for as long as somebody has the frame.
+        """
+
     def kept_view(self, made_by: str) -> DecodedRows | None:
         """Return what ``keep_view`` was given, with the rows that ``apply`` has changed since.
 

@@ -353,6 +353,10 @@ class RocksDBStore:
             self._changed.begin(last_write)
         self._view_files.keep(files)
 
+    def spill(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Return decoded rows as they lie in a file."""
+        return self._view_files.spill(rows)
+
     def kept_view(self, made_by: str) -> DecodedRows | None:
         """Return the rows of the files that are kept, and which rows were written since, if that is known."""
         with self._locked():

@@ -74,8 +74,8 @@ class _Sink:
         self._file.close()
 
 
-def write_frame(directory: Path, kind: str, frame: pl.DataFrame) -> FrameFile:
-    """Write ``frame`` to a new file, which survives a crash from then on; ``kind`` is what its name begins with.
+def write_frame(directory: Path, kind: str, frame: pl.DataFrame, *, is_lasting: bool = True) -> FrameFile:
+    """Write ``frame`` to a new file; ``kind`` is what its name begins with. If it ``is_lasting`` it survives a crash.
 
     Raises
     ------
@@ -95,7 +95,8 @@ def write_frame(directory: Path, kind: str, frame: pl.DataFrame) -> FrameFile:
                 compat_level=_NEWEST,
                 record_batch_size=frame.height if frame.n_chunks() == 1 else None,
             )
-            sink.flush()
+            if is_lasting:
+                sink.flush()
         finally:
             sink.close()
     except BaseException:
@@ -105,11 +106,20 @@ def write_frame(directory: Path, kind: str, frame: pl.DataFrame) -> FrameFile:
     return FrameFile(path.name, sink.size, sink.crc)
 
 
-def map_frame(directory: Path, file: FrameFile) -> pl.DataFrame:
+def make_lasting(directory: Path, file: FrameFile) -> None:
+    """Have a file survive a crash from now on."""
+    descriptor = os.open(directory / file.name, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def map_frame(directory: Path, file: FrameFile, *, is_checked: bool = True) -> pl.DataFrame:
     """Return the frame in a file, whose columns lie in the file and not in memory.
 
-    All bytes are looked at, which takes 0.4 s for a gigabyte that the system has in its cache: Polars trusts what it
-    maps, and would answer from a damaged file, or end the process.
+    If it ``is_checked`` all bytes are looked at, which takes 0.4 s for a gigabyte that the system has in its cache: Polars
+    trusts what it maps, and would answer from a damaged file, or end the process.
 
     Raises
     ------
@@ -125,7 +135,7 @@ def map_frame(directory: Path, file: FrameFile) -> pl.DataFrame:
     try:
         with pa.memory_map(str(path)) as mapped:
             content = mapped.read_buffer()
-        if zlib.crc32(content) != file.crc:
+        if is_checked and zlib.crc32(content) != file.crc:
             message = "its checksum is another one"
             raise DamagedFileError(message)
         table = pa.ipc.open_file(pa.BufferReader(content)).read_all()

@@ -14,7 +14,6 @@ from ktframe.config.version import VERSION
 from ktframe.errors import StoreCorruptError
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import StaleMarks, StoredRows
-from ktframe.fold.stale import without_outdated
 from ktframe.fold.view import View
 from ktframe.store.protocol import CHUNK_ROWS, DecodedRows, StateStore
 
@@ -49,14 +48,18 @@ class Filling:
         return self._decode(view, positions, rebuilt=True)
 
     def _decode(self, view: View, positions: Mapping[int, int], *, rebuilt: bool) -> bool:
-        sees_deletes, chunks = True, list[pl.DataFrame]()
-        with self._readable():
+        are_keyed = True
+
+        def chunks() -> Iterator[pl.DataFrame]:
+            nonlocal are_keyed
             for rows in self.store.items(rebuilt=rebuilt):
-                sees_deletes &= not self.decoder.is_keyless(rows)
-                chunks.append(self.decoder.load(rows, self.schema))
+                are_keyed &= not self.decoder.is_keyless(rows)
+                yield self.decoder.load(rows, self.schema)
+
         marks = self.decoder.load_marks(self.store.stale(rebuilt=rebuilt), self.schema)
-        view.load(chunks, positions, self._columns, marks=marks)
-        return sees_deletes
+        with self._readable():
+            view.load(chunks(), positions, self._columns, marks=marks)
+        return are_keyed
 
     def _restore(self, view: View, kept: DecodedRows) -> bool | None:
         """Fill a view with rows that were kept and those written since; return as ``fill`` does, None where that can't be."""
@@ -73,8 +76,6 @@ class Filling:
                     sees_deletes &= not self.decoder.is_keyless(found)
                     lines += [self._rows(found), self._removals(partition, gone)]
         marks = self.decoder.load_marks(self.store.stale(), self.schema)
-        for name in ("rows", "markers"):
-            marks = without_outdated(marks, frames.get(name, pl.DataFrame()))
         if not view.restore(frames | {"marks": marks}, self._columns):
             return None
         for some in lines:

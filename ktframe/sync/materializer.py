@@ -97,6 +97,7 @@ class Materializer:
             self.decoder.frame_schema(self.schema),
             user_key=identity.user_key_columns,
             keeps_markers=self.decoder.keeps_markers,
+            spill=self.store.spill,
         )
 
     def _initial_schema(self) -> pl.Schema:
@@ -274,13 +275,8 @@ class Materializer:
         dropped = self.written.below(column, further)
         # The store first: whoever sees that rows are missing must also see the horizon that explains it.
         with self._in_both():
-            counted = {p: dropped.get(p, (0, None)) for p in further}
-            self.store.drop(
-                {
-                    p: Horizon(at, bound(p, at), *(counted[p] if is_retention else (0, None)))
-                    for p, at in further.items()
-                }
-            )
+            counted = {p: dropped.get(p, (0, None)) if is_retention else (0, None) for p in further}
+            self.store.drop({p: Horizon(at, bound(p, at), *counted[p]) for p, at in further.items()})
             self.written.drop(column, further)
         total = sum(count for count, _ in dropped.values())
         if total:

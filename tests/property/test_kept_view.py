@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,20 @@ def rows_of(table: Any) -> list[dict[str, Any]]:
     return sorted(rows, key=repr)
 
 
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a directory as it is at one moment: again, if RocksDB has removed or begun files meanwhile."""
+
+    def names() -> set[Path]:
+        return set(source.rglob("*"))
+
+    before = None
+    while before != names():
+        before = names()
+        shutil.rmtree(target, ignore_errors=True)
+        with suppress(OSError):  # a file is gone, or there is nothing yet
+            shutil.copytree(source, target)
+
+
 class Place:
     """A state directory, from which the files are removed before each open unless they are kept."""
 
@@ -113,7 +128,7 @@ class Place:
         elif step == "kill":
             # What a process leaves that ends here: nothing is flushed by itself.
             self._lives += 1
-            shutil.copytree(self._path, self._home / str(self._lives)) if self._path.exists() else None
+            copy_tree(self._path, self._home / str(self._lives))
             self.context.close()
             self.open()
         elif step in ("reopen", "narrow"):

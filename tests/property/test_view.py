@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 from zlib import crc32
@@ -12,9 +14,12 @@ from hypothesis import given
 from support.examples import examples
 
 from ktframe.columns import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
+from ktframe.fold import rows as rows_module
 from ktframe.fold import view as frame
 from ktframe.fold.identity_codec import encode_parts
+from ktframe.fold.rows import Spill, in_memory
 from ktframe.fold.view import View
+from ktframe.store.kept_view import ViewFiles
 
 PARTITIONS = (0, 1, 2)
 IDENTITY = ("x", "y")
@@ -97,6 +102,35 @@ def assert_some_are_found(
         assert found.height == len(expected)
 
 
+def assert_a_part_is_found(view: View, _: pl.Schema, rows: dict[Key, Any], width: int, __: int) -> None:
+    """Assert that ``part`` has some columns of the rows that are shown and fulfil a condition."""
+    wanted = {i: fields for i, fields in shown(rows, width).items() if i[1] == 0}
+    names = ["x", *(name for name in ("a", "s") if name in SCHEMAS[width])]
+    part = view.part(names, pl.col("y") == 0)
+    assert part.schema == pl.Schema({name: SCHEMAS[width][name] for name in names})
+    assert {row.pop("x"): row for row in part.to_dicts()} == {x: row for (x, _), row in wanted.items()}
+    assert part.height == len(wanted)
+
+
+def assert_all_are_found(view: View, schema: pl.Schema, rows: dict[Key, Any], width: int, _: int) -> None:
+    """Assert that a snapshot has the rows that are shown."""
+    snapshot = view.snapshot()
+    assert snapshot.positions == view.positions()
+    found = snapshot.rows
+    assert found.schema == schema
+    fields = fields_by_identity(found)
+    assert found.height == len(fields)
+    assert fields == shown(rows, width)
+
+
+def kept(view: View, other: View, positions: dict[int, int]) -> View:
+    """Return a view with the frames of another one."""
+    frames = {name: some for name, some in view.frames().items() if some.height}
+    assert other.restore(frames, view.schema)
+    other.apply(pl.DataFrame(), view.schema, positions)
+    return other
+
+
 def shown(rows: dict[Key, Any], width: int) -> dict[Identity, Any]:
     """Return the winner of each identity: the greatest (timestamp, partition), a missing timestamp lowest."""
     winners: dict[Identity, Any] = {}
@@ -128,6 +162,7 @@ steps = st.lists(
         st.just("part"),
         st.just("some"),
         st.just("merge"),
+        st.just("keep"),
         st.just("load"),
         st.lists(st.sampled_from(PARTITIONS), unique=True),
         st.just("clear"),
@@ -136,17 +171,34 @@ steps = st.lists(
 )
 
 
+READS = {"read": assert_all_are_found, "part": assert_a_part_is_found, "some": assert_some_are_found}
+
+
 @mock.patch.object(frame, "_FEW_SHARE", 0)  # whatever is there, its deltas are few
 @examples(2)
 @given(steps, st.sampled_from([2, 2**32]))
 def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
     """Whatever came, the rows are the fold per partition, the winner per identity, under the widest schema."""
+    check(history, hashes, in_memory)
+
+
+@mock.patch.object(frame, "_FEW_SHARE", 0)
+@examples(1)
+@given(steps, st.sampled_from([2, 2**32]), st.sampled_from([0, 300, 1500]))
+def test_the_view_equals_a_dict_when_rows_lie_in_files(history: list[Any], hashes: int, most: int) -> None:
+    """As many as are left of ``most`` bytes in memory."""
+    with TemporaryDirectory() as directory, mock.patch.object(rows_module, "SPILL_BYTES", most):
+        check(history, hashes, ViewFiles(Path(directory)).spill)
+
+
+def check(history: list[Any], hashes: int, spill: Spill) -> None:
+    """Compare a view with a dict after each step."""
     width = 0
 
     def schema() -> pl.Schema:
         return pl.Schema({**BOOKKEEPING, **SCHEMAS[width]})
 
-    view = View(IDENTITY, schema())
+    view = View(IDENTITY, schema(), spill=spill)
     rows: dict[Key, Any] = {}
     positions: dict[int, int] = {}
     for step in [*history, "some", "part", "read"]:
@@ -169,27 +221,14 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
             width, rows, positions = 0, {}, {}
             view.clear(None, schema())
         elif step == "load":
-            view = View(IDENTITY, schema())
+            view = View(IDENTITY, schema(), spill=spill)
             stored = {key: (time, widened(fields, width)) for key, (time, fields) in rows.items()}
             whole = frame_of(stored, width, hashes).drop(REMOVED)
             view.load([whole.head(2), whole.slice(2)], positions)
         elif step == "merge":
             view.merge_when_idle()
-        elif step == "some":
-            assert_some_are_found(view, schema(), rows, width, hashes)
-        elif step == "part":
-            wanted = {i: fields for i, fields in shown(rows, width).items() if i[1] == 0}
-            names = ["x", *(name for name in ("a", "s") if name in SCHEMAS[width])]
-            part = view.part(names, pl.col("y") == 0)
-            assert part.schema == pl.Schema({name: SCHEMAS[width][name] for name in names})
-            assert {row.pop("x"): row for row in part.to_dicts()} == {
-                x: row for (x, _), row in wanted.items()
-            }
-            assert part.height == len(wanted)
+        elif step == "keep":
+            view = kept(view, View(IDENTITY, schema(), spill=spill), positions)
         else:
-            snapshot = view.snapshot()
-            assert snapshot.positions == positions
-            assert snapshot.rows.schema == schema()
-            fields = fields_by_identity(snapshot.rows)
-            assert snapshot.rows.height == len(fields)
-            assert fields == shown(rows, width)
+            assert view.positions() == positions
+            READS[step](view, schema(), rows, width, hashes)

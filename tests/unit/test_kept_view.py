@@ -23,6 +23,7 @@ from ktframe.context.context import Context
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Position, StoredRows
 from ktframe.store import change_log, view_files
+from ktframe.store.kept_view import ViewFiles
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import DecodedRows, Horizon, Rebuild, StateStore
 from ktframe.store.rocksdb import RocksDBStore
@@ -84,7 +85,7 @@ NO_WRITES = {
         "flush",
         "close",
     ),
-    *("keep_view", "kept_view", "is_view_kept"),
+    *("keep_view", "kept_view", "is_view_kept", "spill"),
 }
 
 
@@ -250,6 +251,22 @@ def test_frames_that_are_kept_already_are_not_written_again(
     again.keep_view(view)
     assert names_in(directory_of(manager)) == names
     assert reopened(manager, again).kept_view("this") is not None
+
+
+def test_no_file_goes_between_its_writing_and_the_note(tmp_path: Path) -> None:
+    """Another thread may put rows into a file just then, which removes those that nobody needs."""
+    files = ViewFiles(tmp_path)
+    written = files.write({"contested": pl.DataFrame({"n": [1]})})
+    assert written is not None
+    part = files.spill(FRAME)
+    assert part is not None
+    assert part.equals(FRAME)
+    assert written["contested"].name in names_in(tmp_path / "view")
+    files.keep({})
+    assert len(names_in(tmp_path / "view")) == 1  # that of the part, which is in use
+    del part
+    files.keep({})
+    assert names_in(tmp_path / "view") == []
 
 
 def test_other_frames_replace_the_files(manager: StoreManager, store: RocksDBStore) -> None:
