@@ -16,9 +16,10 @@ import polars as pl
 from ktframe.columns import HASH
 from ktframe.fold.chunks import in_few_chunks, parted
 from ktframe.fold.hashes import is_among, of_hashes
+from ktframe.fold.part import Part
 from ktframe.fold.stack import stack
 
-SPILL_BYTES: Final = 128 << 20
+SPILL_BYTES: Final = 64 << 20
 """How many bytes of rows lie in memory before they are put into a file, and about how many a file has."""
 
 Spill: TypeAlias = Callable[[pl.DataFrame], pl.DataFrame | None]
@@ -27,47 +28,6 @@ Spill: TypeAlias = Callable[[pl.DataFrame], pl.DataFrame | None]
 
 def in_memory(_: pl.DataFrame) -> None:
     """Leave rows in memory: there is no place for files."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """The rows of one file, and which of them are ``gone`` (Boolean; None: none are)."""
-
-    lines: pl.DataFrame
-    gone: pl.Series | None = None
-
-    @property
-    def height(self) -> int:
-        """How many rows are not gone."""
-        return self.lines.height - self._count_gone()
-
-    @property
-    def share_gone(self) -> float:
-        """Which share of the rows is gone."""
-        return self._count_gone() / self.lines.height
-
-    def all_gone(self) -> pl.Series:
-        """Return of each row whether it is gone."""
-        if self.gone is not None:
-            return self.gone
-        return pl.repeat(value=False, n=self.lines.height, dtype=pl.Boolean, eager=True)
-
-    def _count_gone(self) -> int:
-        return 0 if self.gone is None else int(self.gone.sum())
-
-    def living(self) -> pl.DataFrame:
-        """Return the rows that are not gone; they are copied where some are."""
-        return self.lines if self.gone is None else self.lines.filter(~self.gone)
-
-    def without(self, hits: pl.Series) -> tuple[Part, pl.DataFrame]:
-        """Return this with rows gone, and these rows, as far as they were not gone before."""
-        if self.gone is not None:
-            hits &= ~self.gone
-        found = hits.arg_true()
-        if not len(found):
-            return self, self.lines.clear()
-        gone = hits if self.gone is None else self.gone | hits
-        return replace(self, gone=gone), self.lines[found]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,11 +91,35 @@ class Rows:
     def _living(self) -> Iterator[pl.DataFrame]:
         return (part.living() for part in self.parts)
 
+    def lazy(self) -> pl.LazyFrame:
+        """Return all rows as a LazyFrame: none is copied."""
+        if not self.parts:
+            return self.memory.lazy()
+        return pl.concat([*(part.lazy() for part in self.parts), self.memory.lazy()])
+
+    def head(self, count: int) -> pl.DataFrame:
+        """Return ``count`` rows."""
+        found, missing = list[pl.DataFrame](), count
+        for part in self.parts:
+            if missing > 0:
+                found.append(part.head(missing))
+                missing -= found[-1].height
+        return pl.concat([*found, self.memory.head(missing)], rechunk=False)
+
+    def top_k(self, count: int, by: Sequence[str]) -> pl.DataFrame:
+        """Return the ``count`` rows that have the greatest values in the columns ``by``."""
+        found = [part.top_k(count, by) for part in self.parts]
+        return pl.concat([*found, self.memory], rechunk=False).top_k(count, by=by)
+
+    def each(self, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Rows:
+        """Return this with ``change`` made to all lines; it leaves as many, in the same order."""
+        parts = tuple(replace(part, lines=change(part.lines)) for part in self.parts)
+        return Rows(change(self.memory), parts)
+
     def of_columns(self, columns: Sequence[str]) -> Rows:
         """Return these columns only; nothing is copied."""
         names = [*columns]
-        parts = tuple(replace(part, lines=part.lines.select(names)) for part in self.parts)
-        return Rows(self.memory.select(names), parts)
+        return self.each(lambda lines: lines.select(names))
 
     def select(self, columns: Sequence[str] | None, where: pl.Expr | None = None) -> pl.DataFrame:
         """Return ``columns`` (None: all) of the rows that ``where`` holds for; other columns are not touched."""

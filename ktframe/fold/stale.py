@@ -174,3 +174,19 @@ def newer_marks(rows: pl.DataFrame, marks: pl.DataFrame, key: Sequence[str]) -> 
     return newest.unique(ROW, keep="last", maintain_order=True).select(
         ROW, *(pl.col(_MARK + name).alias(name) for name in _PLACE)
     )
+
+
+class LastStale:
+    """The stale ones among the rows that were asked about last: they are asked about again and again."""
+
+    def __init__(self, key: Sequence[str]) -> None:
+        self._key = key
+        self._last = (NO_MARKS, NO_MARKS, NO_STALE)
+
+    def of(self, rows: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
+        """Return what ``newer_marks`` does."""
+        last_rows, last_marks, stale = self._last
+        if rows is not last_rows or marks is not last_marks:
+            stale = newer_marks(rows, marks, self._key)
+            self._last = (rows, marks, stale)
+        return stale

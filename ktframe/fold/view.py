@@ -23,15 +23,18 @@ from ktframe.fold.hashes import of_hashes
 from ktframe.fold.merged import Merged
 from ktframe.fold.rows import Rows, Spill, in_memory
 from ktframe.fold.stack import stack
-from ktframe.fold.stale import NO_MARKS, NO_STALE, newer_marks, newest_marks, with_marks, without_outdated
+from ktframe.fold.stale import (
+    NO_MARKS,
+    NO_STALE,
+    LastStale,
+    newer_marks,
+    newest_marks,
+    with_marks,
+    without_outdated,
+)
+from ktframe.fold.waiting import Waiting
 from ktframe.formats.resolution import rounding
 
-_MERGE_ABOVE_ROWS = 100_000
-_MERGE_AT_MOST_ROWS = 500_000
-_MERGE_ABOVE_DELTAS = 1_000
-_MERGE_FRACTION = 4
-_FEW_DELTAS = 100
-_FEW_SHARE = 16
 _IDLE_FACTOR = 9
 
 
@@ -70,13 +73,10 @@ class View:
         """Held while the rows of the base are being replaced."""
         self._schema = schema
         self._base = Merged.empty(schema)
-        self._deltas: tuple[pl.DataFrame, ...] = ()
-        self._waiting = 0
-        """Rows in the deltas."""
+        self._waiting = Waiting()
         self._marks: tuple[pl.DataFrame, ...] = ()
         """The marks of refused records, in the order in which they came; see ``stale.py``."""
-        self._last_stale = (NO_MARKS, NO_MARKS, NO_STALE)
-        """The rows that ``stale`` was asked about last, the marks then, and the answer: rows are asked about again and again."""
+        self._last_stale = LastStale(self._user_key)
         self._last_rows: tuple[Merged | None, pl.DataFrame] = (None, pl.DataFrame())
         """What the view was based on when all rows were read last, and these."""
         self._positions: dict[int, int] = {}
@@ -101,7 +101,7 @@ class View:
             marks = without_outdated(marks, lines)
         with self._merging, self._lock:
             self._base, self._schema = base, base.rows.schema
-            self._deltas, self._waiting = (), 0
+            self._waiting = Waiting()
             self._positions = dict(base.positions)
             self._marks = (marks,) if marks.height else ()
 
@@ -140,14 +140,10 @@ class View:
             if self._marks and changes.height:
                 self._marks = tuple(without_outdated(some, changes) for some in self._marks)
             self._marks = with_marks(self._marks, marks, self._row)
-            if changes.height:
-                self._deltas = (*self._deltas, changes)
-                self._waiting += changes.height
+            self._waiting = self._waiting.plus(changes)
             self._schema = schema
             self._positions |= positions
-            enough = max(_MERGE_ABOVE_ROWS, self._base.rows.height // _MERGE_FRACTION)
-            enough = min(enough, _MERGE_AT_MOST_ROWS)
-            is_due = self._waiting > enough or len(self._deltas) > _MERGE_ABOVE_DELTAS
+            is_due = self._waiting.is_due(self._base.rows.height)
         # Without waiting: a reader that holds the lock merges anyway.
         if is_due and self._merging.acquire(blocking=False):
             try:
@@ -158,7 +154,7 @@ class View:
     def merge_when_idle(self) -> None:
         """Merge appended rows in the background, spending at most a tenth of this thread's time."""
         now = perf_counter()
-        if not self._waiting or now < self._next_merge or not self._merging.acquire(blocking=False):
+        if not self._waiting.rows or now < self._next_merge or not self._merging.acquire(blocking=False):
             return
         try:
             merged = self._merge_held()
@@ -166,7 +162,7 @@ class View:
             self._merging.release()
         # In one piece, which is grouped fastest, and keeps nothing alive that was replaced. No read waits for that: where one
         # has merged more meanwhile, its rows count.
-        in_one_piece = replace(merged, rows=merged.rows.compacted(self._spill, 0).rechunk())
+        in_one_piece = replace(merged, rows=merged.rows.rechunk())
         with self._lock:
             if self._base is merged:
                 self._base = in_one_piece
@@ -179,7 +175,7 @@ class View:
             if partitions is None:
                 with self._lock:
                     self._base, self._schema = Merged.empty(schema), schema
-                    self._deltas, self._waiting = (), 0
+                    self._waiting = Waiting()
                     self._marks = ()
                     self._positions = {}
                 return
@@ -275,14 +271,14 @@ class View:
             return NO_STALE
         if 2 * rows.height < self._base.rows.height:
             return newer_marks(rows, marks, self._user_key)  # those of some keys: not asked about again
-        last_rows, last_marks, stale = self._last_stale
-        if rows is not last_rows or marks is not last_marks:
-            stale = newer_marks(rows, marks, self._user_key)
-            self._last_stale = (rows, marks, stale)
-        return stale
+        return self._last_stale.of(rows, marks)
+
+    def rows(self) -> Rows:
+        """Return the rows as of now, one per identity, as they lie in files and in memory."""
+        return self._merge().one_per_key(self._user_key)
 
     def snapshot(self) -> Snapshot:
-        """Return the rows as of now, one per identity."""
+        """Return the rows as of now, one per identity, in one frame."""
         merged = self._whole()
         last, rows = self._last_rows
         if last is not merged:
@@ -297,13 +293,13 @@ class View:
         ``RECORD_KEY``.
         """
         with self._lock:
-            merged, deltas, schema = self._base, self._deltas, self._schema
-        if len(deltas) > _FEW_DELTAS:
-            merged, deltas = self._merge(), ()
+            merged, waiting, schema = self._base, self._waiting, self._schema
+        if not waiting.is_short:
+            merged, waiting = self._merge(), Waiting()
         found = merged.of_hashes(hashes).with_schema(schema, in_memory)
-        waiting = [some for delta in deltas if (some := of_hashes(delta, hashes)).height]
-        if waiting:
-            delta = self._stacked(schema, tuple(waiting))
+        later = [some for batch in waiting.batches if (some := of_hashes(batch, hashes)).height]
+        if later:
+            delta = self._stacked(schema, later)
             found = found.folded(delta, self._row, keeps_markers=self._keeps_markers)
         return found.one_per_key(self._user_key).frame()
 
@@ -314,12 +310,16 @@ class View:
         where rows are contested, this takes the rows of ``snapshot``.
         """
         with self._lock:
-            base, deltas, is_current = self._base, self._deltas, self._base.rows.schema == self._schema
-            few = self._waiting * _FEW_SHARE <= base.rows.height and len(deltas) <= _FEW_DELTAS
+            base, waiting, is_current = self._base, self._waiting, self._base.rows.schema == self._schema
         deletes_by_key = base.markers.height > 0 and RECORD_KEY in base.rows.schema
-        is_plain = few and is_current and not deletes_by_key and not len(base.contested)
+        is_plain = (
+            waiting.is_small(base.rows.height)
+            and is_current
+            and not deletes_by_key
+            and not len(base.contested)
+        )
         if is_plain:
-            delta = self._stacked(base.rows.schema, deltas) if deltas else None
+            delta = self._stacked(base.rows.schema, waiting.batches) if waiting.rows else None
             part = base.part(delta, self._row, columns, where)
             if part is not None:
                 return part
@@ -355,7 +355,7 @@ class View:
             return self._merge_held()
 
     def _whole(self) -> Merged:
-        """Fold the deltas into the base, and leave no row in a file that is gone; return what the view is then."""
+        """Return what the view is now, with no row in a file that is gone: those that are there are written anew."""
         with self._merging:
             merged = self._merge_held()
             if merged.rows.has_gone:
@@ -367,25 +367,24 @@ class View:
     def _merge_held(self) -> Merged:
         """Fold the deltas into the base; return what the view is then."""
         with self._lock:
-            base, deltas, schema, positions = self._base, self._deltas, self._schema, dict(self._positions)
+            base, waiting, schema, positions = self._base, self._waiting, self._schema, dict(self._positions)
         merged = replace(base.with_schema(schema, self._spill), positions=positions)
-        if deltas:
-            delta = self._stacked(schema, deltas)
+        if waiting.rows:
+            delta = self._stacked(schema, waiting.batches)
             merged = merged.folded(delta, self._row, keeps_markers=self._keeps_markers)
             merged = replace(merged, rows=merged.rows.spilled(self._spill).compacted(self._spill))
         with self._lock:
             if merged.rows is not base.rows:
                 self._last_rows = (None, pl.DataFrame())  # it keeps what was replaced alive
             self._base = merged
-            self._deltas = self._deltas[len(deltas) :]
-            self._waiting -= sum(delta.height for delta in deltas)
+            self._waiting = self._waiting.since(waiting)
         return merged
 
-    def _stacked(self, schema: pl.Schema, deltas: tuple[pl.DataFrame, ...]) -> pl.DataFrame:
-        """Return ``deltas`` as one, with the columns ``schema`` and the last line of each identity."""
-        delta = stack([pl.DataFrame(schema={**schema, REMOVED: pl.Boolean()}), *deltas])
+    def _stacked(self, schema: pl.Schema, batches: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        """Return ``batches`` as one, with the columns ``schema`` and the last line of each identity."""
+        delta = stack([pl.DataFrame(schema={**schema, REMOVED: pl.Boolean()}), *batches])
         # Hashes first: to compare what makes the rows takes Polars ten times as long.
-        if len(deltas) == 1 or not delta[HASH].is_duplicated().any():
+        if len(batches) == 1 or not delta[HASH].is_duplicated().any():
             return delta
         return delta.unique(self._row, keep="last", maintain_order=True)
 

@@ -114,6 +114,8 @@ class ViewFiles:
             except (OSError, DamagedFileError, pa.ArrowException) as error:
                 logger.warning("store %s: rows stay in memory: %s", self._store, error)
                 return None
+            if mapped.schema != frame.schema:  # of a type that does not come back
+                return None
             self._known.append(_Known(ref(mapped), file, is_lasting=False, lies_there=True))
             return mapped
 

@@ -143,6 +143,7 @@ def map_frame(directory: Path, file: FrameFile, *, is_checked: bool = True) -> p
         raise DamagedFileError(str(error)) from error
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a table gives a frame
+    frame.columns = table.column_names  # Polars gives a name to a column whose name is empty
     return frame
 
 

@@ -14,6 +14,7 @@ from ktframe.columns import ITEM, OFFSET, OPEN, PARTITION, TIMESTAMP, WINDOW
 from ktframe.config.settings import ReadPolicy
 from ktframe.events import RowsChanged
 from ktframe.fold.event_time import as_datetime
+from ktframe.fold.rows import Rows
 from ktframe.ipython import is_inspected
 from ktframe.process.threads import awaited, uninterruptible
 from ktframe.sync.history import LagHistory
@@ -118,13 +119,22 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
 
     def lazy(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pl.LazyFrame:
         """Return the rows, as of this call, as a LazyFrame."""
-        return self.to_polars(fresh=fresh, metadata=metadata).lazy()
+        rows = self._read(self._rows_shown, fresh=fresh)
+        return rows.each(lambda lines: self._present(lines, metadata=metadata)).lazy()
+
+    def head(self, n: int = 5, *, fresh: bool = True) -> pl.DataFrame:
+        """Return ``n`` rows, those that ``to_polars()`` begins with; which these are is unspecified for tables."""
+        if n < 0:
+            return super().head(n, fresh=fresh)
+        return self._present(
+            self._read(lambda materializer: self._rows_shown(materializer).head(n), fresh=fresh)
+        )
 
     def __len__(self) -> int:
         if is_inspected():  # help must neither start reading nor wait
             message = "how many rows there are has to be read"
             raise TypeError(message)
-        return self._read(self._lines, fresh=True).height
+        return self._read(self._rows_shown, fresh=True).height
 
     def __bool__(self) -> bool:
         # Without this, ``if table:`` would wait for the whole topic.
@@ -191,7 +201,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
     def status(self) -> TableStatus:
         """Return state, lag, counts and the last error in one value; does not wait."""
         materializer = self._reader.started()
-        rows, missing = self._lines(materializer).height, self._missing(materializer)
+        rows, missing = self._rows_shown(materializer).height, self._missing(materializer)
         return status_of(self._reader.binding, materializer, rows=rows, missing=missing)
 
     @property
@@ -258,7 +268,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
             return f"{self._kind}({self._name()}, {binding.readiness().condition})"
         missing = self._missing(materializer)
         readiness = binding.readiness(missing)
-        rows = counted(self._lines(materializer).height, "row")
+        rows = counted(self._rows_shown(materializer).height, "row")
         lag = f"{readiness.total_lag:,} offsets behind" if readiness.total_lag else ""
         parts = [self._name(), readiness.condition, rows, lag, str(missing)]
         texts = (detected_formats(materializer), *notices(binding, materializer))
@@ -269,7 +279,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
     def _repr_html_(self) -> str:
         head, materializer = "", self._reader.present()
         if materializer is not None:
-            rows = self._lines(materializer).head(HEAD_ROWS)
+            rows = self._rows_shown(materializer).head(HEAD_ROWS)
             with pl.Config(tbl_hide_dataframe_shape=True):  # the line above says how many rows there are
                 head = self._present(rows, strict=False)._repr_html_()
         return f"<code>{html.escape(repr(self))}</code>{head}"
@@ -321,7 +331,7 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
         binding, materializer = self._reader.binding, self._reader.present()
         if materializer is None:
             return Preview(status_of(binding, None, rows=0), pl.DataFrame())
-        lines = self._lines(materializer)
+        lines = self._rows_shown(materializer)
         status = status_of(binding, materializer, rows=lines.height, missing=self._missing(materializer))
         return Preview(status, self._present(lines.head(rows), strict=False))
 
@@ -333,8 +343,8 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
             before = {p: at.offset for p, at in materializer.store.positions().items()}
             positions = {p: before[p] for p in materializer.store.rebuilds()} | materializer.view.positions()
             lines = self._live_lines(materializer)
-            order = [name for name in (WINDOW, TIMESTAMP, OFFSET, ITEM) if name in lines.columns]
-            top = lines.top_k(rows, by=order).sort(order, descending=True, nulls_last=True)
+            order = [name for name in (WINDOW, TIMESTAMP, OFFSET, ITEM) if name in lines.schema]
+            top = lines.top_k(rows, order).sort(order, descending=True, nulls_last=True)
             return RecentRows(
                 rows=self._present(top, strict=False),
                 places=list(zip(top[PARTITION], top[OFFSET], strict=True)),
@@ -345,6 +355,6 @@ class MaterializedTopic(CompleteReads, FrameVerbs):
 
         return self._reader.read(take, fresh=False)
 
-    def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
+    def _live_lines(self, materializer: Materializer) -> Rows:
         """Return the lines; of windows with ``OPEN``, which says whether the window of each may still change."""
-        return self._lines(materializer)
+        return self._rows_shown(materializer)

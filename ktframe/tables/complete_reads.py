@@ -13,6 +13,7 @@ from ktframe.columns import ROW
 from ktframe.config.settings import ReadPolicy
 from ktframe.errors import ConfigurationError
 from ktframe.fold.records import RefusedRecord
+from ktframe.fold.rows import Rows
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
 from ktframe.sync.reader import BindingReader
@@ -49,6 +50,10 @@ class CompleteReads(ABC):
         # The marks before the rows, everywhere: a mark goes when a newer row comes, which is then among the rows.
         marks = materializer.view.marks()
         return self._shown(self._all_lines(materializer), marks, materializer)
+
+    def _rows_shown(self, materializer: Materializer) -> Rows:
+        """Return the rows that are shown as of now, as they lie in files and in memory."""
+        return Rows(self._lines(materializer))
 
     def _shown(self, lines: pl.DataFrame, marks: pl.DataFrame, materializer: Materializer) -> pl.DataFrame:
         """Return ``lines`` without those that a user has not chosen, and the stale ones, unless these are to be shown."""

@@ -12,6 +12,7 @@ from ktframe.config.settings import ReadPolicy
 from ktframe.errors import NotWritableError
 from ktframe.fold.hashes import of_hashes
 from ktframe.fold.identity import hash_identities
+from ktframe.fold.rows import Rows
 from ktframe.gc_pause import cyclic_gc_paused
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
@@ -53,6 +54,10 @@ class KTable(Filterable, MaterializedTopic):
 
     def _all_lines(self, materializer: Materializer) -> pl.DataFrame:
         return materializer.view.snapshot().rows
+
+    def _rows_shown(self, materializer: Materializer) -> Rows:
+        hides = self._completeness.policy.stale != "show" and materializer.view.marks().height > 0
+        return super()._rows_shown(materializer) if hides or self._conditions else materializer.view.rows()
 
     def get(self, key: Key, default: Any = None, *, fresh: bool = True) -> Any:
         """Return the row of ``key`` as a dict, or ``default``.

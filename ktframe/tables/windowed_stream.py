@@ -23,6 +23,7 @@ from ktframe.config.settings import ReadPolicy
 from ktframe.errors import ConfigurationError
 from ktframe.fold.records import Cause, RefusedRecord
 from ktframe.fold.row_codec import headers_of, record_key_of, unpack_rows
+from ktframe.fold.rows import Rows
 from ktframe.formats.base import Fault
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.missing import Missing
@@ -157,8 +158,8 @@ class WindowedKStream(WindowedTopic):
         accepted = max(missing.accepted - timeless.height, in_windows)
         return missing.with_cause(cause, materializer, self.topic, accepted=accepted)
 
-    def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
-        return self._assigned(materializer, self._watermark(), with_finality=True)
+    def _live_lines(self, materializer: Materializer) -> Rows:
+        return Rows(self._assigned(materializer, self._watermark(), with_finality=True))
 
     def _aggregation(
         self, exprs: Sequence[pl.Expr], by: str | Sequence[str] | None, *, fill: bool

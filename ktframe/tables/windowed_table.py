@@ -16,6 +16,7 @@ from ktframe.config.moments import Moment
 from ktframe.config.settings import ReadPolicy
 from ktframe.fold.compact import roll_up
 from ktframe.fold.records import batch_of
+from ktframe.fold.rows import Rows
 from ktframe.fold.stale import NO_STALE, in_windows, newer_marks, without_superseded
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.reader import BindingReader
@@ -260,10 +261,10 @@ class WindowedKTable(Filterable, WindowedTopic):
         horizon = max((at.horizon for at in positions if at.horizon is not None), default=None)
         return rows if horizon is None else rows.filter(pl.col(WINDOW) >= horizon)
 
-    def _live_lines(self, materializer: Materializer) -> pl.DataFrame:
+    def _live_lines(self, materializer: Materializer) -> Rows:
         watermark = self._watermark()  # before the rows, as in to_polars()
         lines = self._lines(materializer)
-        return lines.with_columns(self._are_open(lines, watermark).alias(OPEN))
+        return Rows(lines.with_columns(self._are_open(lines, watermark).alias(OPEN)))
 
     def _are_open(self, lines: pl.DataFrame, watermark: int | None) -> pl.Series:
         """Say of each line whether its window may still change; without grace: whether the watermark is before its end."""

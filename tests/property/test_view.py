@@ -15,7 +15,7 @@ from support.examples import examples
 
 from ktframe.columns import BOOKKEEPING, HASH, OFFSET, PARTITION, REMOVED, TIMESTAMP
 from ktframe.fold import rows as rows_module
-from ktframe.fold import view as frame
+from ktframe.fold import waiting
 from ktframe.fold.identity_codec import encode_parts
 from ktframe.fold.rows import Spill, in_memory
 from ktframe.fold.view import View
@@ -174,7 +174,7 @@ steps = st.lists(
 READS = {"read": assert_all_are_found, "part": assert_a_part_is_found, "some": assert_some_are_found}
 
 
-@mock.patch.object(frame, "_FEW_SHARE", 0)  # whatever is there, its deltas are few
+@mock.patch.object(waiting, "_FEW_SHARE", 0)  # whatever is there, its deltas are few
 @examples(2)
 @given(steps, st.sampled_from([2, 2**32]))
 def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
@@ -182,7 +182,7 @@ def test_the_view_equals_a_dict(history: list[Any], hashes: int) -> None:
     check(history, hashes, in_memory)
 
 
-@mock.patch.object(frame, "_FEW_SHARE", 0)
+@mock.patch.object(waiting, "_FEW_SHARE", 0)
 @examples(1)
 @given(steps, st.sampled_from([2, 2**32]), st.sampled_from([0, 300, 1500]))
 def test_the_view_equals_a_dict_when_rows_lie_in_files(history: list[Any], hashes: int, most: int) -> None:

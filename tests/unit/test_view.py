@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ktframe.columns import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, TIMESTAMP
-from ktframe.fold import view as view_module
+from ktframe.fold import waiting
 from ktframe.fold.chunks import most_chunks
 from ktframe.fold.view import View
 
@@ -274,18 +274,18 @@ def test_integers_that_a_float_cannot_hold_are_found(
 
 def test_unread_changes_are_merged_by_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nobody reads does not pile up: the writer merges beyond a number of rows or of batches."""
-    monkeypatch.setattr(view_module, "_MERGE_ABOVE_ROWS", 10)
-    monkeypatch.setattr(view_module, "_MERGE_ABOVE_DELTAS", 4)
+    monkeypatch.setattr(waiting, "_ABOVE_ROWS", 10)
+    monkeypatch.setattr(waiting, "_ABOVE_BATCHES", 4)
     view = view_of(*[delta((0, f"k{number}", 1, number)) for number in range(5)])
-    assert view._deltas == ()
+    assert view._waiting.rows == 0
     view.apply(delta(*[(0, f"k{number}", 2, number) for number in range(12)]), SCHEMA, {0: 9})
-    assert (view._deltas, view._waiting) == ((), 0)
+    assert view._waiting.rows == 0
     assert values(view) == {f"k{number}": number for number in range(12)}
 
 
 def test_the_writer_does_not_wait_for_a_merging_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a reader replaces the base, a batch that would be due for merging is only appended."""
-    monkeypatch.setattr(view_module, "_MERGE_ABOVE_DELTAS", 0)
+    monkeypatch.setattr(waiting, "_ABOVE_BATCHES", 0)
     view = View((KEY,), SCHEMA)
     with view._merging:
         view.apply(delta((0, "a", 1, 1)), SCHEMA, {0: 1})
@@ -347,7 +347,7 @@ def test_reading_often_keeps_the_chunks_few() -> None:
 
 def test_snapshots_stand_for_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     """While one thread applies, every snapshot of another holds exactly what its positions say."""
-    monkeypatch.setattr(view_module, "_MERGE_ABOVE_DELTAS", 20)
+    monkeypatch.setattr(waiting, "_ABOVE_BATCHES", 20)
     view = View((KEY,), SCHEMA)
     is_done = threading.Event()
     keys = [f"k{number}" for number in range(50)]

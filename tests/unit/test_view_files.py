@@ -19,6 +19,7 @@ from ktframe.store.view_files import DamagedFileError, keep_only, map_frame, wri
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 COLUMNS: dict[str, pl.Series] = {
+    "": [1, 2],
     "booleans": pl.Series([True, None]),
     "integers": pl.Series([1, None], dtype=pl.Int8),
     "large integers": pl.Series([2**64 - 1, 0], dtype=pl.UInt64),
