@@ -246,6 +246,11 @@ class View:
         return self._schema
 
     @property
+    def lies_in_files(self) -> bool:
+        """Whether most rows lie in files."""
+        return bool(self._base.rows.parts)
+
+    @property
     def contested(self) -> int:
         """How many identities had rows in more than one partition when the view was last read."""
         return len(self._base.contested)

@@ -103,6 +103,8 @@ class ViewFiles:
         self._known: list[_Known] = []
         self._kept: set[str] = set()
         """The names of the files that the note names."""
+        self._is_refused = False
+        """Whether the disk has refused the rows that were to be put there last, which was said."""
 
     def spill(self, frame: pl.DataFrame) -> pl.DataFrame | None:
         """Return ``frame`` as it lies in a new file; None where the disk refuses it. A crash may take the file."""
@@ -112,8 +114,11 @@ class ViewFiles:
                 file = write_frame(self._directory, "part", frame.rechunk(), is_lasting=False)
                 mapped = map_frame(self._directory, file, is_checked=False)
             except (OSError, DamagedFileError, pa.ArrowException) as error:
-                logger.warning("store %s: rows stay in memory: %s", self._store, error)
+                level = logging.DEBUG if self._is_refused else logging.WARNING
+                logger.log(level, "store %s: rows stay in memory: %s", self._store, error)
+                self._is_refused = True
                 return None
+            self._is_refused = False
             if mapped.schema != frame.schema:  # of a type that does not come back
                 return None
             self._known.append(_Known(ref(mapped), file, is_lasting=False, lies_there=True))

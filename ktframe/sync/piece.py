@@ -22,7 +22,7 @@ _RECORD_BYTES: Final = 500
 """What a refused record takes beside its key and value."""
 _SECONDS: Final = 5.0
 """For so long rows may wait: reads that don't wait for them find what was written."""
-_BYTES: Final = 2**28
+_BYTES: Final = 3 * 2**25
 """With so many it is looked which lines are overwritten; where more than half is left, that is written."""
 _LINES: Final = 150_000
 """The same for the lines of one partition, of which three quarters may be left: they are written at once, under a lock."""

@@ -33,7 +33,7 @@ class Upkeep:
                 materializer.keep_presence()
             materializer.store.flush()
             self._flushed = now
-        if is_ready and now - self._tidied >= _TIDY_SECONDS:
+        if is_ready and (now - self._tidied >= _TIDY_SECONDS or self._is_cheap_to_keep(materializer)):
             apply()
             at_ms = now_ms(self._clock)
             materializer.ages.note(materializer.view.positions(), at_ms)
@@ -43,6 +43,11 @@ class Upkeep:
                 materializer.forget_deletes(materializer.ages.before(at_ms, cleanup.tombstones_ms))
             self._keep_when_due(materializer)
             self._tidied = now
+
+    def _is_cheap_to_keep(self, materializer: Materializer) -> bool:
+        """Say whether rows are to be kept at once: most lie in files, of which a kill would leave none to be found."""
+        is_kept, can_be = materializer.store.is_view_kept, self._clock.monotonic() >= self._next_keep
+        return materializer.view.lies_in_files and not is_kept and can_be
 
     def _keep_when_due(self, materializer: Materializer) -> None:
         """Keep the rows while the process may still be killed: once nothing has come for a while, or none are kept."""

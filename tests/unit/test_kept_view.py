@@ -20,6 +20,7 @@ from support.stores import OPTIONS, ORDERS
 from support.waiting import wait_until
 
 from ktframe.context.context import Context
+from ktframe.fold import rows
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Position, StoredRows
 from ktframe.store import change_log, view_files
@@ -442,6 +443,28 @@ def test_damaged_files_are_decoded_anew(
     with broker.connect(tmp_path) as context:
         assert shown(context.table("t", on_refused="ignore")) == expected
     assert decoded == []
+
+
+def test_rows_of_a_large_table_stay_in_memory_where_the_disk_refuses_them(
+    broker: FakeBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All rows are read, and it is said why; once the disk takes them they go into files."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(rows, "SPILL_BYTES", 1_000)
+    with broker.connect() as memory, broker.connect(tmp_path) as context:
+        table = context.table("t", on_refused="ignore")
+        with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "ktframe"):
+            patch.setattr(view_files._Sink, "write", refuse)
+            assert shown(table) == shown(memory.table("t", on_refused="ignore"))
+        assert any("rows stay in memory" in text for text in said_of_stores(caplog))
+        view = table._reader.binding.required().view
+        assert not view.lies_in_files
+        broker.produce("t", "k1", {"id": 1}, partition=1, timestamp=4_000_000)
+        assert shown(table) == shown(memory.table("t", on_refused="ignore"))
+        assert view.lies_in_files
 
 
 def test_a_disk_that_is_full_at_the_close_loses_nothing(
