@@ -9,6 +9,7 @@ from typing import Final
 import polars as pl
 
 from ktframe.columns import ROW, own_name
+from ktframe.fold.chunks import ROWS_A_CHUNK, parted
 
 _LIVES: Final = own_name("lives")
 """A column that says of each row whether it is not gone."""
@@ -41,8 +42,15 @@ class Part:
         return 0 if self.gone is None else int(self.gone.sum())
 
     def living(self) -> pl.DataFrame:
-        """Return the rows that are not gone; they are copied where some are."""
-        return self.lines if self.gone is None else self.lines.filter(~self.gone)
+        """Return the rows that are not gone; those near one that is gone are copied."""
+        return self.lines if self.gone is None else parted(self.lines, self.gone)[0]
+
+    def copied_bytes(self) -> float:
+        """Return how many bytes ``living`` copies, about."""
+        if self.gone is None:
+            return 0
+        chunks = (self.gone.arg_true() // ROWS_A_CHUNK).n_unique()
+        return self.lines.estimated_size() * min(1, chunks * ROWS_A_CHUNK / self.lines.height)
 
     def lazy(self) -> pl.LazyFrame:
         """Return the rows that are not gone as a LazyFrame."""

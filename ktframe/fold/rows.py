@@ -22,6 +22,9 @@ from ktframe.fold.stack import stack
 SPILL_BYTES: Final = 64 << 20
 """How many bytes of rows lie in memory before they are put into a file, and about how many a file has."""
 
+_FIRST: Final = 2
+"""So many times as many may they be where no rows lie in files yet: there a change costs less."""
+
 Spill: TypeAlias = Callable[[pl.DataFrame], pl.DataFrame | None]
 """Writes rows to a file and returns them as they lie there; None where that can't be: they stay in memory."""
 
@@ -83,7 +86,7 @@ class Rows:
         return any(part.gone is not None for part in self.parts)
 
     def frame(self) -> pl.DataFrame:
-        """Return all rows as one frame: parts of which no row is gone are not copied."""
+        """Return all rows as one frame; of those in files only some are copied, near rows that are gone."""
         if not self.parts:
             return self.memory
         return pl.concat([*self._living(), self.memory], rechunk=False)
@@ -171,11 +174,11 @@ class Rows:
         """Return this with the rows in memory in one piece."""
         return replace(self, memory=self.memory.rechunk())
 
-    def spilled(self, spill: Spill, most: int | None = None) -> Rows:
-        """Return this with the rows in memory put into files, if they are more than ``most`` bytes."""
-        most = SPILL_BYTES if most is None else most
+    def spilled(self, spill: Spill) -> Rows:
+        """Return this with the rows in memory put into files, if they are too many bytes."""
+        most = SPILL_BYTES
         size = int(self.memory.estimated_size())
-        if size <= most:
+        if size <= most * (1 if self.parts else _FIRST):
             return self
         step = max(1, self.memory.height * most // size)
         parts = list[Part]()
@@ -195,6 +198,11 @@ class Rows:
             if part.share_gone > share:
                 rows = rows.plus(part.living()).spilled(spill)
         return rows
+
+    def cheap_to_copy(self, spill: Spill) -> Rows:
+        """Return the same rows, with no part of which any is gone where ``frame`` would copy more than may lie in memory."""
+        copied = sum(part.copied_bytes() for part in self.parts)
+        return self if copied <= SPILL_BYTES else self.compacted(spill, 0)
 
     def with_schema(self, schema: pl.Schema, spill: Spill) -> Rows:
         """Return this with the columns ``schema``, which are those of before or wider ones: all parts are written anew."""

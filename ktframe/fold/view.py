@@ -287,7 +287,7 @@ class View:
         merged = self._whole()
         last, rows = self._last_rows
         if last is not merged:
-            rows = merged.one_per_key(self._user_key).compacted(self._spill, 0).frame()
+            rows = merged.one_per_key(self._user_key).cheap_to_copy(self._spill).frame()
             self._last_rows = (merged, rows)
         return Snapshot(rows, merged.positions)
 
@@ -360,11 +360,12 @@ class View:
             return self._merge_held()
 
     def _whole(self) -> Merged:
-        """Return what the view is now, with no row in a file that is gone: those that are there are written anew."""
+        """Return what the view is now; where many rows in files are gone, the others are written anew."""
         with self._merging:
             merged = self._merge_held()
-            if merged.rows.has_gone:
-                merged = replace(merged, rows=merged.rows.compacted(self._spill, 0))
+            rows = merged.rows.cheap_to_copy(self._spill)
+            if rows is not merged.rows:
+                merged = replace(merged, rows=rows)
                 with self._lock:
                     self._base = merged
             return merged
