@@ -135,7 +135,7 @@ SHOWN = {
             "writer",
         ),
     },
-    "process": {"endings", "forks", "threads"},
+    "process": {"endings", "forks", "memory", "threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
         *("barrier", "binding", "health", "history", "lookups", "manager", "materializer"),

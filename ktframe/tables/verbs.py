@@ -5,21 +5,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import polars as pl
 
+from ktframe.process.memory import available_bytes
 from ktframe.tables.presentation import Metadata
 
 if TYPE_CHECKING:  # slow to import
     import pandas as pd
     import pyarrow as pa
 
+_HINT: Final = "lazy() leaves the rows in files: filter or aggregate them there, and collect what is left."
 _File = str | Path | IO[bytes]
 
 
 class FrameVerbs(ABC):
-    """Each reads as ``to_polars`` does, and raises and warns as it does. Arguments that are not named here are Polars'."""
+    """Each reads as ``to_polars`` does, and raises and warns as it does. Arguments that are not named here are Polars'.
+
+    ``sample``, ``sort``, ``describe`` and ``to_pandas`` copy all rows, and raise ``MemoryError`` where these are more than the
+    memory that is left. The rows of a large table lie in files: ``to_polars`` and ``lazy`` copy none.
+    """
 
     _kind: ClassVar[str]
 
@@ -44,7 +50,7 @@ class FrameVerbs(ABC):
         fresh: bool = True,
     ) -> pl.DataFrame:
         """Return ``n`` rows drawn by chance (one if nothing is given), or a ``fraction`` of all."""
-        return self.to_polars(fresh=fresh).sample(n, fraction=fraction, seed=seed)
+        return self._in_memory("sample", fresh=fresh).sample(n, fraction=fraction, seed=seed)
 
     def sort(
         self,
@@ -54,15 +60,15 @@ class FrameVerbs(ABC):
         fresh: bool = True,
     ) -> pl.DataFrame:
         """Return all rows, sorted by columns or expressions; nulls first."""
-        return self.to_polars(fresh=fresh).sort(by, *more_by, descending=descending)
+        return self._in_memory("sort", fresh=fresh).sort(by, *more_by, descending=descending)
 
     def describe(self, *, fresh: bool = True) -> pl.DataFrame:
         """Return counts, means, extremes and quartiles of each column: ``statistic`` (String), then the columns."""
-        return self.to_polars(fresh=fresh).describe()
+        return self._in_memory("describe", fresh=fresh).describe()
 
     def to_pandas(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pd.DataFrame:
         """Return the rows as a pandas frame. Integers with nulls become floats there, as pandas has it."""
-        return self.to_polars(fresh=fresh, metadata=metadata).to_pandas()
+        return self._in_memory("to_pandas", fresh=fresh, metadata=metadata).to_pandas()
 
     def to_arrow(self, *, fresh: bool = True, metadata: Metadata | None = None) -> pa.Table:
         """Return the rows as a pyarrow Table; text is ``large_string``."""
@@ -79,6 +85,15 @@ class FrameVerbs(ABC):
     ) -> None:
         """Write the rows to a CSV file, which has no lists or structs; ``options`` are those of ``polars.DataFrame.write_csv``."""
         self.to_polars(fresh=fresh, metadata=metadata).write_csv(file, **options)
+
+    def _in_memory(self, verb: str, *, fresh: bool, metadata: Metadata | None = None) -> pl.DataFrame:
+        """Return all rows, of which there is room for a copy."""
+        rows = self.to_polars(fresh=fresh, metadata=metadata)
+        size, room = rows.estimated_size(), available_bytes()
+        if room is not None and size > room:
+            message = f"{verb}() copies {size / 2**30:,.1f} GB of rows, and {room / 2**30:,.1f} GB of memory are left.\nHint: {_HINT}"
+            raise MemoryError(message)
+        return rows
 
     # --- for other libraries --------------------------------------------------------------------------------------
 

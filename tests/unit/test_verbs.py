@@ -16,6 +16,9 @@ import pytest
 from IPython.core.oinspect import Inspector
 from polars.testing import assert_frame_equal
 
+from ktframe.process import memory
+from ktframe.process.memory import available_bytes
+from ktframe.tables import verbs
 from ktframe.tables.base import MaterializedTopic
 from ktframe.testing import FakeBroker
 
@@ -143,3 +146,60 @@ def test_other_verbs_of_frames_say_where_they_are(topic: Any) -> None:
         _ = topic.no_such_name
     assert raised.value.name == "no_such_name"
     assert not hasattr(topic, "_repr_mimebundle_")
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda table: table.to_pandas(),
+        lambda table: table.sort("n"),
+        lambda table: table.sample(1),
+        lambda table: table.describe(),
+    ],
+)
+def test_a_copy_of_more_than_the_memory_is_refused(
+    monkeypatch: pytest.MonkeyPatch, copy: Callable[[Any], object]
+) -> None:
+    """With what to do instead, which works; a frame of the rows copies none."""
+    broker = FakeBroker()
+    for number in range(100):
+        broker.produce("t", f"k{number}", {"n": number})
+    monkeypatch.setattr(verbs, "available_bytes", lambda: 1_000)
+    with broker.connect() as kt:
+        table = kt.table("t")
+        with pytest.raises(
+            MemoryError, match=r"copies 0\.0 GB of rows.*\nHint: lazy\(\) leaves the rows in files: filter"
+        ):
+            copy(table)
+        assert table.to_polars().height == 100
+        assert table.lazy().filter(pl.col("n") < 3).collect().height == 3
+        monkeypatch.setattr(verbs, "available_bytes", lambda: None)
+        copy(table)
+
+
+def test_the_memory_that_is_left_is_that_of_the_machine_or_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lesser of the two, as far as they are known."""
+    monkeypatch.setattr(memory, "_MACHINE", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    assert available_bytes() is None
+    (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    1000 kB\n")
+    assert available_bytes() == 1_024_000
+    for name, text in {
+        "memory.max": "max",
+        "memory.current": "70000",
+        "memory.stat": "anon 1\ninactive_file 500\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    assert available_bytes() == 1_024_000
+    (tmp_path / "memory.max").write_text("100000\n")
+    assert available_bytes() == 30_500
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux says it there")
+def test_the_memory_that_is_left_here_is_known() -> None:
+    """It is some of that of the machine."""
+    found = available_bytes()
+    assert found is not None
+    assert 0 < found < 2**50
