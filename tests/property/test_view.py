@@ -121,6 +121,15 @@ def assert_all_are_found(view: View, schema: pl.Schema, rows: dict[Key, Any], wi
     fields = fields_by_identity(found)
     assert found.height == len(fields)
     assert fields == shown(rows, width)
+    as_they_lie = view.rows()
+    assert as_they_lie.height == found.height
+    assert fields_by_identity(as_they_lie.lazy().collect()) == fields
+    first = fields_by_identity(as_they_lie.head(3))
+    assert len(first) == min(3, found.height)
+    assert all(fields[identity] == values for identity, values in first.items())
+    by = [TIMESTAMP, PARTITION]
+    newest = as_they_lie.top_k(3, by).select(by).sort(by).rows()
+    assert newest == found.top_k(3, by=by).select(by).sort(by).rows()
 
 
 def kept(view: View, other: View, positions: dict[int, int]) -> View:
