@@ -96,7 +96,8 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
                 if item is not None:
                     row[name] = reader(item)
             except ConflictError as conflict:
-                conflicts[name] = conflict
+                # Without its traceback: that leads to frames, these to this dictionary, and the batch would be garbage in a cycle.
+                conflicts[name] = conflict.with_traceback(None)
         if not rules.reserved.isdisjoint(conflicts):
             conflicts = {name: conflicts[name] for name in conflicts if name in rules.reserved}
         if conflicts:
