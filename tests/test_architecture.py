@@ -131,6 +131,8 @@ SHOWN = {
             "reader",
             "registry",
             "sampler",
+            "shared",
+            "sharing",
             "survey",
             "writer",
         ),
