@@ -137,7 +137,7 @@ SHOWN = {
             "writer",
         ),
     },
-    "process": {"endings", "forks", "memory", "threads"},
+    "process": {"endings", "forks", "available_memory", "memory", "threads"},
     "store": {"manager", "protocol", "replacement", "schemas"},
     "sync": {
         *("barrier", "binding", "health", "history", "lookups", "manager", "materializer"),

@@ -35,6 +35,7 @@ from ktframe.kafka.sampler import OpenSampler
 from ktframe.kafka.writer import RecordWriter
 from ktframe.process.endings import Ending
 from ktframe.process.forks import Owner, keep_in_children, require_threads, rows_are_read
+from ktframe.process.memory import limit_heaps
 from ktframe.process.threads import uninterruptible
 from ktframe.store.manager import StoreManager
 from ktframe.sync.manager import BindingManager
@@ -64,6 +65,7 @@ class Context:
         record_writer: RecordWriter | None = None,
         on_close: Callable[[], object] | None = None,
     ) -> None:
+        limit_heaps()  # before there are threads
         self._owner = Owner(f"the connection to {settings.bootstrap}")
         require_threads(f"a connection to {settings.bootstrap}")
         self.settings = settings

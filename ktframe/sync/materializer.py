@@ -71,7 +71,7 @@ class Materializer:
         is_pointless = decoder.identity.keeps_history or decoder.identity.retention is not None
         self.piece = Piece(clock, takes_none=is_pointless)
         """What was decoded and is not applied yet."""
-        self._applied = 0
+        self.applied = 0  # records, since this was made
         self._mark: object = None
         """The retention mark at the last drop: while it is the same, there is nothing to drop."""
         self._revision = 0
@@ -229,7 +229,7 @@ class Materializer:
             logger.info("%s: rows are decoded again, by the schemas that came since", self.name)
             self._refill(self.written.positions())
         self.stream_times = self._shown_times()
-        self._applied += sum(changes.records.values())
+        self.applied += sum(changes.records.values())
         self._retain()
         # Positions last: whoever waits for them finds stream time and retention already applied.
         self.written.apply(pl.DataFrame(), schema, positions)
@@ -258,7 +258,7 @@ class Materializer:
         retention = self.decoder.identity.retention
         if retention is None or self.is_cut_short:
             return
-        loaded = Loaded(self._context().stream_times, self._applied, lambda: self.written.lines()[0])
+        loaded = Loaded(self._context().stream_times, self.applied, lambda: self.written.lines()[0])
         if (mark := retention.mark(loaded)) != self._mark:
             self.drop(retention.column, retention.horizons(loaded))
             self._mark = mark

@@ -1,16 +1,45 @@
-"""What a binding does from time to time while it reads: flush its store, forget what is outlived, keep its decoded rows."""
+"""What a binding does from time to time while it reads: flush its store, keep its decoded rows, give memory back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ktframe.clock import Clock, now_ms
+from ktframe.process.memory import give_back
 from ktframe.sync.materializer import Materializer
 
 _TIDY_SECONDS = 60.0
 _FLUSH_SHARE = 0.7
 _KEEP_PAUSE = 1_000
 """So many times as long as rows took to be kept they are not kept again: until then, a kill has them decoded."""
+
+_CALM_SECONDS = 1.0
+_MANY_RECORDS = 10_000
+_LATER = 8
+_MOST_CALM_SECONDS = 100.0
+
+
+class _Leftovers:
+    """When the memory that a load has left behind is given back: a second after it, and again after eight times as long.
+
+    Rows are merged, put on disk and let go of meanwhile, and the reader's own client is.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._applied = -_MANY_RECORDS  # what was on disk is loaded first
+        self._pause = self._due = 0.0
+
+    def look(self, applied: int) -> None:
+        """Give back what is due; so many records were ``applied`` since the table was opened."""
+        now = self._clock.monotonic()
+        if applied - self._applied >= _MANY_RECORDS:
+            self._applied = applied
+            self._pause, self._due = _CALM_SECONDS, now + _CALM_SECONDS
+        elif self._pause < _MOST_CALM_SECONDS and now >= self._due:
+            give_back()
+            self._pause *= _LATER
+            self._due = now + self._pause
 
 
 class Upkeep:
@@ -22,6 +51,7 @@ class Upkeep:
         self._flushed = self._tidied = self._next_keep = clock.monotonic()
         self._seen: dict[int, int] = {}
         """How far the partitions were read when it last tidied."""
+        self._leftovers = _Leftovers(clock)
 
     def do(self, materializer: Materializer, *, is_ready: bool, apply: Callable[[], None]) -> None:
         """Do what is due, after ``apply`` has written all that was read; ``is_ready`` says that all partitions are read."""
@@ -43,6 +73,8 @@ class Upkeep:
                 materializer.forget_deletes(materializer.ages.before(at_ms, cleanup.tombstones_ms))
             self._keep_when_due(materializer)
             self._tidied = now
+        if is_ready:
+            self._leftovers.look(materializer.applied)
 
     def _is_cheap_to_keep(self, materializer: Materializer) -> bool:
         """Say whether rows are to be kept at once: most lie in files, of which a kill would leave none to be found."""

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import polars as pl
 
-from ktframe.process.memory import available_bytes
+from ktframe.process.available_memory import available_bytes
 from ktframe.tables.presentation import Metadata
 
 if TYPE_CHECKING:  # slow to import

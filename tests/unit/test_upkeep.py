@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ktframe.sync import upkeep
 from ktframe.sync.upkeep import Upkeep
 from ktframe.testing.clock import ManualClock
 
@@ -51,3 +54,14 @@ def test_where_no_rows_are_kept_nothing_calm_is_waited_for() -> None:
         rows.at += 1
         care._keep_when_due(rows)  # type: ignore[arg-type]
     assert rows.kept == 1
+
+
+def test_memory_is_given_back_after_a_load_and_later_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second after the last large batch, then ever more seldom; while nothing large comes it is not done again."""
+    clock, given = ManualClock(), list[float]()
+    monkeypatch.setattr(upkeep, "give_back", lambda: given.append(clock.monotonic() - began))
+    began, left = clock.monotonic(), upkeep._Leftovers(clock)
+    for second in range(400):
+        left.look(50_000 * min(second, 3) + second)
+        clock.advance(1)
+    assert given == [4.0, 12.0, 76.0]

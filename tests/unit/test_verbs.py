@@ -16,8 +16,8 @@ import pytest
 from IPython.core.oinspect import Inspector
 from polars.testing import assert_frame_equal
 
-from ktframe.process import memory
-from ktframe.process.memory import available_bytes
+from ktframe.process import available_memory
+from ktframe.process.available_memory import available_bytes
 from ktframe.tables import verbs
 from ktframe.tables.base import MaterializedTopic
 from ktframe.testing import FakeBroker
@@ -181,8 +181,8 @@ def test_the_memory_that_is_left_is_that_of_the_machine_or_of_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lesser of the two, as far as they are known."""
-    monkeypatch.setattr(memory, "_MACHINE", tmp_path / "meminfo")
-    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(available_memory, "_MACHINE", tmp_path / "meminfo")
+    monkeypatch.setattr(available_memory, "_GROUP", tmp_path)
     assert available_bytes() is None
     (tmp_path / "meminfo").write_text("MemTotal:  9000 kB\nMemAvailable:    1000 kB\n")
     assert available_bytes() == 1_024_000
