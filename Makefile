@@ -70,6 +70,7 @@ bench: brokers ## ktframe beside its peers, each installed in .bench/; writes be
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/refresh.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/windows.py
 	$(BIN)/python benchmarks/avro.py
 	$(BIN)/python benchmarks/protobuf.py

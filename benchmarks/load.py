@@ -19,7 +19,7 @@ from contender import Contender
 from contenders import BARE, CONTENDERS, KTFRAME
 from history import record
 from machine import installed, machine
-from report import results, succeeded, text
+from report import MEMORY, RESULTS, results, section_of, succeeded, text, with_section
 from rounds import Score, Topic, interleaved
 from support.kafka_broker import KafkaBroker
 from support.orders import produce_orders
@@ -27,7 +27,6 @@ from support.orders import produce_orders
 RECORDS = 1_000_000
 PARTITIONS = 4
 RUNS = 3
-RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def chosen(names: list[str]) -> list[Contender]:
@@ -89,7 +88,8 @@ def main() -> None:
     print("\n" + text(scores))
     is_full = not given.only and given.records >= RECORDS and given.partitions == PARTITIONS
     if is_full:
-        RESULTS.write_text(results(scores, whole, given.runs, f"{datetime.now(UTC):%Y-%m-%d}", machine()))
+        found = results(scores, whole, given.runs, f"{datetime.now(UTC):%Y-%m-%d}", machine())
+        RESULTS.write_text(with_section(found, MEMORY, section_of(RESULTS.read_text(), MEMORY)))
         record("load", ratios(scores))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from contenders import BARE
 from rounds import Score, Topic
@@ -25,6 +26,9 @@ after the other; there were {runs} rounds with each of them once. Figures are me
 * Each result is verified after the time was taken: number of keys, and the sum of the amounts of the latest rows, from what
   was produced. A wrong result is a failure. Bare `consume()` has no result, its number of records is verified.
 """
+RESULTS = Path(__file__).parent / "RESULTS.md"
+MEMORY = "# Memory, threads and descriptors"
+"""The heading of what ``memory.py`` writes, the last section of the file."""
 FIGURES = ("seconds", "x bare", "CPU s", "peak MB", "with start")
 
 
@@ -79,6 +83,16 @@ def results(scores: Sequence[Score], topic: Topic, runs: int, date: str, machine
         + "\n"
     )
     return "\n".join(parts)
+
+
+def with_section(text: str, heading: str, section: str) -> str:
+    """Return ``text`` with a section as its last one, in the place of what it has by this heading."""
+    return f"{text.partition(heading)[0].rstrip()}\n\n{heading}\n{section}"
+
+
+def section_of(text: str, heading: str) -> str:
+    """Return the last section of ``text`` by its heading, empty where there is none."""
+    return text.partition(f"{heading}\n")[2]
 
 
 def _name(score: Score) -> str:
