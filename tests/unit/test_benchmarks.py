@@ -293,3 +293,17 @@ def test_the_last_word_of_an_installer_is_its_error() -> None:
         == "ERROR: No matching distribution"
     )
     assert last_line("") == "it said nothing"
+
+
+def test_the_section_about_memory_stays_the_last_one_whatever_is_measured() -> None:
+    """Two benchmarks write one file: neither takes from it what the other has found."""
+    first = report.with_section("# Loads\n\nold\n", report.MEMORY, "\nmuch\n")
+    assert (
+        report.with_section(first, report.MEMORY, "\nlittle\n")
+        == f"# Loads\n\nold\n\n{report.MEMORY}\n\nlittle\n"
+    )
+    kept = report.section_of(first, report.MEMORY)
+    assert (
+        report.with_section("# Loads\n\nnew\n", report.MEMORY, kept)
+        == f"# Loads\n\nnew\n\n{report.MEMORY}\n\nmuch\n"
+    )
