@@ -219,13 +219,24 @@ def _with_heads(learner: Learner, batch: RecordBatch, learned: Learned) -> Learn
     """Return ``learned`` with the first records of partitions, as far as they were not counted yet.
 
     That is not kept: it is what is likely to be decided, so that a map, say, is not first read into thousands of columns.
+    Where each record has names of its own, it is with all records that decide.
     """
-    most = min(HEAD_RECORDS, SAMPLE_RECORDS)
+    likely = _with_first(learner, batch, learned, min(HEAD_RECORDS, SAMPLE_RECORDS))
+    decision = learner.decision(likely)
+    if decision is None or decision.settles:
+        return likely
+    return _with_first(learner, batch, learned, SAMPLE_RECORDS)
+
+
+def _with_first(learner: Learner, batch: RecordBatch, learned: Learned, most: int) -> Learned:
     if learner.values is None or learned.has_records(set(batch.partitions), most):
         return learned
     for partition, lines in _fresh_lines(batch, learned, most):
         values = learner.values.nothing_seen()
-        _count_values(values, learner.values, batch, lines, with_nulls=True)
+        earlier = learned.samples.get(partition)
+        head = lines[: max(0, HEAD_RECORDS - (0 if earlier is None else earlier.records))]
+        _count_values(values, learner.values, batch, head, with_nulls=True)
+        _count_values(values, learner.values, batch, lines[len(head) :])
         more = Sample(batch.offsets[lines[0]], batch.offsets[lines[-1]] + 1, len(lines), values)
         learned = learned.plus(partition, more)
     return learned
@@ -335,10 +346,12 @@ def _count_columns(
         firsts |= unseen(rows[name], rows[LINE], known.fields.get(name, Sightings()))
     rows = rows.filter(~pl.col(LINE).is_in(list(firsts))) if firsts else rows
     counted = Sightings()
+    counted.add_records(rows.height)
     for name in fields:
         column = Sightings(kept_below(seen.kept, name))
         column.add_column(rows[name], with_times=with_times)
         if column.kinds:
             counted.fields[name] = column
-    seen.fields = seen.plus(counted).fields
+    both = seen.plus(counted)
+    seen.fields, seen.kinds = both.fields, both.kinds
     return firsts

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from ktframe.formats.base import Fault, Headers
 
 T = TypeVar("T")
 _NOTHING_LEARNED = Learned()
+_MOST_FIELDS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +200,8 @@ def batch_of(records: Sequence[RefusedRecord]) -> RecordBatch:
 class Cause:
     """Why records were refused: those with the same cause, counted.
 
-    Their reasons differ in numbers only; ``reason`` is that of the first one. ``first`` and ``last`` are (partition,
-    offset), the times (ms) are those of the records there.
+    Their reasons differ in numbers only; ``reason`` is that of the first one, ``fields`` are the first hundred. ``first``
+    and ``last`` are (partition, offset), the times (ms) are those of the records there.
     """
 
     reason: str
@@ -219,13 +220,18 @@ class Cause:
         return Cause(
             first.reason,
             self.fault,
-            tuple(dict.fromkeys((*self.fields, *other.fields))),
+            first_fields(self.fields, other.fields),
             self.records + other.records,
             first.first,
             last.last,
             first.first_time,
             last.last_time,
         )
+
+
+def first_fields(known: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the fields of a cause and ``more`` of them: of each record another one, they would grow with the topic."""
+    return tuple(dict.fromkeys((*known, *more)))[:_MOST_FIELDS]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from ktframe.columns import LINE, WINDOW
-from ktframe.fold.records import Cause, KeyTombstone, RecordBatch, RefusedRecord
+from ktframe.fold.records import Cause, KeyTombstone, RecordBatch, RefusedRecord, first_fields
 from ktframe.formats.base import Refusal
 
 
@@ -60,13 +60,15 @@ def accepted(records: Counter[int], batch: RecordBatch, refused: Sequence[Refusa
 
 _MOST_CAUSES = 100
 _NUMBER = re.compile(r"(?<![\w'\"])(?<!id )(?:0x[0-9a-f]+|\d[\d,.]*)(?![\w'\"])")
+_NAMES = re.compile(r"^field .+(?= is one of too many names)", re.DOTALL)
 _OTHER = "other reasons"
 
 
 def with_causes(known: Mapping[str, Cause], records: Iterable[RefusedRecord]) -> dict[str, Cause]:
     """Return the causes of one partition after ``records`` were refused too.
 
-    Reasons that differ in numbers only (a position, a size) are one cause. There are at most 100, and one for the rest.
+    Reasons that differ in numbers only (a position, a size), or in which of too many names they are about, are one cause.
+    There are at most 100, and one for the rest.
     """
     causes = dict(known)
     for record in records:
@@ -82,7 +84,7 @@ def with_causes(known: Mapping[str, Cause], records: Iterable[RefusedRecord]) ->
         else:
             causes[name] = replace(
                 cause,
-                fields=tuple(dict.fromkeys((*cause.fields, *record.fields))),
+                fields=first_fields(cause.fields, record.fields),
                 records=cause.records + 1,
                 last=place,
                 last_time=record.timestamp,
@@ -101,7 +103,7 @@ def all_causes(by_partition: Iterable[Mapping[str, Cause]]) -> list[Cause]:
 
 def cause_name(reason: str) -> str:
     """Return what ``reason`` has in common with others of its cause."""
-    return _NUMBER.sub("#", reason)
+    return _NUMBER.sub("#", _NAMES.sub("field #", reason))
 
 
 def late_records(batch: RecordBatch, late: pl.DataFrame) -> tuple[RefusedRecord, ...]:

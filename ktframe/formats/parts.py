@@ -32,9 +32,15 @@ def without_extra_fields(part: Part, columns: tuple[Column, ...]) -> Part:
     if not extra:
         return part
     has_extra = part.frame.select(pl.any_horizontal(pl.col(extra).is_not_null())).to_series()
-    reason = f"a key with additional fields: {', '.join(extra)}"
     lines = pl.Series(part.lines)
-    refused = [Refusal(line, reason, Fault.SCHEMA, tuple(extra)) for line in lines.filter(has_extra)]
+    own: dict[int, list[str]] = {}
+    for name in extra:
+        for line in lines.filter(part.frame[name].is_not_null()):
+            own.setdefault(line, []).append(name)
+    refused = [
+        Refusal(line, f"a key with additional fields: {', '.join(names)}", Fault.SCHEMA, tuple(names))
+        for line, names in own.items()
+    ]
     kept = tuple(column for column in part.columns if column.name in known)
     frame = part.frame.filter(~has_extra).drop(extra)
     return Part(lines.filter(~has_extra).to_list(), frame, kept, (*part.refused, *refused))

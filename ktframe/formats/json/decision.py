@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -13,7 +13,7 @@ import polars as pl
 
 from ktframe.formats.dtypes import LARGEST_EXACT, as_instance, common_dtype, struct_fields
 from ktframe.formats.json.forms import NO_FORMS, Forms, is_open
-from ktframe.formats.json.inference import FieldRules, InferenceRules
+from ktframe.formats.json.inference import FieldRules, InferenceRules, settles
 from ktframe.formats.json.kinds import (
     BOOLEAN,
     INTEGER,
@@ -64,11 +64,8 @@ class Decision:
 
     @cached_property
     def _shaped(self) -> list[tuple[str, FieldRules, Sightings, Forms]]:
-        fields = [
-            (name, FieldRules(self.rules, (name,)), seen)
-            for name, seen in sorted(self.seen.fields.items(), key=_by_place)
-            if name not in self.rules.fixed
-        ]
+        columns = sorted(FieldRules(self.rules).columns(self.seen), key=_by_place)
+        fields = [(name, FieldRules(self.rules, (name,)), seen) for name, seen in columns]
         return [(name, field, *shaped(seen, field)) for name, field, seen in fields]
 
     @cached_property
@@ -78,6 +75,22 @@ class Decision:
     @cached_property
     def _shapes(self) -> dict[str, Sightings]:
         return {name: shape for name, _, shape in self._fields}
+
+    @cached_property
+    def is_crowded(self) -> bool:
+        """Whether the records have more names than become columns."""
+        return FieldRules(self.rules).is_crowded(self.seen)
+
+    @property
+    def most(self) -> int:
+        """How many columns there may be, those that are named apart: names that never settle would make columns without end."""
+        return FieldRules(self.rules).most_columns(self.seen, len(self._shapes))
+
+    @property
+    def settles(self) -> bool:
+        """Whether names are not others in each record, at the top and wherever they can't become entries of a map."""
+        inner = self.seen.walk() if self.rules.objects else ()
+        return settles(self.seen) and all(settles(seen) for path, seen in inner if path in self.rules.objects)
 
     @cached_property
     def forms(self) -> Forms:
@@ -157,7 +170,12 @@ class Decision:
     def disagreement(self, known: pl.Schema) -> str | None:
         """Return the first field whose type in ``known`` is not what was decided; None where all agree."""
         others = {path[0] for path, _ in self._other_forms(known)}
+        if self.is_crowded:
+            others |= {name for name in known if not self._may_be_column(name)}
         return next((name for name in known if name in others or not self._agrees(name, known[name])), None)
+
+    def _may_be_column(self, name: str) -> bool:
+        return name in self._shapes or name in self.rules.fixed or self.rules.is_named((name,))
 
     def _other_forms(self, known: pl.Schema) -> Forms:
         """Return the forms in which those in force differ from what was decided, where there are values."""
@@ -187,12 +205,18 @@ class Decision:
             inner = as_instance(dtype.inner)
             return seen.items is None or self._all_agree(inner, seen.items, field.at(None))
         fields = struct_fields(dtype) if isinstance(dtype, pl.Struct) else {}
-        is_within = not field.is_crowded(seen) or fields.keys() <= dict(field.columns(seen)).keys()
-        return is_within and all(
+        return self._are_columns(fields, seen, field) and all(
             self._all_agree(inner, seen.fields[name], field.at(name))
             for name, inner in fields.items()
             if name in seen.fields
         )
+
+    def _are_columns(self, names: Iterable[str], seen: Sightings, field: FieldRules) -> bool:
+        """Say whether ``names`` are columns of an object, or may be: those that are named, though nothing was seen of them."""
+        if not field.is_crowded(seen):
+            return True
+        columns = dict(field.columns(seen))
+        return all(name in columns or self.rules.is_named((*field.path, name)) for name in names)
 
     def _numbers_agree(self, dtype: pl.DataType, seen: Sightings, field: FieldRules) -> bool:
         if field.is_float(seen):
@@ -215,18 +239,22 @@ class Decision:
         return is_number and not any(map(seen.records, (REAL, UNSURE, WIDE)))
 
     def change_from(self, earlier: Decision) -> str | None:
-        """Return the first field that had another kind before more was seen; None where kinds were only added."""
+        """Return the first field that had another kind before more was seen, or was no column; None where kinds were only added."""
         changed = {
             path[0]
             for path, _ in earlier.forms.symmetric_difference(self.forms)
             if _kind_at(earlier._shapes.get(path[0] or ""), path)
         }
+        refused = earlier.seen.fields.keys() - self.rules.fixed if earlier.is_crowded else ()
         return next(
             (
                 name
                 for name, field, seen in self._fields
-                if name in earlier._shapes
-                and (name in changed or _changes(earlier._shapes[name], seen, field))
+                if (
+                    name in earlier._shapes
+                    and (name in changed or _changes(earlier._shapes[name], seen, field))
+                )
+                or (name not in earlier._shapes and name in refused)
             ),
             None,
         )
@@ -289,10 +317,21 @@ def _changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:
         return (
             old.items is not None and new.items is not None and _changes(old.items, new.items, field.at(None))
         )
-    return after == STRUCT and any(
-        name in new.fields and _changes(seen, new.fields[name], field.at(name))
-        for name, seen in old.fields.items()
+    return after == STRUCT and (
+        _has_taken_in(old, new, field)
+        or any(
+            name in new.fields and _changes(seen, new.fields[name], field.at(name))
+            for name, seen in old.fields.items()
+        )
     )
+
+
+def _has_taken_in(old: Sightings, new: Sightings, field: FieldRules) -> bool:
+    """Say whether a name is a column that was seen before but was one too many."""
+    if not field.is_crowded(old):
+        return False
+    refused = old.fields.keys() - dict(field.columns(old)).keys()
+    return any(name in refused for name, _ in field.columns(new))
 
 
 def _number_changes(old: Sightings, new: Sightings, field: FieldRules) -> bool:

@@ -28,6 +28,7 @@ from ktframe.formats.json.kinds import (
     NEGATIVE,
     NUMBER,
     REAL,
+    RECORD,
     STRING,
     STRUCT,
     TIMELESS,
@@ -76,6 +77,10 @@ class InferenceRules:
     """Fields that hold a time: their integers are Int64."""
     reads_times: bool = False
     """Whether text that is a time becomes one, where it is no part of an identity."""
+    most: int | None = None
+    """So many columns are inferred, and those that are named; None: as many as there are."""
+    is_full: bool = False
+    """Whether there are so many."""
 
     def is_exact(self, path: Path) -> bool:
         """Say whether a field is part of an identity, or is in one that is."""
@@ -111,21 +116,29 @@ def inferred_schema(
     for number, record in enumerate(records):
         seen.add_record(record, 0, number, with_times=rules.reads_times)
     schema = dict(known)
+    columns = None if decided is not None else dict(FieldRules(rules).columns(seen))
+    count = len(schema.keys() - rules.fixed)
     for name, field in seen.fields.items():
-        if name not in rules.fixed:
-            dtype = schema.get(name, pl.Null())
-            base = None if decided is None else decided.get(name, pl.Null())
-            field_rules = FieldRules(rules, (name,), ties_by_place=False, is_capped=is_capped)
-            schema[name] = field_rules.widened(dtype, field, whole, base)
+        if name in rules.fixed:
+            continue
+        if name not in schema:
+            has_room = not is_capped or rules.most is None or count < rules.most or rules.is_named((name,))
+            if not has_room or not (columns is None or name in columns):
+                continue
+            count += 1
+        dtype = schema.get(name, pl.Null())
+        base = None if decided is None else decided.get(name, pl.Null())
+        field_rules = FieldRules(rules, (name,), ties_by_place=False, is_capped=is_capped)
+        schema[name] = field_rules.widened(dtype, field, whole, base)
     return pl.Schema(schema)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldRules:
-    """The rules of the field at one path."""
+    """The rules of the field at one path; without one, of the records themselves."""
 
     rules: InferenceRules
-    path: Path
+    path: Path = ()
     ties_by_place: bool = True
     """Whether of equally many floats and integers that they would round those seen first are kept, or the floats."""
 
@@ -146,9 +159,10 @@ class FieldRules:
         """Return ``known`` widened for what was seen of some records, of which it may hold others already."""
         if isinstance(known, pl.Null):
             is_empty = isinstance(decided, pl.Struct) and not seen.records(FILLED)
-            if decided is None or not (self.kind(seen) == STRUCT or (is_empty and seen.records(LIST))):
+            kind = STRUCT if is_empty and seen.records(LIST) else self.kind(seen)
+            if decided is None or kind not in (STRUCT, LIST):
                 return self.dtype(seen)
-            known = pl.Struct([])
+            known = pl.Struct([]) if kind == STRUCT else pl.List(pl.Null())
         if self.rules.is_exact(self.path):
             return known
         if isinstance(known, pl.Int64) and not self.keeps_integers and self.path not in whole:
@@ -170,9 +184,7 @@ class FieldRules:
         fields = struct_fields(known)
         before = dict(fields)
         base = struct_fields(decided) if isinstance(decided, pl.Struct) else {}
-        most = MOST_NAMES if decided is None else len(base) + MOST_NEW
-        if self.path in self.rules.objects:
-            most = max(len(base), min(most, MOST_NAMES))
+        most = MOST_NAMES if decided is None else self.most_fields(len(base))
         for name, inner in seen.fields.items():
             is_named = self.rules.is_named((*self.path, name))
             if name in fields or len(fields) < most or not self.is_capped or is_named:
@@ -182,6 +194,11 @@ class FieldRules:
         # To make a type of many fields, and to compare it, takes long.
         is_same = len(fields) == len(before) and all(fields[name] is before[name] for name in before)
         return known if is_same else pl.Struct(fields)
+
+    def most_fields(self, decided: int) -> int:
+        """Return how many names an object may have of which so many were decided."""
+        most = decided + MOST_NEW
+        return max(decided, min(most, MOST_NAMES)) if self.path in self.rules.objects else most
 
     def dtype(self, seen: Sightings) -> pl.DataType:
         """Return the type of a column for all that was seen."""
@@ -197,17 +214,34 @@ class FieldRules:
         return self.integer_dtype(seen) if kind in (NUMBER, INTEGER) else _SIMPLE[kind]
 
     def is_crowded(self, seen: Sightings) -> bool:
-        """Say whether an object that can be no map has more names than become columns."""
-        return self.path in self.rules.objects and len(seen.fields) > MOST_NAMES
+        """Say whether an object that can be no map, or the record itself, has more names than become columns."""
+        if self.path in self.rules.objects:
+            return len(seen.fields) > MOST_NAMES
+        if self.path or len(seen.fields) <= MOST_NAMES:
+            return False
+        # Records of thousands of fields that most of them have are as they should be.
+        inferred = self._inferred(seen)
+        values = sum(map(_values, inferred.values()))
+        return len(inferred) > MOST_NAMES and len(inferred) * seen.records(RECORD) > _SPARSE * values
 
     def columns(self, seen: Sightings) -> Iterable[tuple[str, Sightings]]:
-        """Return the fields of an object that are columns: so many of those that came first, where it can be no map."""
-        fields = seen.fields.items()
+        """Return the fields of an object that are columns: so many of those that came first, where it is crowded."""
+        inferred = self._inferred(seen)
         if not self.is_crowded(seen):
-            return fields
-        named = [name for name in seen.fields if self.rules.is_named((*self.path, name))]
-        first = sorted(fields, key=lambda field: (field[1].place or LAST, field[0]))[:MOST_NAMES]
-        return {**dict(first), **{name: seen.fields[name] for name in named}}.items()
+            return inferred.items()
+        first = sorted(inferred.items(), key=lambda field: (field[1].place or LAST, field[0]))[:MOST_NAMES]
+        named = {name: inferred[name] for name in inferred if self.rules.is_named((*self.path, name))}
+        return {**dict(first), **named}.items()
+
+    def _inferred(self, seen: Sightings) -> Mapping[str, Sightings]:
+        """Return the fields of an object whose types are inferred."""
+        if self.path or self.rules.fixed.isdisjoint(seen.fields):
+            return seen.fields
+        return {name: inner for name, inner in seen.fields.items() if name not in self.rules.fixed}
+
+    def most_columns(self, seen: Sightings, known: int) -> int:
+        """Return how many columns records may get in all, of which so many are ``known`` by what was seen."""
+        return known if self.is_crowded(seen) else max(MOST_NAMES, known + MOST_NEW)
 
     def text_dtype(self, seen: Sightings) -> pl.DataType:
         """Return the type of text: a time in UTC where all that was seen are times that one column holds."""
@@ -259,7 +293,7 @@ class FieldRules:
         # What a key or a time is inside of is none; an object in the place of a time is no time either way.
         if self.path in self.rules.objects or self.kind(seen) != STRUCT:
             return False
-        values = [sum(map(inner.records, VALUE_KINDS)) for inner in seen.fields.values()]
+        values = [_values(inner) for inner in seen.fields.values()]
         names = len(values) - values.count(0)
         is_sparse = names > _MOST_OF_ANY and names * seen.records(STRUCT) > _SPARSE * sum(values)
         return seen.entries is not None or is_sparse
@@ -283,3 +317,13 @@ class FieldRules:
         if not seen.records(UNSURE):
             return False
         return self.keeps_integers or seen.records(WIDE) >= seen.records(REAL)
+
+
+def settles(seen: Sightings) -> bool:
+    """Say whether an object has few names that only one record has."""
+    return sum(_values(inner) == 1 for inner in seen.fields.values()) <= _MOST_OF_ANY
+
+
+def _values(seen: Sightings) -> int:
+    """Return in how many records a field was not null."""
+    return sum(map(seen.records, VALUE_KINDS))

@@ -38,6 +38,8 @@ FILLED: Final = "filled"
 STRUCT: Final = "struct"
 NULL: Final = "null"
 """Not counted; only its place is kept."""
+RECORD: Final = "record"
+"""An object that is a record itself: it has columns, and is no value in one."""
 
 VALUE_KINDS: Final = frozenset({NUMBER, BOOLEAN, STRING, LIST, STRUCT})
 """The kinds of which each value that is not null has one."""

@@ -18,15 +18,15 @@ import polars as pl
 
 from ktframe.columns import is_field
 from ktframe.formats.arrow import NATIVE_ERRORS, frame_of_records
-from ktframe.formats.base import Fault, Refusal
+from ktframe.formats.base import Refusal
 from ktframe.formats.batches import frame_of_rows
-from ktframe.formats.dtypes import as_instance, leaf_types, struct_fields
-from ktframe.formats.errors import ConflictError, RefusedError
+from ktframe.formats.dtypes import leaf_types, struct_fields
+from ktframe.formats.errors import RefusedError
 from ktframe.formats.json.constants import may_have_constants, without_constants
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules, inferred_schema
 from ktframe.formats.json.refusals import why_no_json, why_no_object
-from ktframe.formats.json.sightings import Path, wide_integers
+from ktframe.formats.json.turns import read_all, read_in_turn
 from ktframe.formats.json.values import row_reader
 
 DEEPEST = 64
@@ -91,14 +91,15 @@ def judge_records(
         except RefusedError as error:
             refused.append(Refusal(index, str(error)))
     schema = known
-    rows, unfit = _read(records, schema, rules)
+    rows, unfit = read_all(records, schema, rules)
     if unfit:
         if decision is None:
             schema = inferred_schema(known, records.values(), rules)
-            rows, unfit = _read(records, schema, rules)
+            rows, unfit = read_all(records, schema, rules)
         else:
             whole = decision.whole
-            rows, unfit = _read_in_turn(records, decision.widened(known), rules, whole, decision.schema)
+            capped = replace(rules, most=decision.most)
+            rows, unfit = read_in_turn(records, decision.widened(known), capped, whole, decision.schema)
         accepted = {index: records[index] for index in rows}
         if decision is None:
             final = inferred_schema(known, accepted.values(), rules)
@@ -111,7 +112,7 @@ def judge_records(
             final = decision.with_floats(final)
         if decision is not None or final != schema:
             schema = final
-            rows, further = _read(accepted, schema, rules)
+            rows, further = read_all(accepted, schema, rules)
             unfit += further
     return JudgedRecords(rows, refused + unfit, schema)
 
@@ -193,75 +194,6 @@ def _without_numbers(payload: bytes) -> Any:
         return orjson.loads(payload)
     except ValueError:
         return json.loads(payload, parse_int=str, parse_float=str)
-
-
-def _read(
-    records: Mapping[int, Mapping[str, Any]], schema: pl.Schema, rules: InferenceRules
-) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
-    read = row_reader(tuple(schema.items()), rules)
-    rows: dict[int, dict[str, Any]] = {}
-    unfit: list[Refusal] = []
-    for index, record in records.items():
-        try:
-            rows[index] = read(record)
-        except ConflictError as error:
-            unfit.append(_refusal(index, error, rules))
-    return rows, unfit
-
-
-def _refusal(index: int, error: ConflictError, rules: InferenceRules) -> Refusal:
-    fault = Fault.FIELD if rules.reserved.isdisjoint(error.fields) else Fault.NAME
-    return Refusal(index, str(error), fault, error.fields)
-
-
-def _read_in_turn(
-    records: Mapping[int, Mapping[str, Any]],
-    schema: pl.Schema,
-    rules: InferenceRules,
-    whole: frozenset[Path],
-    decided: pl.Schema,
-) -> tuple[dict[int, dict[str, Any]], list[Refusal]]:
-    """Read one record after the other; each may widen the schema for those that follow."""
-    # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. To widen an
-    # object of thousands of names record by record would take minutes. Large integers, times,
-    # and an empty list among objects, have the type of the first record all the same.
-    wider = inferred_schema(schema, records.values(), rules, whole, decided)
-    together, unfit = _read(records, wider, rules)
-    if not unfit and _typed_by_first(wider, rules) == _typed_by_first(schema, rules):
-        return together, []
-    rows: dict[int, dict[str, Any]] = {}
-    unfit = []
-    read = row_reader(tuple(schema.items()), rules)
-    for index, record in records.items():
-        try:
-            rows[index] = read(record)
-        except ConflictError as error:
-            wider = inferred_schema(schema, [record], rules, whole, decided)
-            if wider == schema:
-                unfit.append(_refusal(index, error, rules))
-                continue
-            row, refusals = _read({index: record}, wider, rules)
-            unfit += refusals
-            if refusals:
-                continue
-            rows |= row
-            schema, read = wider, row_reader(tuple(wider.items()), rules)
-        whole |= wide_integers(record)
-    return rows, unfit
-
-
-def _typed_by_first(schema: pl.Schema, rules: InferenceRules) -> int:
-    """Return at how many places in columns several records together may have another type than the first of them."""
-    kinds = (pl.UInt64, pl.Decimal, pl.String, pl.Datetime) if rules.reads_times else (pl.UInt64, pl.Decimal)
-    return sum(_places_by_first(dtype, kinds) for dtype in schema.values())
-
-
-def _places_by_first(dtype: pl.DataType, kinds: tuple[type[pl.DataType], ...]) -> int:
-    if isinstance(dtype, pl.List):
-        return _places_by_first(as_instance(dtype.inner), kinds)
-    if isinstance(dtype, pl.Struct):
-        return 1 + sum(_places_by_first(inner, kinds) for inner in struct_fields(dtype).values())
-    return int(isinstance(dtype, kinds))
 
 
 def _build(rows: dict[int, dict[str, Any]], schema: pl.Schema) -> tuple[pl.DataFrame, list[Refusal]]:

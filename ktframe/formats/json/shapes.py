@@ -23,9 +23,9 @@ def shaped(seen: Sightings, rules: FieldRules) -> tuple[Sightings, Forms]:
         items, forms = shaped(seen.items, rules.at(None))
         return _with(seen, seen.fields, items) if items is not seen.items else seen, forms
     if kind == STRUCT:
-        pairs = {name: shaped(inner, rules.at(name)) for name, inner in seen.fields.items()}
+        pairs = {name: shaped(inner, rules.at(name)) for name, inner in rules.columns(seen)}
         forms = NO_FORMS.union(*(inner for _, inner in pairs.values()))
-        fields = {name: inner for name, (inner, _) in pairs.items()}
+        fields = {**seen.fields, **{name: inner for name, (inner, _) in pairs.items()}}
         return _with(seen, fields, seen.items) if forms else seen, forms
     return seen, NO_FORMS
 

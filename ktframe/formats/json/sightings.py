@@ -26,6 +26,7 @@ from ktframe.formats.json.kinds import (
     NULL,
     NUMBER,
     REAL,
+    RECORD,
     STRING,
     STRUCT,
     TIMELESS,
@@ -135,6 +136,8 @@ class Sightings:
         """
         counted = _Record((partition, offset, index), with_nulls=with_nulls, with_times=with_times)
         others = Sightings(self.kept)
+        if only is None:
+            self._note(RECORD, 1, (partition, offset, index * _OBJECT_VALUES))
         for name, value in record.items():
             if value is not None or with_nulls:
                 seen = self if only is None or name in only else others
@@ -150,7 +153,7 @@ class Sightings:
     @property
     def commonest_names(self) -> frozenset[str]:
         """The names that most objects with names had; of those that equally many had, the ones seen first."""
-        names = self.commonest(self.kinds.keys() - {EMPTY})
+        names = self.commonest(self.kinds.keys() - {EMPTY, RECORD})
         return frozenset(() if names is None else orjson.loads(names))
 
     def commonest(self, kinds: Collection[str]) -> str | None:
@@ -216,6 +219,11 @@ class Sightings:
         self.kinds[kind] = (known + records, _first(first, place))
 
     # --- columns --------------------------------------------------------------------------------------------------
+
+    def add_records(self, count: int) -> None:
+        """Count records whose fields are counted column by column."""
+        if count:
+            self._note(RECORD, count, None)
 
     def add_column(
         self, values: pl.Series, records: pl.Series | None = None, *, with_times: bool = False

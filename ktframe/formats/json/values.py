@@ -46,6 +46,9 @@ _INTEGER_RANGES: dict[type[pl.DataType], tuple[int, int]] = {
 _WIDER = (pl.Int64, pl.UInt64)
 """The types to name for an integer that its column can't hold, the better first."""
 
+_SOME = "some of them"
+"""The remedy for names that never settle."""
+
 _DECIMAL_LIMIT = 10**38
 """From here on no ``pl.Decimal`` holds an integer."""
 
@@ -92,7 +95,7 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
         conflicts: dict[str, ConflictError] = {}
         for name, item in record.items():
             try:
-                reader = _known(readers, name)
+                reader = readers.get(name) or _unknown(name, rules.most if rules.is_full else None)
                 if item is not None:
                     row[name] = reader(item)
             except ConflictError as conflict:
@@ -116,6 +119,8 @@ def row_reader(columns: tuple[tuple[str, pl.DataType], ...], rules: InferenceRul
 
 
 def _remedy(name: str, conflict: ConflictError) -> str:
+    if conflict.remedy == _SOME:
+        return _SOME
     special = f"{conflict.remedy}, or for all values " if conflict.remedy else ""
     return f"{special}{name!r} as ktframe.Json"
 
@@ -357,7 +362,7 @@ def _struct_reader(dtype: pl.Struct, path: str, inner: Make = reader_of) -> Read
             raise _conflict(path, whole, value)
         row = {}
         for name, item in value.items():
-            reader = _known(readers, name, prefix)
+            reader = readers.get(name) or _unknown(prefix + name)
             if item is not None:
                 row[name] = reader(item)
         return row
@@ -365,12 +370,13 @@ def _struct_reader(dtype: pl.Struct, path: str, inner: Make = reader_of) -> Read
     return read
 
 
-def _known(readers: Mapping[str, Reader], name: str, prefix: str = "") -> Reader:
-    reader = readers.get(name)
-    if reader is None:
-        message = f"field {prefix + name!r} is not in the schema"
-        raise ConflictError(message, remedy="it")
-    return reader
+def _unknown(name: str, most: int | None = None) -> Reader:
+    """Raise ConflictError for a field that no column is for; ``most`` is how many columns there may be, if that is why."""
+    if most is not None:
+        message = f"field {name!r} is one of too many names, of which the first {most:,} are columns"
+        raise ConflictError(message, remedy=_SOME)
+    message = f"field {name!r} is not in the schema"
+    raise ConflictError(message, remedy="it")
 
 
 _READERS: dict[type[pl.DataType], Callable[[Any, str], Reader]] = {
