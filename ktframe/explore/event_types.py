@@ -54,14 +54,17 @@ def event_types(records: Sequence[Mapping[str, Any]]) -> tuple[EventType, ...]:
         return ()
     whole = _filled([_names(record) for record in records])
     best: tuple[tuple[float, int], str, dict[str, list[Mapping[str, Any]]]] | None = None
-    for name in dict.fromkeys(name for record in records for name, _ in _texts(record)):
+    texts = [dict(_texts(record)) for record in records]
+    counts = Counter(name for each in texts for name in each)
+    # Few are in that many records: to look for each name in all of them would take long where names never settle.
+    for name, found in counts.items():
+        if found < _FEWEST_SHARE * len(records):
+            continue
         groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for record in records:
-            value = dict(_texts(record)).get(name)
-            if value is not None:
-                groups[value].append(record)
-        found = sum(map(len, groups.values()))
-        if not 2 <= len(groups) <= min(_MOST_TYPES, found // 2) or found < _FEWEST_SHARE * len(records):  # noqa: PLR2004
+        for record, each in zip(records, texts, strict=True):
+            if name in each:
+                groups[each[name]].append(record)
+        if not 2 <= len(groups) <= min(_MOST_TYPES, found // 2):  # noqa: PLR2004
             continue
         cells = sum(_filled([_names(record) for record in group]) * len(group) for group in groups.values())
         gain = cells / found - whole

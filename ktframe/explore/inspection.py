@@ -221,6 +221,9 @@ class Inspection:
     def _notes_on_calls(self) -> list[str]:
         notes = [f"you may add: {', '.join(self.additions)}"] if self.additions else []
         found = self.readings
+        if self._facts()["value_format"] == "json" and found.values.format not in (None, "json"):
+            way = f"value={_quoted(found.values.format)}"
+            notes.append(f"names in the values never settle: {way} keeps each of them whole")
         if found.values.explode:
             notes.append("values hold several objects, in a list or in a row: each of them is an event")
         if (found.keys, found.values) != (found.all_keys, found.all_values):

@@ -97,13 +97,18 @@ def reading_of_values(values: Sequence[bytes], guess: str | None, *, explode: bo
     """Return the guess where it reads all ``values``, else text or bytes; JSON and Avro wherever they were guessed.
 
     Where a field disagrees with its column in some of them, or with ``explode`` in some objects of theirs, it is kept as JSON text.
+    Where their names never settle, the whole value is.
     """
     if guess == AVRO:
         return Reading(guess)
     if guess != JsonFormat.name:
         return _first_reading(values, guess, value_format)
     objects = objects_in(values) if explode else values
-    return Reading(guess, _odd_fields(objects), unpack=unpacked(values) is not values, explode=explode)
+    format_ = decided(JsonFormat(unpacks=True), objects)
+    if format_.decision is not None and format_.decision.is_crowded:
+        return _first_reading(values, "string", value_format)
+    odd = _odd_fields(format_, objects)
+    return Reading(guess, odd, unpack=unpacked(values) is not values, explode=explode)
 
 
 def reading_of_all(values: Sequence[bytes], reading: Reading, fetch: Fetch) -> Reading:
@@ -143,9 +148,9 @@ def _first_reading(
     return Reading("string" if all(map(is_text, payloads)) else "bytes")
 
 
-def _odd_fields(values: Sequence[bytes]) -> tuple[str, ...]:
+def _odd_fields(format_: JsonFormat, values: Sequence[bytes]) -> tuple[str, ...]:
     """Return the fields that disagree with the columns which a table of these values alone would have."""
-    refused = refusals(decided(JsonFormat(unpacks=True), values), values)
+    refused = refusals(format_, values)
     names = dict.fromkeys(
         name for refusal in refused if refusal.fault is Fault.FIELD for name in refusal.fields
     )

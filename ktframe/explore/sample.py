@@ -213,7 +213,8 @@ class TopicSample:
 
     @cached_property
     def _value_form(self) -> Format | None:
-        return self._form_of(self.value_format, value_format)
+        is_whole = self.value_format == JsonFormat.name and not self._has_fields
+        return self._form_of(self._reading.format if is_whole else self.value_format, value_format)
 
     def _form_of(self, name: str | None, format_of: Callable[..., Format]) -> Format | None:
         if name is None:
@@ -256,18 +257,27 @@ class TopicSample:
 
     def types(self) -> tuple[EventType, ...]:
         """Return the types of records that there are, where a field tells them apart."""
-        return event_types(self._objects)
+        return event_types(self._objects) if self._has_fields else ()
 
     def deletes(self) -> tuple[Any, ...]:
         """Return which values delete a row beside Kafka's null."""
+        return self._deletes if self._has_fields else ()
+
+    @property
+    def _has_fields(self) -> bool:
+        """Whether the fields of JSON are columns; where their names never settle they are not."""
+        return self._reading.format == JsonFormat.name
+
+    @cached_property
+    def _deletes(self) -> tuple[Any, ...]:
         # What takes values apart is a stream: nothing is deleted there.
         return deletes_in(self._values, self._objects) if self._objects and not self._explodes else ()
 
     @cached_property
     def _rows(self) -> list[bytes]:
         """The values without those that delete by other means than null, which have no fields."""
-        deleting = {b""} if "empty" in self.deletes() else set()
-        deleting |= {b"null"} if "null" in self.deletes() else set()
+        deleting = {b""} if "empty" in self._deletes else set()
+        deleting |= {b"null"} if "null" in self._deletes else set()
         return [value for value in self._values if value.strip(WHITESPACE) not in deleting]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Topics as they really are: forty kinds of records, and how many rows or events there must be of each."""
+"""Topics as they really are: many kinds of records, and how many rows or events there must be of each."""
 
 from __future__ import annotations
 
@@ -98,6 +98,9 @@ def kinds() -> Iterator[Kind]:
     yield Kind("times and other text", [*iso[1:], ("k0", {"id": 0, "at": "never"})])
     yield Kind("times without an offset", _each(lambda n: {"at": f"2026-01-01T00:00:{n:02}"}))
     yield Kind("objects as maps", _each(lambda n: {"stock": {f"sku-{n * 7 + i}": i for i in range(5)}}))
+    names = _each(lambda n: {"id": n, **{f"n{n * 60 + i}": i for i in range(60)}})
+    yield Kind("names that never settle", names)
+    yield Kind("names that never settle in gzip", [(k, gzip.compress(json.dumps(v).encode())) for k, v in names])
     yield Kind("kinds that compete", _each(lambda n: {"v": n if n % 2 else f"text {n}"}))
     yield Kind("an odd kind", _each(lambda n: {"v": n or "n/a"}))
     yield Kind("an odd kind inside", _each(lambda n: {"o": {"v": n or "n/a"}}))

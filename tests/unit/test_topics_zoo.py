@@ -80,6 +80,16 @@ def test_what_may_be_added_is_said_in_a_line() -> None:
         assert "you may add" not in repr(kt.inspect("t"))
 
 
+def test_why_values_are_kept_whole_is_said() -> None:
+    """Where they are JSON whose names never settle, of which no types and deletes can be told by fields."""
+    by_name = {kind.name: kind for kind in KINDS}
+    for name, value in (("names that never settle", "string"), ("names that never settle in gzip", "bytes")):
+        with broker_of(by_name[name]).connect() as kt:
+            lines = repr(kt.inspect("t")).splitlines()
+        assert lines[0].startswith(f'ktframe.table("t", value="{value}")  # json values')
+        assert f'names in the values never settle: value="{value}" keeps each of them whole' in lines
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
 @pytest.mark.filterwarnings("ignore::ktframe.errors.KtframeWarning")
 def test_every_record_is_a_row_or_an_event(kind: Kind) -> None:
