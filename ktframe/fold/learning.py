@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 import polars as pl
@@ -231,15 +232,50 @@ def _with_heads(learner: Learner, batch: RecordBatch, learned: Learned) -> Learn
 def _with_first(learner: Learner, batch: RecordBatch, learned: Learned, most: int) -> Learned:
     if learner.values is None or learned.has_records(set(batch.partitions), most):
         return learned
-    for partition, lines in _fresh_lines(batch, learned, most):
-        values = learner.values.nothing_seen()
+    for partition, fresh in _fresh_lines(batch, learned, most):
         earlier = learned.samples.get(partition)
-        head = lines[: max(0, HEAD_RECORDS - (0 if earlier is None else earlier.records))]
-        _count_values(values, learner.values, batch, head, with_nulls=True)
-        _count_values(values, learner.values, batch, lines[len(head) :])
-        more = Sample(batch.offsets[lines[0]], batch.offsets[lines[-1]] + 1, len(lines), values)
+        more = _within_limits(
+            learner, batch, fresh, earlier, partial(_sample_of_values, learner.values, batch, earlier)
+        )
         learned = learned.plus(partition, more)
     return learned
+
+
+def _sample_of_values(
+    format_: JsonFormat, batch: RecordBatch, earlier: Sample | None, lines: Sequence[int], *, is_bounded: bool
+) -> Sample:
+    """Return ``lines`` of one partition, whose values are counted one by one."""
+    values = format_.nothing_seen()
+    head = lines[: max(0, HEAD_RECORDS - (0 if earlier is None else earlier.records))]
+    _count_values(values, format_, batch, head, with_nulls=True)
+    _count_values(values, format_, batch, lines[len(head) :], is_bounded=is_bounded)
+    return Sample(batch.offsets[lines[0]], batch.offsets[lines[-1]] + 1, len(lines), values)
+
+
+def _within_limits(
+    learner: Learner,
+    batch: RecordBatch,
+    lines: Sequence[int],
+    earlier: Sample | None,
+    count: Callable[..., Sample],
+) -> Sample:
+    """Return a sample of ``lines``, or of those up to the one with which names are too many to be columns: it ends there.
+
+    The counts of further names would take more memory than the records do.
+    """
+    more = count(lines, is_bounded=True)
+    if learner.values is None:
+        return more
+    before = learner.values.nothing_seen() if earlier is None else earlier.values
+    if not learner.values.has_many(before.plus(more.values)):
+        return more
+    values = (batch.values[line] for line in lines)
+    parsed = (None if value is None else learner.values.parse(value) for value in values)
+    last = learner.values.first_crowding(before, parsed)
+    if last is None:
+        return count(lines, is_bounded=False)
+    more = count(lines[: last + 1], is_bounded=False)
+    return replace(more, records=SAMPLE_RECORDS - (0 if earlier is None else earlier.records))
 
 
 def _fresh_lines(batch: RecordBatch, learned: Learned, most: int) -> Iterator[tuple[int, list[int]]]:
@@ -265,8 +301,8 @@ def _counted(
     formed = frozenset() if likely is None else frozenset(path[0] or "" for path, _ in likely.in_force)
     for partition, fresh in _fresh_lines(batch, learned, SAMPLE_RECORDS):
         earlier = learned.samples.get(partition)
-        more = _sample(learner, batch, records, fresh, earlier, formed=formed, is_exact=learned.is_exact)
-        after = after.plus(partition, more)
+        count = partial(_sample, learner, batch, records, earlier, formed=formed, is_exact=learned.is_exact)
+        after = after.plus(partition, _within_limits(learner, batch, fresh, earlier, count))
     decision = learner.decision(after)
     if decision is not None and decision.is_uncertain and not learned.samples and not learned.is_exact:
         return _counted(learner, batch, records, Learned(is_exact=True), likely)
@@ -277,15 +313,16 @@ def _sample(
     learner: Learner,
     batch: RecordBatch,
     records: Records,
-    lines: Sequence[int],
     earlier: Sample | None,
+    lines: Sequence[int],
     *,
     formed: frozenset[str],
     is_exact: bool,
+    is_bounded: bool,
 ) -> Sample:
     """Return ``lines`` of one partition as a sample; ``earlier`` are the records before them.
 
-    ``formed`` are the fields whose columns don't show what kinds of values they had.
+    ``formed`` are the fields whose columns don't show what kinds of values they had. ``is_bounded``: see ``_count_values``.
     """
     offsets = batch.offsets
     count = 0 if earlier is None else earlier.records
@@ -306,7 +343,7 @@ def _sample(
                 in_columns = (line for line in rest if line not in uncounted)
                 _count_values(values, learner.values, batch, in_columns, only=formed)
             rest = sorted(uncounted)
-        _count_values(values, learner.values, batch, rest)
+        _count_values(values, learner.values, batch, rest, is_bounded=is_bounded)
     if learner.keys is not None:
         for line in lines:
             key = batch.keys[line]
@@ -325,8 +362,12 @@ def _count_values(
     *,
     with_nulls: bool = False,
     only: frozenset[str] | None = None,
+    is_bounded: bool = False,
 ) -> None:
+    """Count the values of ``lines``; if ``is_bounded``, not all of them where names are far too many to be columns."""
     for line in lines:
+        if is_bounded and format_.has_many(seen, 2):
+            return
         value = batch.values[line]
         record = None if value is None else format_.parse(value)
         if record is not None:

@@ -98,9 +98,7 @@ def kinds() -> Iterator[Kind]:
     yield Kind("times and other text", [*iso[1:], ("k0", {"id": 0, "at": "never"})])
     yield Kind("times without an offset", _each(lambda n: {"at": f"2026-01-01T00:00:{n:02}"}))
     yield Kind("objects as maps", _each(lambda n: {"stock": {f"sku-{n * 7 + i}": i for i in range(5)}}))
-    names = _each(lambda n: {"id": n, **{f"n{n * 60 + i}": i for i in range(60)}})
-    yield Kind("names that never settle", names)
-    yield Kind("names that never settle in gzip", [(k, gzip.compress(json.dumps(v).encode())) for k, v in names])
+    yield from _of_ever_new_names()
     yield Kind("kinds that compete", _each(lambda n: {"v": n if n % 2 else f"text {n}"}))
     yield Kind("an odd kind", _each(lambda n: {"v": n or "n/a"}))
     yield Kind("an odd kind inside", _each(lambda n: {"o": {"v": n or "n/a"}}))
@@ -145,6 +143,14 @@ def kinds() -> Iterator[Kind]:
     yield Kind("some broken", [*_each(lambda n: {"id": n}), ("broken", b'{"id": 4')], rows=_COUNT)
     yield Kind("keys of two encodings", [*_each(lambda n: {"id": n}), (b"\xff\xfe", {"id": 1})])
     yield Kind("some without a key", [*_each(lambda n: {"id": n}), (None, {"id": 1})], rows=_COUNT)
+
+
+def _of_ever_new_names() -> Iterator[Kind]:
+    """Yield kinds whose records have names that never settle: each value is kept whole."""
+    names = _each(lambda n: {"id": n, **{f"n{n * 60 + i}": i for i in range(60)}})
+    yield Kind("names that never settle", names)
+    packed = [(key, gzip.compress(json.dumps(value).encode())) for key, value in names]
+    yield Kind("names that never settle in gzip", packed)
 
 
 def _of_several_objects() -> Iterator[Kind]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from ktframe.formats.field_names import FieldPath, field_name
 from ktframe.formats.json.batches import begun, read_batch
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.forms import MAP, NO_FORMS, TEXT, Forms
-from ktframe.formats.json.inference import InferenceRules
+from ktframe.formats.json.inference import InferenceRules, first_crowding, has_many
 from ktframe.formats.json.packed import unpacked
 from ktframe.formats.json.records import decode_fields, decode_records, judge_records, parse
 from ktframe.formats.json.scalars import as_objects, without_field
@@ -197,6 +197,14 @@ class JsonFormat:
     def nothing_seen(self) -> Sightings:
         """Return counts of no record yet, which keep apart what is beside a key or a time, however many names it has."""
         return Sightings(self.objects)
+
+    def has_many(self, seen: Sightings, times: int = 1) -> bool:
+        """Say whether more names were seen than become columns, or so many times more."""
+        return has_many(seen, self._rules, times)
+
+    def first_crowding(self, seen: Sightings, records: Iterable[Mapping[str, Any] | None]) -> int | None:
+        """Return the number of the first of ``records`` with which names are too many to become columns."""
+        return first_crowding(seen, records, self._rules)
 
     def infers_from(self, name: str, value: Any) -> bool:
         """Say whether the value of a field has a type that is inferred."""

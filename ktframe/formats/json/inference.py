@@ -9,7 +9,7 @@ by those that decide for a whole topic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ _FEWEST_ODD, _ODD_SHARE = 2, 100
 """So many records of other kinds, and at least one in so many, are not odd ones any more."""
 _MOST_OF_ANY, _SPARSE = 64, 16
 """An object with more names than that is a map if on the average one in more than so many is there."""
+_NOTHING = Sightings()
 _IDENTITY_KINDS = frozenset({INTEGER, BOOLEAN, STRING})
 _SIMPLE: dict[str | None, pl.DataType] = {
     None: pl.Null(),
@@ -220,20 +221,20 @@ class FieldRules:
         if self.path or len(seen.fields) <= MOST_NAMES:
             return False
         # Records of thousands of fields that most of them have are as they should be.
-        inferred = self._inferred(seen)
+        inferred = self.inferred(seen)
         values = sum(map(_values, inferred.values()))
         return len(inferred) > MOST_NAMES and len(inferred) * seen.records(RECORD) > _SPARSE * values
 
     def columns(self, seen: Sightings) -> Iterable[tuple[str, Sightings]]:
         """Return the fields of an object that are columns: so many of those that came first, where it is crowded."""
-        inferred = self._inferred(seen)
+        inferred = self.inferred(seen)
         if not self.is_crowded(seen):
             return inferred.items()
         first = sorted(inferred.items(), key=lambda field: (field[1].place or LAST, field[0]))[:MOST_NAMES]
         named = {name: inferred[name] for name in inferred if self.rules.is_named((*self.path, name))}
         return {**dict(first), **named}.items()
 
-    def _inferred(self, seen: Sightings) -> Mapping[str, Sightings]:
+    def inferred(self, seen: Sightings) -> Mapping[str, Sightings]:
         """Return the fields of an object whose types are inferred."""
         if self.path or self.rules.fixed.isdisjoint(seen.fields):
             return seen.fields
@@ -322,6 +323,59 @@ class FieldRules:
 def settles(seen: Sightings) -> bool:
     """Say whether an object has few names that only one record has."""
     return sum(_values(inner) == 1 for inner in seen.fields.values()) <= _MOST_OF_ANY
+
+
+def has_many(seen: Sightings, rules: InferenceRules, times: int = 1) -> bool:
+    """Say whether the records, or an object that can be no map, have (so many times) more names than become columns."""
+    return any(len(at.fields) > times * MOST_NAMES for _, at in _places(seen, rules))
+
+
+def first_crowding(
+    seen: Sightings, records: Iterable[Mapping[str, Any] | None], rules: InferenceRules
+) -> int | None:
+    """Return the number of the first of ``records`` with which names have become too many to be columns; ``seen`` was before.
+
+    So it is the same however they are cut. None of them may be there.
+    """
+    names = {
+        path: {name for name, inner in FieldRules(rules, path).inferred(at).items() if _values(inner)}
+        for path, at in _places(seen, rules)
+    }
+    top = FieldRules(rules).inferred(seen)
+    count, values = seen.records(RECORD), sum(map(_values, top.values()))
+    for number, record in enumerate(records):
+        if record is None:
+            continue
+        for path, some in names.items():
+            found = _names_at(record, path, rules)
+            some.update(found)
+            is_many = len(some) > MOST_NAMES
+            if not path:
+                count, values = count + 1, values + len(found)
+                is_many = is_many and len(some) * count > _SPARSE * values
+            if is_many:
+                return number
+    return None
+
+
+def _places(seen: Sightings, rules: InferenceRules) -> Iterator[tuple[Path, Sightings]]:
+    """Yield what was seen of the records themselves, and of the objects that can be no maps."""
+    yield (), seen
+    for path in rules.objects:
+        at = seen
+        for name in path:
+            at = at.fields.get(name or "", _NOTHING)
+        yield path, at
+
+
+def _names_at(record: Mapping[str, Any], path: Path, rules: InferenceRules) -> list[str]:
+    """Return the names of the object at a path that have a value, at the top those whose types are inferred."""
+    value: Any = record
+    for name in path:
+        value = value.get(name) if type(value) is dict else None
+    if type(value) is not dict:
+        return []
+    return [name for name, item in value.items() if item is not None and (path or name not in rules.fixed)]
 
 
 def _values(seen: Sightings) -> int:

@@ -98,8 +98,8 @@ def judge_records(
             rows, unfit = read_all(records, schema, rules)
         else:
             whole = decision.whole
-            capped = replace(rules, most=decision.most)
-            rows, unfit = read_in_turn(records, decision.widened(known), capped, whole, decision.schema)
+            rules = replace(rules, most=decision.most, timed=decision.rules.timed)
+            rows, unfit = read_in_turn(records, decision.widened(known), rules, whole, decision.schema)
         accepted = {index: records[index] for index in rows}
         if decision is None:
             final = inferred_schema(known, accepted.values(), rules)

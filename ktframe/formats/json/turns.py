@@ -5,7 +5,7 @@ What a record does to the columns takes as long as it has fields, however many c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -52,13 +52,14 @@ def read_in_turn(
     """Read one record after the other; each may widen the schema for those that follow."""
     # Where all together widen it so that each fits, no two of them disagree, and their order decides nothing. Large
     # integers, times, and an empty list among objects, have the type of the first record all the same.
-    wider = inferred_schema(schema, records.values(), rules, whole, decided)
-    together, unfit = read_all(records, wider, rules)
-    if not unfit and _typed_by_first(wider, rules) == _typed_by_first(schema, rules):
-        return together, []
+    columns = _Columns(schema, rules, decided)
+    if columns.may_hold(records.values()):
+        wider = inferred_schema(schema, records.values(), rules, whole, decided)
+        together, unfit = read_all(records, wider, rules)
+        if not unfit and _typed_by_first(wider, rules) == _typed_by_first(schema, rules):
+            return together, []
     rows: dict[int, dict[str, Any]] = {}
     unfit = []
-    columns = _Columns(schema, rules, decided)
     for index, record in records.items():
         try:
             rows[index] = columns.read(record, whole)
@@ -101,6 +102,8 @@ class _Columns:
     _types: _Fields = field(init=False)
     _decided: _Fields = field(init=False)
     _reader: RowReader = field(init=False)
+    _count: int = field(init=False)
+    """How many columns are inferred."""
     _changed: set[str] = field(default_factory=set)
     """The columns that have changed since."""
 
@@ -108,6 +111,21 @@ class _Columns:
         self._types = _Fields({name: _parts(dtype) for name, dtype in self.schema.items()})
         self._decided = _Fields({name: _parts(dtype) for name, dtype in self.decided.items()})
         self._reader = row_reader(tuple(self.schema.items()), self.rules)
+        self._count = len(self.schema.keys() - self.rules.fixed)
+
+    def may_hold(self, records: Iterable[Mapping[str, Any]]) -> bool:
+        """Say whether there may be room for the names of all records together."""
+        rules = self.rules
+        if rules.most is None:
+            return True
+        # Not one by one: those that are declared or named need no room.
+        most = rules.most + sum(map(len, (rules.fixed, rules.exact, rules.timed, rules.objects)))
+        names = {*self._types.inner}
+        for record in records:
+            names.update(record)
+            if len(names) > most:
+                return False
+        return True
 
     def read(self, record: Mapping[str, Any], whole: frozenset[Path]) -> dict[str, Any]:
         """Return a record as a row, for which columns may be widened; else raise ConflictError."""
@@ -121,6 +139,7 @@ class _Columns:
             return row_reader(tuple(known.items()), self.rules)(record)
         except ConflictError:
             pass
+        self._check_room(record, known)
         decided = _schema_for(self._decided, record)
         wider = inferred_schema(known, [record], self.rules, whole, decided, is_capped=False)
         fitting = self._with_room(wider)
@@ -128,14 +147,49 @@ class _Columns:
         row = row_reader(tuple(fitting.items()), rules)(record)
         for name, dtype in fitting.items():
             if name not in known or dtype != known[name]:
+                self._count += name not in known
                 self._types.inner[name] = _widened(self._types.inner.get(name), dtype)
                 self._changed.add(name)
         return row
 
+    def _check_room(self, record: Mapping[str, Any], known: pl.Schema) -> None:
+        """Raise ConflictError if a record fits but for names for which there is no room."""
+        fitting, beyond = self._split(record, self._types, self._decided, ())
+        if not beyond:
+            return
+        try:
+            row_reader(tuple(known.items()), self.rules)(fitting)
+        except ConflictError:
+            return  # something else may be widened, or is unfit as well
+        is_full = not beyond.keys() <= self._types.inner.keys()
+        row_reader(tuple(known.items()), replace(self.rules, is_full=is_full))(beyond)
+
+    def _split(
+        self, value: Mapping[str, Any], known: _Fields, decided: _Type | None, path: Path
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the part of a record, or of an object that can be no map, that is known; and that for which there is no room."""
+        base = decided.inner if isinstance(decided, _Fields) else {}
+        rules = FieldRules(self.rules, path)
+        most = rules.most_fields(len(base)) if path else self.rules.most
+        count = len(known.inner) if path else self._count
+        fitting: dict[str, Any] = {}
+        beyond: dict[str, Any] = {}
+        for name, item in value.items():
+            at, inner = (*path, name), known.inner.get(name)
+            if inner is None:
+                if most is not None and count >= most and not self.rules.is_named(at):
+                    beyond[name] = item
+                count += 1
+            elif isinstance(inner, _Fields) and type(item) is dict and at in self.rules.objects:
+                fitting[name], more = self._split(item, inner, base.get(name), at)
+                beyond |= {name: more} if more else {}
+            else:
+                fitting[name] = item
+        return fitting, beyond
+
     def _with_room(self, wider: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
         """Return the columns of one record without those, or the fields of structs, for which there is no room."""
-        columns = self._types.inner
-        count = len(columns.keys() - self.rules.fixed)
+        columns, count = self._types.inner, self._count
         fitting = {}
         for name, dtype in wider.items():
             if name not in columns:
