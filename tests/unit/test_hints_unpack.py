@@ -89,6 +89,44 @@ def test_what_is_unpacked_at_once_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
         assert len(found) == 1
 
 
+@pytest.mark.parametrize(
+    "end", [b"", b"\0" * 3, gzip.compress(b""), gzip.compress(b" ") + b"\0" * 4], ids=repr
+)
+def test_what_is_inside_of_several_members_is_bounded(end: bytes) -> None:
+    """By what they hold together, not by what the last four bytes say."""
+    content = b'{"id": 1}' + b" " * 5_000_000
+    parts = [gzip.compress(content[start : start + 1_000_000]) for start in range(0, len(content), 1_000_000)]
+    payload = b"\0".join(parts) + end
+    size = len(content) + (len(gzip.decompress(end)) if end.startswith(packed.GZIP) else 0)
+    assert packed.unpacked_bytes(payload) == len(*packed.unpacked([payload])) == size
+    with patch.object(packed, "LARGEST_BYTES", len(content) - 1):
+        assert packed.unpacked_bytes(payload) == len(content) - 1
+        assert packed.unpacked([payload]) == [payload]
+    decoder = topic_spec("t", unpack=True)
+    batch = broker_of(*[payload] * 9)._read("t", {0: 0})
+    assert batch is not None
+    with patch.object(begun, "MOST_BYTES", 2 * size):
+        assert [len(part) for part in begun.cut(batch, decoder.decoder(decoder.identity()))] == [
+            2,
+            2,
+            2,
+            2,
+            1,
+        ]
+
+
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_members_are_read_as_gzip_reads_them(cut: int) -> None:
+    """Whole, cut off anywhere, or with something else behind."""
+    payload = gzip.compress(b'{"id":') + gzip.compress(b" 1}")
+    for odd in (payload[:-cut], payload[: cut + 1], payload + payload[:cut], payload + b"\0" * cut):
+        try:
+            inside = gzip.decompress(odd)
+        except (OSError, EOFError):
+            inside = odd
+        assert packed.unpacked([odd]) == [inside]
+
+
 def test_a_batch_that_is_cut_is_whole_again() -> None:
     """Each part ends with its last records, and the last one with what the whole batch ends with."""
     broker = broker_of(b"a", b"b", b"c")
