@@ -67,6 +67,8 @@ class Inspection:
     additions: tuple[str, ...] = ()
     """Arguments that one may add to the calls, as code: times of text that is a time in all records (``times="auto"``), the
     fields of CloudEvents' ``data`` as columns (``unnest=``), headers that tell kinds of records apart (``headers=``)."""
+    left_out: int = 0
+    """How many of the newest records were not looked at because they are too large together."""
     readings: Readings = NOTHING_READ
     """How keys and values are read: the arguments of the calls."""
 
@@ -179,6 +181,9 @@ class Inspection:
 
     def _notes(self, facts: dict[str, Any]) -> list[str]:
         notes = []
+        if self.left_out:
+            more = "more of the newest records were not looked at: together they are too large"
+            notes.append(f"{self.left_out:,} {more}")
         if (names := self.columns["column"].to_list()) and names != [VALUE_COLUMN]:
             more = f", ... ({len(names)} in all)" if len(names) > _NAMED_COLUMNS else ""
             notes.append(f"columns: {', '.join(names[:_NAMED_COLUMNS])}{more}")

@@ -30,7 +30,7 @@ from ktframe.fold.event_time import as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats import Decoded, Format, Headers, JsonFormat, key_format, schemas_of, value_format
 from ktframe.formats.bodies import SchemaDocument
-from ktframe.formats.json.packed import unpacked
+from ktframe.formats.json.packed import unpacked, unpacked_bytes
 from ktframe.formats.json.refusals import WHITESPACE
 from ktframe.formats.json.scalars import is_scalar
 from ktframe.formats.plain import IntFormat, LongFormat
@@ -132,6 +132,21 @@ def sizes(batch: RecordBatch) -> list[int]:
     return [len(key or b"") + len(value or b"") for key, value in zip(batch.keys, batch.values, strict=True)]
 
 
+def few_bytes(batch: RecordBatch, most: int) -> RecordBatch:
+    """Return the newest records of each partition that are no more bytes together, unpacked; one at the least."""
+    behind, order = Counter[int](), []
+    for line in reversed(range(len(batch))):
+        order.append((behind[batch.partitions[line]], line))
+        behind[batch.partitions[line]] += 1
+    size, kept = 0, list[int]()
+    for _, line in sorted(order):
+        size += len(batch.keys[line] or b"") + unpacked_bytes(batch.values[line] or b"")
+        if kept and size > most:
+            break
+        kept.append(line)
+    return batch if len(kept) == len(batch) else batch.at(sorted(kept))
+
+
 def timestamps(batch: RecordBatch) -> list[int]:
     """Return the timestamps (ms) of the records that have one."""
     return [at for at, kind in zip(batch.timestamps, batch.timestamp_types, strict=True) if kind]
@@ -139,13 +154,15 @@ def timestamps(batch: RecordBatch) -> list[int]:
 
 @dataclass(frozen=True)
 class TopicSample:
-    """The oldest record of each partition, many of the newest, and the seconds that reading the newest took."""
+    """The oldest record of each partition, many of the newest, and the seconds that reading these newest took."""
 
     oldest: RecordBatch
     newest: RecordBatch
     read_seconds: float
     fetch: Callable[[bytes], SchemaDocument] = without_registry
     """Looks up a schema that a value names."""
+    left_out: int = 0
+    """How many of the newest records it lacks because they are too large together."""
 
     @cached_property
     def _keys(self) -> list[bytes]:

@@ -19,7 +19,7 @@ import polars as pl
 from ktframe.clock import SystemClock
 from ktframe.errors import BrokerError, ConfigurationError
 from ktframe.explore.inspection import Inspection
-from ktframe.explore.sample import TopicSample, sizes, timestamps
+from ktframe.explore.sample import TopicSample, few_bytes, sizes, timestamps
 from ktframe.fold.event_time import SHOWN_TIME, as_shown_times
 from ktframe.fold.records import RecordBatch
 from ktframe.formats.bodies import SchemaDocument
@@ -52,6 +52,8 @@ _OLDEST_SECONDS = 1.5
 _NEWEST_SECONDS = 3.0
 _RATE_RECORDS = 3_000
 _MOST_SAMPLES = 10_000
+_MOST_BYTES = 2**24
+"""Records are no more bytes together, unpacked: they are decoded several times."""
 
 
 def topics_frame(
@@ -130,7 +132,8 @@ def inspect_topic(
 ) -> Inspection:
     """Return the size of a topic, the formats and columns of its newest records, and how long loading it may take.
 
-    It reads the oldest record of each partition and a few thousand of the newest, for less than five seconds.
+    It reads the oldest record of each partition and a few thousand of the newest, for less than five seconds; of these it
+    looks at no more than 16 MiB.
     ``load_seconds`` is how long all records would take at the rate at which these were read and decoded.
 
     Raises
@@ -179,6 +182,7 @@ def inspect_topic(
         additions=records.additions(),
         readings=records.readings(),
         headers=records.header_names(),
+        left_out=records.left_out,
     )
 
 
@@ -193,18 +197,20 @@ def _read_sample(open_sampler: OpenSampler, topic: str, whole: Extent, sample: i
         oldest = _read(sampler, {topic: first}, _OLDEST_SECONDS)
         # Only the newest are timed: the consumer connects while it reads the oldest.
         started = time.perf_counter()
-        newest = _read(sampler, {topic: _newest_offsets(extent, count)}, _NEWEST_SECONDS)
+        wanted = _newest_offsets(extent, count)
+        newest = _read(sampler, {topic: wanted}, _NEWEST_SECONDS)
         if not newest.batch:
             # The last offsets may have been compacted away or aborted: then the records are before them.
             started = time.perf_counter()
-            from_start = {
-                partition: OffsetRange(offsets.start, count) for partition, offsets in extent.items()
-            }
-            newest = _read(sampler, {topic: from_start}, _NEWEST_SECONDS)
+            wanted = {partition: OffsetRange(offsets.start, count) for partition, offsets in extent.items()}
+            newest = _read(sampler, {topic: wanted}, _NEWEST_SECONDS)
         seconds = time.perf_counter() - started
     if newest.failure is not None and not newest.batch:
         raise newest.failure
-    return TopicSample(oldest.batch, newest.batch, seconds)
+    batch = few_bytes(newest.batch, _MOST_BYTES)
+    read = sum(offsets.count for offsets in wanted.values()) if newest.is_large else len(newest.batch)
+    share = len(batch) / max(len(newest.batch), 1)
+    return TopicSample(oldest.batch, batch, seconds * share, left_out=read - len(batch))
 
 
 def _read(sampler: Sampler, ranges: RangesByTopic, seconds: float) -> Sample:

@@ -36,6 +36,8 @@ class Sample:
 
     batch: RecordBatch = field(default_factory=RecordBatch)
     failure: BrokerError | None = None
+    is_large: bool = False
+    """Whether others were not read because these are many bytes."""
 
 
 RangesByTopic: TypeAlias = Mapping[str, Mapping[int, OffsetRange]]
@@ -168,6 +170,10 @@ class _Reading:
     def samples(self, failure: BrokerError | None) -> dict[str, Sample]:
         """Return the samples; ``failure`` is an error that concerns all topics."""
         return {
-            topic: Sample(columns_of(messages, with_headers=True), self._failures.get(topic, failure))
+            topic: Sample(
+                columns_of(messages, with_headers=True),
+                self._failures.get(topic, failure),
+                is_large=self._bytes > _MOST_BYTES and any(of == topic for of, _ in self._missing),
+            )
             for topic, messages in self._messages.items()
         }
