@@ -54,7 +54,7 @@ class Learned:
     seen: frozenset[str] = frozenset()
     """Fields of records that ``where=`` has left out before the first one passed."""
     by_arrival: str = ""
-    """A field of which no sample has shown anything, where the record that came first decided against later ones."""
+    """A field of which no sample has shown anything, where the records that came first decided against later ones."""
 
     def has_records(self, partitions: Iterable[int], count: int) -> bool:
         """Say whether each of the samples of ``partitions`` has so many records."""

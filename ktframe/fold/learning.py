@@ -131,10 +131,12 @@ def _differing(learner: Learner, schema: pl.Schema, learned: Learned, after: Lea
 
 
 def _by_arrival(values: JsonFormat, batch: RecordBatch, records: Records, learned: Learned) -> str:
-    """Return a field in which a record was refused, and of which the samples of no partition have decided the type."""
+    """Return a field in which a record was refused, and of which the samples of no partition have decided anything."""
     decision = values.decision_of(learned.values)
     for refusal in records.refused:
         for name in refusal.fields if refusal.fault is Fault.FIELD else ():
+            if name not in records.schema and name not in learned.values.fields and not decision.is_crowded:
+                return repr(name)
             is_number = decision.is_open_for_floats(name)
             if records.schema.get(name, pl.Null()) == pl.Null or not (is_number or decision.is_open(name)):
                 continue
@@ -234,10 +236,8 @@ def _with_first(learner: Learner, batch: RecordBatch, learned: Learned, most: in
         return learned
     for partition, fresh in _fresh_lines(batch, learned, most):
         earlier = learned.samples.get(partition)
-        more = _within_limits(
-            learner, batch, fresh, earlier, partial(_sample_of_values, learner.values, batch, earlier)
-        )
-        learned = learned.plus(partition, more)
+        count = partial(_sample_of_values, learner.values, batch, earlier)
+        learned = learned.plus(partition, _within_limits(learner, batch, fresh, earlier, count))
     return learned
 
 

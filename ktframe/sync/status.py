@@ -197,7 +197,7 @@ def notices(binding: TopicBinding, materializer: Materializer) -> tuple[str, ...
         reasons.append(f"records that came later decide the type of {learned.differing} otherwise: relearn()")
     if learned.by_arrival:
         first = f"the first {SAMPLE_RECORDS:,} records of each partition don't show the type of"
-        reasons.append(f"{first} {learned.by_arrival}: it is that of the record that was read first")
+        reasons.append(f"{first} {learned.by_arrival}: the records that were read first decide")
     reasons += [notice for _, notice in sorted(materializer.presence.notices.items())]
     positions = sorted(materializer.store.positions().items())
     reasons += [

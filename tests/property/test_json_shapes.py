@@ -115,6 +115,8 @@ class Loaded:
     decided: pl.Schema = field(default_factory=pl.Schema)
     """The types that all records decide; of a field that no row has only these are known."""
     forms: Forms = frozenset()
+    by_arrival: str = ""
+    """A field of which the samples show nothing: then it matters which record came first."""
 
 
 Log = list[tuple[Place, bytes]]
@@ -166,6 +168,7 @@ def load(batches: list[Log], asked: dict[str, Any]) -> Loaded:
         if not learned.differing:
             decision = decoder.learner.decision(learned)
             found.decided = pl.Schema() if decision is None else decision.schema
+            found.by_arrival = learned.by_arrival
             return with_rows(found, decoder, payloads, schema, learned.forms)
         learned = read_again(decoder.learner, learned)
     pytest.fail("it does not settle")
@@ -276,9 +279,8 @@ def check_reason(refused: RefusedRecord, record: dict[str, Any], found: Loaded, 
         assert depth_of(record) + maps > DEEPEST
         return
     assert refused.fault is Fault.FIELD
-    assert misfits.intersection(refused.fields)
-    if not {*refused.fields} <= misfits:
-        return  # later records of the batch have given a column more names
+    assert {*refused.fields} <= misfits
+    assert refused.fields
     name = re.match(r"field '([a-z]+)", refused.reason)
     assert name
     assert name[1] == refused.fields[0]
@@ -286,6 +288,8 @@ def check_reason(refused: RefusedRecord, record: dict[str, Any], found: Loaded, 
     if conflict:
         dtypes = [known.get(name[1], pl.Null()) for known in (found.schema, found.decided)]
         wanted = {short_name(inner) for dtype in dtypes for inner in dtypes_in(dtype)}
+        # Where no other record shows a type it disagrees with itself.
+        wanted |= {kind_of(value) for value in values_in(record[name[1]])}
         assert conflict[1] in wanted
         assert conflict[2] in {*map(kind_of, values_in(record[name[1]]))}
 
@@ -384,17 +388,19 @@ def test_each_record_is_a_row_with_its_values_or_refused(
     with few_names(names, share, head):
         found = load(delivered(sent, (), ()), asked)
         cut = load(delivered(sent, order, [*cuts]), asked)
-    assert {at: repr(row) for at, row in cut.rows.items()} == {
-        at: repr(row) for at, row in found.rows.items()
-    }
-    assert cut.refused.keys() == found.refused.keys()
-    assert list(cut.schema.items()) == list(found.schema.items())
-    known = {path for path, _ in found.forms | cut.forms}
-    assert {form for form in found.forms if form[0] in known} == {
-        form for form in cut.forms if form[0] in known
-    }
     check(found, sent, asked, is_whole=True)
     check(cut, sent, asked, is_whole=False)
+    if not (found.by_arrival or cut.by_arrival):
+        check_same(found, cut)
+
+
+def check_same(found: Loaded, cut: Loaded) -> None:
+    """Check that a log gives the same however its records were cut into batches."""
+    shown = [{at: repr(row) for at, row in each.rows.items()} for each in (found, cut)]
+    assert shown[0] == shown[1]
+    assert cut.refused.keys() == found.refused.keys()
+    assert list(cut.schema.items()) == list(found.schema.items())
+    assert cut.forms == found.forms
 
 
 @st.composite
@@ -434,10 +440,8 @@ def test_objects_whose_names_grow_keep_their_values(
     """With the limits as they are: more than sixty-four names make a map, unless it holds the key."""
     log = placed([(number % parts, record) for number, record in enumerate(sent)])
     found, cut = load(delivered(log, (), ()), asked), load(delivered(log, [0, 1, 2] * 50, [*cuts]), asked)
-    assert cut.rows == found.rows or {at: repr(row) for at, row in cut.rows.items()} == {
-        at: repr(row) for at, row in found.rows.items()
-    }
-    assert cut.refused.keys() == found.refused.keys()
+    if not (found.by_arrival or cut.by_arrival):
+        check_same(found, cut)
     check(found, log, asked, is_whole=True)
     check(cut, log, asked, is_whole=False)
 
@@ -467,6 +471,8 @@ def test_a_live_table_has_the_rows_of_a_load_after_relearning(
         shown(table)
         table.relearn()
         live = shown(table)
+        if any("read first" in notice for notice in table.position().notices):
+            return
         with broker.connect() as other:
             assert live == shown(other.table("t", **asked, on_refused="ignore"))
 

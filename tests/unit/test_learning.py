@@ -267,7 +267,7 @@ def test_what_the_order_of_partitions_decided_is_said(broker: FakeBroker) -> Non
         broker.produce("t", "e", {"y": 1}, partition=0)
         table.to_polars()
         (said,) = table.status().notices
-        assert "'y': it is that of the record that was read first" in said
+        assert "'y': the records that were read first decide" in said
 
 
 def test_what_was_learned_comes_back_from_its_parts() -> None:

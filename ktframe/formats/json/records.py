@@ -26,7 +26,7 @@ from ktframe.formats.json.constants import may_have_constants, without_constants
 from ktframe.formats.json.decision import Decision
 from ktframe.formats.json.inference import InferenceRules, inferred_schema
 from ktframe.formats.json.refusals import why_no_json, why_no_object
-from ktframe.formats.json.turns import read_all, read_in_turn
+from ktframe.formats.json.turns import read_all, read_in_turn, with_reasons
 from ktframe.formats.json.values import row_reader
 
 DEEPEST = 64
@@ -114,6 +114,7 @@ def judge_records(
             schema = final
             rows, further = read_all(accepted, schema, rules)
             unfit += further
+        unfit = with_reasons(unfit, records, schema, rules)
     return JudgedRecords(rows, refused + unfit, schema)
 
 

@@ -42,6 +42,28 @@ def _refusal(index: int, error: ConflictError, rules: InferenceRules) -> Refusal
     return Refusal(index, str(error), fault, error.fields)
 
 
+def with_reasons(
+    unfit: Iterable[Refusal],
+    records: Mapping[int, Mapping[str, Any]],
+    schema: Mapping[str, pl.DataType],
+    rules: InferenceRules,
+) -> list[Refusal]:
+    """Return refusals with the reasons that records have by the columns of all: later ones may have widened some."""
+    is_full = rules.most is not None and len(schema.keys() - rules.fixed) >= rules.most
+    read = row_reader(tuple(schema.items()), replace(rules, is_full=is_full))
+    told = []
+    for refusal in unfit:
+        # Of one field it is about a value that does not fit yet, or it came too early.
+        if len(refusal.fields) > 1 and not schema.keys().isdisjoint(refusal.fields):
+            try:
+                read(records[refusal.index])
+            except ConflictError as error:
+                told.append(_refusal(refusal.index, error, rules))
+                continue
+        told.append(refusal)
+    return told
+
+
 def read_in_turn(
     records: Mapping[int, Mapping[str, Any]],
     schema: pl.Schema,
