@@ -7,7 +7,7 @@ what is known; where the records that it adds to the samples decide otherwise, i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import polars as pl
 
 from ktframe.columns import KEY, LINE, TOMBSTONE, is_field
+from ktframe.fold.counting import BOUND, count_columns, count_values
 from ktframe.fold.key_column import key_columns, key_type
 from ktframe.fold.learned import SAMPLE_RECORDS, Learned, Sample
 from ktframe.fold.records import RecordBatch
@@ -22,7 +23,7 @@ from ktframe.formats import NO_FORMS, JsonFormat
 from ktframe.formats.base import Fault, Refusal
 from ktframe.formats.field_names import FieldPath
 from ktframe.formats.json.decision import Decision, wide_paths
-from ktframe.formats.json.sightings import EMPTY, Sightings, kept_below, unseen
+from ktframe.formats.json.sightings import EMPTY, Sightings
 
 HEAD_RECORDS: Final = 100
 """So many records of each partition are looked at one by one: they decide the order of fields, nulls among them."""
@@ -247,8 +248,8 @@ def _sample_of_values(
     """Return ``lines`` of one partition, whose values are counted one by one."""
     values = format_.nothing_seen()
     head = lines[: max(0, HEAD_RECORDS - (0 if earlier is None else earlier.records))]
-    _count_values(values, format_, batch, head, with_nulls=True)
-    _count_values(values, format_, batch, lines[len(head) :], is_bounded=is_bounded)
+    count_values(values, format_, batch, head, with_nulls=True)
+    count_values(values, format_, batch, lines[len(head) :], is_bounded=is_bounded)
     return Sample(batch.offsets[lines[0]], batch.offsets[lines[-1]] + 1, len(lines), values)
 
 
@@ -273,7 +274,8 @@ def _within_limits(
     parsed = (None if value is None else learner.values.parse(value) for value in values)
     last = learner.values.first_crowding(before, parsed)
     if last is None:
-        return count(lines, is_bounded=False)
+        is_part = learner.values.has_many(more.values, BOUND)
+        return count(lines, is_bounded=False) if is_part else more
     more = count(lines[: last + 1], is_bounded=False)
     return replace(more, records=SAMPLE_RECORDS - (0 if earlier is None else earlier.records))
 
@@ -322,7 +324,7 @@ def _sample(
 ) -> Sample:
     """Return ``lines`` of one partition as a sample; ``earlier`` are the records before them.
 
-    ``formed`` are the fields whose columns don't show what kinds of values they had. ``is_bounded``: see ``_count_values``.
+    ``formed`` are the fields whose columns don't show what kinds of values they had. ``is_bounded``: see ``count_values``.
     """
     offsets = batch.offsets
     count = 0 if earlier is None else earlier.records
@@ -330,20 +332,20 @@ def _sample(
     values, keys = Sightings(), Sightings()
     if learner.values is not None:
         values = learner.values.nothing_seen()
-        _count_values(values, learner.values, batch, head, with_nulls=True)
+        count_values(values, learner.values, batch, head, with_nulls=True)
         rest = lines[len(head) :]
         if rest and not is_exact:
             rows = records.rows.filter(pl.col(LINE).is_in(rest) & ~pl.col(TOMBSTONE))
             fields = learner.values.inferred(_fields(records.schema))
             fields = pl.Schema({name: dtype for name, dtype in fields.items() if name not in formed})
             known = values if earlier is None else earlier.values.plus(values)
-            firsts = _count_columns(values, known, fields, rows, with_times=learner.values.reads_times)
+            firsts = count_columns(values, known, fields, rows, with_times=learner.values.reads_times)
             uncounted = firsts if rows.height == len(rest) else {*rest} - {*rows[LINE]} | firsts
             if formed:
                 in_columns = (line for line in rest if line not in uncounted)
-                _count_values(values, learner.values, batch, in_columns, only=formed)
+                count_values(values, learner.values, batch, in_columns, only=formed)
             rest = sorted(uncounted)
-        _count_values(values, learner.values, batch, rest, is_bounded=is_bounded)
+        count_values(values, learner.values, batch, rest, is_bounded=is_bounded)
     if learner.keys is not None:
         for line in lines:
             key = batch.keys[line]
@@ -352,47 +354,3 @@ def _sample(
                 keys.add_record(record, *batch.place(line))
                 keys.add_names(record, *batch.place(line))
     return Sample(offsets[lines[0]], offsets[lines[-1]] + 1, len(lines), values, keys)
-
-
-def _count_values(
-    seen: Sightings,
-    format_: JsonFormat,
-    batch: RecordBatch,
-    lines: Iterable[int],
-    *,
-    with_nulls: bool = False,
-    only: frozenset[str] | None = None,
-    is_bounded: bool = False,
-) -> None:
-    """Count the values of ``lines``; if ``is_bounded``, not all of them where names are far too many to be columns."""
-    for line in lines:
-        if is_bounded and format_.has_many(seen, 2):
-            return
-        value = batch.values[line]
-        record = None if value is None else format_.parse(value)
-        if record is not None:
-            times = format_.reads_times
-            seen.add_record(record, *batch.place(line), with_nulls=with_nulls, with_times=times, only=only)
-
-
-def _count_columns(
-    seen: Sightings, known: Sightings, fields: pl.Schema, rows: pl.DataFrame, *, with_times: bool
-) -> set[int]:
-    """Count ``rows`` column by column; return the lines of those that have to be counted one by one instead.
-
-    ``known`` is what was seen before them, ``seen`` included.
-    """
-    firsts: set[int] = set()
-    for name in fields:
-        firsts |= unseen(rows[name], rows[LINE], known.fields.get(name, Sightings()))
-    rows = rows.filter(~pl.col(LINE).is_in(list(firsts))) if firsts else rows
-    counted = Sightings()
-    counted.add_records(rows.height)
-    for name in fields:
-        column = Sightings(kept_below(seen.kept, name))
-        column.add_column(rows[name], with_times=with_times)
-        if column.kinds:
-            counted.fields[name] = column
-    both = seen.plus(counted)
-    seen.fields, seen.kinds = both.fields, both.kinds
-    return firsts

@@ -94,12 +94,12 @@ def judge_records(
     rows, unfit = read_all(records, schema, rules)
     if unfit:
         if decision is None:
-            schema = inferred_schema(known, records.values(), rules)
+            columns = schema = inferred_schema(known, records.values(), rules)
             rows, unfit = read_all(records, schema, rules)
         else:
-            whole = decision.whole
+            whole, columns = decision.whole, decision.widened(known)
             rules = replace(rules, most=decision.most, timed=decision.rules.timed)
-            rows, unfit = read_in_turn(records, decision.widened(known), rules, whole, decision.schema)
+            rows, unfit = read_in_turn(records, columns, rules, whole, decision.schema)
         accepted = {index: records[index] for index in rows}
         if decision is None:
             final = inferred_schema(known, accepted.values(), rules)
@@ -114,7 +114,7 @@ def judge_records(
             schema = final
             rows, further = read_all(accepted, schema, rules)
             unfit += further
-        unfit = with_reasons(unfit, records, schema, rules)
+        unfit = with_reasons(unfit, records, {**columns, **schema}, rules)
     return JudgedRecords(rows, refused + unfit, schema)
 
 

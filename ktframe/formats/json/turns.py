@@ -48,7 +48,7 @@ def with_reasons(
     schema: Mapping[str, pl.DataType],
     rules: InferenceRules,
 ) -> list[Refusal]:
-    """Return refusals with the reasons that records have by the columns of all: later ones may have widened some."""
+    """Return refusals for those of their fields that don't fit the columns of all: later records may have widened some."""
     is_full = rules.most is not None and len(schema.keys() - rules.fixed) >= rules.most
     read = row_reader(tuple(schema.items()), replace(rules, is_full=is_full))
     told = []
@@ -56,7 +56,8 @@ def with_reasons(
         # Of one field it is about a value that does not fit yet, or it came too early.
         if len(refusal.fields) > 1 and not schema.keys().isdisjoint(refusal.fields):
             try:
-                read(records[refusal.index])
+                record = records[refusal.index]
+                read({name: record[name] for name in record if name in refusal.fields})
             except ConflictError as error:
                 told.append(_refusal(refusal.index, error, rules))
                 continue
