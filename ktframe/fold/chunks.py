@@ -16,12 +16,14 @@ def most_chunks(rows: int) -> int:
     return 4 + 2 * (rows // ROWS_A_CHUNK)
 
 
-def parted(frame: pl.DataFrame, is_wanted: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parted(
+    frame: pl.DataFrame, is_wanted: pl.Series, rows_a_chunk: int = ROWS_A_CHUNK
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that are not wanted, and those that are; chunks without a wanted row are not copied."""
     wanted = is_wanted.arg_true()
     if not len(wanted):
         return frame, frame.clear()
-    bounds = list(_bounds(frame))
+    bounds = list(_bounds(frame, rows_a_chunk))
     starts = pl.Series([start for start, _ in bounds], dtype=wanted.dtype)
     # The number of wanted rows before each chunk, and after the last one.
     before = [*wanted.search_sorted(starts).to_list(), len(wanted)]
@@ -54,9 +56,9 @@ def in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(chunks, rechunk=False)
 
 
-def _bounds(frame: pl.DataFrame) -> Iterator[tuple[int, int]]:
+def _bounds(frame: pl.DataFrame, rows_a_chunk: int = ROWS_A_CHUNK) -> Iterator[tuple[int, int]]:
     """Yield where each chunk begins, and its rows; a long one, of a file that is mapped, counts as several."""
     lengths = frame.to_series(0).chunk_lengths()
     for start, length in zip(accumulate(lengths, initial=0), lengths, strict=False):
-        for at in range(start, start + length, ROWS_A_CHUNK):
-            yield at, min(ROWS_A_CHUNK, start + length - at)
+        for at in range(start, start + length, rows_a_chunk):
+            yield at, min(rows_a_chunk, start + length - at)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 
 import polars as pl
 
@@ -48,6 +49,24 @@ class Merged:
         all_markers = stack(markers).rechunk()
         rows = rows.rechunk()
         return cls(rows, all_markers, positions, contested_hashes(rows.hashes(), all_markers[HASH]))
+
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """Return all but the positions as frames by name."""
+        return {**self.rows.frames(), "markers": self.markers, "contested": self.contested.to_frame()}
+
+    @classmethod
+    def of_frames(cls, frames: Mapping[str, pl.DataFrame], schema: pl.Schema) -> Merged | None:
+        """Return what ``frames`` returned, of which empty ones may lack; None where there are others, or other columns."""
+        left = dict(frames)
+        markers = left.pop("markers", pl.DataFrame(schema=schema))
+        contested = left.pop("contested", _none_contested().to_frame())[HASH]
+        rows = Rows.of_frames(left, schema)
+        return None if rows is None or markers.schema != schema else cls(rows, markers, {}, contested)
+
+    def has_same_rows(self, other: Merged) -> bool:
+        """Say whether the other one has the very same lines; only positions may differ."""
+        mine, others = ((each.rows, each.markers, each.contested) for each in (self, other))
+        return all(map(is_, mine, others))
 
     def with_schema(self, schema: pl.Schema, spill: Spill) -> Merged:
         """Return this with the columns ``schema``, which are those of before or wider ones."""

@@ -9,8 +9,10 @@ from typing import Final
 import polars as pl
 
 from ktframe.columns import ROW, own_name
-from ktframe.fold.chunks import ROWS_A_CHUNK, parted
+from ktframe.fold.chunks import parted
 
+_COPIED_ROWS: Final = 1_024
+"""So many rows are copied for one that is gone among them."""
 _LIVES: Final = own_name("lives")
 """A column that says of each row whether it is not gone."""
 
@@ -43,14 +45,14 @@ class Part:
 
     def living(self) -> pl.DataFrame:
         """Return the rows that are not gone; those near one that is gone are copied."""
-        return self.lines if self.gone is None else parted(self.lines, self.gone)[0]
+        return self.lines if self.gone is None else parted(self.lines, self.gone, _COPIED_ROWS)[0]
 
     def copied_bytes(self) -> float:
         """Return how many bytes ``living`` copies, about."""
         if self.gone is None:
             return 0
-        chunks = (self.gone.arg_true() // ROWS_A_CHUNK).n_unique()
-        return self.lines.estimated_size() * min(1, chunks * ROWS_A_CHUNK / self.lines.height)
+        chunks = (self.gone.arg_true() // _COPIED_ROWS).n_unique()
+        return self.lines.estimated_size() * min(1, chunks * _COPIED_ROWS / self.lines.height)
 
     def lazy(self) -> pl.LazyFrame:
         """Return the rows that are not gone as a LazyFrame."""

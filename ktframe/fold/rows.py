@@ -22,6 +22,8 @@ from ktframe.fold.stack import stack
 SPILL_BYTES: Final = 64 << 20
 """How many bytes of rows lie in memory before they are put into a file, and about how many a file has."""
 
+_COPIED: Final = 4
+"""So many times as many are copied for a frame of all rows before parts are written anew."""
 _FIRST: Final = 2
 """So many times as many may they be where no rows lie in files yet: there a change costs less."""
 
@@ -57,6 +59,8 @@ class Rows:
         memory = frames.get("rows", pl.DataFrame(schema=schema))
         numbers = takewhile(lambda number: f"part-{number}" in frames, count())
         all_lines = [frames[f"part-{number}"] for number in numbers]
+        if len(frames.keys() - {"rows", "gone"}) != len(all_lines):
+            return None  # of another version
         if any(frame.schema != schema for frame in (memory, *all_lines)):
             return None
         parts = tuple(map(Part, all_lines))
@@ -74,11 +78,6 @@ class Rows:
     def height(self) -> int:
         """How many rows there are."""
         return self.memory.height + sum(part.height for part in self.parts)
-
-    def lines(self) -> Iterator[pl.DataFrame]:
-        """Yield all that lies in files or in memory, rows that are gone too."""
-        yield from (part.lines for part in self.parts)
-        yield self.memory
 
     @property
     def has_gone(self) -> bool:
@@ -170,17 +169,20 @@ class Rows:
             return self
         return replace(self, memory=in_few_chunks(pl.concat([self.memory, *added], rechunk=False)))
 
+    @property
+    def has_too_many(self) -> bool:
+        """Whether more rows are in memory than are to be there."""
+        return self.memory.estimated_size() > SPILL_BYTES * (1 if self.parts else _FIRST)
+
     def rechunk(self) -> Rows:
         """Return this with the rows in memory in one piece."""
         return replace(self, memory=self.memory.rechunk())
 
     def spilled(self, spill: Spill) -> Rows:
         """Return this with the rows in memory put into files, if they are too many bytes."""
-        most = SPILL_BYTES
-        size = int(self.memory.estimated_size())
-        if size <= most * (1 if self.parts else _FIRST):
+        if not self.has_too_many:
             return self
-        step = max(1, self.memory.height * most // size)
+        step = max(1, self.memory.height * SPILL_BYTES // int(self.memory.estimated_size()))
         parts = list[Part]()
         for piece in self.memory.iter_slices(step):
             lines = spill(piece)
@@ -197,12 +199,14 @@ class Rows:
         for part in self.parts:
             if part.share_gone > share:
                 rows = rows.plus(part.living()).spilled(spill)
+                if rows.has_too_many:
+                    return self  # the disk refuses them, and they may be more than memory has room for
         return rows
 
     def cheap_to_copy(self, spill: Spill) -> Rows:
         """Return the same rows, with no part of which any is gone where ``frame`` would copy more than may lie in memory."""
         copied = sum(part.copied_bytes() for part in self.parts)
-        return self if copied <= SPILL_BYTES else self.compacted(spill, 0)
+        return self if copied <= _COPIED * SPILL_BYTES else self.compacted(spill, 0)
 
     def with_schema(self, schema: pl.Schema, spill: Spill) -> Rows:
         """Return this with the columns ``schema``, which are those of before or wider ones: all parts are written anew."""

@@ -97,8 +97,9 @@ class View:
         self._begin(Merged.of(chunks, schema or self._schema, positions, self._spill), marks)
 
     def _begin(self, base: Merged, marks: pl.DataFrame) -> None:
-        for lines in (*base.rows.lines(), base.markers):
-            marks = without_outdated(marks, lines)
+        if marks.height:
+            for lines in (base.rows.select([HASH, PARTITION, OFFSET]), base.markers):
+                marks = without_outdated(marks, lines)
         with self._merging, self._lock:
             self._base, self._schema = base, base.rows.schema
             self._waiting = Waiting()
@@ -107,22 +108,14 @@ class View:
 
     def frames(self) -> dict[str, pl.DataFrame]:
         """Return all that is in the view but its positions, as frames by name."""
-        merged = self._merge()
-        return {
-            **merged.rows.frames(),
-            "markers": merged.markers,
-            "contested": merged.contested.to_frame(),
-            "marks": self.marks(),
-        }
+        return {**self._merge().frames(), "marks": self.marks()}
 
     def restore(self, frames: Mapping[str, pl.DataFrame], schema: pl.Schema) -> bool:
         """Take what ``frames`` returned, without copying it; empty frames may lack. Returns whether it has this schema."""
-        rows = Rows.of_frames(frames, schema)
-        markers = frames.get("markers", pl.DataFrame(schema=schema))
-        if rows is None or markers.schema != schema:
+        base = Merged.of_frames({name: frame for name, frame in frames.items() if name != "marks"}, schema)
+        if base is None:
             return False
-        contested = frames.get("contested", pl.DataFrame(schema={HASH: pl.UInt64}))[HASH]
-        self._begin(Merged(rows, markers, {}, contested), frames.get("marks", NO_MARKS))
+        self._begin(base, frames.get("marks", NO_MARKS))
         return True
 
     def apply(
@@ -286,7 +279,7 @@ class View:
         """Return the rows as of now, one per identity, in one frame."""
         merged = self._whole()
         last, rows = self._last_rows
-        if last is not merged:
+        if last is None or not merged.has_same_rows(last):
             rows = merged.one_per_key(self._user_key).cheap_to_copy(self._spill).frame()
             self._last_rows = (merged, rows)
         return Snapshot(rows, merged.positions)
@@ -339,6 +332,10 @@ class View:
         """
         merged = self._whole()
         return merged.rows.frame(), merged.markers
+
+    def partitions(self) -> pl.DataFrame:
+        """Return the partition of each row, as ``lines`` has them."""
+        return self._merge().rows.select([PARTITION])
 
     def inexact(self, wider: pl.Schema, *, but: Sequence[int] = ()) -> frozenset[str]:
         """Return the fields whose integers would lose digits as floats, were ``wider`` to become the schema.

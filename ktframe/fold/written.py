@@ -114,8 +114,8 @@ class WrittenRows:
 
     def exchanged(self) -> int:
         """Return how many rows a switch would remove, or add, whichever is more."""
-        removed = self._parts(self.shown.lines()[0])[1].height
-        return max(removed, self.again.lines()[0].height)
+        removed = self._parts(self.shown.partitions())[1].height
+        return max(removed, self.again.partitions().height)
 
     def _by_partition(self, values: Mapping[int, T]) -> tuple[dict[int, T], dict[int, T]]:
         """Return the values of the partitions of each view."""

@@ -101,19 +101,25 @@ class ViewFiles:
         self._lock = Lock()
         """Held while files are written or removed: what is being written nobody has yet."""
         self._known: list[_Known] = []
-        self._kept: set[str] = set()
-        """The names of the files that the note names."""
+        self._kept: set[str] | None = None
+        """The names of the files that the note names; None before they were looked at."""
+        self._is_open = True
         self._is_refused = False
         """Whether the disk has refused the rows that were to be put there last, which was said."""
 
     def spill(self, frame: pl.DataFrame) -> pl.DataFrame | None:
         """Return ``frame`` as it lies in a new file; None where the disk refuses it. A crash may take the file."""
         with self._lock:
+            if not self._is_open:  # the files may be another one's by now
+                return None
             self._remove_unused()
             try:
+                # Those before it meanwhile: what a note names lasts, and nobody is to wait for all of them then.
+                for known in self._known:
+                    self._make_lasting(known)
                 file = write_frame(self._directory, "part", frame.rechunk(), is_lasting=False)
                 mapped = map_frame(self._directory, file, is_checked=False)
-            except (OSError, DamagedFileError, pa.ArrowException) as error:
+            except (OSError, DamagedFileError, pa.ArrowException, pl.exceptions.PolarsError) as error:
                 level = logging.DEBUG if self._is_refused else logging.WARNING
                 logger.log(level, "store %s: rows stay in memory: %s", self._store, error)
                 self._is_refused = True
@@ -139,9 +145,8 @@ class ViewFiles:
                 self._kept = set()
                 self._remove_unused()
                 return None
-            self._kept.update(
-                file.name for file in files.values()
-            )  # beside those of the note, until ``keep``
+            # Beside those of the note, until ``keep``.
+            self._kept = {*(self._kept or ()), *(file.name for file in files.values())}
         return files
 
     def _new_file(self, kind: str, frame: pl.DataFrame) -> FrameFile:
@@ -153,11 +158,14 @@ class ViewFiles:
         """Return the file that ``frame`` lies in, if there is one."""
         for known in self._known:
             if known.frame() is frame and (self._directory / known.file.name).is_file():
-                if not known.is_lasting:
-                    make_lasting(self._directory, known.file)
-                    known.is_lasting = True
+                self._make_lasting(known)
                 return known.file
         return None
+
+    def _make_lasting(self, known: _Known) -> None:
+        if not known.is_lasting:
+            make_lasting(self._directory, known.file)
+            known.is_lasting = True
 
     def read(self, raw: bytes | None, log: ChangeLog, made_by: str) -> DecodedRows | None:
         """Return the frames by the note ``raw``; None where they are not what the ``log`` can tell from, or a file is damaged.
@@ -183,10 +191,11 @@ class ViewFiles:
         frames = {kind: frame for kind, frame in zip(note.files, mapped, strict=True) if frame is not None}
         if len(frames) < len(mapped):
             return None
-        self._known = [
-            _Known(ref(frames[kind]), file, is_lasting=True, lies_there=True)
-            for kind, file in note.files.items()
-        ]
+        with self._lock:
+            self._known += [
+                _Known(ref(frames[kind]), file, is_lasting=True, lies_there=True)
+                for kind, file in note.files.items()
+            ]
         self.keep(note.files)
         is_current = log.is_at(note.write)
         return DecodedRows(
@@ -209,7 +218,16 @@ class ViewFiles:
             self._kept = {file.name for file in files.values()}
             self._remove_unused()
 
+    def close(self) -> None:
+        """Write and remove nothing any more; what the note does not name goes, since the next open would remove it."""
+        with self._lock:
+            if self._is_open:
+                self._known, self._is_open = [], False
+                self._remove_unused()
+
     def _remove_unused(self) -> None:
+        if self._kept is None:
+            return
         self._known = [known for known in self._known if known.frame() is not None]
         in_use = (known.file.name for known in self._known if known.lies_there)
         keep_only(self._directory, self._kept.union(in_use))

@@ -343,6 +343,7 @@ class RocksDBStore:
         last_write = self._engine.last_write()
         files = self._view_files.write(view.frames)
         if files is None:
+            self._changed.stop()
             return
         with self._writing():
             note = Note.after(last_write, view, files)
@@ -377,6 +378,7 @@ class RocksDBStore:
 
     def close(self) -> None:
         """Flush and release the store; a second call does nothing."""
+        self._view_files.close()
         self._engine.close()
 
     @contextmanager

@@ -17,7 +17,7 @@ from ktframe.fold.records import StaleMarks, StoredRows
 from ktframe.fold.view import View
 from ktframe.store.protocol import CHUNK_ROWS, DecodedRows, StateStore
 
-_REVISION: Final = 1
+_REVISION: Final = 2
 """To be raised when this version of ktframe makes other rows, or hashes, of the same stored bytes than before."""
 _MADE_BY: Final = f"ktframe {VERSION}.{_REVISION}, Polars {pl.__version__}"
 

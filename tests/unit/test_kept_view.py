@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import polars as pl
@@ -24,6 +24,8 @@ from ktframe.fold import rows
 from ktframe.fold.decoder import TopicDecoder
 from ktframe.fold.records import Position, StoredRows
 from ktframe.store import change_log, view_files
+from ktframe.store.change_log import ChangeLog
+from ktframe.store.engine import Engine
 from ktframe.store.kept_view import ViewFiles
 from ktframe.store.manager import StoreManager
 from ktframe.store.protocol import DecodedRows, Horizon, Rebuild, StateStore
@@ -268,6 +270,28 @@ def test_no_file_goes_between_its_writing_and_the_note(tmp_path: Path) -> None:
     del part
     files.keep({})
     assert names_in(tmp_path / "view") == []
+
+
+def test_closed_files_are_left_to_who_opens_them_next(tmp_path: Path) -> None:
+    """A reader that is still at it writes and removes nothing; what no note names goes with the close."""
+    files = ViewFiles(tmp_path)
+    assert files.read(None, ChangeLog(cast(Engine, None)), "this") is None
+    part = files.spill(FRAME)
+    assert part is not None
+    files.close()
+    assert names_in(tmp_path / "view") == []
+    (tmp_path / "view" / "part-of-another.arrow").touch()
+    assert files.spill(FRAME) is None
+    files.close()
+    assert names_in(tmp_path / "view") == ["part-of-another.arrow"]
+    assert part.equals(FRAME)
+
+
+def test_an_open_that_comes_to_no_rows_removes_no_files(manager: StoreManager, store: RocksDBStore) -> None:
+    """It was closed before it looked at them."""
+    names = names_in(directory_of(manager))
+    manager.close(reopened(manager, store))
+    assert names_in(directory_of(manager)) == names
 
 
 def test_other_frames_replace_the_files(manager: StoreManager, store: RocksDBStore) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from ktframe.columns import BOOKKEEPING, HASH, KEY, OFFSET, PARTITION, REMOVED, TIMESTAMP
-from ktframe.fold import waiting
+from ktframe.fold import rows, waiting
 from ktframe.fold.chunks import most_chunks
 from ktframe.fold.view import View
+from ktframe.store.kept_view import ViewFiles
 
 FIELDS = {"n": pl.Int64()}
 SCHEMA = pl.Schema({**BOOKKEEPING, KEY: pl.String(), **FIELDS})
@@ -410,3 +412,88 @@ def test_clearing_a_partition_leaves_other_contests() -> None:
     view = view_of(delta((0, "a", 1, 1), (1, "a", 2, 2), (2, "a", 3, 3), (2, "b", 1, 1), (0, "b", 1, 1)))
     view.clear([2], SCHEMA)
     assert (values(view), view.contested) == ({"a": 2, "b": 1}, 1)
+
+
+class Files:
+    """Files that take rows, until they are ``full``; counts those that were written."""
+
+    def __init__(self, directory: Path) -> None:
+        self._files = ViewFiles(directory)
+        self.full, self.written = False, 0
+
+    def spill(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Put rows into a file."""
+        self.written += 1
+        return None if self.full else self._files.spill(rows)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """Let all rows lie in files."""
+    monkeypatch.setattr(rows, "SPILL_BYTES", 0)
+    return Files(tmp_path)
+
+
+def in_files(files: Files, *deltas: pl.DataFrame) -> View:
+    """Return a view of these changes, each merged before the next."""
+    view = View((KEY,), SCHEMA, spill=files.spill)
+    for number, some in enumerate(deltas):
+        view.apply(some, SCHEMA, {0: number})
+        view.rows()
+    return view
+
+
+def test_a_row_that_is_gone_outdates_no_mark(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its partition is read again, and a record is refused that was not there before."""
+    lines = view_of(delta(*[(number % 2, f"k{number}", 1, 1) for number in range(40)])).snapshot().rows
+    monkeypatch.setattr(rows, "SPILL_BYTES", int(lines.estimated_size()) // 4)
+    view = View((KEY,), SCHEMA, spill=files.spill)
+    view.load([lines], {})
+    view.clear([0], SCHEMA)
+    assert view.rows().has_gone
+    marks = lines.filter(pl.col(PARTITION) == 0).select(HASH, PARTITION, KEY, OFFSET, TIMESTAMP)
+    view.apply(pl.DataFrame(), SCHEMA, {}, marks.with_columns(pl.lit(-1, dtype=pl.Int64).alias(OFFSET)))
+    other = View((KEY,), SCHEMA, spill=files.spill)
+    assert other.restore(view.frames(), SCHEMA)
+    assert other.marks().height == view.marks().height == 20
+
+
+def test_where_the_disk_is_full_rows_stay_in_their_files(files: Files) -> None:
+    """Those that lie there are not brought into memory, where there may be no room for them."""
+    view = in_files(files, delta(*[(0, f"k{number}", 1, number) for number in range(100)]))
+    files.full = True
+    view.apply(delta(*[(0, f"k{number}", 2, -number) for number in range(90)]), SCHEMA, {0: 2})
+    assert values(view) == {f"k{number}": -number if number < 90 else number for number in range(100)}
+    assert view.rows().parts
+    files.full = False
+    assert len(values(view)) == 100
+    assert not view.rows().has_gone
+
+
+def test_all_rows_are_one_frame_until_some_change(files: Files) -> None:
+    """What was found out about it still holds."""
+    view = in_files(files, delta((0, "a", 1, 1)), delta((0, "b", 1, 1)))
+    frame = view.snapshot().rows
+    view.apply(pl.DataFrame(), SCHEMA, {0: 7})
+    assert view.snapshot().rows is frame
+    view.apply(delta((0, "a", 2, 2)), SCHEMA, {0: 8})
+    assert view.snapshot().rows is not frame
+
+
+def test_frames_of_another_version_are_not_taken(files: Files) -> None:
+    """Whatever else they hold might be missing."""
+    view = in_files(files, delta((0, "a", 1, 1)))
+    frames = view.frames()
+    assert View((KEY,), SCHEMA).restore(frames, SCHEMA)
+    assert not View((KEY,), SCHEMA).restore({**frames, "other": frames["rows"]}, SCHEMA)
+
+
+def test_a_few_changes_write_no_part_anew(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies near them is copied for a frame of all rows."""
+    monkeypatch.setattr(rows, "SPILL_BYTES", 500_000)
+    view = in_files(files, delta(*[(0, f"k{number}", 1, number) for number in range(50_000)]))
+    assert view.lies_in_files
+    written = files.written
+    view.apply(delta(*[(0, f"k{number}", 2, -1) for number in (7, 20_000, 49_999)]), SCHEMA, {0: 2})
+    assert view.snapshot().rows.height == 50_000
+    assert files.written == written
