@@ -17,7 +17,7 @@ def most_chunks(rows: int) -> int:
 
 
 def parted(
-    frame: pl.DataFrame, is_wanted: pl.Series, rows_a_chunk: int = ROWS_A_CHUNK
+    frame: pl.DataFrame, is_wanted: pl.Series, rows_a_chunk: int | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows that are not wanted, and those that are; chunks without a wanted row are not copied."""
     wanted = is_wanted.arg_true()
@@ -56,9 +56,10 @@ def in_few_chunks(frame: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(chunks, rechunk=False)
 
 
-def _bounds(frame: pl.DataFrame, rows_a_chunk: int = ROWS_A_CHUNK) -> Iterator[tuple[int, int]]:
+def _bounds(frame: pl.DataFrame, rows_a_chunk: int | None = None) -> Iterator[tuple[int, int]]:
     """Yield where each chunk begins, and its rows; a long one, of a file that is mapped, counts as several."""
     lengths = frame.to_series(0).chunk_lengths()
+    rows_a_chunk = rows_a_chunk or ROWS_A_CHUNK
     for start, length in zip(accumulate(lengths, initial=0), lengths, strict=False):
         for at in range(start, start + length, rows_a_chunk):
             yield at, min(rows_a_chunk, start + length - at)

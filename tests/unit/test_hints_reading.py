@@ -17,6 +17,7 @@ from support.waiting import wait_until
 
 import ktframe
 from ktframe import Context
+from ktframe.tables import verbs
 from ktframe.tables.diff import difference
 from ktframe.testing import FakeBroker
 
@@ -401,3 +402,20 @@ def test_a_hidden_key_is_listed_as_the_note_says(kt: Context) -> None:
     with pytest.raises(KeyError) as unknown:
         users["nobody"]
     assert not hasattr(unknown.value, "__notes__")
+
+
+def test_what_is_too_large_to_be_copied_is_aggregated_where_it_lies(
+    kt: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint's lazy() filters and aggregates what sort() would have copied."""
+    hint = Hint(
+        "tables/verbs.py",
+        "lazy() leaves the rows in files: filter or aggregate them there, and collect what is left.",
+    )
+    monkeypatch.setattr(verbs, "available_bytes", lambda: 1)
+    orders = kt.table("orders")
+    with pytest.raises(MemoryError) as raised:
+        orders.sort("n")
+    found = met(hint, str(raised.value))
+    rows = evaluated(f"orders.{found.calls[0]}", orders=orders)
+    assert rows.filter(pl.col("region") == "EU").select(pl.col("n").sum()).collect().item() == 1
