@@ -131,8 +131,6 @@ SHOWN = {
             "reader",
             "registry",
             "sampler",
-            "shared",
-            "sharing",
             "survey",
             "writer",
         ),

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import TypeAlias
 
 from ktframe.config.settings import Settings
 from ktframe.formats.schemas import without_registry
 from ktframe.kafka.cluster import KafkaCluster
 from ktframe.kafka.protocol import Cluster
-from ktframe.kafka.reader import Reader
+from ktframe.kafka.reader import KafkaReader, Reader
 from ktframe.kafka.registry import Registry, RegistryClient
 from ktframe.kafka.sampler import KafkaSampler, OpenSampler
-from ktframe.kafka.shared import SharedConsumers
-from ktframe.kafka.sharing import SharingReader, shared_consumers
 from ktframe.kafka.writer import KafkaWriter, RecordWriter
 from ktframe.store.manager import StoreManager
 from ktframe.sync.manager import BindingManager
@@ -57,11 +54,9 @@ class Clients:
             self.closers.append(registry.close)
         self.registry = registry
         self.fetch_schema = without_registry if registry is None else registry.fetch
-        if open_reader is None:
-            shared = shared_consumers(settings)
-            self.closers.append(shared.close)
-            open_reader = partial(_sharing_reader, settings, shared)
-        self.open_reader = open_reader
+        self.open_reader = open_reader or (
+            lambda topic, headers: KafkaReader(settings, topic, with_headers=headers)
+        )
         self.open_sampler = open_sampler or (lambda: KafkaSampler(settings))
         self.topic_writer: TopicWriter | None = None
         """None where the connection only reads."""
@@ -75,10 +70,6 @@ class Clients:
             for close in self.closers:
                 close()  # else it keeps retrying a refused login
             raise
-
-
-def _sharing_reader(settings: Settings, shared: SharedConsumers, topic: str, headers: bool) -> Reader:  # noqa: FBT001
-    return SharingReader(settings, topic, shared, with_headers=headers)
 
 
 def close_parts(

@@ -28,7 +28,7 @@ _CALL_RECORDS = 1_500
 """The interpreter's lock is held while so many are taken from librdkafka's queue: a millisecond."""
 _SIZED = 16
 """One in so many records is asked for its size."""
-POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 # Without rights on the group librdkafka reports this once and reads on: the group is never used.
 HARMLESS = frozenset({KafkaError.GROUP_AUTHORIZATION_FAILED})
@@ -53,9 +53,6 @@ class Reader(Protocol):
 
         Reaching the end of a partition only advances ``positions``, also past transaction markers and compacted offsets.
         """
-
-    def distrust(self) -> None:
-        """Take it that the connection is dead, by which it reads, and others may read too; it is closed next."""
 
     def close(self) -> None:
         """Stop reading."""
@@ -100,13 +97,8 @@ class KafkaReader:
         self._with_headers = with_headers
         self._timeout = settings.request_timeout
         self._failure: BrokerError | None = None
-        self._ended: set[int] = set()
-        """The partitions whose end was reached since they were assigned."""
         self._config = reading_config(settings, self._on_error)
-        self._consumer = self._new_consumer()
-
-    def _new_consumer(self) -> Consumer:
-        return new_client(Consumer, self._config)
+        self._consumer = new_client(Consumer, self._config)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() in HARMLESS:
@@ -119,7 +111,6 @@ class KafkaReader:
 
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read these partitions from these offsets, instead of those assigned before."""
-        self._ended = set()
         self._consumer.assign([TopicPartition(self._topic, p, offset) for p, offset in positions.items()])
 
     def first_records(
@@ -156,21 +147,18 @@ class KafkaReader:
         return self._take(BATCH_RECORDS)
 
     def _take(self, most: int) -> RecordBatch | None:
-        self._raise_failure()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
         try:
             # consume(n, t) waits for its whole timeout. poll() returns with the first record; the others are queued by then.
-            first = self._consumer.poll(POLL_SECONDS)
+            first = self._consumer.poll(_POLL_SECONDS)
             if first is None:
                 return None
             with cyclic_gc_paused():
                 return self._columns(self._with_queued(first, most))
         except KafkaException as error:
             raise self._translate(error.args[0]) from error
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
 
     def _with_queued(self, first: Any, most: int) -> list[Any]:
         """Return the ``first`` message and those that have arrived by now, ``most`` of them."""
@@ -208,7 +196,6 @@ class KafkaReader:
                 records.append(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 ends[partition] = offset
-                self._ended.add(partition)
             elif error.code() not in HARMLESS:
                 self._failure = self._translate(error, partition, offset)
                 if partition is not None:
@@ -239,9 +226,6 @@ class KafkaReader:
             # It existed a moment ago. Whether it is really gone is found out when the topic is opened again.
             meaning.is_fatal = False
         return meaning
-
-    def distrust(self) -> None:
-        """Do nothing: no other reads by its connection."""
 
     def close(self) -> None:
         """Stop reading."""

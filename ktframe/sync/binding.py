@@ -186,7 +186,7 @@ class TopicBinding:
                 self.required().piece.clear()
             self._apply()
         finally:
-            self.contact.ends(self._reader)
+            self.contact.closed()
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None

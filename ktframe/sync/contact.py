@@ -13,7 +13,6 @@ from typing import Final
 from ktframe.clock import Clock
 from ktframe.errors import ContextClosedError, UnknownTopicError
 from ktframe.kafka.protocol import Cluster, Look, TopicFacts
-from ktframe.kafka.reader import Reader
 from ktframe.sync.health import explain
 from ktframe.sync.materializer import Materializer
 from ktframe.sync.monitor import ReadyMonitor
@@ -52,7 +51,7 @@ class Contact:
         self._try_again = try_again
         self._reopen = reopen
         self._read_again = read_again
-        self._has_heard = self._may_be_dead = False
+        self._has_heard = False
         self._quiet_since: float | None = None
         self._waits_since: float | None = None
         self._patience = _PATIENCE_SECONDS
@@ -62,12 +61,9 @@ class Contact:
         """Whether the reader is quiet though there is more to read: it may be dead, or about to get it."""
         return self._waits_since is not None
 
-    def ends(self, reader: Reader | None) -> None:
-        """Record that ``reader`` is being closed, and tell it if it may be dead; the next one has heard nothing yet."""
-        if reader is not None and self._may_be_dead:
-            reader.distrust()
+    def closed(self) -> None:
+        """Record that the reader was closed; the next one has heard nothing yet."""
         self._has_heard, self._quiet_since, self._waits_since = False, None, None
-        self._may_be_dead = False
 
     def heard(self) -> None:
         """Record that the reader got something, be it only the end of a partition."""
@@ -161,7 +157,6 @@ class Contact:
         if lost_at is not None:
             self._try_again()
         if self._is_dead(lost_at):
-            self._may_be_dead = True
             self._reopen()
 
     def _is_dead(self, lost_at: float | None) -> bool:

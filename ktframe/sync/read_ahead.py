@@ -71,10 +71,6 @@ class ReadAhead:
             self._parts = [] if batch is None else self._cut(batch)
         return self._parts.pop(0) if self._parts else None
 
-    def distrust(self) -> None:
-        """Take it that the connection is dead by which it reads."""
-        self._reader.distrust()
-
     def close(self) -> None:
         """Stop reading."""
         self._reader.close()

@@ -67,9 +67,6 @@ class FakeReader:
             self._positions |= batch.positions
         return batch if batch is None or self.with_headers else replace(batch, headers=None)
 
-    def distrust(self) -> None:
-        """Do nothing: there is no connection."""
-
     def close(self) -> None:
         """Do nothing."""
 

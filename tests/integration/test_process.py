@@ -65,8 +65,7 @@ def test_table_and_connect_are_idempotent(
         assert again[1] is table
         assert again[2].equals(frame)
 
-    # A topic at rest has given up its own consumer for one that others may share, whose messages have a thread.
-    wait_until(lambda: process.num_threads() <= threads + 1, "no more threads than that")
+    assert process.num_threads() <= threads
     # One admin client and one consumer, each with a connection to the bootstrap address and, once needed, to the broker.
     # Those of readers that were opened anew, and of earlier tests, end in a moment.
     wait_until(lambda: connections(kafka) <= 4, "no more connections than that")

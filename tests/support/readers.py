@@ -109,9 +109,6 @@ class _GatedReader:
             self._positions |= passing.positions
         return passing
 
-    def distrust(self) -> None:
-        self._reader.distrust()
-
     def close(self) -> None:
         self._reader.close()
 
