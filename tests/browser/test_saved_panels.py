@@ -23,7 +23,7 @@ def open_panels(lab: Lab) -> Notebook:
     """Return a notebook that shows a status panel, a chart with something in it, and rows."""
     notebook = lab.open(CELLS)
     notebook.run_all()
-    notebook.wait_for_text(2, re.compile(r"at the last of [2-9] measurements"))
+    notebook.wait_for_text(2, re.compile(r"at the last of ([2-9]|\d{2,}) measurements"))
     wait_for_threads(notebook, 3)
     return notebook
 
