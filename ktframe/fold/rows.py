@@ -32,7 +32,7 @@ Spill: TypeAlias = Callable[[pl.DataFrame], pl.DataFrame | None]
 
 
 def in_memory(_: pl.DataFrame) -> None:
-    """Leave rows in memory: there is no place for files."""
+    """Keep the rows in memory, for a view that has no files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,7 +119,7 @@ class Rows:
         return Rows(change(self.memory), parts)
 
     def of_columns(self, columns: Sequence[str]) -> Rows:
-        """Return these columns only; nothing is copied."""
+        """Return the rows with these columns only, without copying them."""
         names = [*columns]
         return self.each(lambda lines: lines.select(names))
 

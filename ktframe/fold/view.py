@@ -78,7 +78,7 @@ class View:
         """The marks of refused records, in the order in which they came; see ``stale.py``."""
         self._last_stale = LastStale(self._user_key)
         self._last_rows: tuple[Merged | None, pl.DataFrame] = (None, pl.DataFrame())
-        """What the view was based on when all rows were read last, and these."""
+        """The base of the last snapshot, and its rows."""
         self._positions: dict[int, int] = {}
         self._next_merge = 0.0
 
